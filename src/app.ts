@@ -1,0 +1,79 @@
+import { randomUUID } from 'node:crypto'
+import rateLimitCounters from '@fastify/rate-limit'
+import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
+import type { Kysely } from 'kysely'
+import type { Config } from './config.ts'
+import type { Tables } from './database/schema.ts'
+import auth from './plugins/auth.ts'
+import { answerClientError, answerFrameworkError } from './plugins/before-routing.ts'
+import database from './plugins/database.ts'
+import errorHandler, { bodyLimitBytes } from './plugins/error-handler.ts'
+import notFound, { routerOptions } from './plugins/not-found.ts'
+import permissionGuard from './plugins/permission-guard.ts'
+import rateLimit from './plugins/rate-limit.ts'
+import requestLog from './plugins/request-log.ts'
+import requestShape from './plugins/request-shape.ts'
+import healthRoutes from './routes/health.ts'
+import keyRoutes from './routes/keys.ts'
+import meRoutes from './routes/me.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    config: Config
+  }
+}
+
+type Parts = {
+  config: Config
+  db: Kysely<Tables>
+  logger?: FastifyBaseLogger
+  /** True once the process is about to end. */
+  isDraining?: () => boolean
+}
+
+/** The whole service, in the order in which a request meets it. */
+export function buildApp({ config, db, logger, isDraining = () => false }: Parts): FastifyInstance {
+  const app = Fastify({
+    ...(logger && { loggerInstance: logger }),
+    logController: new LogController({ disableRequestLogging: true }),
+    genReqId: () => randomUUID(),
+    trustProxy: toTrustProxy(config.trustProxy),
+    routerOptions,
+    bodyLimit: bodyLimitBytes,
+    requestTimeout: 30_000,
+    // A request that got in before the end is answered, not turned away.
+    return503OnClosing: false,
+    frameworkErrors: (error, request, reply) => void answerFrameworkError(app, error, request, reply),
+    clientErrorHandler: answerClientError,
+  })
+
+  app.decorate('config', config)
+  app.register(database, { db })
+  app.register(requestLog)
+  app.register(errorHandler)
+  app.register(requestShape)
+  app.register(notFound)
+  app.register(rateLimitCounters, { global: false, cache: 50_000 })
+  app.register(auth)
+  app.register(rateLimit)
+  app.register(permissionGuard)
+
+  app.register(healthRoutes, { isDraining })
+  app.register(api, { prefix: '/api' })
+  return app
+}
+
+async function api(app: FastifyInstance) {
+  app.addHook('onRequest', app.authenticate)
+  app.addHook('onRequest', app.limitRate)
+  app.addHook('onRequest', app.checkPermission)
+  app.setNotFoundHandler(app.answerNotFound)
+
+  app.register(meRoutes, { prefix: '/me' })
+  app.register(keyRoutes, { prefix: '/keys' })
+}
+
+/** Fastify takes a number of hops for 0, since it cannot know the nearest one; the operator who sets it does. */
+function toTrustProxy(trustProxy: Config['trustProxy']) {
+  return typeof trustProxy === 'number' ? (_address: string, hop: number) => hop < trustProxy : trustProxy
+}

@@ -1,0 +1,153 @@
+#!/usr/bin/env node
+import { parseArgs } from 'node:util'
+import { loadEnvFile, readConfig } from './config.ts'
+import { type ApiKey, findKey, listKeys, revokeKey } from './database/keys.ts'
+import { type Database, openDatabase } from './database/open.ts'
+import { issueKey } from './keys/issue.ts'
+import { createSecrets } from './keys/secrets.ts'
+import { explainAndExit, OperatorError } from './operator-error.ts'
+import type { Static } from 'typebox'
+import { invalidShape } from './schemas/invalid-shape.ts'
+import { CreateKey } from './schemas/keys.ts'
+import { formatTime, parseTime } from './schemas/time.ts'
+import { createValidator } from './schemas/validator.ts'
+
+const usage = `Usage:
+  keys create --name NAME --permissions A,B [--expires TIME] [--rate-limit N]
+      prints the new key, and nothing else, on stdout
+      TIME: 2027-01-01T00:00:00Z, or from now on: 30d, 12h
+      N: requests a minute
+  keys list
+  keys revoke ID
+  migrate
+`
+
+/** The command line itself is wrong: exit code 2. */
+class UsageError extends Error {}
+
+await run(process.argv.slice(2)).catch((error: unknown) => {
+  if (!(error instanceof UsageError)) explainAndExit(error)
+  process.stderr.write(`kener-api: ${error.message}\n\n${usage}`)
+  process.exit(2)
+})
+
+async function run([first = '', ...rest]: string[]): Promise<void> {
+  if (['help', '--help', '-h'].includes(first)) {
+    process.stdout.write(usage)
+    return
+  }
+  if (first === 'migrate') {
+    expectNoMore(rest)
+    await withDatabase(reportMigrations)
+    return
+  }
+  const [second = '', ...more] = rest
+  if (first !== 'keys') throw new UsageError(first ? `There is no command ${first}` : 'Which command?')
+  if (second === 'create') {
+    const wanted = readNewKey(more)
+    await withDatabase((database) => createKey(database, wanted))
+  } else if (second === 'list') {
+    expectNoMore(more)
+    await withDatabase(printKeys)
+  } else if (second === 'revoke') {
+    const [id, ...excess] = more
+    if (id === undefined || id.startsWith('-')) throw new UsageError('keys revoke takes the id of a key')
+    expectNoMore(excess)
+    await withDatabase((database) => revoke(database, id))
+  } else {
+    throw new UsageError(second ? `There is no command keys ${second}` : 'keys create, list or revoke?')
+  }
+}
+
+async function withDatabase(use: (database: Database) => Promise<void>): Promise<void> {
+  loadEnvFile()
+  const database = await openDatabase(readConfig(process.env))
+  try {
+    await use(database)
+  } finally {
+    await database.close()
+  }
+}
+
+function reportMigrations({ applied }: Database): Promise<void> {
+  process.stdout.write(
+    applied.length > 0 ? applied.map((name) => `applied ${name}\n`).join('') : 'up to date\n',
+  )
+  return Promise.resolve()
+}
+
+async function createKey({ db }: Database, wanted: Static<typeof CreateKey>): Promise<void> {
+  const issued = await issueKey(db, createSecrets(), {
+    name: wanted.name,
+    permissions: wanted.permissions,
+    rateLimit: wanted.rate_limit ?? null,
+    expiresAt: wanted.expires_at == null ? null : (parseTime(wanted.expires_at) ?? null),
+  })
+  if (!issued) throw new OperatorError('--expires has passed: name a time in the future')
+  process.stdout.write(`${issued.text}\n`)
+  process.stderr.write(`Created ${describe(issued.stored)}. Copy the key now: it is not shown again.\n`)
+}
+
+async function printKeys({ db }: Database): Promise<void> {
+  const keys = await listKeys(db)
+  for (const key of keys) process.stdout.write(`${describe(key)}\n`)
+  if (keys.length === 0) process.stderr.write('There are no keys yet: keys create makes one.\n')
+}
+
+async function revoke({ db }: Database, id: string): Promise<void> {
+  const before = await findKey(db, id)
+  if (!before) throw new OperatorError(`There is no key of the id ${id}: keys list shows them`)
+  await revokeKey(db, id)
+  process.stderr.write(`${before.status === 'revoked' ? 'Was revoked before' : 'Revoked'}: ${before.name}\n`)
+}
+
+function describe(key: ApiKey): string {
+  const expiry = key.expires_at ? `expires ${formatTime(key.expires_at)}` : 'never expires'
+  const lastUse = key.last_used_at ? `last used ${formatTime(key.last_used_at)}` : 'never used'
+  // JSON, so that a name cannot break a line or colour the terminal.
+  return [key.id, key.status, JSON.stringify(key.name), key.permissions.join(','), expiry, lastUse].join('  ')
+}
+
+/** By the same schema as POST /api/keys. @throws UsageError */
+function readNewKey(args: string[]): Static<typeof CreateKey> {
+  const { name, permissions, expires, 'rate-limit': rateLimit } = parseOptions(args)
+  if (name === undefined || permissions === undefined) {
+    throw new UsageError('keys create takes --name and --permissions')
+  }
+  const wanted = {
+    name,
+    permissions: permissions.split(',').map((permission) => permission.trim()),
+    ...(expires !== undefined && { expires_at: fromNow(expires) ?? expires }),
+    ...(rateLimit !== undefined && { rate_limit: rateLimit }),
+  }
+  const validate = createValidator({ coerceTypes: true }).compile<Static<typeof CreateKey>>(CreateKey)
+  if (validate(wanted)) return wanted
+  const [detail] = invalidShape(validate.errors ?? []).details ?? []
+  const option = (detail?.path ?? '')
+    .replace('/expires_at', '--expires')
+    .replace(/^\//, '--')
+    .replace('_', '-')
+  throw new UsageError(`${option} ${detail?.message ?? 'is not valid'}`)
+}
+
+function parseOptions(args: string[]) {
+  try {
+    const option = { type: 'string' } as const
+    const options = { name: option, permissions: option, expires: option, 'rate-limit': option }
+    return parseArgs({ args, options, strict: true }).values
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error))
+  }
+}
+
+/** `30d` and `12h`; undefined for anything else. */
+function fromNow(text: string): string | undefined {
+  const [, count, unit] = /^([1-9]\d{0,4})([dh])$/.exec(text) ?? []
+  if (count === undefined) return undefined
+  const milliseconds = Number(count) * (unit === 'd' ? 86_400_000 : 3_600_000)
+  return formatTime(new Date(Date.now() + milliseconds))
+}
+
+function expectNoMore(args: string[]): void {
+  if (args[0] !== undefined) throw new UsageError(`Unexpected argument ${args[0]}`)
+}

@@ -1,0 +1,43 @@
+/**
+ * Gathers single asks into statements for many: those of one turn of the event loop share a run, and while one run
+ * is under way the next one grows. So under load the number of statements follows the database's pace, not the
+ * number of requests, and an idle service answers without delay.
+ *
+ * No ask joins a run that has started: what a run reads is never older than the ask.
+ *
+ * @param run answers all asks, in their order. When it fails, so do the asks that wait behind it: they would meet
+ *   the same end, later.
+ */
+export function batch<Ask, Answer>(
+  run: (asks: Ask[]) => Promise<Answer[]>,
+  sizeMax = 1_000,
+): (ask: Ask) => Promise<Answer> {
+  type Waiting = { ask: Ask; resolve: (answer: Answer) => void; reject: (error: unknown) => void }
+  let queue: Waiting[] = []
+  let running = false
+
+  async function drain() {
+    while (queue.length > 0) {
+      const taken = queue.slice(0, sizeMax)
+      queue = queue.slice(sizeMax)
+      try {
+        const answers = await run(taken.map(({ ask }) => ask))
+        taken.forEach(({ resolve }, place) => {
+          resolve(answers[place] as Answer)
+        })
+      } catch (error) {
+        for (const { reject } of [...taken, ...queue]) reject(error)
+        queue = []
+      }
+    }
+    running = false
+  }
+
+  return (ask) =>
+    new Promise((resolve, reject) => {
+      queue.push({ ask, resolve, reject })
+      if (running) return
+      running = true
+      setImmediate(() => void drain())
+    })
+}

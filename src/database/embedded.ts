@@ -1,0 +1,47 @@
+import { mkdirSync, openSync } from 'node:fs'
+import { join } from 'node:path'
+import { PGlite } from '@electric-sql/pglite'
+import { createPgConfig } from '@electric-sql/pglite/node-postgres'
+import { tryLock } from 'fs-native-extensions'
+import type { PoolConfig } from 'pg'
+import { OperatorError } from '../operator-error.ts'
+
+/**
+ * PostgreSQL inside this process, on a directory of its own.
+ * @returns what pg.Pool takes, and what to call after that pool has ended.
+ * @throws OperatorError when the directory is not writable, or another process holds it.
+ */
+export async function openEmbedded(
+  dataDir: string,
+): Promise<{ poolConfig: PoolConfig; close(): Promise<void> }> {
+  lockDirectory(dataDir)
+  const pglite = await PGlite.create(join(dataDir, 'postgres'))
+  return {
+    // One connection, which is PGlite itself: it must neither be closed for idling nor opened twice.
+    poolConfig: { ...(createPgConfig(pglite) as PoolConfig), max: 1, idleTimeoutMillis: 0 },
+    close: () => pglite.close(),
+  }
+}
+
+/**
+ * Two processes on one directory lose each other's commits, and PGlite does not keep the second one out. The lock is
+ * the kernel's and belongs to the open file: it goes with the process, however that ends, and is never stale.
+ */
+function lockDirectory(dataDir: string): void {
+  let file: number
+  try {
+    mkdirSync(dataDir, { recursive: true, mode: 0o700 })
+    file = openSync(join(dataDir, 'lock'), 'a')
+  } catch (error) {
+    throw new OperatorError(
+      `DATA_DIR ${dataDir} is not writable (${(error as NodeJS.ErrnoException).code ?? String(error)}): ` +
+        'give this user the right to write there, or name another directory',
+    )
+  }
+  if (!tryLock(file)) {
+    throw new OperatorError(
+      `The embedded database in ${dataDir} is in use by a running server: ` +
+        'use its API (such as POST /api/keys), or stop it first',
+    )
+  }
+}

@@ -1,0 +1,21 @@
+import { type Kysely, Migrator, sql } from 'kysely'
+import { migrations } from '../../migrations/index.ts'
+
+/**
+ * Applies what is missing, in one transaction, under a lock of the database's: several replicas may start at once.
+ * @returns the names of the migrations that were applied.
+ */
+export async function migrate<Tables>(db: Kysely<Tables>): Promise<string[]> {
+  const migrator = new Migrator({ db, provider: { getMigrations: () => Promise.resolve(migrations) } })
+  const { error, results = [] } = await migrator.migrateToLatest()
+  if (error instanceof Error) throw error
+  if (error !== undefined) throw new Error('The migrations failed', { cause: error })
+  return results.map(({ migrationName }) => migrationName)
+}
+
+/** True when no migration is missing. Those of a newer release do no harm. */
+export async function isMigrated<Tables>(db: Kysely<Tables>): Promise<boolean> {
+  const { rows } = await sql<{ name: string }>`select name from kysely_migration`.execute(db)
+  const applied = new Set(rows.map(({ name }) => name))
+  return Object.keys(migrations).every((name) => applied.has(name))
+}

@@ -1,0 +1,106 @@
+import { Kysely, type LogEvent, PostgresDialect, sql } from 'kysely'
+import pg from 'pg'
+import type { Config } from '../config.ts'
+import { openEmbedded } from './embedded.ts'
+import { OperatorError } from '../operator-error.ts'
+import { migrate } from './migrate.ts'
+import type { Tables } from './schema.ts'
+
+export type Database = {
+  db: Kysely<Tables>
+  /** Names of the migrations that were applied on opening. */
+  applied: string[]
+  close(): Promise<void>
+}
+
+/** A request waits no longer than these together for a database that does not answer. */
+const connectTimeoutMs = 2_000
+const statementTimeoutMs = 2_500
+
+const versionMin = 14
+
+type Options = {
+  onConnectionError?: (error: Error) => void
+  onStatement?: (event: LogEvent) => void
+}
+
+/**
+ * Opens the database that the configuration names, embedded or a server, and brings its schema up to date.
+ * @throws OperatorError
+ */
+export async function openDatabase(
+  config: Pick<Config, 'databaseUrl' | 'databasePoolMax' | 'dataDir'>,
+  options: Options = {},
+): Promise<Database> {
+  return config.databaseUrl === undefined
+    ? openInProcess(config.dataDir, options)
+    : openServer(config.databaseUrl, config.databasePoolMax, options)
+}
+
+async function openInProcess(dataDir: string, options: Options): Promise<Database> {
+  const embedded = await openEmbedded(dataDir)
+  const db = connect(embedded.poolConfig, options)
+  const close = async () => {
+    await db.destroy()
+    await embedded.close()
+  }
+  return { db, applied: await migrate(db), close }
+}
+
+async function openServer(connectionString: string, max: number, options: Options): Promise<Database> {
+  const target = { connectionString, application_name: 'kener-api', keepAlive: true }
+  const applied = await prepareServer(target)
+  const db = connect(
+    {
+      ...target,
+      max,
+      connectionTimeoutMillis: connectTimeoutMs,
+      query_timeout: statementTimeoutMs,
+      statement_timeout: statementTimeoutMs,
+    },
+    options,
+  )
+  return { db, applied, close: () => db.destroy() }
+}
+
+/** On a connection without the time limits of a request: a migration may take long. */
+async function prepareServer(target: pg.PoolConfig): Promise<string[]> {
+  const db = connect({ ...target, max: 1, connectionTimeoutMillis: 5_000 }, {})
+  try {
+    await checkVersion(db)
+    return await migrate(db)
+  } catch (error) {
+    throw error instanceof OperatorError ? error : new OperatorError(explain(error), { cause: error })
+  } finally {
+    await db.destroy()
+  }
+}
+
+async function checkVersion(db: Kysely<Tables>): Promise<void> {
+  const { rows } = await sql<{
+    version: string
+  }>`select current_setting('server_version') as version`.execute(db)
+  const version = rows[0]?.version ?? ''
+  if (Number.parseInt(version) < versionMin) {
+    throw new OperatorError(
+      `DATABASE_URL leads to PostgreSQL ${version}, but ${String(versionMin)} or newer is needed`,
+    )
+  }
+}
+
+function explain(error: unknown): string {
+  // A host with several addresses fails with one error for each, and a message only inside.
+  const first: unknown = error instanceof AggregateError ? error.errors[0] : error
+  const message = first instanceof Error ? first.message : String(first)
+  return `The database at DATABASE_URL cannot be used: ${message}`
+}
+
+function connect(poolConfig: pg.PoolConfig, { onConnectionError, onStatement }: Options): Kysely<Tables> {
+  const pool = new pg.Pool(poolConfig)
+  // An idle connection that breaks has no query to fail: unheard, it would end the process.
+  pool.on('error', (error) => onConnectionError?.(error))
+  return new Kysely<Tables>({
+    dialect: new PostgresDialect({ pool }),
+    ...(onStatement && { log: onStatement }),
+  })
+}

@@ -1,0 +1,115 @@
+/**
+ * Every failure this service answers with, named once. What stands here is public: words for the client, never
+ * the inside of the service. What only the log may know goes into `cause` and `reason`.
+ */
+
+export type ErrorDetail = { path: string; message: string }
+
+export class ApiError extends Error {
+  readonly status: number
+  readonly code: string
+  readonly headers: Record<string, string>
+  readonly details: ErrorDetail[] | undefined
+  /** For the log alone: why, in a word that stays the same. */
+  readonly reason: string | undefined
+
+  constructor(
+    status: number,
+    code: string,
+    message: string,
+    more: {
+      headers?: Record<string, string>
+      details?: ErrorDetail[]
+      reason?: string
+      cause?: unknown
+    } = {},
+  ) {
+    super(message, { cause: more.cause })
+    this.status = status
+    this.code = code
+    this.headers = more.headers ?? {}
+    this.details = more.details
+    this.reason = more.reason
+  }
+}
+
+// RFC 6750, section 3: without credentials the challenge names the scheme and the realm alone.
+const challenge = 'Bearer realm="kener"'
+const invalidToken = { 'www-authenticate': `${challenge}, error="invalid_token"` }
+
+export const missingCredentials = () =>
+  new ApiError(401, 'UNAUTHORIZED', "Missing API key: send the header 'Authorization: Bearer YOUR_API_KEY'", {
+    headers: { 'www-authenticate': challenge },
+    reason: 'missing',
+  })
+
+export const invalidKey = (reason: 'malformed' | 'unknown' | 'wrong_secret') =>
+  new ApiError(401, 'UNAUTHORIZED', 'Invalid API key provided', { headers: invalidToken, reason })
+
+export const keyExpired = () =>
+  new ApiError(401, 'KEY_EXPIRED', 'This API key has expired', { headers: invalidToken, reason: 'expired' })
+
+export const keyRevoked = () =>
+  new ApiError(401, 'KEY_REVOKED', 'This API key has been revoked', {
+    headers: invalidToken,
+    reason: 'revoked',
+  })
+
+export const forbidden = (permission: string) =>
+  new ApiError(403, 'FORBIDDEN', `This API key lacks the permission ${permission}`, {
+    headers: { 'www-authenticate': `${challenge}, error="insufficient_scope", scope="${permission}"` },
+    reason: permission,
+  })
+
+const retryAfter = (seconds: number) => ({ 'retry-after': String(seconds) })
+
+export const rateLimitExceeded = (limit: number, seconds: number) =>
+  new ApiError(
+    429,
+    'RATE_LIMIT_EXCEEDED',
+    `The limit of ${String(limit)} requests a minute is used up: try again in ${String(seconds)} s`,
+    { headers: retryAfter(seconds), reason: 'key' },
+  )
+
+export const tooManyFailures = (seconds: number) =>
+  new ApiError(
+    429,
+    'RATE_LIMIT_EXCEEDED',
+    `Too many failed authentications from this address: try again in ${String(seconds)} s`,
+    { headers: retryAfter(seconds), reason: 'authentication_failures' },
+  )
+
+export const tooManyPublicRequests = (seconds: number) =>
+  new ApiError(
+    429,
+    'RATE_LIMIT_EXCEEDED',
+    `Too many requests from this address: try again in ${String(seconds)} s`,
+    { headers: retryAfter(seconds), reason: 'address' },
+  )
+
+export const invalidRequest = (message: string, details: ErrorDetail[] = []) =>
+  new ApiError(400, 'INVALID_REQUEST', message, { details })
+
+export const notFound = (message: string) => new ApiError(404, 'NOT_FOUND', message)
+
+export const methodNotAllowed = (method: string, allowed: readonly string[]) =>
+  new ApiError(
+    405,
+    'METHOD_NOT_ALLOWED',
+    `${method} is not possible at this path: use ${allowed.join(', ')}`,
+    { headers: { allow: allowed.join(', ') } },
+  )
+
+export const conflict = (message: string) => new ApiError(409, 'CONFLICT', message)
+
+export const payloadTooLarge = (limitBytes: number) =>
+  new ApiError(413, 'PAYLOAD_TOO_LARGE', `The body is larger than ${String(limitBytes)} bytes`)
+
+export const unsupportedMediaType = () =>
+  new ApiError(415, 'UNSUPPORTED_MEDIA_TYPE', 'Send the body as application/json')
+
+export const serviceUnavailable = (message: string, cause?: unknown) =>
+  new ApiError(503, 'SERVICE_UNAVAILABLE', message, { headers: retryAfter(1), cause })
+
+export const internalError = (cause: unknown) =>
+  new ApiError(500, 'INTERNAL_ERROR', 'Something went wrong on our side', { cause })

@@ -1,0 +1,128 @@
+import { promisify } from 'node:util'
+import bearerAuth from '@fastify/bearer-auth'
+import type { FastifyReply, FastifyRequest, onRequestAsyncHookHandler } from 'fastify'
+import fp from 'fastify-plugin'
+import type { Admission, AdmittedKey, Quota } from '../database/admissions.ts'
+import { createAdmissions } from '../database/admissions.ts'
+import { replaceHash } from '../database/keys.ts'
+import {
+  ApiError,
+  invalidKey,
+  keyExpired,
+  keyRevoked,
+  missingCredentials,
+  tooManyFailures,
+} from '../errors.ts'
+import { type Key, parseKey } from '../keys/format.ts'
+import { createSecrets, isOutdated, type Secrets } from '../keys/secrets.ts'
+
+/** Who asks. Nothing after this plugin knows how that was found out. */
+export type Principal = Omit<AdmittedKey, 'secret_hash' | 'status'>
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Null until authenticated, and on public routes. */
+    principal: Principal | null
+    /** What the principal's limit says of this request. */
+    quota: Quota | null
+  }
+  interface FastifyInstance {
+    secrets: Secrets
+    /** onRequest hook. @throws ApiError 401, 429 after too many failures from the address, 503 */
+    authenticate: onRequestAsyncHookHandler
+  }
+}
+
+/**
+ * Who presents a valid key becomes the request's principal. The cheap comes first: shape and checksum, then what this
+ * process remembers, then PostgreSQL, and Argon2 last, once a key.
+ */
+export default fp(
+  async (app) => {
+    const secrets = createSecrets()
+    const admissions = createAdmissions(app.db, {
+      rateLimitMax: app.config.rateLimitMax,
+      onError: (error) => {
+        app.log.warn({ err: error }, 'could not note the last use of keys')
+      },
+    })
+    const failures = app.createRateLimit({ max: app.config.authFailureLimitMax, timeWindow: 60_000 })
+
+    await app.register(bearerAuth, {
+      // Our own hook, because with its hook an error of ours would reach the client as it is.
+      addHook: false,
+      keys: [],
+      // RFC 9110: the name of a scheme is case-insensitive.
+      specCompliance: 'rfc6749',
+      verifyErrorLogLevel: 'debug',
+      auth: async (text, request) => {
+        const { key, quota } = await admitKey(text, request)
+        request.principal = key
+        request.quota = quota
+        return true
+      },
+    })
+    const verifyBearerAuth = promisify<FastifyRequest, FastifyReply, unknown>(
+      app.verifyBearerAuth?.bind(app) as never,
+    )
+
+    app.decorateRequest('principal', null)
+    app.decorateRequest('quota', null)
+    app.decorate('secrets', secrets)
+    app.decorate('authenticate', async (request, reply) => {
+      if (request.routeOptions.config.permission === 'public') return
+      try {
+        await verifyBearerAuth(request, reply)
+      } catch (error) {
+        throw await countFailure(request, isWithoutBearer(error) ? missingCredentials() : error)
+      }
+    })
+
+    async function admitKey(text: string, request: FastifyRequest): Promise<Admission> {
+      const key = parseKey(text)
+      if (!key) throw invalidKey('malformed')
+      if (!secrets.isVerified(key)) await verifySecret(key, request)
+      // From here on the caller is known to hold the key, and may hear what has become of it.
+      const admission = await admissions.admit(key.id)
+      if (!admission) throw invalidKey('unknown')
+      if (admission.key.status === 'revoked') throw keyRevoked()
+      if (admission.key.status === 'expired') throw keyExpired()
+      return admission
+    }
+
+    async function verifySecret(key: Key, request: FastifyRequest): Promise<void> {
+      const count = await failures(request, { increment: false })
+      if (!count.isAllowed && count.remaining === 0) throw tooManyFailures(count.ttlInSeconds)
+      const stored = await admissions.read(key.id)
+      if (!stored) throw invalidKey('unknown')
+      if (!(await secrets.verify(key, stored.secret_hash))) throw invalidKey('wrong_secret')
+      if (isOutdated(stored.secret_hash)) await rehash(key, stored.secret_hash)
+    }
+
+    async function rehash(key: Key, from: string): Promise<void> {
+      await replaceHash(app.db, { id: key.id, from, to: await secrets.hash(key.secret) })
+    }
+
+    /** The failure to answer with: the one at hand, or 429 once there were too many. */
+    async function countFailure(request: FastifyRequest, error: unknown): Promise<unknown> {
+      if (!(error instanceof ApiError) || error.status !== 401) return error
+      const count = await failures(request)
+      return !count.isAllowed && count.isExceeded ? tooManyFailures(count.ttlInSeconds) : error
+    }
+  },
+  { name: 'auth', dependencies: ['database', '@fastify/rate-limit'] },
+)
+
+/**
+ * No Authorization header, or another scheme than Bearer: RFC 6750, section 3.1, treats both alike. A bad key never
+ * comes here, since `auth` above throws what is wrong with it.
+ */
+function isWithoutBearer(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && String(error.code).startsWith('FST_BEARER_AUTH_')
+}
+
+/** The principal of a request on a route that is not public. */
+export function requirePrincipal({ principal }: FastifyRequest): Principal {
+  if (!principal) throw new Error('This route was reached without a principal')
+  return principal
+}

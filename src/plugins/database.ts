@@ -1,0 +1,18 @@
+import fp from 'fastify-plugin'
+import type { Kysely } from 'kysely'
+import type { Tables } from '../database/schema.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    db: Kysely<Tables>
+  }
+}
+
+/** Whoever opened the database closes it, after the server: the last replies still need it. */
+export default fp<{ db: Kysely<Tables> }>(
+  (app, { db }, done) => {
+    app.decorate('db', db)
+    done()
+  },
+  { name: 'database' },
+)

@@ -1,0 +1,20 @@
+import { type Static, type TSchema, Type } from 'typebox'
+
+export function Success<Data extends TSchema>(data: Data) {
+  return Type.Object({ success: Type.Literal(true), data })
+}
+
+export function Page<Item extends TSchema>(item: Item) {
+  return Type.Object({
+    success: Type.Literal(true),
+    data: Type.Array(item),
+    pagination: Type.Object({ next_cursor: Nullable(Type.String()) }),
+  })
+}
+
+/** The same, or null. A list of types says so in one line, and is answered with one error, where a union takes three. */
+export function Nullable<Schema extends TSchema & { type: string }>(schema: Schema) {
+  return Type.Unsafe<Static<Schema> | null>({ ...schema, type: [schema.type, 'null'] })
+}
+
+export const Nothing = Type.Object({}, { additionalProperties: false })

@@ -1,0 +1,62 @@
+import { Type } from 'typebox'
+import { permissions } from '../permissions.ts'
+import { Nothing, Nullable } from './envelope.ts'
+import { pageQuery } from './page.ts'
+import { Time } from './time.ts'
+
+const Name = Type.String({ minLength: 1, maxLength: 100, pattern: '\\S' })
+const Permissions = Type.Array(Type.Enum(permissions), { minItems: 1, uniqueItems: true })
+const RateLimit = Nullable(Type.Integer({ minimum: 1, maximum: 1_000_000_000 }))
+const Status = Type.Enum(['active', 'expired', 'revoked'])
+
+const strict = { additionalProperties: false }
+
+export const CreateKey = Type.Object(
+  {
+    name: Name,
+    permissions: Permissions,
+    expires_at: Type.Optional(Nullable(Time)),
+    rate_limit: Type.Optional(RateLimit),
+  },
+  strict,
+)
+
+export const UpdateKey = Type.Partial(CreateKey, strict)
+
+export const RotateKey = Type.Object(
+  { overlap_seconds: Type.Integer({ minimum: 0, maximum: 604_800, default: 0 }) },
+  strict,
+)
+
+export const RevokeKey = Nothing
+
+export const ListKeys = Type.Object({ status: Type.Optional(Status), ...pageQuery }, strict)
+
+export const KeyParams = Type.Object({ id: Type.String() })
+
+const keyObject = {
+  id: Type.String(),
+  name: Name,
+  permissions: Permissions,
+  status: Status,
+  rate_limit: RateLimit,
+  expires_at: Nullable(Time),
+  created_at: Time,
+  last_used_at: Nullable(Time),
+  revoked_at: Nullable(Time),
+  rotated_from: Nullable(Type.String()),
+}
+
+export const Key = Type.Object(keyObject)
+
+/** The one reply that holds the key itself. */
+export const NewKey = Type.Object({ ...keyObject, key: Type.String() })
+
+export const Me = Type.Object({
+  key_name: Name,
+  permissions: Permissions,
+  created_at: Time,
+  id: Type.String(),
+  expires_at: Nullable(Time),
+  rate_limit: RateLimit,
+})

@@ -1,0 +1,36 @@
+import { Type } from 'typebox'
+import { invalidRequest } from '../errors.ts'
+
+/** What every list takes in its query. */
+export const pageQuery = {
+  limit: Type.Integer({ minimum: 1, maximum: 100, default: 50 }),
+  cursor: Type.Optional(Type.String({ maxLength: 1_000 })),
+}
+
+/**
+ * A page out of `limit + 1` rows: the row too many tells that there is a next page.
+ * @param place what the next page starts after: the values the list is ordered by, of its last row.
+ */
+export function toPage<Row>(rows: Row[], limit: number, place: (last: Row) => string) {
+  const data = rows.slice(0, limit)
+  const last = data.at(-1)
+  const hasMore = rows.length > limit && last !== undefined
+  return {
+    data,
+    pagination: { next_cursor: hasMore ? Buffer.from(place(last)).toString('base64url') : null },
+  }
+}
+
+/**
+ * @param shape what a place looks like, so that a cursor that we never gave out is refused.
+ * @throws ApiError 400
+ */
+export function parseCursor(cursor: string, shape: RegExp): string {
+  const place = Buffer.from(cursor, 'base64url').toString()
+  if (!shape.test(place)) {
+    throw invalidRequest('The cursor is not one of ours: take next_cursor as it came, or leave it out', [
+      { path: '/cursor', message: 'must be the next_cursor of the page before' },
+    ])
+  }
+  return place
+}

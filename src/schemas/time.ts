@@ -1,0 +1,30 @@
+import { fullFormats } from 'ajv-formats/dist/formats.js'
+import { Type } from 'typebox'
+
+/** RFC 3339. Out: UTC and whole seconds. In: any offset; a fraction of a second is cut off. */
+export const Time = Type.String({ format: 'date-time', examples: ['2024-01-01T00:00:00Z'] })
+
+export const timeRule = 'must be a time like 2024-01-01T00:00:00Z, from 1970 to 9999'
+
+/** Undefined when the text is no RFC 3339 time, or outside what PostgreSQL and four digits of a year can say. */
+export function parseTime(text: string): Date | undefined {
+  if (!/^\d{4}-\d{2}-\d{2}T/i.test(text) || !isDateTime(text)) return undefined
+  // JavaScript knows no leap second; RFC 3339 does.
+  const seconds = Math.floor(Date.parse(text.replace(/:60(?=\D)/, ':59').toUpperCase()) / 1000)
+  return seconds >= 0 && seconds < 253_402_300_800 ? new Date(seconds * 1000) : undefined
+}
+
+export function formatTime(time: Date): string {
+  return `${time.toISOString().slice(0, 19)}Z`
+}
+
+export function formatTimeOrNull(time: Date | null): string | null {
+  return time && formatTime(time)
+}
+
+function isDateTime(text: string): boolean {
+  const format = fullFormats['date-time']
+  return (
+    typeof format === 'object' && 'validate' in format && (format.validate as (text: string) => boolean)(text)
+  )
+}

@@ -1,0 +1,15 @@
+import { Ajv } from 'ajv'
+import { parseTime } from './time.ts'
+
+/**
+ * @param coerceTypes true for what comes out of a URL, where all is text. A body keeps its types: `"5"` is no number.
+ */
+export function createValidator({ coerceTypes }: { coerceTypes: boolean }): Ajv {
+  return new Ajv({
+    allErrors: true,
+    allowUnionTypes: true,
+    coerceTypes,
+    useDefaults: true,
+    formats: { 'date-time': (text: string) => parseTime(text) !== undefined },
+  })
+}

@@ -1,0 +1,58 @@
+import { once } from 'node:events'
+import { setTimeout as delay } from 'node:timers/promises'
+import { pino, stdTimeFunctions } from 'pino'
+import { buildApp } from './app.ts'
+import { loadEnvFile, readConfig } from './config.ts'
+import { listKeys } from './database/keys.ts'
+import { type Database, openDatabase } from './database/open.ts'
+import { issueKey } from './keys/issue.ts'
+import { createSecrets } from './keys/secrets.ts'
+import { explainAndExit } from './operator-error.ts'
+
+/** After a signal: how long only readiness tells of it, and how long requests under way may then take. */
+const drainMs = 500
+const closeMs = 9_000
+
+await serve().catch(explainAndExit)
+
+async function serve(): Promise<void> {
+  loadEnvFile()
+  const config = readConfig(process.env)
+  const logger = pino({ level: config.logLevel, timestamp: stdTimeFunctions.isoTime })
+  const signal = Promise.race([once(process, 'SIGTERM'), once(process, 'SIGINT')])
+  const database = await openDatabase(config, {
+    onConnectionError: (error) => {
+      logger.warn({ err: error }, 'lost an idle connection to the database')
+    },
+  })
+  let draining = false
+  const app = buildApp({ config, db: database.db, logger, isDraining: () => draining })
+  await app.listen({ host: config.host, port: config.port })
+  if (config.databaseUrl === undefined) await offerFirstAdminKey(database, app.listeningOrigin)
+
+  await signal
+  draining = true
+  await delay(drainMs)
+  setTimeout(() => process.exit(0), closeMs).unref()
+  await app.close()
+  await database.close()
+}
+
+/** Whoever tries the service has a key at once. It is shown here and never again, so not by the logger. */
+async function offerFirstAdminKey({ db }: Database, origin: string): Promise<void> {
+  if ((await listKeys(db, { limit: 1 })).length > 0) return
+  const issued = await issueKey(db, createSecrets(), {
+    name: 'first-admin',
+    permissions: ['admin'],
+    rateLimit: null,
+    expiresAt: null,
+  })
+  if (!issued) throw new Error('A key without expiry cannot have expired')
+  process.stdout.write(`
+  Your first API key, with the permission admin. Copy it now: it is not shown again.
+
+    export KENER_API_KEY=${issued.text}
+    curl -H "Authorization: Bearer $KENER_API_KEY" ${origin}/api/me
+
+`)
+}
