@@ -1,12 +1,13 @@
 import { randomUUID } from 'node:crypto'
-import rateLimitCounters from '@fastify/rate-limit'
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import type { Kysely } from 'kysely'
 import type { Config } from './config.ts'
 import type { Tables } from './database/schema.ts'
+import addressCounters from './plugins/address-counters.ts'
 import auth from './plugins/auth.ts'
 import { answerClientError, answerFrameworkError } from './plugins/before-routing.ts'
 import database from './plugins/database.ts'
+import draining from './plugins/draining.ts'
 import errorHandler, { bodyLimitBytes } from './plugins/error-handler.ts'
 import notFound, { routerOptions } from './plugins/not-found.ts'
 import permissionGuard from './plugins/permission-guard.ts'
@@ -50,10 +51,11 @@ export function buildApp({ config, db, logger, isDraining = () => false }: Parts
   app.decorate('config', config)
   app.register(database, { db })
   app.register(requestLog)
+  app.register(draining, { isDraining })
   app.register(errorHandler)
   app.register(requestShape)
   app.register(notFound)
-  app.register(rateLimitCounters, { global: false, cache: 50_000 })
+  app.register(addressCounters)
   app.register(auth)
   app.register(rateLimit)
   app.register(permissionGuard)

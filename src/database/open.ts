@@ -1,7 +1,6 @@
 import { Kysely, type LogEvent, PostgresDialect, sql } from 'kysely'
 import pg from 'pg'
 import type { Config } from '../config.ts'
-import { openEmbedded } from './embedded.ts'
 import { OperatorError } from '../operator-error.ts'
 import { migrate } from './migrate.ts'
 import type { Tables } from './schema.ts'
@@ -38,6 +37,8 @@ export async function openDatabase(
 }
 
 async function openInProcess(dataDir: string, options: Options): Promise<Database> {
+  // Only when it is wanted: it is a whole database.
+  const { openEmbedded } = await import('./embedded.ts')
   const embedded = await openEmbedded(dataDir)
   const db = connect(embedded.poolConfig, options)
   const close = async () => {

@@ -46,7 +46,7 @@ export default fp(
         app.log.warn({ err: error }, 'could not note the last use of keys')
       },
     })
-    const failures = app.createRateLimit({ max: app.config.authFailureLimitMax, timeWindow: 60_000 })
+    const failures = app.createRateLimit({ max: app.config.authFailureLimitMax })
 
     await app.register(bearerAuth, {
       // Our own hook, because with its hook an error of ours would reach the client as it is.
@@ -56,6 +56,7 @@ export default fp(
       specCompliance: 'rfc6749',
       verifyErrorLogLevel: 'debug',
       auth: async (text, request) => {
+        if (text === '') throw missingCredentials()
         const { key, quota } = await admitKey(text, request)
         request.principal = key
         request.quota = quota
@@ -110,7 +111,7 @@ export default fp(
       return !count.isAllowed && count.isExceeded ? tooManyFailures(count.ttlInSeconds) : error
     }
   },
-  { name: 'auth', dependencies: ['database', '@fastify/rate-limit'] },
+  { name: 'auth', dependencies: ['database', 'address-counters'] },
 )
 
 /**

@@ -16,7 +16,7 @@ declare module 'fastify' {
  */
 export default fp(
   (app, _options, done) => {
-    const publicRequests = app.createRateLimit({ max: app.config.publicRateLimitMax, timeWindow: 60_000 })
+    const publicRequests = app.createRateLimit({ max: app.config.publicRateLimitMax })
 
     app.decorate('limitRate', async (request, reply) => {
       if (request.quota) {
@@ -29,7 +29,7 @@ export default fp(
     })
     done()
   },
-  { name: 'rate-limit', dependencies: ['@fastify/rate-limit', 'auth'] },
+  { name: 'rate-limit', dependencies: ['address-counters', 'auth'] },
 )
 
 /** The headers of the Authentication page, and those of draft-ietf-httpapi-ratelimit-headers-10. */

@@ -1,0 +1,255 @@
+import t, { type Test } from 'tap'
+import { isFailure, newKey, type Replica, startReplica } from './helper.ts'
+
+async function start(t: Test): Promise<Replica & { admin: string; countKeys: () => Promise<number> }> {
+  const replica = await startReplica(t)
+  const { text } = await newKey(replica)
+  const countKeys = async () => (await replica.db.selectFrom('api_keys').select('id').execute()).length
+  return { ...replica, admin: text, countKeys }
+}
+
+const good = { name: 'n', permissions: ['read:monitors'] }
+const json = { 'content-type': 'application/json' }
+
+t.test(
+  'a body that is not as it should be is refused with the place, and leaves nothing behind',
+  async (t) => {
+    const { call, admin, countKeys } = await start(t)
+    const cases: [path: string, body: unknown][] = [
+      ['/name', { permissions: ['admin'] }],
+      ['/permissions', { name: 'n' }],
+      ['/name', { ...good, name: '' }],
+      ['/name', { ...good, name: '   ' }],
+      ['/name', { ...good, name: 'x'.repeat(101) }],
+      ['/name', { ...good, name: 5 }],
+      ['/name', { ...good, name: null }],
+      ['/name', { ...good, name: ['n'] }],
+      ['/name', { ...good, name: 'a\0b' }],
+      ['/name', { ...good, name: 'lone \ud800 surrogate' }],
+      ['/permissions', { ...good, permissions: [] }],
+      ['/permissions', { ...good, permissions: 'admin' }],
+      ['/permissions/1', { ...good, permissions: ['admin', 'read:everything'] }],
+      ['/permissions', { ...good, permissions: ['admin', 'admin'] }],
+      ['/permissions/0', { ...good, permissions: [null] }],
+      ['/rate_limit', { ...good, rate_limit: 0 }],
+      ['/rate_limit', { ...good, rate_limit: -1 }],
+      ['/rate_limit', { ...good, rate_limit: 1.5 }],
+      ['/rate_limit', { ...good, rate_limit: '5' }],
+      ['/rate_limit', { ...good, rate_limit: 1e300 }],
+      ['/rate_limit', { ...good, rate_limit: true }],
+      ['/expires_at', { ...good, expires_at: 'tomorrow' }],
+      ['/expires_at', { ...good, expires_at: 1_893_456_000 }],
+      ['/expires_at', { ...good, expires_at: '2030-02-30T00:00:00Z' }],
+      ['/expires_at', { ...good, expires_at: '2030-01-01' }],
+      ['/expires_at', { ...good, expires_at: '2030-01-01T00:00:00' }],
+      ['/expires_at', { ...good, expires_at: '0000-01-01T00:00:00Z' }],
+      ['/expires_at', { ...good, expires_at: '9999-12-31T23:59:59-01:00' }],
+      ['/expires_at', { ...good, expires_at: '12030-01-01T00:00:00Z' }],
+      ['/expires_at', { ...good, expires_at: '2020-01-01T00:00:00Z' }],
+      ['/unknown', { ...good, unknown: 1 }],
+      ['/key', { ...good, key: 'mine' }],
+      ['/a~1b', { ...good, 'a/b': 1 }],
+    ]
+    for (const [path, body] of cases) {
+      const reply = await call(admin, 'POST /api/keys', body)
+      const title = JSON.stringify(body)
+      isFailure(t, reply, 400, 'INVALID_REQUEST', title)
+      t.ok(
+        reply.json.error.details.some((detail: { path: string }) => detail.path === path),
+        `${title}: ${reply.body}`,
+      )
+      for (const { message } of reply.json.error.details) t.match(message, /./)
+    }
+    t.equal(await countKeys(), 1)
+  },
+)
+
+t.test('what is not an object in JSON is refused', async (t) => {
+  const { call, admin, countKeys } = await start(t)
+  const bodies = [
+    'null',
+    '[]',
+    '"text"',
+    '5',
+    'true',
+    '{',
+    '{"name":}',
+    'name=n',
+    '{"name":"n"',
+    "{'a':1}",
+    '\ufeff{}',
+  ]
+  for (const payload of [...bodies, '[[['.repeat(100_000), '[{"a":'.repeat(50_000)]) {
+    const reply = await call(admin, 'POST /api/keys', undefined, { headers: json, payload })
+    isFailure(t, reply, 400, 'INVALID_REQUEST', payload.slice(0, 20))
+  }
+  const deep = `{"name":"n","permissions":${'['.repeat(200_000)}${']'.repeat(200_000)}}`
+  isFailure(
+    t,
+    await call(admin, 'POST /api/keys', undefined, { headers: json, payload: deep }),
+    400,
+    'INVALID_REQUEST',
+    'deep',
+  )
+  for (const poison of ['{"__proto__":{"a":1}}', '{"constructor":{"prototype":{"a":1}}}']) {
+    const reply = await call(admin, 'POST /api/keys', undefined, { headers: json, payload: poison })
+    isFailure(t, reply, 400, 'INVALID_REQUEST', poison)
+  }
+  const latin1 = Buffer.concat([
+    Buffer.from('{"name":"'),
+    Buffer.from([0xe9]),
+    Buffer.from('","permissions":["admin"]}'),
+  ])
+  isFailure(
+    t,
+    await call(admin, 'POST /api/keys', undefined, { headers: json, payload: latin1 }),
+    400,
+    'INVALID_REQUEST',
+    'not UTF-8',
+  )
+  isFailure(
+    t,
+    await call(admin, 'POST /api/keys', undefined, { headers: json, payload: '' }),
+    400,
+    'INVALID_REQUEST',
+    'empty',
+  )
+  isFailure(t, await call(admin, 'POST /api/keys'), 400, 'INVALID_REQUEST', 'no body')
+  t.equal(await countKeys(), 1)
+})
+
+t.test('a body over 1 MiB is 413, another type than JSON 415', async (t) => {
+  const { call, admin, countKeys } = await start(t)
+  const padded = (bytes: number) => {
+    const text = JSON.stringify({ ...good, name: '' })
+    return text.replace('""', `"${'x'.repeat(bytes - text.length)}"`)
+  }
+  const largest = await call(admin, 'POST /api/keys', undefined, {
+    headers: json,
+    payload: padded(1_048_576),
+  })
+  isFailure(t, largest, 400, 'INVALID_REQUEST', 'just 1 MiB is read')
+  const larger = await call(admin, 'POST /api/keys', undefined, { headers: json, payload: padded(1_048_577) })
+  isFailure(t, larger, 413, 'PAYLOAD_TOO_LARGE', 'one byte more')
+  for (const type of ['text/plain', 'application/x-www-form-urlencoded', 'application/xml', 'nonsense', '']) {
+    const reply = await call(admin, 'POST /api/keys', undefined, {
+      headers: { 'content-type': type },
+      payload: JSON.stringify(good),
+    })
+    isFailure(t, reply, 415, 'UNSUPPORTED_MEDIA_TYPE', type)
+  }
+  t.equal(await countKeys(), 1)
+  for (const type of ['application/json; charset=utf-8', 'APPLICATION/JSON']) {
+    const reply = await call(admin, 'POST /api/keys', undefined, {
+      headers: { 'content-type': type },
+      payload: JSON.stringify(good),
+    })
+    t.equal(reply.statusCode, 201, type)
+  }
+})
+
+t.test('a query that is not as it should be is refused', async (t) => {
+  const { call, admin } = await start(t)
+  const cases: [path: string, query: string][] = [
+    ['/limit', 'limit=0'],
+    ['/limit', 'limit=101'],
+    ['/limit', 'limit=abc'],
+    ['/limit', 'limit=1.5'],
+    ['/limit', 'limit='],
+    ['/limit', 'limit=1&limit=2'],
+    ['/status', 'status=dead'],
+    ['/status', 'status=active&status=revoked'],
+    ['/colour', 'colour=red'],
+    ['/cursor', 'cursor=nonsense'],
+    ['/cursor', 'cursor='],
+    ['/cursor', `cursor=${Buffer.from('-1').toString('base64url')}`],
+    ['/cursor', `cursor=${Buffer.from('9'.repeat(30)).toString('base64url')}`],
+    ['/cursor', 'cursor=%00'],
+  ]
+  for (const [path, query] of cases) {
+    const reply = await call(admin, `GET /api/keys?${query}`)
+    isFailure(t, reply, 400, 'INVALID_REQUEST', query)
+    t.equal(reply.json.error.details[0].path, path, query)
+  }
+  isFailure(t, await call(admin, 'GET /api/me?a=1'), 400, 'INVALID_REQUEST', 'a route without parameters')
+  isFailure(t, await call(admin, 'GET /api/keys/%00'), 400, 'INVALID_REQUEST', 'NUL in the path')
+})
+
+t.test('routes without a body of their own take none, or an empty one', async (t) => {
+  const { call, admin, db } = await start(t)
+  const { id } = await newKey({ db })
+  isFailure(
+    t,
+    await call(admin, `POST /api/keys/${id}/revoke`, { force: true }),
+    400,
+    'INVALID_REQUEST',
+    'unknown field',
+  )
+  isFailure(
+    t,
+    await call(admin, `POST /api/keys/${id}/rotate`, { overlap: 5 }),
+    400,
+    'INVALID_REQUEST',
+    'unknown field',
+  )
+  for (const overlap_seconds of [-1, 604_801, 1.5, '60', null]) {
+    const reply = await call(admin, `POST /api/keys/${id}/rotate`, { overlap_seconds })
+    isFailure(t, reply, 400, 'INVALID_REQUEST', String(overlap_seconds))
+  }
+  for (const payload of [undefined, '', '{}']) {
+    const reply = await call(admin, `POST /api/keys/${id}/revoke`, undefined, {
+      headers: json,
+      ...(payload !== undefined && { payload }),
+    })
+    t.equal(reply.statusCode, 200, String(payload))
+  }
+})
+
+t.test('an error of the inside says nothing of the inside', async (t) => {
+  const replica = await startReplica(t, {
+    extend: (app) => {
+      app.register(
+        async (scope) => {
+          // Outside the scope that asks for a key.
+          scope.get('/broken', { config: { permission: 'any-key' } }, () => {
+            throw new Error('the password is swordfish')
+          })
+        },
+        { prefix: '/api' },
+      )
+    },
+  })
+  const { text } = await newKey(replica)
+  const thrown = await replica.call(null, 'GET /api/broken')
+  isFailure(t, thrown, 500, 'INTERNAL_ERROR', 'a handler that throws')
+  t.notMatch(thrown.body, /swordfish/)
+  t.ok(
+    replica.log.some((line) => JSON.stringify(line).includes('swordfish')),
+    'the log says it',
+  )
+  await replica.db.schema.dropTable('rate_counters').execute()
+  const lost = await replica.call(text, 'GET /api/me')
+  isFailure(t, lost, 500, 'INTERNAL_ERROR', 'a statement that fails')
+  t.notMatch(lost.body, /rate_counters|relation/)
+})
+
+t.test('the largest of everything is taken', async (t) => {
+  const { call, admin } = await start(t)
+  const largest = {
+    name: '💡'.repeat(100),
+    permissions: [
+      'read:monitors',
+      'write:monitors',
+      'delete:monitors',
+      'read:incidents',
+      'write:incidents',
+      'admin',
+    ],
+    expires_at: '9999-12-31T23:59:59Z',
+    rate_limit: 1_000_000_000,
+  }
+  const reply = await call(admin, 'POST /api/keys', largest)
+  t.equal(reply.statusCode, 201)
+  t.match(reply.json.data, largest)
+  t.equal((await call(reply.json.data.key, 'GET /api/me')).headers['x-ratelimit-remaining'], '999999999')
+})

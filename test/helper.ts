@@ -1,0 +1,156 @@
+import { randomUUID } from 'node:crypto'
+import { Writable } from 'node:stream'
+import type { FastifyInstance, InjectOptions, LightMyRequestResponse } from 'fastify'
+import type { Kysely } from 'kysely'
+import pg from 'pg'
+import { pino } from 'pino'
+import type { Test } from 'tap'
+import { buildApp } from '../src/app.ts'
+import { type Config, readConfig } from '../src/config.ts'
+import { openDatabase } from '../src/database/open.ts'
+import type { Tables } from '../src/database/schema.ts'
+import { issueKey } from '../src/keys/issue.ts'
+import { createSecrets } from '../src/keys/secrets.ts'
+import type { Permission } from '../src/permissions.ts'
+
+/** A database of the test's own, as the migrations leave it. */
+export async function createDatabase(t: Test, { empty = false } = {}): Promise<string> {
+  const name = `kener_test_${randomUUID().replaceAll('-', '')}`
+  await onServer(`create database ${name} ${empty ? '' : `template ${String(process.env.TEST_TEMPLATE)}`}`)
+  t.teardown(() => onServer(`drop database if exists ${name} with (force)`))
+  const url = new URL(serverUrl())
+  url.pathname = `/${name}`
+  return url.href
+}
+
+async function onServer(statement: string): Promise<void> {
+  const client = new pg.Client({ connectionString: serverUrl() })
+  await client.connect()
+  await client.query(statement)
+  await client.end()
+}
+
+function serverUrl(): string {
+  const url = process.env.TEST_DATABASE_URL
+  if (url === undefined) throw new Error('Run the tests with npm test: it starts the PostgreSQL they need')
+  return url
+}
+
+export type Replica = {
+  app: FastifyInstance
+  db: Kysely<Tables>
+  /** Every line of the log, parsed. */
+  log: Record<string, unknown>[]
+  /** Every SQL statement since the start, or since it was emptied. */
+  statements: string[]
+  call: Call
+}
+
+type Call = (
+  key: string | null,
+  route: `${'GET' | 'HEAD' | 'POST' | 'PATCH' | 'PUT' | 'DELETE'} ${string}`,
+  body?: unknown,
+  more?: InjectOptions,
+) => Promise<Reply>
+
+export type Reply = Pick<LightMyRequestResponse, 'statusCode' | 'headers' | 'body'> & {
+  /** The parsed body. Any, because what it is is what the tests find out. */
+  // eslint-disable-next-line @typescript-eslint/no-explicit-any
+  json: any
+}
+
+/**
+ * One replica of the service on the database at `url`, or on a database of its own. A test's own routes go into
+ * `extend`. Limits are out of the way unless the test sets them.
+ */
+export async function startReplica(
+  t: Test,
+  {
+    url,
+    config = {},
+    extend,
+  }: { url?: string; config?: Partial<Config>; extend?: (app: FastifyInstance) => void } = {},
+): Promise<Replica> {
+  const databaseUrl = url ?? (await createDatabase(t))
+  const wide = {
+    RATE_LIMIT_MAX: '1000000',
+    AUTH_FAILURE_LIMIT_MAX: '1000000',
+    PUBLIC_RATE_LIMIT_MAX: '1000000',
+  }
+  const full = { ...readConfig({ ...wide, DATABASE_URL: databaseUrl, DATABASE_POOL_MAX: '4' }), ...config }
+  const statements: string[] = []
+  const { db, close } = await openDatabase(full, {
+    onStatement: ({ query }) => statements.push(query.sql),
+  })
+  const log: Record<string, unknown>[] = []
+  const logger = pino({ level: 'trace' }, toLines(log))
+  const app = buildApp({ config: full, db, logger })
+  extend?.(app)
+  await app.ready()
+  t.teardown(async () => {
+    await app.close()
+    await close()
+  })
+  return { app, db, log, statements, call: (...args) => call(app, ...args) }
+}
+
+async function call(app: FastifyInstance, ...[key, route, body, more]: Parameters<Call>): Promise<Reply> {
+  const [method, url] = route.split(' ') as ['GET', string]
+  const { headers, ...rest } = more ?? {}
+  const {
+    statusCode,
+    headers: replied,
+    body: text,
+  } = await app.inject({
+    method,
+    url,
+    headers: { ...(key !== null && { authorization: `Bearer ${key}` }), ...headers },
+    ...(body !== undefined && { payload: body as object }),
+    ...rest,
+  })
+  return { statusCode, headers: replied, body: text, json: text ? JSON.parse(text) : undefined }
+}
+
+function toLines(log: Record<string, unknown>[]): Writable {
+  return new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      for (const line of chunk.toString().trim().split('\n')) {
+        log.push(JSON.parse(line) as Record<string, unknown>)
+      }
+      done()
+    },
+  })
+}
+
+/** A new key, made without the API. */
+export async function newKey(
+  { db }: Pick<Replica, 'db'>,
+  {
+    name = 'test',
+    permissions = ['admin'],
+    rateLimit = null,
+    expiresAt = null,
+  }: { name?: string; permissions?: Permission[]; rateLimit?: number | null; expiresAt?: Date | null } = {},
+): Promise<{ text: string; id: string }> {
+  const issued = await issueKey(db, createSecrets(), { name, permissions, rateLimit, expiresAt })
+  if (!issued) throw new Error('expiresAt has passed')
+  return { text: issued.text, id: issued.stored.id }
+}
+
+/** Puts a key's expiry into the past, as time would. */
+export async function expire({ db }: Pick<Replica, 'db'>, id: string): Promise<void> {
+  await db
+    .updateTable('api_keys')
+    .set({ expires_at: new Date(Date.now() - 60_000) })
+    .where('id', '=', id)
+    .execute()
+}
+
+export function times<Result>(count: number, make: (index: number) => Promise<Result>): Promise<Result[]> {
+  return Promise.all(Array.from({ length: count }, (_, index) => make(index)))
+}
+
+export function isFailure(t: Test, reply: Reply, status: number, code: string, name: string): void {
+  t.equal(reply.statusCode, status, `${name}: status`)
+  t.equal(reply.json?.error?.code, code, `${name}: code`)
+}

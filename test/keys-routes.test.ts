@@ -1,0 +1,239 @@
+import t, { type Test } from 'tap'
+import { permissions } from '../src/permissions.ts'
+import { expire, isFailure, newKey, type Replica, startReplica } from './helper.ts'
+
+async function start(t: Test): Promise<Replica & { admin: string; adminId: string }> {
+  const replica = await startReplica(t)
+  const { text, id } = await newKey(replica, { name: 'root' })
+  return { ...replica, admin: text, adminId: id }
+}
+
+const time = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z$/
+const fields = [
+  'id',
+  'name',
+  'permissions',
+  'status',
+  'rate_limit',
+  'expires_at',
+  'created_at',
+  'last_used_at',
+  'revoked_at',
+  'rotated_from',
+]
+
+t.test('GET /api/me tells whose key it is', async (t) => {
+  const { db, call } = await start(t)
+  const { text, id } = await newKey(
+    { db },
+    { name: 'my-api-key', permissions: ['read:monitors', 'write:incidents'], rateLimit: 7 },
+  )
+  const reply = await call(text, 'GET /api/me')
+  t.equal(reply.statusCode, 200)
+  t.match(reply.json.data.created_at, time)
+  t.same(reply.json, {
+    success: true,
+    data: {
+      key_name: 'my-api-key',
+      permissions: ['read:monitors', 'write:incidents'],
+      created_at: reply.json.data.created_at,
+      id,
+      expires_at: null,
+      rate_limit: 7,
+    },
+  })
+})
+
+t.test('a created key is shown once, works, and is never shown again', async (t) => {
+  const { call, admin, db } = await start(t)
+  const wanted = {
+    name: 'monitoring-service',
+    permissions: ['read:monitors', 'write:incidents'],
+    expires_at: '2999-01-01T02:00:00.9+02:00',
+    rate_limit: 50,
+  }
+  const created = await call(admin, 'POST /api/keys', wanted)
+  t.equal(created.statusCode, 201)
+  const { key, ...rest } = created.json.data
+  t.match(key, /^kener_[0-9A-Za-z]{16}_[0-9A-Za-z]{49}$/)
+  t.ok(key.startsWith(`kener_${String(rest.id)}_`))
+  t.same(Object.keys(rest), fields)
+  t.match(rest, {
+    ...wanted,
+    expires_at: '2999-01-01T00:00:00Z',
+    status: 'active',
+    last_used_at: null,
+    revoked_at: null,
+  })
+
+  const me = await call(key, 'GET /api/me')
+  t.equal(me.json.data.key_name, 'monitoring-service')
+  t.equal(me.headers['x-ratelimit-limit'], '50')
+
+  const read = await call(admin, `GET /api/keys/${String(rest.id)}`)
+  t.same(Object.keys(read.json.data), fields)
+  const list = await call(admin, 'GET /api/keys')
+  for (const item of list.json.data) t.same(Object.keys(item), fields)
+  const secret = key.slice(23)
+  for (const reply of [read, list, me]) t.notOk(reply.body.includes(secret) || reply.body.includes('argon2'))
+  const rows = JSON.stringify(await db.selectFrom('api_keys').selectAll().execute())
+  t.notOk(rows.includes(secret), 'the database holds a hash only')
+})
+
+t.test('a key with nothing but a name and permissions never expires and has the default limit', async (t) => {
+  const { call, admin } = await start(t)
+  for (const more of [{}, { expires_at: null, rate_limit: null }]) {
+    const { json } = await call(admin, 'POST /api/keys', {
+      name: 'n',
+      permissions: [...permissions],
+      ...more,
+    })
+    t.match(json.data, { expires_at: null, rate_limit: null, permissions })
+  }
+})
+
+t.test('the list is newest first, filters by status, and pages without skipping or repeating', async (t) => {
+  const { call, admin, adminId, db } = await start(t)
+  const ids: string[] = []
+  for (let count = 0; count < 25; count++) ids.unshift((await newKey({ db })).id)
+  ids.push(adminId)
+  const [expired = '', revoked = ''] = ids
+  await expire({ db }, expired)
+  await call(admin, `POST /api/keys/${revoked}/revoke`)
+
+  const seen: string[] = []
+  let cursor: string | null = ''
+  do {
+    const page = await call(admin, `GET /api/keys?limit=7${cursor ? `&cursor=${cursor}` : ''}`)
+    seen.push(...page.json.data.map(({ id }: { id: string }) => id))
+    // What is new meanwhile stands before the first page, and moves nothing.
+    await newKey({ db })
+    cursor = page.json.pagination.next_cursor
+  } while (cursor)
+  t.same(seen, ids)
+
+  const idsOf = async (query: string) => {
+    const { json } = await call(admin, `GET /api/keys?${query}`)
+    return json.data.map(({ id }: { id: string }) => id)
+  }
+  t.same(await idsOf('status=expired'), [expired])
+  t.same(await idsOf('status=revoked'), [revoked])
+  t.notOk((await idsOf('status=active&limit=100')).some((id: string) => id === expired || id === revoked))
+})
+
+t.test('the last page says so, also when it is full', async (t) => {
+  const { call, admin, db } = await start(t)
+  await newKey({ db })
+  t.equal((await call(admin, 'GET /api/keys?limit=2')).json.pagination.next_cursor, null)
+  t.type((await call(admin, 'GET /api/keys?limit=1')).json.pagination.next_cursor, 'string')
+})
+
+t.test('PATCH changes what is named and nothing else', async (t) => {
+  const { call, admin, db } = await start(t)
+  const { id } = await newKey({ db }, { name: 'old', permissions: ['read:monitors'], rateLimit: 5 })
+  const patch = async (body: object) => (await call(admin, `PATCH /api/keys/${id}`, body)).json.data
+  const before = (await call(admin, `GET /api/keys/${id}`)).json.data
+  t.same(await patch({}), before)
+  t.same(await patch({ name: 'new' }), { ...before, name: 'new' })
+  t.same(await patch({ permissions: ['admin'] }), { ...before, name: 'new', permissions: ['admin'] })
+  t.match(await patch({ rate_limit: null }), { name: 'new', rate_limit: null })
+  t.match(await patch({ expires_at: '2998-12-31T23:59:59Z' }), {
+    expires_at: '2998-12-31T23:59:59Z',
+    status: 'active',
+  })
+  t.match(await patch({ expires_at: '2020-01-01T00:00:00Z' }), { status: 'expired' })
+  t.match(await patch({ expires_at: null }), { expires_at: null, status: 'active' })
+})
+
+t.test('a revocation is for good, and can be said twice', async (t) => {
+  const { call, admin, db } = await start(t)
+  const { text, id } = await newKey({ db })
+  const first = await call(admin, `POST /api/keys/${id}/revoke`)
+  t.equal(first.statusCode, 200)
+  t.match(first.json.data, { status: 'revoked', revoked_at: time })
+  isFailure(t, await call(text, 'GET /api/me'), 401, 'KEY_REVOKED', 'the next request')
+  const second = await call(admin, `POST /api/keys/${id}/revoke`, {})
+  t.equal(second.statusCode, 200)
+  t.same(second.json.data, first.json.data)
+  isFailure(t, await call(admin, `PATCH /api/keys/${id}`, { name: 'x' }), 409, 'CONFLICT', 'a change')
+  isFailure(t, await call(admin, `PATCH /api/keys/${id}`, { expires_at: null }), 409, 'CONFLICT', 'an expiry')
+  isFailure(t, await call(admin, `POST /api/keys/${id}/rotate`), 409, 'CONFLICT', 'a rotation')
+})
+
+t.test(
+  'a rotated key hands on what it has, and ends after the overlap but never later than it would',
+  async (t) => {
+    const { call, admin, db } = await start(t)
+    const inAnHour = new Date(Math.floor(Date.now() / 1000) * 1000 + 3_600_000)
+    const old = await newKey(
+      { db },
+      { name: 'n', permissions: ['read:monitors'], rateLimit: 9, expiresAt: inAnHour },
+    )
+    const rotated = await call(admin, `POST /api/keys/${old.id}/rotate`, { overlap_seconds: 60 })
+    t.equal(rotated.statusCode, 201)
+    const { key, ...rest } = rotated.json.data
+    t.same(Object.keys(rest), fields)
+    const expires_at = `${inAnHour.toISOString().slice(0, 19)}Z`
+    t.match(rest, {
+      name: 'n',
+      permissions: ['read:monitors'],
+      rate_limit: 9,
+      rotated_from: old.id,
+      expires_at,
+    })
+    t.equal((await call(key, 'GET /api/me')).statusCode, 200)
+    t.equal((await call(old.text, 'GET /api/me')).statusCode, 200, 'both work during the overlap')
+
+    const ends = Date.parse((await call(admin, `GET /api/keys/${old.id}`)).json.data.expires_at)
+    t.ok(ends > Date.now() + 30_000 && ends <= Date.now() + 61_000, 'after the overlap the old one ends')
+    await call(admin, `POST /api/keys/${old.id}/rotate`, { overlap_seconds: 604_800 })
+    t.equal(
+      Date.parse((await call(admin, `GET /api/keys/${old.id}`)).json.data.expires_at),
+      ends,
+      'and no later',
+    )
+
+    await call(admin, `POST /api/keys/${old.id}/rotate`)
+    isFailure(t, await call(old.text, 'GET /api/me'), 401, 'KEY_EXPIRED', 'without overlap it ends at once')
+    isFailure(t, await call(admin, `POST /api/keys/${old.id}/rotate`), 409, 'CONFLICT', 'an expired key')
+  },
+)
+
+t.test('of many rotations at once without overlap one succeeds', async (t) => {
+  const { call, admin, db } = await start(t)
+  const { id } = await newKey({ db })
+  const replies = await Promise.all(
+    Array.from({ length: 20 }, () => call(admin, `POST /api/keys/${id}/rotate`)),
+  )
+  t.equal(replies.filter(({ statusCode }) => statusCode === 201).length, 1)
+  t.equal(replies.filter(({ statusCode }) => statusCode === 409).length, 19)
+  const successors = await db.selectFrom('api_keys').select('id').where('rotated_from', '=', id).execute()
+  t.equal(successors.length, 1)
+})
+
+t.test('an id that names no key is 404', async (t) => {
+  const { call, admin } = await start(t)
+  for (const id of ['AAAAAAAAAAAAAAAA', 'x', '%2e%2e', "'; drop table api_keys; --".replaceAll(' ', '%20')]) {
+    isFailure(t, await call(admin, `GET /api/keys/${id}`), 404, 'NOT_FOUND', `GET ${id}`)
+    isFailure(t, await call(admin, `PATCH /api/keys/${id}`, { name: 'x' }), 404, 'NOT_FOUND', `PATCH ${id}`)
+    isFailure(t, await call(admin, `POST /api/keys/${id}/revoke`), 404, 'NOT_FOUND', `revoke ${id}`)
+    isFailure(t, await call(admin, `POST /api/keys/${id}/rotate`), 404, 'NOT_FOUND', `rotate ${id}`)
+  }
+})
+
+t.test('last_used_at follows the use of a key, and is not written for every request', async (t) => {
+  const { call, admin, db, statements } = await start(t)
+  const { text, id } = await newKey({ db })
+  const lastUse = async () =>
+    (await call(admin, `GET /api/keys/${id}`)).json.data.last_used_at as string | null
+  t.equal(await lastUse(), null)
+  await call(text, 'GET /api/me')
+  let seen = await lastUse()
+  for (let tries = 0; seen === null && tries < 200; tries++) seen = await lastUse()
+  t.match(seen, time)
+  t.ok(Math.abs(Date.parse(seen ?? '') - Date.now()) < 60_000)
+
+  statements.length = 0
+  for (let count = 0; count < 20; count++) await call(text, 'GET /api/me')
+  t.equal(statements.filter((sql) => sql.includes('set last_used_at')).length, 0)
+})

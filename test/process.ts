@@ -1,0 +1,75 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Test } from 'tap'
+
+/** What was compiled, as npm start and npm run cli run it. */
+const programs = join(import.meta.dirname, '../src')
+
+export type Running = {
+  child: ChildProcess
+  output: { stdout: string; stderr: string }
+  /** Resolves once it has ended. */
+  ended: Promise<{ code: number | null; signal: NodeJS.Signals | null }>
+  /** Resolves with the match once the output shows it. */
+  shows(pattern: RegExp): Promise<RegExpExecArray>
+}
+
+/** Starts server.js or cli.js with this environment alone, in a directory of its own; it goes with the test. */
+export function start(
+  t: Test,
+  program: 'server' | 'cli',
+  args: string[],
+  env: Record<string, string>,
+): Running {
+  // By env(1), because tap adds its own loaders to the environment of whatever a test starts.
+  const variables = Object.entries({ PATH: process.env.PATH ?? '', ...env }).map(
+    ([name, value]) => `${name}=${value}`,
+  )
+  const command = [process.execPath, join(programs, `${program}.js`), ...args]
+  const child = spawn('env', ['-i', ...variables, ...command], { cwd: temporaryDirectory(t) })
+  const output = { stdout: '', stderr: '' }
+  child.stdout.on('data', (chunk: Buffer) => (output.stdout += chunk.toString()))
+  child.stderr.on('data', (chunk: Buffer) => (output.stderr += chunk.toString()))
+  const ended = new Promise<Awaited<Running['ended']>>((resolve) => {
+    child.once('close', (code, signal) => {
+      resolve({ code, signal })
+    })
+  })
+  t.teardown(async () => {
+    child.kill('SIGKILL')
+    await ended
+  })
+  async function shows(pattern: RegExp): Promise<RegExpExecArray> {
+    for (;;) {
+      const match = pattern.exec(output.stdout) ?? pattern.exec(output.stderr)
+      if (match) return match
+      if (child.exitCode !== null)
+        throw new Error(`It ended without ${String(pattern)}: ${JSON.stringify(output)}`)
+      await delay(10)
+    }
+  }
+  return { child, output, ended, shows }
+}
+
+/** Runs the CLI to its end. */
+export async function cli(t: Test, args: string[], env: Record<string, string>) {
+  const { output, ended } = start(t, 'cli', args, env)
+  const { code } = await ended
+  return { code, ...output }
+}
+
+export function temporaryDirectory(t: Test): string {
+  const directory = mkdtempSync(join(tmpdir(), 'kener-test-'))
+  t.teardown(() => {
+    rmSync(directory, { recursive: true, force: true })
+  })
+  return directory
+}
+
+export async function listening({ shows }: Running): Promise<string> {
+  const [, origin = ''] = await shows(/listening at (http:\/\/[^"]+)/)
+  return origin
+}

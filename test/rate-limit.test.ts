@@ -1,0 +1,249 @@
+import t, { type Test } from 'tap'
+import { formatKey, generateKey } from '../src/keys/format.ts'
+import { createDatabase, isFailure, newKey, type Replica, type Reply, startReplica, times } from './helper.ts'
+
+async function startTwo(t: Test): Promise<[Replica, Replica]> {
+  const url = await createDatabase(t)
+  return [await startReplica(t, { url }), await startReplica(t, { url })]
+}
+
+/** How many requests passed and were refused, by the window they were counted in. A minute may end meanwhile. */
+function byWindow(replies: Reply[]): { passed: number; refused: number; remaining: number[] }[] {
+  const windows = new Map<unknown, { passed: number; refused: number; remaining: number[] }>()
+  for (const { statusCode, headers } of replies) {
+    const window = windows.get(headers['x-ratelimit-reset']) ?? { passed: 0, refused: 0, remaining: [] }
+    windows.set(headers['x-ratelimit-reset'], window)
+    if (statusCode === 200) {
+      window.passed++
+      window.remaining.push(Number(headers['x-ratelimit-remaining']))
+    } else {
+      window.refused++
+    }
+  }
+  return [...windows.values()]
+}
+
+/** Makes the current window of a key the one before, as a minute would. */
+async function passMinute({ db }: Replica, id: string): Promise<void> {
+  await db
+    .updateTable('rate_counters')
+    .set((eb) => ({ minute: eb('minute', '-', 1) }))
+    .where('key_id', '=', id)
+    .execute()
+}
+
+t.test('of many concurrent requests over two replicas exactly as many pass as the limit says', async (t) => {
+  const [one, two] = await startTwo(t)
+  for (const limit of [1, 7, 100]) {
+    const { text } = await newKey(one, { rateLimit: limit })
+    const replies = await times(400, (index) => (index % 2 ? one : two).call(text, 'GET /api/me'))
+    for (const { passed, refused, remaining } of byWindow(replies)) {
+      t.equal(passed, Math.min(limit, passed + refused), `limit ${limit}: exactly the limit passes`)
+      const expected = Array.from({ length: passed }, (_, index) => limit - 1 - index)
+      t.same(
+        remaining.sort((a, b) => b - a),
+        expected,
+        `limit ${limit}: each request is told its own place`,
+      )
+    }
+    t.ok(replies.every(({ statusCode }) => statusCode === 200 || statusCode === 429))
+  }
+})
+
+t.test('many keys at once do not disturb each other, nor deadlock two replicas', async (t) => {
+  const [one, two] = await startTwo(t)
+  const keys = await times(20, () => newKey(one, { rateLimit: 10 }))
+  const calls = keys.flatMap(({ text }) => Array.from({ length: 30 }, () => text))
+  const shuffled = calls.map((text, index) => ({ text, place: (index * 7919) % calls.length }))
+  shuffled.sort((a, b) => a.place - b.place)
+  const replies = await Promise.all(
+    shuffled.map(async ({ text }, index) => ({
+      text,
+      reply: await (index % 2 ? one : two).call(text, 'GET /api/me'),
+    })),
+  )
+  for (const { text } of keys) {
+    const own = replies.filter((reply) => reply.text === text).map(({ reply }) => reply)
+    for (const { passed, refused } of byWindow(own)) t.equal(passed, Math.min(10, passed + refused))
+  }
+})
+
+t.test('the 101st request of a minute gets 429, with no limit of its own', async (t) => {
+  const replica = await startReplica(t, { config: { rateLimitMax: 100 } })
+  const { text } = await newKey(replica)
+  const replies: Reply[] = []
+  for (let count = 0; count < 202; count++) replies.push(await replica.call(text, 'GET /api/me'))
+  const full = byWindow(replies).filter(({ refused }) => refused > 0)
+  t.ok(full.length > 0)
+  for (const { passed } of full) t.equal(passed, 100)
+})
+
+t.test('every authenticated reply tells the limit, errors included', async (t) => {
+  const replica = await startReplica(t)
+  const { text } = await newKey(replica, { permissions: ['read:monitors'], rateLimit: 60 })
+  const { text: admin } = await newKey(replica, { rateLimit: 60 })
+  const replies = [
+    await replica.call(text, 'GET /api/me'),
+    await replica.call(text, 'GET /api/keys'),
+    await replica.call(text, 'GET /api/nothing'),
+    await replica.call(text, 'DELETE /api/me'),
+    await replica.call(text, 'GET /api/%zz'),
+    await replica.call(admin, 'POST /api/keys', { name: 5 }),
+    await replica.call(admin, 'GET /api/keys/none'),
+  ]
+  t.same(
+    replies.map(({ statusCode }) => statusCode),
+    [200, 403, 404, 405, 400, 400, 404],
+  )
+  const now = Date.now() / 1000
+  for (const { headers } of replies) {
+    t.equal(headers['x-ratelimit-limit'], '60')
+    t.match(headers['x-ratelimit-remaining'], /^5\d$/)
+    const reset = Number(headers['x-ratelimit-reset'])
+    t.equal(reset % 60, 0, 'windows end on the minute')
+    t.ok(reset > now - 5 && reset <= now + 60, 'the reset is a unix timestamp of this minute')
+    t.equal(headers['ratelimit-policy'], '"minute";q=60;w=60')
+    t.match(
+      headers.ratelimit,
+      new RegExp(`^"minute";r=${String(headers['x-ratelimit-remaining'])};t=([1-9]|[1-5]\\d|60)$`),
+    )
+  }
+})
+
+t.test('over the limit the reply says when to come back, and the next window is open again', async (t) => {
+  const replica = await startReplica(t)
+  const { text, id } = await newKey(replica, { rateLimit: 1 })
+  await replica.call(text, 'GET /api/me')
+  // Twice over, in case a minute ends between the two.
+  const refused = [await replica.call(text, 'GET /api/me'), await replica.call(text, 'GET /api/me')].find(
+    ({ statusCode }) => statusCode === 429,
+  )
+  if (!refused) throw new Error('neither was refused')
+  isFailure(t, refused, 429, 'RATE_LIMIT_EXCEEDED', 'over the limit')
+  t.equal(refused.headers['x-ratelimit-remaining'], '0')
+  t.match(refused.headers['retry-after'], /^([1-9]|[1-5]\d|60)$/)
+  t.equal(refused.headers['www-authenticate'], undefined)
+
+  await passMinute(replica, id)
+  t.equal((await replica.call(text, 'GET /api/me')).statusCode, 200)
+})
+
+t.test('429 comes before 403, 404 and 400', async (t) => {
+  const replica = await startReplica(t)
+  const { text } = await newKey(replica, { permissions: ['read:monitors'], rateLimit: 1 })
+  // The second in vain may fall into a new minute; of the third both cannot.
+  const attempts = async (route: Parameters<Replica['call']>[1]) => {
+    const statuses = [
+      await replica.call(text, route),
+      await replica.call(text, route),
+      await replica.call(text, route),
+    ]
+    return statuses.map(({ statusCode }) => statusCode)
+  }
+  for (const route of ['GET /api/keys', 'GET /api/nothing', 'GET /api/%zz', 'DELETE /api/me'] as const) {
+    t.ok((await attempts(route)).includes(429), route)
+  }
+})
+
+t.test('a wrong secret never uses up the quota of the key it names', async (t) => {
+  const [one, two] = await startTwo(t)
+  const { text, id } = await newKey(one, { rateLimit: 5 })
+  const wrong = Array.from({ length: 50 }, () => formatKey({ ...generateKey(), id }))
+  const replies = await Promise.all(
+    wrong.map((key, index) => (index % 2 ? one : two).call(key, 'GET /api/me')),
+  )
+  t.ok(replies.every(({ statusCode }) => statusCode === 401))
+  const counters = await one.db.selectFrom('rate_counters').selectAll().execute()
+  t.same(counters, [], 'nothing was counted')
+  t.equal((await one.call(text, 'GET /api/me')).headers['x-ratelimit-remaining'], '4')
+})
+
+t.test('neither a revoked nor an expired key is counted', async (t) => {
+  const replica = await startReplica(t)
+  const { text: admin } = await newKey(replica)
+  const { text, id } = await newKey(replica)
+  await replica.call(admin, `POST /api/keys/${id}/revoke`)
+  await replica.call(text, 'GET /api/me')
+  const counters = await replica.db.selectFrom('rate_counters').select('key_id').execute()
+  t.notOk(counters.some(({ key_id }) => key_id === id))
+})
+
+t.test('a limit raised within a window lets just the difference pass; one lowered lets none', async (t) => {
+  const replica = await startReplica(t)
+  const { text: admin } = await newKey(replica)
+  const { text, id } = await newKey(replica, { rateLimit: 3 })
+  const windows = async () => byWindow(await times(20, () => replica.call(text, 'GET /api/me')))
+  const first = await windows()
+  await replica.call(admin, `PATCH /api/keys/${id}`, { rate_limit: 5 })
+  const raised = await windows()
+  // When a minute ended in between, the counts of that window alone tell nothing.
+  if (first.length === 1 && raised.length === 1) {
+    t.equal(first[0]?.passed, 3)
+    t.ok([2, 5].includes(raised[0]?.passed ?? 0), 'refused requests did not count')
+  }
+  await replica.call(admin, `PATCH /api/keys/${id}`, { rate_limit: 1 })
+  const lowered = await windows()
+  t.ok(lowered.every(({ passed }) => passed <= 1))
+})
+
+t.test('public routes are counted per client address, IPv6 by its /64', async (t) => {
+  const replica = await startReplica(t, {
+    config: { publicRateLimitMax: 3 },
+    extend: (app) => {
+      app.register(
+        async (scope) => {
+          await scope.after()
+          scope.addHook('onRequest', app.authenticate)
+          scope.addHook('onRequest', app.limitRate)
+          scope.get('/open', { config: { permission: 'public' } }, () => ({}))
+        },
+        { prefix: '/api' },
+      )
+    },
+  })
+  const ask = (remoteAddress: string) => replica.call(null, 'GET /api/open', undefined, { remoteAddress })
+  for (let count = 0; count < 3; count++) t.equal((await ask('10.0.0.1')).statusCode, 200)
+  const refused = await ask('10.0.0.1')
+  isFailure(t, refused, 429, 'RATE_LIMIT_EXCEEDED', 'the fourth')
+  t.match(refused.headers['retry-after'], /^[1-9]\d*$/)
+  t.equal((await ask('10.0.0.2')).statusCode, 200, 'another address')
+  for (const end of ['1', '2', 'ffff:1']) t.equal((await ask(`2001:db8::${end}`)).statusCode, 200)
+  t.equal((await ask('2001:db8::3')).statusCode, 429, 'the same /64')
+  t.equal((await ask('2001:db8:0:1::1')).statusCode, 200, 'another /64')
+})
+
+t.test('failed authentications are counted per client address', async (t) => {
+  const replica = await startReplica(t, { config: { authFailureLimitMax: 5 } })
+  const known = await newKey(replica)
+  const fresh = await newKey(replica)
+  const from = (remoteAddress: string) => ({ remoteAddress })
+  t.equal((await replica.call(known.text, 'GET /api/me', undefined, from('10.0.0.1'))).statusCode, 200)
+
+  const wrong = () => formatKey({ ...generateKey(), id: known.id })
+  const replies = await times(40, (index) =>
+    replica.call(index % 2 ? 'nonsense' : wrong(), 'GET /api/me', undefined, from('10.0.0.1')),
+  )
+  t.equal(
+    replies.filter(({ statusCode }) => statusCode === 401).length,
+    5,
+    'exactly the limit is answered with 401',
+  )
+  const refused = replies.filter(({ statusCode }) => statusCode === 429)
+  t.equal(refused.length, 35)
+  t.ok(
+    refused.every(({ json, headers }) => json.error.code === 'RATE_LIMIT_EXCEEDED' && headers['retry-after']),
+  )
+
+  replica.statements.length = 0
+  const runs = replica.app.secrets.stats.argon2Runs
+  const late = await replica.call(fresh.text, 'GET /api/me', undefined, from('10.0.0.1'))
+  t.equal(late.statusCode, 429, 'a key not yet known to the process waits')
+  await times(20, () => replica.call(wrong(), 'GET /api/me', undefined, from('10.0.0.1')))
+  t.same(replica.statements, [], 'beyond the limit no guess reaches the database')
+  t.equal(replica.app.secrets.stats.argon2Runs, runs, 'nor Argon2')
+
+  const good = await replica.call(known.text, 'GET /api/me', undefined, from('10.0.0.1'))
+  t.equal(good.statusCode, 200, "a good key known to the process is not held up by its neighbour's failures")
+  const elsewhere = await replica.call(fresh.text, 'GET /api/me', undefined, from('10.0.0.2'))
+  t.equal(elsewhere.statusCode, 200, 'another address is not concerned')
+})

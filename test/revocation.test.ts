@@ -1,0 +1,89 @@
+import t, { type Test } from 'tap'
+import { createDatabase, isFailure, newKey, startReplica, times } from './helper.ts'
+
+/** One replica to change keys through, one that has seen the key in use. */
+async function startPair(t: Test) {
+  const url = await createDatabase(t)
+  const changing = await startReplica(t, { url })
+  const serving = await startReplica(t, { url })
+  const { text: admin } = await newKey(changing)
+  return { admin, changing, serving }
+}
+
+/** Requests before, during and after a change. Those that start after its answer must all see it. */
+async function underLoad<Reply>(ask: () => Promise<Reply>, change: () => Promise<unknown>): Promise<Reply[]> {
+  const before = times(50, ask)
+  await change()
+  const after = times(50, ask)
+  await before
+  return after
+}
+
+t.test(
+  'a revocation holds on another replica for every request that starts after it is answered',
+  async (t) => {
+    const { admin, changing, serving } = await startPair(t)
+    for (let round = 0; round < 10; round++) {
+      const { text, id } = await newKey(changing)
+      t.equal((await serving.call(text, 'GET /api/me')).statusCode, 200)
+      const replies = await underLoad(
+        () => serving.call(text, 'GET /api/me'),
+        () => changing.call(admin, `POST /api/keys/${id}/revoke`),
+      )
+      for (const reply of replies) isFailure(t, reply, 401, 'KEY_REVOKED', 'after the answer')
+    }
+  },
+)
+
+t.test('so do narrowed permissions', async (t) => {
+  const { admin, changing, serving } = await startPair(t)
+  const { text, id } = await newKey(changing)
+  t.equal((await serving.call(text, 'GET /api/keys')).statusCode, 200)
+  const replies = await underLoad(
+    () => serving.call(text, 'GET /api/keys'),
+    () => changing.call(admin, `PATCH /api/keys/${id}`, { permissions: ['read:monitors'] }),
+  )
+  for (const reply of replies) isFailure(t, reply, 403, 'FORBIDDEN', 'after the answer')
+})
+
+t.test('so does a shortened expiry, and a lengthened one', async (t) => {
+  const { admin, changing, serving } = await startPair(t)
+  const { text, id } = await newKey(changing)
+  t.equal((await serving.call(text, 'GET /api/me')).statusCode, 200)
+  const replies = await underLoad(
+    () => serving.call(text, 'GET /api/me'),
+    () => changing.call(admin, `PATCH /api/keys/${id}`, { expires_at: '2020-01-01T00:00:00Z' }),
+  )
+  for (const reply of replies) isFailure(t, reply, 401, 'KEY_EXPIRED', 'after the answer')
+  await changing.call(admin, `PATCH /api/keys/${id}`, { expires_at: null })
+  t.equal((await serving.call(text, 'GET /api/me')).statusCode, 200)
+})
+
+t.test('so does a lowered limit', async (t) => {
+  const { admin, changing, serving } = await startPair(t)
+  const { text, id } = await newKey(changing, { rateLimit: 1_000 })
+  const replies = await underLoad(
+    () => serving.call(text, 'GET /api/me'),
+    () => changing.call(admin, `PATCH /api/keys/${id}`, { rate_limit: 2 }),
+  )
+  t.ok(replies.every(({ headers }) => headers['x-ratelimit-limit'] === '2'))
+  t.ok(
+    replies.filter(({ statusCode }) => statusCode === 200).length <= 4,
+    'two a window, and one may have ended',
+  )
+})
+
+t.test('a key rotated without overlap ends at once, with overlap it goes on', async (t) => {
+  const { admin, changing, serving } = await startPair(t)
+  const { text, id } = await newKey(changing)
+  t.equal((await serving.call(text, 'GET /api/me')).statusCode, 200)
+  const overlapping = await changing.call(admin, `POST /api/keys/${id}/rotate`, { overlap_seconds: 3600 })
+  t.equal(overlapping.statusCode, 201)
+  t.equal((await serving.call(text, 'GET /api/me')).statusCode, 200)
+  t.equal((await serving.call(overlapping.json.data.key, 'GET /api/me')).statusCode, 200)
+  const replies = await underLoad(
+    () => serving.call(text, 'GET /api/me'),
+    () => changing.call(admin, `POST /api/keys/${id}/rotate`),
+  )
+  for (const reply of replies) isFailure(t, reply, 401, 'KEY_EXPIRED', 'after the answer')
+})

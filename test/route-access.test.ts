@@ -1,0 +1,191 @@
+import type { RouteOptions } from 'fastify'
+import t, { type Test } from 'tap'
+import { formatKey, generateKey, parseKey } from '../src/keys/format.ts'
+import { type Access, permissions } from '../src/permissions.ts'
+import { expire, isFailure, newKey, type Replica, startReplica } from './helper.ts'
+
+type Route = { method: 'GET'; url: string; access: Access }
+
+/** Every route under /api that the service registers, so that a new one is swept without anyone naming it here. */
+async function startSwept(t: Test): Promise<{ replica: Replica; routes: Route[] }> {
+  const routes: Route[] = []
+  const replica = await startReplica(t, {
+    extend: (app) => {
+      app.addHook('onRoute', (route: RouteOptions) => {
+        if (!route.url.startsWith('/api')) return
+        for (const method of [route.method].flat()) {
+          // Parameters get a value; whether there is such a thing is asked only after access.
+          const url = route.url.replace(/:[a-z_]+/g, '1').replace(/(.)\/$/, '$1')
+          routes.push({ method: method as 'GET', url, access: route.config?.permission ?? 'public' })
+        }
+      })
+    },
+  })
+  t.ok(routes.length > 10, 'the sweep has found the routes')
+  return { replica, routes }
+}
+
+const challenge = 'Bearer realm="kener"'
+const invalidToken = `${challenge}, error="invalid_token"`
+
+t.test(
+  'without a valid key every route answers 401, and says no more than the caller may know',
+  async (t) => {
+    const { replica, routes } = await startSwept(t)
+    const good = await newKey(replica)
+    const expired = await newKey(replica)
+    await expire(replica, expired.id)
+    const revoked = await newKey(replica)
+    const both = await newKey(replica)
+    await expire(replica, both.id)
+    for (const { id } of [revoked, both]) {
+      await replica.db.updateTable('api_keys').set({ revoked_at: new Date() }).where('id', '=', id).execute()
+    }
+    const wrongSecret = (text: string) => formatKey({ ...generateKey(), id: parseKey(text)?.id ?? '' })
+
+    const cases: [name: string, key: string | null, code: string, challenge: string][] = [
+      ['no key', null, 'UNAUTHORIZED', challenge],
+      ['an empty key', '', 'UNAUTHORIZED', challenge],
+      ['a malformed key', 'kener_nonsense', 'UNAUTHORIZED', invalidToken],
+      [
+        'a wrong checksum',
+        good.text.slice(0, -1) + (good.text.endsWith('0') ? '1' : '0'),
+        'UNAUTHORIZED',
+        invalidToken,
+      ],
+      ['an unknown key', formatKey(generateKey()), 'UNAUTHORIZED', invalidToken],
+      ['a wrong secret', wrongSecret(good.text), 'UNAUTHORIZED', invalidToken],
+      ['a wrong secret for an expired key', wrongSecret(expired.text), 'UNAUTHORIZED', invalidToken],
+      ['a wrong secret for a revoked key', wrongSecret(revoked.text), 'UNAUTHORIZED', invalidToken],
+      ['an expired key', expired.text, 'KEY_EXPIRED', invalidToken],
+      ['a revoked key', revoked.text, 'KEY_REVOKED', invalidToken],
+      ['a key both revoked and expired', both.text, 'KEY_REVOKED', invalidToken],
+    ]
+    const unknown: Route[] = [
+      { method: 'GET', url: '/api', access: 'any-key' },
+      { method: 'GET', url: '/api/', access: 'any-key' },
+      { method: 'GET', url: '/api/nothing-here', access: 'any-key' },
+      { method: 'GET', url: '/api/%zz', access: 'any-key' },
+      { method: 'GET', url: `/api/keys/${'x'.repeat(1_000)}`, access: 'any-key' },
+    ]
+    for (const { method, url, access } of [...routes, ...unknown]) {
+      if (access === 'public') continue
+      for (const [name, key, code, expectedChallenge] of cases) {
+        const reply = await replica.call(key, `${method} ${url}`)
+        const title = `${method} ${url} with ${name}`
+        t.equal(reply.statusCode, 401, title)
+        t.equal(reply.headers['www-authenticate'], expectedChallenge, title)
+        t.match(reply.headers['x-request-id'], /.+/, title)
+        t.equal(reply.headers['x-ratelimit-limit'], undefined, title)
+        if ((method as string) !== 'HEAD') {
+          t.equal(reply.json.error.code, code, title)
+          t.same(Object.keys(reply.json), ['success', 'error'], title)
+        }
+      }
+    }
+  },
+)
+
+t.test('a key with every permission but the one a route needs gets 403, which names it', async (t) => {
+  const { replica, routes } = await startSwept(t)
+  for (const { method, url, access } of routes) {
+    if (access === 'public' || access === 'any-key') continue
+    const others = permissions.filter((permission) => permission !== access && permission !== 'admin')
+    const key = await newKey(replica, { permissions: others })
+    const reply = await replica.call(key.text, `${method} ${url}`)
+    const title = `${method} ${url} needs ${access}`
+    t.equal(reply.statusCode, 403, title)
+    t.equal(
+      reply.headers['www-authenticate'],
+      `${challenge}, error="insufficient_scope", scope="${access}"`,
+      title,
+    )
+    if ((method as string) !== 'HEAD') {
+      t.equal(reply.json.error.code, 'FORBIDDEN', title)
+      t.ok(reply.json.error.message.includes(access), title)
+    }
+    t.match(reply.headers['x-ratelimit-remaining'], /\d+/, `${title}: the reply is authenticated`)
+  }
+})
+
+t.test('just the permission of the route is enough, and so is admin', async (t) => {
+  const { replica, routes } = await startSwept(t)
+  for (const { method, url, access } of routes) {
+    const own = access === 'any-key' || access === 'public' ? 'read:monitors' : access
+    for (const permission of [own, 'admin'] as const) {
+      const key = await newKey(replica, { permissions: [permission] })
+      const reply = await replica.call(key.text, `${method} ${url}`)
+      t.notOk([401, 403].includes(reply.statusCode), `${method} ${url} with ${permission}: ${reply.body}`)
+    }
+  }
+})
+
+t.test('a route under /api that declares no permission refuses to boot', async (t) => {
+  const extend = (url: string) => ({
+    extend: (app: Replica['app']) => {
+      app.register(async (scope) => {
+        scope.get(url, () => 'open to all')
+      })
+    },
+  })
+  await t.rejects(startReplica(t, extend('/api/forgotten')), {
+    message: /\/api\/forgotten.*config\.permission/,
+  })
+  await t.resolves(startReplica(t, extend('/elsewhere')))
+})
+
+t.test('a key is taken from the Authorization header alone', async (t) => {
+  const replica = await startReplica(t)
+  const { text } = await newKey(replica)
+  isFailure(t, await replica.call(null, `GET /api/me?access_token=${text}`), 401, 'UNAUTHORIZED', 'query')
+  for (const headers of [
+    { cookie: `access_token=${text}` },
+    { 'x-api-key': text },
+    { authorization: text },
+  ]) {
+    const reply = await replica.call(null, 'GET /api/me', undefined, { headers })
+    isFailure(t, reply, 401, 'UNAUTHORIZED', Object.keys(headers).join())
+  }
+  const basic = { headers: { authorization: `Basic ${Buffer.from(`${text}:`).toString('base64')}` } }
+  const reply = await replica.call(null, 'GET /api/me', undefined, basic)
+  isFailure(t, reply, 401, 'UNAUTHORIZED', 'another scheme')
+  t.equal(reply.headers['www-authenticate'], challenge, 'another scheme counts as no credentials')
+})
+
+t.test('the name of the scheme is case-insensitive (RFC 9110)', async (t) => {
+  const replica = await startReplica(t)
+  const { text } = await newKey(replica)
+  for (const scheme of ['Bearer', 'bearer', 'BEARER']) {
+    const headers = { authorization: `${scheme} ${text}` }
+    t.equal((await replica.call(null, 'GET /api/me', undefined, { headers })).statusCode, 200, scheme)
+  }
+})
+
+t.test(
+  'with a valid key an unknown path is 404, and a known one with a wrong method 405 with Allow',
+  async (t) => {
+    const replica = await startReplica(t)
+    const { text } = await newKey(replica, { permissions: ['read:monitors'] })
+    for (const path of ['/api', '/api/', '/api/nothing', '/api/keys/a/b/c']) {
+      isFailure(t, await replica.call(text, `GET ${path}`), 404, 'NOT_FOUND', path)
+    }
+    const allowed: [`POST ${string}` | `DELETE ${string}`, string][] = [
+      ['POST /api/me', 'GET, HEAD'],
+      ['DELETE /api/keys?a=1', 'GET, HEAD, POST'],
+      ['DELETE /api/keys/some', 'GET, HEAD, PATCH'],
+      ['DELETE /api/keys/some/revoke', 'POST'],
+    ]
+    for (const [route, allow] of allowed) {
+      const reply = await replica.call(text, route)
+      isFailure(t, reply, 405, 'METHOD_NOT_ALLOWED', route)
+      t.same(String(reply.headers.allow).split(', ').sort(), allow.split(', ').sort(), route)
+    }
+    isFailure(
+      t,
+      await replica.call(text, 'GET /api/%zz'),
+      400,
+      'INVALID_REQUEST',
+      'a URL that cannot be read',
+    )
+  },
+)

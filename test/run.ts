@@ -1,0 +1,64 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import pg from 'pg'
+import { openDatabase } from '../src/database/open.ts'
+import { startPostgres } from './postgres.ts'
+
+/**
+ * Runs the tests against one PostgreSQL, the one at TEST_DATABASE_URL or one of their own, with a migrated database in
+ * it that each test clones. Arguments go to tap: names of compiled test files, or its options.
+ */
+const given = process.env.TEST_DATABASE_URL
+const server = given ? { url: given, stop: () => Promise.resolve() } : await startPostgres()
+const template = `kener_template_${String(process.pid)}`
+try {
+  await onServer(`create database ${template}`)
+  const url = new URL(server.url)
+  url.pathname = `/${template}`
+  const database = await openDatabase({ databaseUrl: url.href, databasePoolMax: 1, dataDir: '' })
+  await database.close()
+  process.exitCode = await runTap(process.argv.slice(2))
+} finally {
+  await onServer(`drop database if exists ${template}`)
+  await server.stop()
+}
+
+async function onServer(statement: string): Promise<void> {
+  const client = new pg.Client({ connectionString: server.url })
+  await client.connect()
+  await client.query(statement)
+  await client.end()
+}
+
+async function runTap(args: string[]): Promise<number> {
+  const here = import.meta.dirname
+  const files = args.some((arg) => arg.includes('.test.js'))
+    ? []
+    : readdirSync(here)
+        .filter((name) => name.endsWith('.test.js'))
+        .map((name) => join(here, name))
+  const record = join(mkdtempSync(join(tmpdir(), 'kener-tap-')), 'record')
+  const tap = spawn('npx', ['--no-install', 'tap', 'run', `--output-file=${record}`, ...args, ...files], {
+    stdio: 'inherit',
+    env: { ...process.env, TEST_DATABASE_URL: server.url, TEST_TEMPLATE: template },
+  })
+  const [code] = (await once(tap, 'exit')) as [number | null]
+  const { pass = 0, fail = 0 } = readTotals(readFileSync(record, 'utf8'))
+  rmSync(dirname(record), { recursive: true })
+  process.stdout.write(`${String(pass)} passed, ${String(fail)} failed\n`)
+  return code ?? 1
+}
+
+/** From the last lines of the TAP record, such as `# { total: 12, pass: 12 }`. */
+function readTotals(record: string): { pass?: number; fail?: number } {
+  const [, totals = ''] = /^# \{ (.+) \}$/m.exec(record) ?? []
+  return Object.fromEntries(
+    totals.split(', ').map((total) => {
+      const [name = '', count] = total.split(': ')
+      return [name, Number(count)]
+    }),
+  )
+}
