@@ -101,6 +101,6 @@ function positive(fallback: number, maximum: number) {
     default: fallback,
     minimum: 1,
     maximum,
-    description: `a whole number from 1 to ${String(maximum)}`,
+    description: `a whole number from 1 to ${maximum}`,
   })
 }

@@ -12,6 +12,8 @@ export class ApiError extends Error {
   readonly details: ErrorDetail[] | undefined
   /** For the log alone: why, in a word that stays the same. */
   readonly reason: string | undefined
+  /** For the log alone: the id inside the key that was refused. */
+  readonly keyId: string | undefined
 
   constructor(
     status: number,
@@ -21,6 +23,7 @@ export class ApiError extends Error {
       headers?: Record<string, string>
       details?: ErrorDetail[]
       reason?: string
+      keyId?: string
       cause?: unknown
     } = {},
   ) {
@@ -30,6 +33,7 @@ export class ApiError extends Error {
     this.headers = more.headers ?? {}
     this.details = more.details
     this.reason = more.reason
+    this.keyId = more.keyId
   }
 }
 
@@ -43,16 +47,28 @@ export const missingCredentials = () =>
     reason: 'missing',
   })
 
-export const invalidKey = (reason: 'malformed' | 'unknown' | 'wrong_secret') =>
-  new ApiError(401, 'UNAUTHORIZED', 'Invalid API key provided', { headers: invalidToken, reason })
+export const malformedKey = () =>
+  new ApiError(401, 'UNAUTHORIZED', 'Invalid API key provided', {
+    headers: invalidToken,
+    reason: 'malformed',
+  })
 
-export const keyExpired = () =>
-  new ApiError(401, 'KEY_EXPIRED', 'This API key has expired', { headers: invalidToken, reason: 'expired' })
+/** The caller hears no more than of a malformed one: neither that the id exists, nor that only the secret is wrong. */
+export const invalidKey = (reason: 'unknown' | 'wrong_secret', keyId: string) =>
+  new ApiError(401, 'UNAUTHORIZED', 'Invalid API key provided', { headers: invalidToken, reason, keyId })
 
-export const keyRevoked = () =>
+export const keyExpired = (keyId: string) =>
+  new ApiError(401, 'KEY_EXPIRED', 'This API key has expired', {
+    headers: invalidToken,
+    reason: 'expired',
+    keyId,
+  })
+
+export const keyRevoked = (keyId: string) =>
   new ApiError(401, 'KEY_REVOKED', 'This API key has been revoked', {
     headers: invalidToken,
     reason: 'revoked',
+    keyId,
   })
 
 export const forbidden = (permission: string) =>
@@ -67,7 +83,7 @@ export const rateLimitExceeded = (limit: number, seconds: number) =>
   new ApiError(
     429,
     'RATE_LIMIT_EXCEEDED',
-    `The limit of ${String(limit)} requests a minute is used up: try again in ${String(seconds)} s`,
+    `The limit of ${limit} requests a minute is used up: try again in ${seconds} s`,
     { headers: retryAfter(seconds), reason: 'key' },
   )
 
@@ -75,17 +91,15 @@ export const tooManyFailures = (seconds: number) =>
   new ApiError(
     429,
     'RATE_LIMIT_EXCEEDED',
-    `Too many failed authentications from this address: try again in ${String(seconds)} s`,
+    `Too many failed authentications from this address: try again in ${seconds} s`,
     { headers: retryAfter(seconds), reason: 'authentication_failures' },
   )
 
 export const tooManyPublicRequests = (seconds: number) =>
-  new ApiError(
-    429,
-    'RATE_LIMIT_EXCEEDED',
-    `Too many requests from this address: try again in ${String(seconds)} s`,
-    { headers: retryAfter(seconds), reason: 'address' },
-  )
+  new ApiError(429, 'RATE_LIMIT_EXCEEDED', `Too many requests from this address: try again in ${seconds} s`, {
+    headers: retryAfter(seconds),
+    reason: 'address',
+  })
 
 export const invalidRequest = (message: string, details: ErrorDetail[] = []) =>
   new ApiError(400, 'INVALID_REQUEST', message, { details })
@@ -103,7 +117,7 @@ export const methodNotAllowed = (method: string, allowed: readonly string[]) =>
 export const conflict = (message: string) => new ApiError(409, 'CONFLICT', message)
 
 export const payloadTooLarge = (limitBytes: number) =>
-  new ApiError(413, 'PAYLOAD_TOO_LARGE', `The body is larger than ${String(limitBytes)} bytes`)
+  new ApiError(413, 'PAYLOAD_TOO_LARGE', `The body is larger than ${limitBytes} bytes`)
 
 export const unsupportedMediaType = () =>
   new ApiError(415, 'UNSUPPORTED_MEDIA_TYPE', 'Send the body as application/json')

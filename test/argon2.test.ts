@@ -4,7 +4,7 @@ import { formatKey, generateKey } from '../src/keys/format.ts'
 import { createSecrets } from '../src/keys/secrets.ts'
 import { newKey, startReplica, times } from './helper.ts'
 
-t.test('a good key costs one Argon2 run a process, however many requests come at once', async (t) => {
+await t.test('a good key costs one Argon2 run a process, however many requests come at once', async (t) => {
   const replica = await startReplica(t)
   const { text } = await newKey(replica)
   const { stats } = replica.app.secrets
@@ -15,7 +15,7 @@ t.test('a good key costs one Argon2 run a process, however many requests come at
   t.equal(stats.argon2Runs, 1)
 })
 
-t.test('a wrong secret costs one Argon2 run, however often it is tried', async (t) => {
+await t.test('a wrong secret costs one Argon2 run, however often it is tried', async (t) => {
   const replica = await startReplica(t)
   const { id } = await newKey(replica)
   const wrong = formatKey({ ...generateKey(), id })
@@ -24,7 +24,7 @@ t.test('a wrong secret costs one Argon2 run, however often it is tried', async (
   t.equal(replica.app.secrets.stats.argon2Runs, 1)
 })
 
-t.test('malformed keys reach neither Argon2 nor the database; unknown ones no Argon2', async (t) => {
+await t.test('malformed keys reach neither Argon2 nor the database; unknown ones no Argon2', async (t) => {
   const replica = await startReplica(t)
   const { text } = await newKey(replica)
   replica.statements.length = 0
@@ -43,7 +43,7 @@ t.test('malformed keys reach neither Argon2 nor the database; unknown ones no Ar
   t.ok(replica.statements.length < 20, 'and their look-ups share statements')
 })
 
-t.test('requests at the same time share statements', async (t) => {
+await t.test('requests at the same time share statements', async (t) => {
   const replica = await startReplica(t)
   const { text } = await newKey(replica)
   await replica.call(text, 'GET /api/me')
@@ -52,20 +52,23 @@ t.test('requests at the same time share statements', async (t) => {
   t.ok(replica.statements.length <= 10, `${String(replica.statements.length)} statements for 200 requests`)
 })
 
-t.test('beyond the queue a verification is refused at once with 503, and the queue recovers', async (t) => {
-  const secrets = createSecrets()
-  const hash = await secrets.hash('some secret')
-  const outcomes = await Promise.allSettled(
-    Array.from({ length: 1_500 }, () => secrets.verify(generateKey(), hash)),
-  )
-  const refused = outcomes.filter(({ status }) => status === 'rejected') as PromiseRejectedResult[]
-  t.ok(refused.length > 0 && refused.length < 500)
-  t.ok(refused.every(({ reason }) => reason.status === 503 && reason.headers['retry-after'] !== undefined))
-  t.equal(secrets.stats.argon2Runs, 1 + outcomes.length - refused.length)
-  t.equal(await secrets.verify({ id: 'x', secret: 'some secret' }, hash), true)
-})
+await t.test(
+  'beyond the queue a verification is refused at once with 503, and the queue recovers',
+  async (t) => {
+    const secrets = createSecrets()
+    const hash = await secrets.hash('some secret')
+    const outcomes = await Promise.allSettled(
+      Array.from({ length: 1_500 }, () => secrets.verify(generateKey(), hash)),
+    )
+    const refused = outcomes.filter(({ status }) => status === 'rejected') as PromiseRejectedResult[]
+    t.ok(refused.length > 0 && refused.length < 500)
+    t.ok(refused.every(({ reason }) => reason.status === 503 && reason.headers['retry-after'] !== undefined))
+    t.equal(secrets.stats.argon2Runs, 1 + outcomes.length - refused.length)
+    t.equal(await secrets.verify({ id: 'x', secret: 'some secret' }, hash), true)
+  },
+)
 
-t.test('hashes are Argon2id in PHC form, salted, and tell secrets apart', async (t) => {
+await t.test('hashes are Argon2id in PHC form, salted, and tell secrets apart', async (t) => {
   const secrets = createSecrets()
   const [one, two] = [await secrets.hash('same'), await secrets.hash('same')]
   t.match(one, /^\$argon2id\$v=19\$m=4096,t=1,p=1\$/)
@@ -74,7 +77,7 @@ t.test('hashes are Argon2id in PHC form, salted, and tell secrets apart', async 
   t.equal(await secrets.verify({ id: 'a', secret: 'other' }, one), false)
 })
 
-t.test('a hash made with other parameters is made anew when its key is next used', async (t) => {
+await t.test('a hash made with other parameters is made anew when its key is next used', async (t) => {
   const replica = await startReplica(t)
   const { text, id } = await newKey(replica)
   const readHash = async () => {

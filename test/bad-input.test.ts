@@ -11,7 +11,7 @@ async function start(t: Test): Promise<Replica & { admin: string; countKeys: () 
 const good = { name: 'n', permissions: ['read:monitors'] }
 const json = { 'content-type': 'application/json' }
 
-t.test(
+await t.test(
   'a body that is not as it should be is refused with the place, and leaves nothing behind',
   async (t) => {
     const { call, admin, countKeys } = await start(t)
@@ -64,7 +64,7 @@ t.test(
   },
 )
 
-t.test('what is not an object in JSON is refused', async (t) => {
+await t.test('what is not an object in JSON is refused', async (t) => {
   const { call, admin, countKeys } = await start(t)
   const bodies = [
     'null',
@@ -118,7 +118,7 @@ t.test('what is not an object in JSON is refused', async (t) => {
   t.equal(await countKeys(), 1)
 })
 
-t.test('a body over 1 MiB is 413, another type than JSON 415', async (t) => {
+await t.test('a body over 1 MiB is 413, another type than JSON 415', async (t) => {
   const { call, admin, countKeys } = await start(t)
   const padded = (bytes: number) => {
     const text = JSON.stringify({ ...good, name: '' })
@@ -148,7 +148,7 @@ t.test('a body over 1 MiB is 413, another type than JSON 415', async (t) => {
   }
 })
 
-t.test('a query that is not as it should be is refused', async (t) => {
+await t.test('a query that is not as it should be is refused', async (t) => {
   const { call, admin } = await start(t)
   const cases: [path: string, query: string][] = [
     ['/limit', 'limit=0'],
@@ -175,7 +175,7 @@ t.test('a query that is not as it should be is refused', async (t) => {
   isFailure(t, await call(admin, 'GET /api/keys/%00'), 400, 'INVALID_REQUEST', 'NUL in the path')
 })
 
-t.test('routes without a body of their own take none, or an empty one', async (t) => {
+await t.test('routes without a body of their own take none, or an empty one', async (t) => {
   const { call, admin, db } = await start(t)
   const { id } = await newKey({ db })
   isFailure(
@@ -205,7 +205,7 @@ t.test('routes without a body of their own take none, or an empty one', async (t
   }
 })
 
-t.test('an error of the inside says nothing of the inside', async (t) => {
+await t.test('an error of the inside says nothing of the inside', async (t) => {
   const replica = await startReplica(t, {
     extend: (app) => {
       app.register(
@@ -233,7 +233,7 @@ t.test('an error of the inside says nothing of the inside', async (t) => {
   t.notMatch(lost.body, /rate_counters|relation/)
 })
 
-t.test('the largest of everything is taken', async (t) => {
+await t.test('the largest of everything is taken', async (t) => {
   const { call, admin } = await start(t)
   const largest = {
     name: '💡'.repeat(100),

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { batch } from '../src/database/batch.ts'
 
-t.test('asks of one turn share a run, and what comes meanwhile shares the next', async (t) => {
+await t.test('asks of one turn share a run, and what comes meanwhile shares the next', async (t) => {
   const runs: number[][] = []
   const ask = batch(async (asks: number[]) => {
     runs.push(asks)
@@ -18,7 +18,7 @@ t.test('asks of one turn share a run, and what comes meanwhile shares the next',
   ])
 })
 
-t.test('an ask never joins a run that has started', async (t) => {
+await t.test('an ask never joins a run that has started', async (t) => {
   let value = 'old'
   let open: () => void = () => undefined
   const gate = new Promise<void>((resolve) => {
@@ -37,7 +37,7 @@ t.test('an ask never joins a run that has started', async (t) => {
   t.same(await Promise.all([before, after]), ['old', 'new'])
 })
 
-t.test('a run is no larger than its maximum, and keeps the order', async (t) => {
+await t.test('a run is no larger than its maximum, and keeps the order', async (t) => {
   const sizes: number[] = []
   const ask = batch(async (asks: number[]) => {
     sizes.push(asks.length)
@@ -48,7 +48,7 @@ t.test('a run is no larger than its maximum, and keeps the order', async (t) => 
   t.same(sizes, [10, 10, 5])
 })
 
-t.test('a failed run fails those who wait behind it, and none who come later', async (t) => {
+await t.test('a failed run fails those who wait behind it, and none who come later', async (t) => {
   let broken = true
   const ask = batch(async (asks: number[]) => {
     await new Promise(setImmediate)

@@ -1,50 +1,54 @@
 import t from 'tap'
 import { createDatabase } from './helper.ts'
-import { cli, listening, start } from './process.ts'
+import { cli, listening, npm, start } from './process.ts'
 
-t.test('keys create prints the key alone, keys list shows it without, keys revoke ends it', async (t) => {
-  const env = { DATABASE_URL: await createDatabase(t), PORT: '0' }
-  const server = start(t, 'server', [], env)
-  const origin = await listening(server)
-  const me = async (key: string) => fetch(`${origin}/api/me`, { headers: { authorization: `Bearer ${key}` } })
+await t.test(
+  'keys create prints the key alone, keys list shows it without, keys revoke ends it',
+  async (t) => {
+    const env = { DATABASE_URL: await createDatabase(t), PORT: '0' }
+    const server = start(t, 'server', [], env)
+    const origin = await listening(server)
+    const me = async (key: string) =>
+      fetch(`${origin}/api/me`, { headers: { authorization: `Bearer ${key}` } })
 
-  const args = [
-    '--name',
-    'from the CLI',
-    '--permissions',
-    'read:monitors, write:incidents',
-    '--expires',
-    '30d',
-    '--rate-limit',
-    '7',
-  ]
-  const created = await cli(t, ['keys', 'create', ...args], env)
-  t.equal(created.code, 0)
-  t.match(created.stdout, /^kener_[0-9A-Za-z]{16}_[0-9A-Za-z]{49}\n$/)
-  const key = created.stdout.trim()
-  t.notOk(created.stderr.includes(key))
-  const reply = await me(key)
-  const { data } = (await reply.json()) as { data: { expires_at: string } }
-  t.match(data, {
-    key_name: 'from the CLI',
-    permissions: ['read:monitors', 'write:incidents'],
-    rate_limit: 7,
-  })
-  t.ok(Math.abs(Date.parse(data.expires_at) - Date.now() - 30 * 86_400_000) < 60_000)
+    const args = [
+      '--name',
+      'from the CLI',
+      '--permissions',
+      'read:monitors, write:incidents',
+      '--expires',
+      '30d',
+      '--rate-limit',
+      '7',
+    ]
+    const created = await cli(t, ['keys', 'create', ...args], env)
+    t.equal(created.code, 0)
+    t.match(created.stdout, /^kener_[0-9A-Za-z]{16}_[0-9A-Za-z]{49}\n$/)
+    const key = created.stdout.trim()
+    t.notOk(created.stderr.includes(key))
+    const reply = await me(key)
+    const { data } = (await reply.json()) as { data: { expires_at: string } }
+    t.match(data, {
+      key_name: 'from the CLI',
+      permissions: ['read:monitors', 'write:incidents'],
+      rate_limit: 7,
+    })
+    t.ok(Math.abs(Date.parse(data.expires_at) - Date.now() - 30 * 86_400_000) < 60_000)
 
-  const list = await cli(t, ['keys', 'list'], env)
-  t.equal(list.code, 0)
-  const id = key.slice(6, 22)
-  t.match(list.stdout, new RegExp(`^${id} {2}active {2}"from the CLI" {2}read:monitors,write:incidents`))
-  t.notOk(list.stdout.includes(key.slice(23)))
+    const list = await cli(t, ['keys', 'list'], env)
+    t.equal(list.code, 0)
+    const id = key.slice(6, 22)
+    t.match(list.stdout, new RegExp(`^${id} {2}active {2}"from the CLI" {2}read:monitors,write:incidents`))
+    t.notOk(list.stdout.includes(key.slice(23)))
 
-  const revoked = await cli(t, ['keys', 'revoke', id], env)
-  t.equal(revoked.code, 0)
-  t.match(await (await me(key)).json(), { error: { code: 'KEY_REVOKED' } })
-  t.equal((await cli(t, ['keys', 'revoke', id], env)).code, 0, 'again is no failure')
-})
+    const revoked = await cli(t, ['keys', 'revoke', id], env)
+    t.equal(revoked.code, 0)
+    t.match(await (await me(key)).json(), { error: { code: 'KEY_REVOKED' } })
+    t.equal((await cli(t, ['keys', 'revoke', id], env)).code, 0, 'again is no failure')
+  },
+)
 
-t.test('migrate brings an empty database up to date', async (t) => {
+await t.test('migrate brings an empty database up to date', async (t) => {
   const env = { DATABASE_URL: await createDatabase(t, { empty: true }) }
   const first = await cli(t, ['migrate'], env)
   t.equal(first.code, 0)
@@ -53,7 +57,7 @@ t.test('migrate brings an empty database up to date', async (t) => {
   t.match(second, { code: 0, stdout: 'up to date\n' })
 })
 
-t.test('wrong use is exit code 2, with the usage and before any database is opened', async (t) => {
+await t.test('wrong use is exit code 2, with the usage and before any database is opened', async (t) => {
   const create = ['keys', 'create', '--name', 'n', '--permissions', 'admin']
   const wrong: [args: string[], message: RegExp][] = [
     [[], /Which command/],
@@ -90,7 +94,7 @@ t.test('wrong use is exit code 2, with the usage and before any database is open
   })
 })
 
-t.test('a failure is exit code 1, in one line', async (t) => {
+await t.test('a failure is exit code 1, in one line', async (t) => {
   const env = { DATABASE_URL: await createDatabase(t) }
   const failures = [
     await cli(t, ['keys', 'revoke', 'nobody'], env),
@@ -109,6 +113,13 @@ t.test('a failure is exit code 1, in one line', async (t) => {
   }
 })
 
-t.test('help is no failure', async (t) => {
+await t.test('help is no failure', async (t) => {
   t.match(await cli(t, ['--help'], {}), { code: 0, stdout: /^Usage:/, stderr: '' })
+})
+
+await t.test('through npm, stdout holds the key alone, for KENER_API_KEY=$(...)', async (t) => {
+  const args = ['run', '-s', 'cli', '--', 'keys', 'create', '--name', 'n', '--permissions', 'admin']
+  const { ended, output } = npm(t, args, { DATABASE_URL: await createDatabase(t) })
+  t.equal((await ended).code, 0)
+  t.match(output.stdout, /^kener_[0-9A-Za-z]{16}_[0-9A-Za-z]{49}\n$/)
 })

@@ -6,7 +6,7 @@ import { cli, listening, start, temporaryDirectory } from './process.ts'
 const firstKey = /kener_[0-9A-Za-z]{16}_[0-9A-Za-z]{49}/
 const authorization = (key: string) => ({ headers: { authorization: `Bearer ${key}` } })
 
-t.test('first start, restart, a kill, and a second server on the embedded database', async (t) => {
+await t.test('first start, restart, a kill, and a second server on the embedded database', async (t) => {
   const DATA_DIR = join(temporaryDirectory(t), 'deep', 'data')
   const env = { DATA_DIR, PORT: '0' }
 
@@ -65,7 +65,7 @@ t.test('first start, restart, a kill, and a second server on the embedded databa
   t.match(list.stdout, /active {2}"first-admin"/)
 })
 
-t.test('a key made by the CLI before the first start stands for the first admin key', async (t) => {
+await t.test('a key made by the CLI before the first start stands for the first admin key', async (t) => {
   const env = { DATA_DIR: join(temporaryDirectory(t), 'data'), PORT: '0' }
   const made = await cli(t, ['keys', 'create', '--name', 'mine', '--permissions', 'admin'], env)
   t.equal(made.code, 0)
@@ -75,7 +75,7 @@ t.test('a key made by the CLI before the first start stands for the first admin 
   t.notMatch(server.output.stdout, firstKey)
 })
 
-t.test('a DATA_DIR that cannot be written is said in one line', async (t) => {
+await t.test('a DATA_DIR that cannot be written is said in one line', async (t) => {
   const directory = temporaryDirectory(t)
   const file = join(directory, 'file')
   writeFileSync(file, '')

@@ -3,7 +3,7 @@ import { formatKey, generateKey, parseKey } from '../src/keys/format.ts'
 
 const shape = /^kener_[0-9A-Za-z]{16}_[0-9A-Za-z]{43}[0-9A-Za-z]{6}$/
 
-t.test('a generated key has the shape that scanners look for, and reads back', async (t) => {
+await t.test('a generated key has the shape that scanners look for, and reads back', async (t) => {
   for (let round = 0; round < 1_000; round++) {
     const key = generateKey()
     const text = formatKey(key)
@@ -12,13 +12,13 @@ t.test('a generated key has the shape that scanners look for, and reads back', a
   }
 })
 
-t.test('no two keys are alike', async (t) => {
+await t.test('no two keys are alike', async (t) => {
   const keys = Array.from({ length: 1_000 }, generateKey)
   t.equal(new Set(keys.map(({ id }) => id)).size, 1_000)
   t.equal(new Set(keys.map(({ secret }) => secret)).size, 1_000)
 })
 
-t.test('the checksum is the CRC-32 of all before it, in base62', async (t) => {
+await t.test('the checksum is the CRC-32 of all before it, in base62', async (t) => {
   // Computed apart, with Python's zlib: CRC-32 2391165567.
   const zeros = `kener_${'0'.repeat(16)}_${'0'.repeat(43)}`
   const text = formatKey({ id: '0'.repeat(16), secret: '0'.repeat(43) })
@@ -26,7 +26,7 @@ t.test('the checksum is the CRC-32 of all before it, in base62', async (t) => {
   t.equal(text.slice(-6), '2bp5OZ')
 })
 
-t.test('a key with one character mistyped is refused', async (t) => {
+await t.test('a key with one character mistyped is refused', async (t) => {
   const text = formatKey(generateKey())
   for (let place = 0; place < text.length; place++) {
     for (const wrong of ['0', 'a', '_', ' ', 'é']) {
@@ -36,7 +36,7 @@ t.test('a key with one character mistyped is refused', async (t) => {
   }
 })
 
-t.test('two neighbouring characters swapped are noticed', async (t) => {
+await t.test('two neighbouring characters swapped are noticed', async (t) => {
   const text = formatKey(generateKey())
   for (let place = 0; place < text.length - 1; place++) {
     const [a = '', b = ''] = [text[place], text[place + 1]]
@@ -45,7 +45,7 @@ t.test('two neighbouring characters swapped are noticed', async (t) => {
   }
 })
 
-t.test('what only looks like a key is refused', async (t) => {
+await t.test('what only looks like a key is refused', async (t) => {
   const text = formatKey(generateKey())
   for (const wrong of [
     '',

@@ -22,7 +22,7 @@ const fields = [
   'rotated_from',
 ]
 
-t.test('GET /api/me tells whose key it is', async (t) => {
+await t.test('GET /api/me tells whose key it is', async (t) => {
   const { db, call } = await start(t)
   const { text, id } = await newKey(
     { db },
@@ -44,7 +44,7 @@ t.test('GET /api/me tells whose key it is', async (t) => {
   })
 })
 
-t.test('a created key is shown once, works, and is never shown again', async (t) => {
+await t.test('a created key is shown once, works, and is never shown again', async (t) => {
   const { call, admin, db } = await start(t)
   const wanted = {
     name: 'monitoring-service',
@@ -80,55 +80,61 @@ t.test('a created key is shown once, works, and is never shown again', async (t)
   t.notOk(rows.includes(secret), 'the database holds a hash only')
 })
 
-t.test('a key with nothing but a name and permissions never expires and has the default limit', async (t) => {
-  const { call, admin } = await start(t)
-  for (const more of [{}, { expires_at: null, rate_limit: null }]) {
-    const { json } = await call(admin, 'POST /api/keys', {
-      name: 'n',
-      permissions: [...permissions],
-      ...more,
-    })
-    t.match(json.data, { expires_at: null, rate_limit: null, permissions })
-  }
-})
+await t.test(
+  'a key with nothing but a name and permissions never expires and has the default limit',
+  async (t) => {
+    const { call, admin } = await start(t)
+    for (const more of [{}, { expires_at: null, rate_limit: null }]) {
+      const { json } = await call(admin, 'POST /api/keys', {
+        name: 'n',
+        permissions: [...permissions],
+        ...more,
+      })
+      t.match(json.data, { expires_at: null, rate_limit: null, permissions })
+    }
+  },
+)
 
-t.test('the list is newest first, filters by status, and pages without skipping or repeating', async (t) => {
-  const { call, admin, adminId, db } = await start(t)
-  const ids: string[] = []
-  for (let count = 0; count < 25; count++) ids.unshift((await newKey({ db })).id)
-  ids.push(adminId)
-  const [expired = '', revoked = ''] = ids
-  await expire({ db }, expired)
-  await call(admin, `POST /api/keys/${revoked}/revoke`)
+await t.test(
+  'the list is newest first, filters by status, and pages without skipping or repeating',
+  async (t) => {
+    const { call, admin, adminId, db } = await start(t)
+    const ids: string[] = []
+    for (let count = 0; count < 25; count++) ids.unshift((await newKey({ db })).id)
+    ids.push(adminId)
+    const [expired = '', revoked = ''] = ids
+    await expire({ db }, expired)
+    await call(admin, `POST /api/keys/${revoked}/revoke`)
 
-  const seen: string[] = []
-  let cursor: string | null = ''
-  do {
-    const page = await call(admin, `GET /api/keys?limit=7${cursor ? `&cursor=${cursor}` : ''}`)
-    seen.push(...page.json.data.map(({ id }: { id: string }) => id))
-    // What is new meanwhile stands before the first page, and moves nothing.
-    await newKey({ db })
-    cursor = page.json.pagination.next_cursor
-  } while (cursor)
-  t.same(seen, ids)
+    const seen: string[] = []
+    let cursor: string | null = ''
+    do {
+      const page = await call(admin, `GET /api/keys?limit=7${cursor ? `&cursor=${cursor}` : ''}`)
+      seen.push(...page.json.data.map(({ id }: { id: string }) => id))
+      // What is new meanwhile stands before the first page, and moves nothing.
+      await newKey({ db })
+      cursor = page.json.pagination.next_cursor
+    } while (cursor)
+    t.same(seen, ids)
 
-  const idsOf = async (query: string) => {
-    const { json } = await call(admin, `GET /api/keys?${query}`)
-    return json.data.map(({ id }: { id: string }) => id)
-  }
-  t.same(await idsOf('status=expired'), [expired])
-  t.same(await idsOf('status=revoked'), [revoked])
-  t.notOk((await idsOf('status=active&limit=100')).some((id: string) => id === expired || id === revoked))
-})
+    const idsOf = async (query: string) => {
+      const { json } = await call(admin, `GET /api/keys?${query}`)
+      return json.data.map(({ id }: { id: string }) => id)
+    }
+    t.same(await idsOf('status=expired'), [expired])
+    t.same(await idsOf('status=revoked'), [revoked])
+    t.notOk((await idsOf('status=active&limit=100')).some((id: string) => id === expired || id === revoked))
+  },
+)
 
-t.test('the last page says so, also when it is full', async (t) => {
+await t.test('the last page says so, also when it is full', async (t) => {
   const { call, admin, db } = await start(t)
   await newKey({ db })
   t.equal((await call(admin, 'GET /api/keys?limit=2')).json.pagination.next_cursor, null)
   t.type((await call(admin, 'GET /api/keys?limit=1')).json.pagination.next_cursor, 'string')
 })
 
-t.test('PATCH changes what is named and nothing else', async (t) => {
+await t.test('PATCH changes what is named and nothing else', async (t) => {
   const { call, admin, db } = await start(t)
   const { id } = await newKey({ db }, { name: 'old', permissions: ['read:monitors'], rateLimit: 5 })
   const patch = async (body: object) => (await call(admin, `PATCH /api/keys/${id}`, body)).json.data
@@ -145,7 +151,7 @@ t.test('PATCH changes what is named and nothing else', async (t) => {
   t.match(await patch({ expires_at: null }), { expires_at: null, status: 'active' })
 })
 
-t.test('a revocation is for good, and can be said twice', async (t) => {
+await t.test('a revocation is for good, and can be said twice', async (t) => {
   const { call, admin, db } = await start(t)
   const { text, id } = await newKey({ db })
   const first = await call(admin, `POST /api/keys/${id}/revoke`)
@@ -160,7 +166,7 @@ t.test('a revocation is for good, and can be said twice', async (t) => {
   isFailure(t, await call(admin, `POST /api/keys/${id}/rotate`), 409, 'CONFLICT', 'a rotation')
 })
 
-t.test(
+await t.test(
   'a rotated key hands on what it has, and ends after the overlap but never later than it would',
   async (t) => {
     const { call, admin, db } = await start(t)
@@ -199,7 +205,7 @@ t.test(
   },
 )
 
-t.test('of many rotations at once without overlap one succeeds', async (t) => {
+await t.test('of many rotations at once without overlap one succeeds', async (t) => {
   const { call, admin, db } = await start(t)
   const { id } = await newKey({ db })
   const replies = await Promise.all(
@@ -211,7 +217,7 @@ t.test('of many rotations at once without overlap one succeeds', async (t) => {
   t.equal(successors.length, 1)
 })
 
-t.test('an id that names no key is 404', async (t) => {
+await t.test('an id that names no key is 404', async (t) => {
   const { call, admin } = await start(t)
   for (const id of ['AAAAAAAAAAAAAAAA', 'x', '%2e%2e', "'; drop table api_keys; --".replaceAll(' ', '%20')]) {
     isFailure(t, await call(admin, `GET /api/keys/${id}`), 404, 'NOT_FOUND', `GET ${id}`)
@@ -221,7 +227,7 @@ t.test('an id that names no key is 404', async (t) => {
   }
 })
 
-t.test('last_used_at follows the use of a key, and is not written for every request', async (t) => {
+await t.test('last_used_at follows the use of a key, and is not written for every request', async (t) => {
   const { call, admin, db, statements } = await start(t)
   const { text, id } = await newKey({ db })
   const lastUse = async () =>

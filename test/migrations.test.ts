@@ -8,7 +8,7 @@ import { createDatabase, isFailure, startReplica } from './helper.ts'
 
 const open = (databaseUrl: string) => openDatabase({ databaseUrl, databasePoolMax: 2, dataDir: '' })
 
-t.test('the folder equals the map, in the order of the dates', async (t) => {
+await t.test('the folder equals the map, in the order of the dates', async (t) => {
   const folder = join(import.meta.dirname, '../../migrations')
   const files = readdirSync(folder)
     .filter((name) => name !== 'index.ts')
@@ -17,7 +17,7 @@ t.test('the folder equals the map, in the order of the dates', async (t) => {
   for (const name of files) t.match(name, /^\d{4}-\d{2}-\d{2}-[a-z-]+$/)
 })
 
-t.test('an empty database is brought up to date, and a second start has nothing to do', async (t) => {
+await t.test('an empty database is brought up to date, and a second start has nothing to do', async (t) => {
   const url = await createDatabase(t, { empty: true })
   const first = await open(url)
   t.same(first.applied, Object.keys(migrations))
@@ -27,7 +27,7 @@ t.test('an empty database is brought up to date, and a second start has nothing 
   await second.close()
 })
 
-t.test('several replicas may start at once on an empty database', async (t) => {
+await t.test('several replicas may start at once on an empty database', async (t) => {
   const url = await createDatabase(t, { empty: true })
   const replicas = await Promise.all(Array.from({ length: 6 }, () => open(url)))
   const applied = replicas.flatMap((replica) => replica.applied)
@@ -35,7 +35,7 @@ t.test('several replicas may start at once on an empty database', async (t) => {
   await Promise.all(replicas.map((replica) => replica.close()))
 })
 
-t.test('down undoes up', async (t) => {
+await t.test('down undoes up', async (t) => {
   const url = await createDatabase(t)
   const { db, close } = await open(url)
   for (const migration of Object.values(migrations).reverse()) await migration.down?.(db)
@@ -45,7 +45,7 @@ t.test('down undoes up', async (t) => {
   await close()
 })
 
-t.test('readiness tells a database that is not migrated, and one that is away', async (t) => {
+await t.test('readiness tells a database that is not migrated, and one that is away', async (t) => {
   const replica = await startReplica(t)
   t.same((await replica.call(null, 'GET /readyz')).json, { success: true, data: { status: 'ok' } })
   await replica.db.deleteFrom('kysely_migration' as never).execute()

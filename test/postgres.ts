@@ -18,7 +18,7 @@ const watched = `trap '' INT; "$@" & pid=$!; read -r _; kill -INT $pid; wait $pi
  */
 export async function startPostgres(
   settings: string[] = [],
-): Promise<{ url: string; stop(): Promise<void> }> {
+): Promise<{ url: string; stop: () => Promise<void> }> {
   const directory = mkdtempSync(join(tmpdir(), 'kener-postgres-'))
   const asRoot = process.getuid?.() === 0
   const user = asRoot ? { uid: nobody, gid: nobody } : {}
@@ -37,7 +37,7 @@ export async function startPostgres(
   const port = await freePort()
   const options = [
     'listen_addresses=127.0.0.1',
-    `port=${String(port)}`,
+    `port=${port}`,
     'unix_socket_directories=',
     'fsync=off',
     'max_connections=300',
@@ -54,7 +54,7 @@ export async function startPostgres(
       resolve()
     }),
   )
-  const url = `postgres://postgres@127.0.0.1:${String(port)}/postgres`
+  const url = `postgres://postgres@127.0.0.1:${port}/postgres`
   await untilItAnswers(url)
   const stop = async () => {
     server.stdin.end()
@@ -98,7 +98,8 @@ export function freePort(): Promise<number> {
 }
 
 async function untilItAnswers(connectionString: string): Promise<void> {
-  for (const deadline = Date.now() + 30_000; ; await delay(20)) {
+  const deadline = Date.now() + 30_000
+  for (;;) {
     const client = new pg.Client({ connectionString })
     try {
       await client.connect()
@@ -106,6 +107,7 @@ async function untilItAnswers(connectionString: string): Promise<void> {
       return
     } catch (error) {
       if (Date.now() > deadline) throw error
+      await delay(20)
     }
   }
 }

@@ -14,7 +14,7 @@ export type Running = {
   /** Resolves once it has ended. */
   ended: Promise<{ code: number | null; signal: NodeJS.Signals | null }>
   /** Resolves with the match once the output shows it. */
-  shows(pattern: RegExp): Promise<RegExpExecArray>
+  shows: (pattern: RegExp) => Promise<RegExpExecArray>
 }
 
 /** Starts server.js or cli.js with this environment alone, in a directory of its own; it goes with the test. */
@@ -24,12 +24,21 @@ export function start(
   args: string[],
   env: Record<string, string>,
 ): Running {
+  const command = [process.execPath, join(programs, `${program}.js`), ...args]
+  return run(t, command, env, temporaryDirectory(t))
+}
+
+/** Runs `npm` in the project's folder. */
+export function npm(t: Test, args: string[], env: Record<string, string>): Running {
+  return run(t, ['npm', ...args], { HOME: process.env.HOME ?? '', ...env }, join(programs, '../..'))
+}
+
+function run(t: Test, command: string[], env: Record<string, string>, cwd: string): Running {
   // By env(1), because tap adds its own loaders to the environment of whatever a test starts.
   const variables = Object.entries({ PATH: process.env.PATH ?? '', ...env }).map(
     ([name, value]) => `${name}=${value}`,
   )
-  const command = [process.execPath, join(programs, `${program}.js`), ...args]
-  const child = spawn('env', ['-i', ...variables, ...command], { cwd: temporaryDirectory(t) })
+  const child = spawn('env', ['-i', ...variables, ...command], { cwd })
   const output = { stdout: '', stderr: '' }
   child.stdout.on('data', (chunk: Buffer) => (output.stdout += chunk.toString()))
   child.stderr.on('data', (chunk: Buffer) => (output.stderr += chunk.toString()))

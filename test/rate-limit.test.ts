@@ -32,25 +32,28 @@ async function passMinute({ db }: Replica, id: string): Promise<void> {
     .execute()
 }
 
-t.test('of many concurrent requests over two replicas exactly as many pass as the limit says', async (t) => {
-  const [one, two] = await startTwo(t)
-  for (const limit of [1, 7, 100]) {
-    const { text } = await newKey(one, { rateLimit: limit })
-    const replies = await times(400, (index) => (index % 2 ? one : two).call(text, 'GET /api/me'))
-    for (const { passed, refused, remaining } of byWindow(replies)) {
-      t.equal(passed, Math.min(limit, passed + refused), `limit ${limit}: exactly the limit passes`)
-      const expected = Array.from({ length: passed }, (_, index) => limit - 1 - index)
-      t.same(
-        remaining.sort((a, b) => b - a),
-        expected,
-        `limit ${limit}: each request is told its own place`,
-      )
+await t.test(
+  'of many concurrent requests over two replicas exactly as many pass as the limit says',
+  async (t) => {
+    const [one, two] = await startTwo(t)
+    for (const limit of [1, 7, 100]) {
+      const { text } = await newKey(one, { rateLimit: limit })
+      const replies = await times(400, (index) => (index % 2 ? one : two).call(text, 'GET /api/me'))
+      for (const { passed, refused, remaining } of byWindow(replies)) {
+        t.equal(passed, Math.min(limit, passed + refused), `limit ${limit}: exactly the limit passes`)
+        const expected = Array.from({ length: passed }, (_, index) => limit - 1 - index)
+        t.same(
+          remaining.sort((a, b) => b - a),
+          expected,
+          `limit ${limit}: each request is told its own place`,
+        )
+      }
+      t.ok(replies.every(({ statusCode }) => statusCode === 200 || statusCode === 429))
     }
-    t.ok(replies.every(({ statusCode }) => statusCode === 200 || statusCode === 429))
-  }
-})
+  },
+)
 
-t.test('many keys at once do not disturb each other, nor deadlock two replicas', async (t) => {
+await t.test('many keys at once do not disturb each other, nor deadlock two replicas', async (t) => {
   const [one, two] = await startTwo(t)
   const keys = await times(20, () => newKey(one, { rateLimit: 10 }))
   const calls = keys.flatMap(({ text }) => Array.from({ length: 30 }, () => text))
@@ -68,7 +71,7 @@ t.test('many keys at once do not disturb each other, nor deadlock two replicas',
   }
 })
 
-t.test('the 101st request of a minute gets 429, with no limit of its own', async (t) => {
+await t.test('the 101st request of a minute gets 429, with no limit of its own', async (t) => {
   const replica = await startReplica(t, { config: { rateLimitMax: 100 } })
   const { text } = await newKey(replica)
   const replies: Reply[] = []
@@ -78,7 +81,7 @@ t.test('the 101st request of a minute gets 429, with no limit of its own', async
   for (const { passed } of full) t.equal(passed, 100)
 })
 
-t.test('every authenticated reply tells the limit, errors included', async (t) => {
+await t.test('every authenticated reply tells the limit, errors included', async (t) => {
   const replica = await startReplica(t)
   const { text } = await newKey(replica, { permissions: ['read:monitors'], rateLimit: 60 })
   const { text: admin } = await newKey(replica, { rateLimit: 60 })
@@ -110,25 +113,28 @@ t.test('every authenticated reply tells the limit, errors included', async (t) =
   }
 })
 
-t.test('over the limit the reply says when to come back, and the next window is open again', async (t) => {
-  const replica = await startReplica(t)
-  const { text, id } = await newKey(replica, { rateLimit: 1 })
-  await replica.call(text, 'GET /api/me')
-  // Twice over, in case a minute ends between the two.
-  const refused = [await replica.call(text, 'GET /api/me'), await replica.call(text, 'GET /api/me')].find(
-    ({ statusCode }) => statusCode === 429,
-  )
-  if (!refused) throw new Error('neither was refused')
-  isFailure(t, refused, 429, 'RATE_LIMIT_EXCEEDED', 'over the limit')
-  t.equal(refused.headers['x-ratelimit-remaining'], '0')
-  t.match(refused.headers['retry-after'], /^([1-9]|[1-5]\d|60)$/)
-  t.equal(refused.headers['www-authenticate'], undefined)
+await t.test(
+  'over the limit the reply says when to come back, and the next window is open again',
+  async (t) => {
+    const replica = await startReplica(t)
+    const { text, id } = await newKey(replica, { rateLimit: 1 })
+    await replica.call(text, 'GET /api/me')
+    // Twice over, in case a minute ends between the two.
+    const refused = [await replica.call(text, 'GET /api/me'), await replica.call(text, 'GET /api/me')].find(
+      ({ statusCode }) => statusCode === 429,
+    )
+    if (!refused) throw new Error('neither was refused')
+    isFailure(t, refused, 429, 'RATE_LIMIT_EXCEEDED', 'over the limit')
+    t.equal(refused.headers['x-ratelimit-remaining'], '0')
+    t.match(refused.headers['retry-after'], /^([1-9]|[1-5]\d|60)$/)
+    t.equal(refused.headers['www-authenticate'], undefined)
 
-  await passMinute(replica, id)
-  t.equal((await replica.call(text, 'GET /api/me')).statusCode, 200)
-})
+    await passMinute(replica, id)
+    t.equal((await replica.call(text, 'GET /api/me')).statusCode, 200)
+  },
+)
 
-t.test('429 comes before 403, 404 and 400', async (t) => {
+await t.test('429 comes before 403, 404 and 400', async (t) => {
   const replica = await startReplica(t)
   const { text } = await newKey(replica, { permissions: ['read:monitors'], rateLimit: 1 })
   // The second in vain may fall into a new minute; of the third both cannot.
@@ -145,7 +151,7 @@ t.test('429 comes before 403, 404 and 400', async (t) => {
   }
 })
 
-t.test('a wrong secret never uses up the quota of the key it names', async (t) => {
+await t.test('a wrong secret never uses up the quota of the key it names', async (t) => {
   const [one, two] = await startTwo(t)
   const { text, id } = await newKey(one, { rateLimit: 5 })
   const wrong = Array.from({ length: 50 }, () => formatKey({ ...generateKey(), id }))
@@ -158,7 +164,7 @@ t.test('a wrong secret never uses up the quota of the key it names', async (t) =
   t.equal((await one.call(text, 'GET /api/me')).headers['x-ratelimit-remaining'], '4')
 })
 
-t.test('neither a revoked nor an expired key is counted', async (t) => {
+await t.test('neither a revoked nor an expired key is counted', async (t) => {
   const replica = await startReplica(t)
   const { text: admin } = await newKey(replica)
   const { text, id } = await newKey(replica)
@@ -168,25 +174,28 @@ t.test('neither a revoked nor an expired key is counted', async (t) => {
   t.notOk(counters.some(({ key_id }) => key_id === id))
 })
 
-t.test('a limit raised within a window lets just the difference pass; one lowered lets none', async (t) => {
-  const replica = await startReplica(t)
-  const { text: admin } = await newKey(replica)
-  const { text, id } = await newKey(replica, { rateLimit: 3 })
-  const windows = async () => byWindow(await times(20, () => replica.call(text, 'GET /api/me')))
-  const first = await windows()
-  await replica.call(admin, `PATCH /api/keys/${id}`, { rate_limit: 5 })
-  const raised = await windows()
-  // When a minute ended in between, the counts of that window alone tell nothing.
-  if (first.length === 1 && raised.length === 1) {
-    t.equal(first[0]?.passed, 3)
-    t.ok([2, 5].includes(raised[0]?.passed ?? 0), 'refused requests did not count')
-  }
-  await replica.call(admin, `PATCH /api/keys/${id}`, { rate_limit: 1 })
-  const lowered = await windows()
-  t.ok(lowered.every(({ passed }) => passed <= 1))
-})
+await t.test(
+  'a limit raised within a window lets just the difference pass; one lowered lets none',
+  async (t) => {
+    const replica = await startReplica(t)
+    const { text: admin } = await newKey(replica)
+    const { text, id } = await newKey(replica, { rateLimit: 3 })
+    const windows = async () => byWindow(await times(20, () => replica.call(text, 'GET /api/me')))
+    const first = await windows()
+    await replica.call(admin, `PATCH /api/keys/${id}`, { rate_limit: 5 })
+    const raised = await windows()
+    // When a minute ended in between, the counts of that window alone tell nothing.
+    if (first.length === 1 && raised.length === 1) {
+      t.equal(first[0]?.passed, 3)
+      t.ok([2, 5].includes(raised[0]?.passed ?? 0), 'refused requests did not count')
+    }
+    await replica.call(admin, `PATCH /api/keys/${id}`, { rate_limit: 1 })
+    const lowered = await windows()
+    t.ok(lowered.every(({ passed }) => passed <= 1))
+  },
+)
 
-t.test('public routes are counted per client address, IPv6 by its /64', async (t) => {
+await t.test('public routes are counted per client address, IPv6 by its /64', async (t) => {
   const replica = await startReplica(t, {
     config: { publicRateLimitMax: 3 },
     extend: (app) => {
@@ -212,7 +221,7 @@ t.test('public routes are counted per client address, IPv6 by its /64', async (t
   t.equal((await ask('2001:db8:0:1::1')).statusCode, 200, 'another /64')
 })
 
-t.test('failed authentications are counted per client address', async (t) => {
+await t.test('failed authentications are counted per client address', async (t) => {
   const replica = await startReplica(t, { config: { authFailureLimitMax: 5 } })
   const known = await newKey(replica)
   const fresh = await newKey(replica)

@@ -19,7 +19,7 @@ async function underLoad<Reply>(ask: () => Promise<Reply>, change: () => Promise
   return after
 }
 
-t.test(
+await t.test(
   'a revocation holds on another replica for every request that starts after it is answered',
   async (t) => {
     const { admin, changing, serving } = await startPair(t)
@@ -35,7 +35,7 @@ t.test(
   },
 )
 
-t.test('so do narrowed permissions', async (t) => {
+await t.test('so do narrowed permissions', async (t) => {
   const { admin, changing, serving } = await startPair(t)
   const { text, id } = await newKey(changing)
   t.equal((await serving.call(text, 'GET /api/keys')).statusCode, 200)
@@ -46,7 +46,7 @@ t.test('so do narrowed permissions', async (t) => {
   for (const reply of replies) isFailure(t, reply, 403, 'FORBIDDEN', 'after the answer')
 })
 
-t.test('so does a shortened expiry, and a lengthened one', async (t) => {
+await t.test('so does a shortened expiry, and a lengthened one', async (t) => {
   const { admin, changing, serving } = await startPair(t)
   const { text, id } = await newKey(changing)
   t.equal((await serving.call(text, 'GET /api/me')).statusCode, 200)
@@ -59,7 +59,7 @@ t.test('so does a shortened expiry, and a lengthened one', async (t) => {
   t.equal((await serving.call(text, 'GET /api/me')).statusCode, 200)
 })
 
-t.test('so does a lowered limit', async (t) => {
+await t.test('so does a lowered limit', async (t) => {
   const { admin, changing, serving } = await startPair(t)
   const { text, id } = await newKey(changing, { rateLimit: 1_000 })
   const replies = await underLoad(
@@ -73,7 +73,7 @@ t.test('so does a lowered limit', async (t) => {
   )
 })
 
-t.test('a key rotated without overlap ends at once, with overlap it goes on', async (t) => {
+await t.test('a key rotated without overlap ends at once, with overlap it goes on', async (t) => {
   const { admin, changing, serving } = await startPair(t)
   const { text, id } = await newKey(changing)
   t.equal((await serving.call(text, 'GET /api/me')).statusCode, 200)

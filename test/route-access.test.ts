@@ -28,7 +28,7 @@ async function startSwept(t: Test): Promise<{ replica: Replica; routes: Route[] 
 const challenge = 'Bearer realm="kener"'
 const invalidToken = `${challenge}, error="invalid_token"`
 
-t.test(
+await t.test(
   'without a valid key every route answers 401, and says no more than the caller may know',
   async (t) => {
     const { replica, routes } = await startSwept(t)
@@ -86,7 +86,7 @@ t.test(
   },
 )
 
-t.test('a key with every permission but the one a route needs gets 403, which names it', async (t) => {
+await t.test('a key with every permission but the one a route needs gets 403, which names it', async (t) => {
   const { replica, routes } = await startSwept(t)
   for (const { method, url, access } of routes) {
     if (access === 'public' || access === 'any-key') continue
@@ -108,7 +108,7 @@ t.test('a key with every permission but the one a route needs gets 403, which na
   }
 })
 
-t.test('just the permission of the route is enough, and so is admin', async (t) => {
+await t.test('just the permission of the route is enough, and so is admin', async (t) => {
   const { replica, routes } = await startSwept(t)
   for (const { method, url, access } of routes) {
     const own = access === 'any-key' || access === 'public' ? 'read:monitors' : access
@@ -120,7 +120,7 @@ t.test('just the permission of the route is enough, and so is admin', async (t) 
   }
 })
 
-t.test('a route under /api that declares no permission refuses to boot', async (t) => {
+await t.test('a route under /api that declares no permission refuses to boot', async (t) => {
   const extend = (url: string) => ({
     extend: (app: Replica['app']) => {
       app.register(async (scope) => {
@@ -134,7 +134,7 @@ t.test('a route under /api that declares no permission refuses to boot', async (
   await t.resolves(startReplica(t, extend('/elsewhere')))
 })
 
-t.test('a key is taken from the Authorization header alone', async (t) => {
+await t.test('a key is taken from the Authorization header alone', async (t) => {
   const replica = await startReplica(t)
   const { text } = await newKey(replica)
   isFailure(t, await replica.call(null, `GET /api/me?access_token=${text}`), 401, 'UNAUTHORIZED', 'query')
@@ -152,7 +152,7 @@ t.test('a key is taken from the Authorization header alone', async (t) => {
   t.equal(reply.headers['www-authenticate'], challenge, 'another scheme counts as no credentials')
 })
 
-t.test('the name of the scheme is case-insensitive (RFC 9110)', async (t) => {
+await t.test('the name of the scheme is case-insensitive (RFC 9110)', async (t) => {
   const replica = await startReplica(t)
   const { text } = await newKey(replica)
   for (const scheme of ['Bearer', 'bearer', 'BEARER']) {
@@ -161,7 +161,7 @@ t.test('the name of the scheme is case-insensitive (RFC 9110)', async (t) => {
   }
 })
 
-t.test(
+await t.test(
   'with a valid key an unknown path is 404, and a known one with a wrong method 405 with Allow',
   async (t) => {
     const replica = await startReplica(t)

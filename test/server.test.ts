@@ -4,11 +4,11 @@ import t from 'tap'
 import { openDatabase } from '../src/database/open.ts'
 import { createDatabase, newKey } from './helper.ts'
 import { freePort } from './postgres.ts'
-import { listening, start } from './process.ts'
+import { listening, npm, start } from './process.ts'
 
 const oneLine = /^kener-api: [^\n]+\n$/
 
-t.test('a bad variable ends the process with one line and exit code 1', async (t) => {
+await t.test('a bad variable ends the process with one line and exit code 1', async (t) => {
   const { ended, output } = start(t, 'server', [], { PORT: 'abc' })
   t.equal((await ended).code, 1)
   t.match(output.stderr, oneLine)
@@ -16,12 +16,9 @@ t.test('a bad variable ends the process with one line and exit code 1', async (t
   t.equal(output.stdout, '')
 })
 
-t.test('a database that cannot be reached is said in one line', async (t) => {
+await t.test('a database that cannot be reached is said in one line', async (t) => {
   const port = await freePort()
-  const urls = [
-    `postgres://u:swordfish@127.0.0.1:${String(port)}/x`,
-    `postgres://u:swordfish@localhost:${String(port)}/x`,
-  ]
+  const urls = [`postgres://u:swordfish@127.0.0.1:${port}/x`, `postgres://u:swordfish@localhost:${port}/x`]
   for (const DATABASE_URL of urls) {
     const { ended, output } = start(t, 'server', [], { DATABASE_URL, PORT: '0' })
     t.equal((await ended).code, 1)
@@ -31,21 +28,21 @@ t.test('a database that cannot be reached is said in one line', async (t) => {
   }
 })
 
-t.test('a server that is no PostgreSQL is said in one line', async (t) => {
+await t.test('a server that is no PostgreSQL is said in one line', async (t) => {
   const server = createServer((socket: Socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'))
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => server.close())
   const { port } = server.address() as { port: number }
   const { ended, output } = start(t, 'server', [], {
-    DATABASE_URL: `postgres://127.0.0.1:${String(port)}/x`,
+    DATABASE_URL: `postgres://127.0.0.1:${port}/x`,
     PORT: '0',
   })
   t.equal((await ended).code, 1)
   t.match(output.stderr, oneLine)
 })
 
-t.test('a port that is taken is said in one line', async (t) => {
+await t.test('a port that is taken is said in one line', async (t) => {
   const DATABASE_URL = await createDatabase(t)
   const first = start(t, 'server', [], { DATABASE_URL, PORT: '0' })
   const { port } = new URL(await listening(first))
@@ -55,7 +52,7 @@ t.test('a port that is taken is said in one line', async (t) => {
   t.match(second.output.stderr, /EADDRINUSE/)
 })
 
-t.test('with DATABASE_URL no key is made', async (t) => {
+await t.test('with DATABASE_URL no key is made', async (t) => {
   const DATABASE_URL = await createDatabase(t)
   const server = start(t, 'server', [], { DATABASE_URL, PORT: '0' })
   await listening(server)
@@ -68,7 +65,7 @@ t.test('with DATABASE_URL no key is made', async (t) => {
 })
 
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-  t.test(`${signal}: readiness turns 503, the request in flight is answered, exit 0`, async (t) => {
+  await t.test(`${signal}: readiness turns 503, the request in flight is answered, exit 0`, async (t) => {
     const DATABASE_URL = await createDatabase(t)
     const { db, close } = await openDatabase({ databaseUrl: DATABASE_URL, databasePoolMax: 1, dataDir: '' })
     const { text } = await newKey({ db })
@@ -109,7 +106,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   })
 }
 
-t.test('what is not HTTP gets the envelope too', async (t) => {
+await t.test('what is not HTTP gets the envelope too', async (t) => {
   const DATABASE_URL = await createDatabase(t)
   const server = start(t, 'server', [], { DATABASE_URL, PORT: '0' })
   const { port } = new URL(await listening(server))
@@ -127,4 +124,14 @@ t.test('what is not HTTP gets the envelope too', async (t) => {
     t.match(reply, /x-request-id: /)
     t.match(reply, /\{"success":false,"error":\{"code":"INVALID_REQUEST","message":"[^"]+"\}\}$/)
   }
+})
+
+await t.test('npm start hands signals on, and leaves nothing running', async (t) => {
+  const server = npm(t, ['start'], { DATABASE_URL: await createDatabase(t), PORT: '0' })
+  const origin = await listening(server)
+  t.equal((await fetch(`${origin}/healthz`)).status, 200)
+  server.child.kill('SIGTERM')
+  // Its output ends only once every process that holds it has ended.
+  t.equal((await server.ended).code, 0)
+  await t.rejects(fetch(`${origin}/healthz`))
 })

@@ -13,7 +13,7 @@ import { OperatorError } from '../operator-error.ts'
  */
 export async function openEmbedded(
   dataDir: string,
-): Promise<{ poolConfig: PoolConfig; close(): Promise<void> }> {
+): Promise<{ poolConfig: PoolConfig; close: () => Promise<void> }> {
   lockDirectory(dataDir)
   const pglite = await PGlite.create(join(dataDir, 'postgres'))
   return {

@@ -9,7 +9,7 @@ export type Database = {
   db: Kysely<Tables>
   /** Names of the migrations that were applied on opening. */
   applied: string[]
-  close(): Promise<void>
+  close: () => Promise<void>
 }
 
 /** A request waits no longer than these together for a database that does not answer. */
@@ -84,7 +84,7 @@ async function checkVersion(db: Kysely<Tables>): Promise<void> {
   const version = rows[0]?.version ?? ''
   if (Number.parseInt(version) < versionMin) {
     throw new OperatorError(
-      `DATABASE_URL leads to PostgreSQL ${version}, but ${String(versionMin)} or newer is needed`,
+      `DATABASE_URL leads to PostgreSQL ${version}, but ${versionMin} or newer is needed`,
     )
   }
 }

@@ -10,6 +10,7 @@ import {
   invalidKey,
   keyExpired,
   keyRevoked,
+  malformedKey,
   missingCredentials,
   tooManyFailures,
 } from '../errors.ts'
@@ -81,13 +82,13 @@ export default fp(
 
     async function admitKey(text: string, request: FastifyRequest): Promise<Admission> {
       const key = parseKey(text)
-      if (!key) throw invalidKey('malformed')
+      if (!key) throw malformedKey()
       if (!secrets.isVerified(key)) await verifySecret(key, request)
       // From here on the caller is known to hold the key, and may hear what has become of it.
       const admission = await admissions.admit(key.id)
-      if (!admission) throw invalidKey('unknown')
-      if (admission.key.status === 'revoked') throw keyRevoked()
-      if (admission.key.status === 'expired') throw keyExpired()
+      if (!admission) throw invalidKey('unknown', key.id)
+      if (admission.key.status === 'revoked') throw keyRevoked(key.id)
+      if (admission.key.status === 'expired') throw keyExpired(key.id)
       return admission
     }
 
@@ -95,8 +96,8 @@ export default fp(
       const count = await failures(request, { increment: false })
       if (!count.isAllowed && count.remaining === 0) throw tooManyFailures(count.ttlInSeconds)
       const stored = await admissions.read(key.id)
-      if (!stored) throw invalidKey('unknown')
-      if (!(await secrets.verify(key, stored.secret_hash))) throw invalidKey('wrong_secret')
+      if (!stored) throw invalidKey('unknown', key.id)
+      if (!(await secrets.verify(key, stored.secret_hash))) throw invalidKey('wrong_secret', key.id)
       if (isOutdated(stored.secret_hash)) await rehash(key, stored.secret_hash)
     }
 

@@ -24,6 +24,7 @@ export default fp(
 
 export function answerFailure(error: unknown, request: FastifyRequest, reply: FastifyReply) {
   const failure = toApiError(error)
+  request.failure = failure
   if (failure.status >= 500) request.log.error({ err: failure.cause ?? failure }, failure.message)
   return reply.code(failure.status).headers(failure.headers).send(toBody(failure))
 }

@@ -38,6 +38,6 @@ function writeHeaders(reply: FastifyReply, { limit, remaining, reset, secondsLef
     .header('x-ratelimit-limit', limit)
     .header('x-ratelimit-remaining', remaining)
     .header('x-ratelimit-reset', reset)
-    .header('ratelimit-policy', `"minute";q=${String(limit)};w=60`)
-    .header('ratelimit', `"minute";r=${String(remaining)};t=${String(secondsLeft)}`)
+    .header('ratelimit-policy', `"minute";q=${limit};w=60`)
+    .header('ratelimit', `"minute";r=${remaining};t=${secondsLeft}`)
 }

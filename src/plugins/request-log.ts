@@ -1,4 +1,20 @@
+import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import type { ApiError } from '../errors.ts'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** What the request was refused with, if it was. */
+    failure: ApiError | null
+  }
+}
+
+/** What a refusal is to those who watch over security. The names stay: alerts hang on them. */
+const events: Partial<Record<number, string>> = {
+  401: 'authentication_failed',
+  403: 'forbidden',
+  429: 'rate_limit_exceeded',
+}
 
 /**
  * Every reply names its request, and every request is one line in the log. The line holds the route's pattern, not
@@ -6,6 +22,7 @@ import fp from 'fastify-plugin'
  */
 export default fp(
   (app, _options, done) => {
+    app.decorateRequest('failure', null)
     app.addHook('onRequest', (request, reply, next) => {
       reply.header('x-request-id', request.id)
       next()
@@ -18,6 +35,7 @@ export default fp(
           keyId: request.principal?.id ?? null,
           status: reply.statusCode,
           durationMs: Math.round(reply.elapsedTime * 1000) / 1000,
+          ...describeRefusal(request),
         },
         'request completed',
       )
@@ -27,3 +45,8 @@ export default fp(
   },
   { name: 'request-log' },
 )
+
+function describeRefusal({ failure, ip }: FastifyRequest) {
+  const event = failure && events[failure.status]
+  return event ? { event, reason: failure.reason, presentedKeyId: failure.keyId, address: ip } : {}
+}

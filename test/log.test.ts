@@ -1,0 +1,82 @@
+import t from 'tap'
+import { formatKey, generateKey } from '../src/keys/format.ts'
+import { expire, newKey, startReplica, times } from './helper.ts'
+
+await t.test('a request is one line: its id, method, route, key, status and time', async (t) => {
+  const replica = await startReplica(t)
+  const { text, id } = await newKey(replica)
+  const reply = await replica.call(text, 'GET /api/keys/some?limit=5')
+  const lines = replica.log.filter((line) => line.reqId === reply.headers['x-request-id'])
+  const [line] = lines.filter(({ msg }) => msg === 'request completed')
+  t.match(line, { level: 30, method: 'GET', route: '/api/keys/:id', keyId: id, status: 400 })
+  t.type(line?.durationMs, 'number')
+  t.equal(lines.filter(({ msg }) => msg === 'request completed').length, 1)
+})
+
+await t.test('security events have a name that stays', async (t) => {
+  const replica = await startReplica(t, { config: { authFailureLimitMax: 8 } })
+  const { text: admin } = await newKey(replica)
+  const event = (name: string) => replica.log.filter((line) => line.event === name)
+
+  const created = await replica.call(admin, 'POST /api/keys', {
+    name: 'n',
+    permissions: ['read:monitors'],
+    rate_limit: 1,
+  })
+  const { id, key } = created.json.data
+  t.match(event('key_created'), [{ subjectKeyId: id }])
+  await replica.call(admin, `PATCH /api/keys/${String(id)}`, { name: 'm' })
+  t.match(event('key_changed'), [{ subjectKeyId: id, fields: ['name'] }])
+  await replica.call(key, 'GET /api/keys')
+  t.match(event('forbidden'), [{ keyId: id, reason: 'admin' }])
+  await times(3, () => replica.call(key, 'GET /api/me'))
+  t.match(event('rate_limit_exceeded')[0], { keyId: id, reason: 'key' })
+  const rotated = await replica.call(admin, `POST /api/keys/${String(id)}/rotate`)
+  t.match(event('key_rotated'), [{ subjectKeyId: id, successorKeyId: rotated.json.data.id }])
+  await replica.call(admin, `POST /api/keys/${String(id)}/revoke`)
+  t.match(event('key_revoked'), [{ subjectKeyId: id }])
+
+  const expired = await newKey(replica)
+  await expire(replica, expired.id)
+  const unknown = generateKey()
+  const wrong = formatKey({ ...unknown, id: expired.id })
+  for (const presented of [null, 'x', formatKey(unknown), wrong, expired.text, key]) {
+    await replica.call(presented, 'GET /api/me')
+  }
+  t.same(
+    event('authentication_failed').map(({ reason }) => reason),
+    ['missing', 'malformed', 'unknown', 'wrong_secret', 'expired', 'revoked'],
+  )
+  t.same(
+    event('authentication_failed').map(({ presentedKeyId }) => presentedKeyId),
+    [undefined, undefined, unknown.id, expired.id, expired.id, id],
+  )
+  t.ok(event('authentication_failed').every((line) => line.address === '127.0.0.1'))
+  await times(3, () => replica.call('x', 'GET /api/me'))
+  t.match(event('rate_limit_exceeded').at(-1), { reason: 'authentication_failures' })
+})
+
+await t.test('no key stands in the log, wherever a client puts it', async (t) => {
+  const replica = await startReplica(t)
+  const { text: admin } = await newKey(replica)
+  const created = await replica.call(admin, 'POST /api/keys', { name: 'n', permissions: ['admin'] })
+  const { id, key } = created.json.data
+  const rotated = await replica.call(admin, `POST /api/keys/${String(id)}/rotate`, { overlap_seconds: 60 })
+  const keys = [admin, key as string, rotated.json.data.key as string]
+  for (const secret of keys) {
+    await replica.call(null, `GET /api/me?access_token=${secret}`)
+    await replica.call(admin, `GET /api/keys/${secret}`)
+    await replica.call(admin, `GET /api/${secret}`)
+    await replica.call(admin, `GET /${secret}`)
+    await replica.call(admin, `GET /api/%zz${secret}`)
+    await replica.call(`${secret}x`, 'GET /api/me')
+    await replica.call(admin, 'POST /api/keys', { name: secret.repeat(2), permissions: ['admin'] })
+    await replica.call(null, 'GET /api/me', undefined, { headers: { cookie: secret, 'user-agent': secret } })
+  }
+  await replica.db.schema.dropTable('rate_counters').execute()
+  for (const secret of keys) await replica.call(secret, 'GET /api/me')
+  const log = JSON.stringify(replica.log)
+  t.ok(log.length > 10_000)
+  for (const secret of keys) t.notOk(log.includes(secret.slice(23)), 'the log holds no secret')
+  t.notMatch(log, /argon2id/, 'nor a hash')
+})
