@@ -35,17 +35,19 @@ async function onServer(statement: string): Promise<void> {
 
 async function runTap(args: string[]): Promise<number> {
   const here = import.meta.dirname
+  const tapBin = join(here, '../../node_modules/.bin/tap')
   const files = args.some((arg) => arg.includes('.test.js'))
     ? []
     : readdirSync(here)
         .filter((name) => name.endsWith('.test.js'))
         .map((name) => join(here, name))
   const record = join(mkdtempSync(join(tmpdir(), 'kener-tap-')), 'record')
-  const tap = spawn('npx', ['--no-install', 'tap', 'run', `--output-file=${record}`, ...args, ...files], {
+  const tap = spawn(process.execPath, [tapBin, 'run', `--output-file=${record}`, ...args, ...files], {
     stdio: 'inherit',
     env: { ...process.env, TEST_DATABASE_URL: server.url, TEST_TEMPLATE: template },
   })
   const [code] = (await once(tap, 'exit')) as [number | null]
+  if (code === null) return 1
   const { pass = 0, fail = 0 } = readTotals(readFileSync(record, 'utf8'))
   rmSync(dirname(record), { recursive: true })
   process.stdout.write(`${String(pass)} passed, ${String(fail)} failed\n`)
