@@ -29,10 +29,12 @@ type Ask = { id: string; count: boolean }
 /** A row of the statement: the key, and what its counter says after `granted` requests were let through. */
 type Row = AdmittedKey & {
   max: number
+  /** Null when nothing was counted, or nothing more fitted in. */
   used: number | null
   granted: number | null
-  reset: number
-  seconds_left: number
+  minute: number | null
+  /** The database's clock: seconds since 1970, with a fraction. */
+  now: number
   last_use_is_old: boolean
 }
 
@@ -80,19 +82,17 @@ async function readAndCount(
   rateLimitMax: number,
 ): Promise<Map<string, Row>> {
   const { rows } = await sql<Row>`
-    with asked as (
-      select id, n from unnest(${[...counts.keys()]}::text[], ${[...counts.values()]}::integer[]) as ask (id, n)
-    ), clock as (
-      select seconds, floor(seconds / 60)::integer as minute from extract(epoch from now()) as seconds
-    ), key as (
+    with key as (
       select id, name, permissions, secret_hash, rate_limit, expires_at, created_at, n,
         coalesce(rate_limit, ${rateLimitMax}::integer) as max,
         ${keyStatus} as status,
-        ${lastUseIsOld} as last_use_is_old
-      from asked join api_keys using (id)
+        ${lastUseIsOld} as last_use_is_old,
+        extract(epoch from now())::float8 as now
+      from unnest(${[...counts.keys()]}::text[], ${[...counts.values()]}::integer[]) as ask (id, n)
+      join api_keys using (id)
     ), counted as (
       insert into rate_counters as counter (key_id, minute, max, used, granted)
-      select id, minute, max, least(n, max), least(n, max) from key, clock
+      select id, floor(now / 60)::integer, max, least(n, max), least(n, max) from key
       where n > 0 and status = 'active'
       order by id
       on conflict (key_id) do update set
@@ -104,13 +104,8 @@ async function readAndCount(
           else least(excluded.granted, excluded.max - counter.used) end
       where counter.minute < excluded.minute or counter.used < excluded.max
       returning key_id, minute, used, granted
-    ), window_end as (
-      select id, (coalesce(counted.minute, clock.minute) + 1) * 60::float8 as reset
-      from key cross join clock left join counted on key_id = id
     )
-    select key.*, counted.used, counted.granted, window_end.reset,
-      greatest(1, ceil(window_end.reset - clock.seconds))::integer as seconds_left
-    from key join window_end using (id) cross join clock left join counted on key_id = id`.execute(db)
+    select key.*, minute, used, granted from key left join counted on key_id = id`.execute(db)
   return new Map(rows.map((row) => [row.id, row]))
 }
 
@@ -123,16 +118,15 @@ function shareOut(asks: Ask[], rows: Map<string, Row>): (Admission | undefined)[
     const granted = row.granted ?? 0
     const place = (passed.get(id) ?? 0) + Number(count)
     passed.set(id, place)
-    const usedByNow = (row.used ?? row.max) - Math.max(0, granted - place)
-    return {
-      key: row,
-      quota: {
-        limit: row.max,
-        remaining: Math.max(0, row.max - usedByNow),
-        reset: row.reset,
-        secondsLeft: row.seconds_left,
-        granted: place <= granted,
-      },
+    const used = (row.used ?? row.max) - Math.max(0, granted - place)
+    const reset = ((row.minute ?? Math.floor(row.now / 60)) + 1) * 60
+    const quota = {
+      limit: row.max,
+      remaining: Math.max(0, row.max - used),
+      reset,
+      secondsLeft: Math.max(1, Math.ceil(reset - row.now)),
+      granted: place <= granted,
     }
+    return { key: row, quota }
   })
 }

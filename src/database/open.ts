@@ -2,6 +2,7 @@ import { Kysely, type LogEvent, PostgresDialect, sql } from 'kysely'
 import pg from 'pg'
 import type { Config } from '../config.ts'
 import { OperatorError } from '../operator-error.ts'
+import { PreparingClient } from './prepared.ts'
 import { migrate } from './migrate.ts'
 import type { Tables } from './schema.ts'
 
@@ -97,7 +98,7 @@ function explain(error: unknown): string {
 }
 
 function connect(poolConfig: pg.PoolConfig, { onConnectionError, onStatement }: Options): Kysely<Tables> {
-  const pool = new pg.Pool(poolConfig)
+  const pool = new pg.Pool({ ...poolConfig, Client: PreparingClient })
   // An idle connection that breaks has no query to fail: unheard, it would end the process.
   pool.on('error', (error) => onConnectionError?.(error))
   return new Kysely<Tables>({
