@@ -51,7 +51,7 @@ async function runTap(args: string[]): Promise<number> {
   const { pass = 0, fail = 0 } = readTotals(readFileSync(record, 'utf8'))
   rmSync(dirname(record), { recursive: true })
   process.stdout.write(`${String(pass)} passed, ${String(fail)} failed\n`)
-  return code ?? 1
+  return code
 }
 
 /** From the last lines of the TAP record, such as `# { total: 12, pass: 12 }`. */
