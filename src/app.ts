@@ -16,7 +16,10 @@ import requestLog from './plugins/request-log.ts'
 import requestShape from './plugins/request-shape.ts'
 import healthRoutes from './routes/health.ts'
 import keyRoutes from './routes/keys.ts'
+import incidentRoutes from './routes/incidents.ts'
 import meRoutes from './routes/me.ts'
+import monitorRoutes from './routes/monitors.ts'
+import statusRoutes from './routes/status.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -73,6 +76,9 @@ async function api(app: FastifyInstance) {
 
   app.register(meRoutes, { prefix: '/me' })
   app.register(keyRoutes, { prefix: '/keys' })
+  app.register(monitorRoutes, { prefix: '/monitors' })
+  app.register(incidentRoutes, { prefix: '/incidents' })
+  app.register(statusRoutes, { prefix: '/status' })
 }
 
 /** Fastify takes a number of hops for 0, since it cannot know the nearest one; the operator who sets it does. */

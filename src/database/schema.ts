@@ -1,10 +1,19 @@
-import type { ColumnType, Generated } from 'kysely'
+import type { ColumnType, Generated, GeneratedAlways } from 'kysely'
 import type { Permission } from '../permissions.ts'
+import type { Impact, State } from '../schemas/incidents.ts'
+import type { ReportStatus, Status } from '../schemas/monitors.ts'
 
 /** The tables as the migrations leave them. */
 export type Tables = {
   api_keys: ApiKeysTable
   rate_counters: RateCountersTable
+  monitors: MonitorsTable
+  last_reports: LastReportsTable
+  monitor_hours: MonitorHoursTable
+  monitor_days: MonitorDaysTable
+  incidents: IncidentsTable
+  incident_monitors: IncidentMonitorsTable
+  incident_comments: IncidentCommentsTable
 }
 
 type ApiKeysTable = {
@@ -28,4 +37,62 @@ type RateCountersTable = {
   max: number
   used: number
   granted: number
+}
+
+type MonitorsTable = {
+  id: GeneratedAlways<number>
+  tag: string
+  name: string
+  description: string | null
+  category_name: string | null
+  external_url: string | null
+  enabled: boolean
+  hidden: boolean
+  default_status: Status
+  stale_after_seconds: number | null
+  degraded_counts_as_down: boolean
+  created_at: Generated<Date>
+  updated_at: Generated<Date>
+}
+
+type LastReportsTable = {
+  monitor_id: number
+  minute: number
+  status: ReportStatus
+  latency_ms: number | null
+}
+
+type Sums = {
+  up: number
+  degraded: number
+  down: number
+  maintenance: number
+  latency_count: number
+  /** bigint, which pg hands over as a string. */
+  latency_sum: string
+}
+
+type MonitorHoursTable = Sums & { monitor_id: number; hour: number; statuses: Buffer; latencies: Buffer }
+
+type MonitorDaysTable = Sums & { monitor_id: number; day: number }
+
+type IncidentsTable = {
+  id: GeneratedAlways<number>
+  title: string
+  state: State
+  started_at: Date
+  ended_at: Date | null
+  created_at: Generated<Date>
+  updated_at: Generated<Date>
+}
+
+type IncidentMonitorsTable = { incident_id: number; monitor_id: number; impact: Impact }
+
+type IncidentCommentsTable = {
+  id: GeneratedAlways<number>
+  incident_id: number
+  comment: string
+  state: State
+  commented_at: Date
+  created_at: Generated<Date>
 }

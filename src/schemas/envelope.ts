@@ -18,3 +18,6 @@ export function Nullable<Schema extends TSchema & { type: string }>(schema: Sche
 }
 
 export const Nothing = Type.Object({}, { additionalProperties: false })
+
+/** The reply that has no body. */
+export const NoContent = Type.Null({ description: 'Done, and nothing to tell' })

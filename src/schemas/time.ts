@@ -22,6 +22,17 @@ export function formatTimeOrNull(time: Date | null): string | null {
   return time && formatTime(time)
 }
 
+/** The minute that a time lies in, counted since 1970. The schema has checked that it is a time. */
+export function parseMinute(text: string): number {
+  const time = parseTime(text)
+  if (!time) throw new Error('A time that the schema took cannot be read')
+  return Math.floor(time.getTime() / 60_000)
+}
+
+export function formatMinute(minute: number): string {
+  return formatTime(new Date(minute * 60_000))
+}
+
 function isDateTime(text: string): boolean {
   const format = fullFormats['date-time']
   return (

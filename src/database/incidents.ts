@@ -1,0 +1,275 @@
+import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
+import type { Impact, State } from '../schemas/incidents.ts'
+import { incidentIsOpen } from './monitors.ts'
+import type { Tables } from './schema.ts'
+
+export type Affected = { monitor_tag: string; impact: Impact }
+
+export type Incident = Selectable<Tables['incidents']> & { monitors: Affected[] }
+
+export type Comment = Selectable<Tables['incident_comments']>
+
+/** Names monitors that there are none of; nothing was stored. */
+export class UnknownMonitors extends Error {
+  readonly tags: string[]
+
+  constructor(tags: string[]) {
+    super(`There is no monitor ${tags.join(', ')}`)
+    this.tags = tags
+  }
+}
+
+const columns = sql`
+  incidents.*, coalesce((
+    select json_agg(json_build_object('monitor_tag', tag, 'impact', impact) order by tag)
+    from incident_monitors join monitors on monitors.id = monitor_id
+    where incident_id = incidents.id
+  ), '[]') as monitors`
+
+export type IncidentFilter = {
+  state?: State | undefined
+  open?: boolean | undefined
+  monitor_tag?: string | undefined
+  from?: Date | undefined
+  to?: Date | undefined
+  /** Where the page before ended. */
+  before?: { startedAt: Date; id: number } | undefined
+}
+
+/** Newest start first; one statement, with the monitors of each. */
+export async function listIncidents(
+  db: Kysely<Tables>,
+  filter: IncidentFilter,
+  limit: number,
+): Promise<Incident[]> {
+  const { state, open, monitor_tag: tag, from, to, before } = filter
+  const conditions = [
+    ...(state === undefined ? [] : [sql`state = ${state}`]),
+    ...(open === undefined ? [] : [sql`${incidentIsOpen} = ${open}`]),
+    ...(from === undefined ? [] : [sql`started_at >= ${from}`]),
+    ...(to === undefined ? [] : [sql`started_at < ${to}`]),
+    ...(before === undefined
+      ? []
+      : [sql`(started_at, id) < (${before.startedAt}::timestamptz, ${before.id}::integer)`]),
+    ...(tag === undefined
+      ? []
+      : [
+          sql`exists (
+            select from incident_monitors join monitors on monitors.id = monitor_id
+            where incident_id = incidents.id and tag = ${tag})`,
+        ]),
+  ]
+  const where = conditions.length > 0 ? sql`where ${sql.join(conditions, sql` and `)}` : sql``
+  const { rows } = await sql<Incident>`
+    select ${columns} from incidents ${where} order by started_at desc, id desc limit ${limit}`.execute(db)
+  return rows
+}
+
+/** Open ones that the public may see, with the newest comment: those about visible monitors, or about none. */
+export async function listPublicIncidents(
+  db: Kysely<Tables>,
+): Promise<(Incident & { newest_comment: { comment: string; state: State; timestamp: number } | null })[]> {
+  const { rows } = await sql<Awaited<ReturnType<typeof listPublicIncidents>>[number]>`
+    select incidents.*, affected.monitors, (
+      select json_build_object('comment', comment, 'state', state, 'timestamp', extract(epoch from commented_at))
+      from incident_comments where incident_id = incidents.id order by commented_at desc, id desc limit 1
+    ) as newest_comment
+    from incidents, lateral (
+      select count(*) as total, coalesce(
+        json_agg(json_build_object('monitor_tag', tag, 'impact', impact) order by tag)
+          filter (where enabled and not hidden), '[]') as monitors
+      from incident_monitors join monitors on monitors.id = monitor_id where incident_id = incidents.id
+    ) as affected
+    where ${incidentIsOpen} and (total = 0 or json_array_length(monitors) > 0)
+    order by started_at desc, id desc`.execute(db)
+  return rows
+}
+
+export async function findIncident(db: Kysely<Tables>, id: number): Promise<Incident | undefined> {
+  const { rows } = await sql<Incident>`select ${columns} from incidents where id = ${id}`.execute(db)
+  return rows[0]
+}
+
+export type NewIncident = {
+  title: string
+  startedAt: Date | undefined
+  endedAt: Date | null | undefined
+  state: State | undefined
+  monitors: Affected[]
+  comment: string | undefined
+}
+
+/** @throws UnknownMonitors, or the database's refusal of an end before the start. @returns its id. */
+export function insertIncident(db: Kysely<Tables>, incident: NewIncident): Promise<number> {
+  const { title, startedAt, endedAt, monitors, comment } = incident
+  const state = incident.state ?? (endedAt ? 'RESOLVED' : 'INVESTIGATING')
+  return db.transaction().execute(async (trx) => {
+    const started = startedAt ?? sql<Date>`date_trunc('second', now())`
+    const ended = endedAt ?? (state === 'RESOLVED' ? sql<Date>`greatest(${started}, ${thisSecond})` : null)
+    const { id } = await trx
+      .insertInto('incidents')
+      .values({ title, state, started_at: started, ended_at: ended })
+      .returning('id')
+      .executeTakeFirstOrThrow()
+    await insertAffected(trx, id, monitors)
+    if (comment !== undefined) {
+      await trx
+        .insertInto('incident_comments')
+        .values({ incident_id: id, comment, state, commented_at: thisSecond })
+        .execute()
+    }
+    return id
+  })
+}
+
+const thisSecond = sql<Date>`date_trunc('second', now())`
+
+/** In one statement: what it could not place tells which tags are unknown. */
+async function insertAffected(trx: Transaction<Tables>, id: number, affected: Affected[]): Promise<void> {
+  if (affected.length === 0) return
+  const tags = affected.map(({ monitor_tag }) => monitor_tag)
+  const { rows } = await sql<{ tag: string }>`
+    with wanted as (
+      select * from unnest(${tags}::text[], ${affected.map(({ impact }) => impact)}::text[]) as wanted (tag, impact)
+    ), stored as (
+      insert into incident_monitors (incident_id, monitor_id, impact)
+      select ${id}::integer, monitors.id, impact from wanted join monitors using (tag)
+    )
+    select tag from wanted where not exists (select from monitors where monitors.tag = wanted.tag)`.execute(
+    trx,
+  )
+  if (rows.length > 0) throw new UnknownMonitors(rows.map(({ tag }) => tag))
+}
+
+export type IncidentChanges = {
+  title?: string | undefined
+  startedAt?: Date | undefined
+  endedAt?: Date | null | undefined
+  state?: State | undefined
+  monitors?: Affected[] | undefined
+}
+
+/** False when there is no such incident. @throws as insertIncident does. */
+export function updateIncident(db: Kysely<Tables>, id: number, changes: IncidentChanges): Promise<boolean> {
+  return db.transaction().execute(async (trx) => {
+    const { title, startedAt, endedAt, state, monitors } = changes
+    const { numUpdatedRows } = await trx
+      .updateTable('incidents')
+      .set({
+        ...(title !== undefined && { title }),
+        ...(startedAt && { started_at: startedAt }),
+        ...(state && { state, ended_at: endOf(state, startedAt) }),
+        ...(endedAt !== undefined && { ended_at: endedAt }),
+        updated_at: sql`now()`,
+      })
+      .where('id', '=', id)
+      .executeTakeFirst()
+    if (numUpdatedRows === 0n) return false
+    if (monitors) {
+      await trx.deleteFrom('incident_monitors').where('incident_id', '=', id).execute()
+      await insertAffected(trx, id, monitors)
+    }
+    return true
+  })
+}
+
+/** RESOLVED ends an incident, unless it has ended before; any other state opens it again. */
+function endOf(state: State, startedAt?: Date, at = thisSecond) {
+  if (state !== 'RESOLVED') return null
+  return sql<Date>`coalesce(ended_at, greatest(${startedAt ?? sql.ref('started_at')}::timestamptz, ${at}))`
+}
+
+export async function deleteIncident(db: Kysely<Tables>, id: number): Promise<boolean> {
+  const { numDeletedRows } = await db.deleteFrom('incidents').where('id', '=', id).executeTakeFirst()
+  return numDeletedRows > 0n
+}
+
+/** Newest first. */
+export async function listComments(
+  db: Kysely<Tables>,
+  incidentId: number,
+  { before, limit }: { before?: { at: Date; id: number } | undefined; limit?: number } = {},
+): Promise<Comment[]> {
+  const where = before
+    ? sql`and (commented_at, id) < (${before.at}::timestamptz, ${before.id}::integer)`
+    : sql``
+  const { rows } = await sql<Comment>`
+    select * from incident_comments where incident_id = ${incidentId} ${where}
+    order by commented_at desc, id desc limit ${limit ?? null}`.execute(db)
+  return rows
+}
+
+export type CommentChanges = {
+  comment?: string | undefined
+  state?: State | undefined
+  at?: Date | undefined
+}
+
+/** A state moves the incident too. Undefined when there is no such incident. */
+export function insertComment(
+  db: Kysely<Tables>,
+  incidentId: number,
+  { comment, state, at }: CommentChanges & { comment: string },
+): Promise<Comment | undefined> {
+  return db.transaction().execute(async (trx) => {
+    const moved = await moveIncident(trx, incidentId, state, at)
+    if (!moved) return undefined
+    return trx
+      .insertInto('incident_comments')
+      .values({ incident_id: incidentId, comment, state: moved, commented_at: at ?? thisSecond })
+      .returningAll()
+      .executeTakeFirstOrThrow()
+  })
+}
+
+/** Undefined when there is no such comment on that incident. */
+export function updateComment(
+  db: Kysely<Tables>,
+  incidentId: number,
+  id: number,
+  { comment, state, at }: CommentChanges,
+): Promise<Comment | undefined> {
+  return db.transaction().execute(async (trx) => {
+    const updated = await trx
+      .updateTable('incident_comments')
+      .set((eb) => ({
+        comment: comment ?? eb.ref('comment'),
+        ...(state && { state }),
+        ...(at && { commented_at: at }),
+      }))
+      .where('incident_id', '=', incidentId)
+      .where('id', '=', id)
+      .returningAll()
+      .executeTakeFirst()
+    if (updated) await moveIncident(trx, incidentId, state, at)
+    return updated
+  })
+}
+
+export async function deleteComment(db: Kysely<Tables>, incidentId: number, id: number): Promise<boolean> {
+  const { numDeletedRows } = await db
+    .deleteFrom('incident_comments')
+    .where('incident_id', '=', incidentId)
+    .where('id', '=', id)
+    .executeTakeFirst()
+  return numDeletedRows > 0n
+}
+
+/** @returns the state that the incident is in now; undefined when there is none. */
+async function moveIncident(
+  trx: Transaction<Tables>,
+  id: number,
+  state: State | undefined,
+  at: Date | undefined,
+): Promise<State | undefined> {
+  const moved = await trx
+    .updateTable('incidents')
+    .set({
+      updated_at: sql`now()`,
+      ...(state && { state, ended_at: endOf(state, undefined, at && sql<Date>`${at}::timestamptz`) }),
+    })
+    .where('id', '=', id)
+    .returning('state')
+    .executeTakeFirst()
+  return moved?.state
+}

@@ -1,0 +1,174 @@
+import { type Kysely, type Selectable, sql, type SqlBool, type Updateable } from 'kysely'
+import type { ReportStatus, Status } from '../schemas/monitors.ts'
+import type { Tables } from './schema.ts'
+
+type Settings = Omit<Selectable<Tables['monitors']>, 'id' | 'created_at' | 'updated_at'>
+
+/** How many minutes were reported to be what. */
+export type Counts = { up: number; degraded: number; down: number; maintenance: number }
+
+export type Monitor = Selectable<Tables['monitors']> & {
+  status: Status
+  status_source: 'incident' | 'report' | 'default'
+  last_minute: number | null
+  last_status: ReportStatus | null
+  last_latency_ms: number | null
+  sums: Record<'24h' | '7d' | '30d' | '90d', Counts>
+}
+
+/** An incident is open when it is not resolved, has started, and has not ended. */
+export const incidentIsOpen = sql<SqlBool>`
+  (incidents.state <> 'RESOLVED' and started_at <= now() and (ended_at is null or ended_at > now()))`
+
+/**
+ * What each monitor is now: the worst impact of its open incidents, else its newest report unless that is stale, else
+ * its default. `last_reports.minute` is when the minute began.
+ */
+const currentStatus = sql`
+  with impacts as (
+    select monitor_id, min(case impact when 'DOWN' then 1 when 'MAINTENANCE' then 2 else 3 end) as worst
+    from incidents join incident_monitors on incident_id = incidents.id
+    where ${incidentIsOpen}
+    group by monitor_id
+  ), current as (
+    select monitors.*, last.minute as last_minute, last.status as last_status, last.latency_ms as last_latency_ms,
+      case when worst is not null then 'incident' when is_fresh then 'report' else 'default' end as status_source,
+      case when worst is not null then (array['DOWN', 'MAINTENANCE', 'DEGRADED'])[worst]
+        when is_fresh then last.status else default_status end as status
+    from monitors
+    left join last_reports as last on last.monitor_id = monitors.id
+    left join impacts on impacts.monitor_id = monitors.id
+    cross join lateral (
+      select last.minute is not null and (
+        stale_after_seconds is null or extract(epoch from now()) - last.minute * 60::float8 <= stale_after_seconds
+      ) as is_fresh
+    ) as freshness
+  )`
+
+/**
+ * The sums that uptime is made of: for 24 h the hours since then, for days the UTC days, today being the last of them.
+ * Lateral, so that only the monitors of a page pay for it.
+ */
+const uptimeSums = sql`
+  lateral (
+    select json_build_object('up', coalesce(sum(up), 0), 'degraded', coalesce(sum(degraded), 0),
+      'down', coalesce(sum(down), 0), 'maintenance', coalesce(sum(maintenance), 0)) as day
+    from monitor_hours
+    where monitor_id = page.id and hour > floor(extract(epoch from now()) / 3600)::integer - 24
+  ) as hours,
+  lateral (
+    select ${daySums(7)} as week, ${daySums(30)} as month, ${daySums(90)} as quarter
+    from monitor_days
+    where monitor_id = page.id and day > floor(extract(epoch from now()) / 86400)::integer - 90
+  ) as days`
+
+function daySums(days: number) {
+  const since = sql`filter (where day > floor(extract(epoch from now()) / 86400)::integer - ${sql.lit(days)})`
+  return sql`json_build_object('up', coalesce(sum(up) ${since}, 0), 'degraded', coalesce(sum(degraded) ${since}, 0),
+    'down', coalesce(sum(down) ${since}, 0), 'maintenance', coalesce(sum(maintenance) ${since}, 0))`
+}
+
+export type MonitorFilter = {
+  status?: Status | undefined
+  category_name?: string | undefined
+  enabled?: boolean | undefined
+  hidden?: boolean | undefined
+  afterTag?: string | undefined
+}
+
+/** By tag; one statement, whatever the size of the page. */
+export async function listMonitors(
+  db: Kysely<Tables>,
+  filter: MonitorFilter,
+  limit: number,
+): Promise<Monitor[]> {
+  const conditions = [
+    ...(filter.status === undefined ? [] : [sql`status = ${filter.status}`]),
+    ...(filter.category_name === undefined ? [] : [sql`category_name = ${filter.category_name}`]),
+    ...(filter.enabled === undefined ? [] : [sql`enabled = ${filter.enabled}`]),
+    ...(filter.hidden === undefined ? [] : [sql`hidden = ${filter.hidden}`]),
+    ...(filter.afterTag === undefined ? [] : [sql`tag > ${filter.afterTag}`]),
+  ]
+  const where = conditions.length > 0 ? sql`where ${sql.join(conditions, sql` and `)}` : sql``
+  return readPage(db, sql`select * from current ${where} order by tag limit ${limit}`)
+}
+
+export async function findMonitor(db: Kysely<Tables>, tag: string): Promise<Monitor | undefined> {
+  const [monitor] = await readPage(db, sql`select * from current where tag = ${tag}`)
+  return monitor
+}
+
+/** What reading its data takes. */
+export async function findMonitorId(
+  db: Kysely<Tables>,
+  tag: string,
+): Promise<{ id: number; degraded_counts_as_down: boolean } | undefined> {
+  return db
+    .selectFrom('monitors')
+    .select(['id', 'degraded_counts_as_down'])
+    .where('tag', '=', tag)
+    .executeTakeFirst()
+}
+
+async function readPage(db: Kysely<Tables>, page: ReturnType<typeof sql>): Promise<Monitor[]> {
+  const { rows } = await sql<Monitor>`
+    ${currentStatus}, page as (${page})
+    select page.*, json_build_object('24h', hours.day, '7d', days.week, '30d', days.month, '90d', days.quarter) as sums
+    from page, ${uptimeSums} order by tag`.execute(db)
+  return rows
+}
+
+/** What the public page shows: monitors that are neither hidden nor disabled. */
+export async function listPublicMonitors(
+  db: Kysely<Tables>,
+): Promise<Pick<Monitor, 'tag' | 'name' | 'category_name' | 'status'>[]> {
+  const { rows } = await sql<Monitor>`
+    ${currentStatus}
+    select tag, name, category_name, status from current where enabled and not hidden order by tag`.execute(
+    db,
+  )
+  return rows
+}
+
+/** False, with nothing stored, when the tag is taken. */
+export async function insertMonitor(db: Kysely<Tables>, settings: Settings): Promise<boolean> {
+  const inserted = await db
+    .insertInto('monitors')
+    .values(settings)
+    .onConflict((conflict) => conflict.column('tag').doNothing())
+    .returning('id')
+    .executeTakeFirst()
+  return inserted !== undefined
+}
+
+/** True when it was new, false when one of this tag was replaced; its data stays. */
+export async function putMonitor(db: Kysely<Tables>, settings: Settings): Promise<boolean> {
+  const { created } = await db
+    .insertInto('monitors')
+    .values(settings)
+    .onConflict((conflict) => conflict.column('tag').doUpdateSet({ ...settings, updated_at: sql`now()` }))
+    // A row that an insert made has no transaction that deleted a version before it.
+    .returning(sql<boolean>`xmax = 0`.as('created'))
+    .executeTakeFirstOrThrow()
+  return created
+}
+
+/** False when there is no such monitor. */
+export async function updateMonitor(
+  db: Kysely<Tables>,
+  tag: string,
+  changes: Updateable<Tables['monitors']>,
+): Promise<boolean> {
+  const { numUpdatedRows } = await db
+    .updateTable('monitors')
+    .set({ ...changes, updated_at: sql`now()` })
+    .where('tag', '=', tag)
+    .executeTakeFirst()
+  return numUpdatedRows > 0n
+}
+
+/** With all its data. False when there is no such monitor. */
+export async function deleteMonitor(db: Kysely<Tables>, tag: string): Promise<boolean> {
+  const { numDeletedRows } = await db.deleteFrom('monitors').where('tag', '=', tag).executeTakeFirst()
+  return numDeletedRows > 0n
+}

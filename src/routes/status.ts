@@ -1,0 +1,43 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { batch } from '../database/batch.ts'
+import { listPublicIncidents } from '../database/incidents.ts'
+import { listPublicMonitors } from '../database/monitors.ts'
+import { Success } from '../schemas/envelope.ts'
+import { StatusPage } from '../schemas/incidents.ts'
+import type { Status } from '../schemas/monitors.ts'
+import { formatTime, formatTimeOrNull } from '../schemas/time.ts'
+
+/** Of all monitors together: the worst that one of them is. */
+const fromWorst: Status[] = ['DOWN', 'MAINTENANCE', 'DEGRADED', 'UP', 'NO_DATA']
+
+const routes: FastifyPluginAsyncTypebox = async (app) => {
+  // Everyone sees the same page, so those who ask at the same time share a reading of it.
+  const readPage = batch(async (asks: null[]) => {
+    const [monitors, incidents] = await Promise.all([listPublicMonitors(app.db), listPublicIncidents(app.db)])
+    const status = fromWorst.find((candidate) => monitors.some((monitor) => monitor.status === candidate))
+    const page = {
+      status: status ?? 'NO_DATA',
+      monitors,
+      incidents: incidents.map(({ newest_comment: newest, ...incident }) => ({
+        id: incident.id,
+        title: incident.title,
+        state: incident.state,
+        started_at: formatTime(incident.started_at),
+        ended_at: formatTimeOrNull(incident.ended_at),
+        monitors: incident.monitors,
+        newest_comment: newest && { ...newest, timestamp: formatTime(new Date(newest.timestamp * 1000)) },
+      })),
+    }
+    return asks.map(() => page)
+  })
+
+  app.get(
+    '/',
+    { config: { permission: 'public' }, schema: { response: { 200: Success(StatusPage) } } },
+    async function readStatus() {
+      return { success: true as const, data: await readPage(null) }
+    },
+  )
+}
+
+export default routes

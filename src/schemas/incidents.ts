@@ -1,0 +1,115 @@
+import { Type } from 'typebox'
+import { Nullable } from './envelope.ts'
+import { Status } from './monitors.ts'
+import { pageQuery } from './page.ts'
+import { Time } from './time.ts'
+
+export const states = ['INVESTIGATING', 'IDENTIFIED', 'MONITORING', 'RESOLVED'] as const
+export type State = (typeof states)[number]
+
+export const impacts = ['DOWN', 'DEGRADED', 'MAINTENANCE'] as const
+export type Impact = (typeof impacts)[number]
+
+const strict = { additionalProperties: false }
+
+const State = Type.Enum([...states])
+const Title = Type.String({ minLength: 1, maxLength: 255, pattern: '\\S' })
+const Text = Type.String({ minLength: 1, maxLength: 10_000, pattern: '\\S' })
+const Id = Type.Integer({ minimum: 1, maximum: 2_147_483_647 })
+
+const Affected = Type.Object({ monitor_tag: Type.String(), impact: Type.Enum([...impacts]) }, strict)
+const AffectedList = Type.Array(Affected, { maxItems: 1_000 })
+
+const Comment = Type.Object({
+  id: Id,
+  comment: Text,
+  state: State,
+  timestamp: Time,
+  created_at: Time,
+})
+
+const incident = {
+  id: Id,
+  title: Title,
+  state: State,
+  started_at: Time,
+  ended_at: Nullable(Time),
+  monitors: AffectedList,
+}
+
+const times = { created_at: Time, updated_at: Time }
+
+/** In lists. */
+export const Incident = Type.Object({ ...incident, ...times })
+
+/** In the single view: with its timeline, newest first. */
+export const IncidentWithComments = Type.Object({ ...incident, comments: Type.Array(Comment), ...times })
+
+/** On the public page: with the newest of its comments. */
+export const PublicIncident = Type.Object({
+  ...incident,
+  newest_comment: Type.Unsafe<{ comment: string; state: State; timestamp: string } | null>({
+    ...Type.Object({ comment: Text, state: State, timestamp: Time }),
+    type: ['object', 'null'],
+  }),
+})
+
+export const CreateIncident = Type.Object(
+  {
+    title: Title,
+    started_at: Type.Optional(Time),
+    ended_at: Type.Optional(Nullable(Time)),
+    state: Type.Optional(State),
+    monitors: Type.Optional(AffectedList),
+    comment: Type.Optional(Text),
+  },
+  strict,
+)
+
+export const UpdateIncident = Type.Object(
+  {
+    title: Type.Optional(Title),
+    started_at: Type.Optional(Time),
+    ended_at: Type.Optional(Nullable(Time)),
+    state: Type.Optional(State),
+    monitors: Type.Optional(AffectedList),
+  },
+  strict,
+)
+
+export const ListIncidents = Type.Object(
+  {
+    state: Type.Optional(State),
+    open: Type.Optional(Type.Boolean()),
+    monitor_tag: Type.Optional(Type.String()),
+    from: Type.Optional(Time),
+    to: Type.Optional(Time),
+    ...pageQuery,
+  },
+  strict,
+)
+
+export const IncidentParams = Type.Object({ id: Id })
+export const CommentParams = Type.Object({ id: Id, comment_id: Id })
+
+export const CreateComment = Type.Object(
+  { comment: Text, state: Type.Optional(State), timestamp: Type.Optional(Time) },
+  strict,
+)
+export const UpdateComment = Type.Partial(CreateComment, strict)
+export const ListComments = Type.Object(pageQuery, strict)
+
+export { Comment }
+
+export const StatusPage = Type.Object({
+  status: Status,
+  monitors: Type.Array(
+    Type.Object({
+      tag: Type.String(),
+      name: Type.String(),
+      category_name: Nullable(Type.String()),
+      status: Status,
+    }),
+  ),
+  incidents: Type.Array(PublicIncident),
+})

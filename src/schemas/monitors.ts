@@ -1,0 +1,141 @@
+import { Type } from 'typebox'
+import { Nullable } from './envelope.ts'
+import { pageQuery } from './page.ts'
+import { Time } from './time.ts'
+
+/** What a monitor can be found to be. Reports name one of these. */
+export const reportStatuses = ['UP', 'DEGRADED', 'DOWN', 'MAINTENANCE'] as const
+export const statuses = [...reportStatuses, 'NO_DATA'] as const
+
+export type ReportStatus = (typeof reportStatuses)[number]
+export type Status = (typeof statuses)[number]
+
+export const Status = Type.Enum([...statuses])
+const ReportStatus = Type.Enum([...reportStatuses])
+
+const strict = { additionalProperties: false }
+
+export const Tag = Type.String({
+  minLength: 1,
+  maxLength: 255,
+  pattern: '^[a-z0-9]([a-z0-9_-]*[a-z0-9])?$',
+  description: 'lower-case letters, digits, _ and -; begins and ends with a letter or a digit',
+})
+const Name = Type.String({ minLength: 1, maxLength: 255, pattern: '\\S' })
+const Description = Nullable(Type.String({ maxLength: 10_000 }))
+const CategoryName = Nullable(Type.String({ minLength: 1, maxLength: 255 }))
+const ExternalUrl = Nullable(Type.String({ maxLength: 2_048, pattern: '^https?://' }))
+const StaleAfter = Nullable(Type.Integer({ minimum: 1, maximum: 31_536_000 }))
+const Latency = Nullable(Type.Integer({ minimum: 0, maximum: 2_000_000_000 }))
+
+const settings = {
+  description: Description,
+  category_name: CategoryName,
+  external_url: ExternalUrl,
+  enabled: Type.Boolean(),
+  hidden: Type.Boolean(),
+  default_status: Status,
+  stale_after_seconds: StaleAfter,
+  degraded_counts_as_down: Type.Boolean(),
+}
+
+const withDefaults = {
+  description: { ...Description, default: null },
+  category_name: { ...CategoryName, default: null },
+  external_url: { ...ExternalUrl, default: null },
+  enabled: Type.Boolean({ default: true }),
+  hidden: Type.Boolean({ default: false }),
+  default_status: Type.Enum([...statuses], { default: 'NO_DATA' }),
+  stale_after_seconds: { ...StaleAfter, default: null },
+  degraded_counts_as_down: Type.Boolean({ default: false }),
+}
+
+export const CreateMonitor = Type.Object({ tag: Tag, name: Name, ...withDefaults }, strict)
+
+/** The tag stands in the path; a file that says it too may be sent as it is. */
+export const PutMonitor = Type.Object({ tag: Type.Optional(Tag), name: Name, ...withDefaults }, strict)
+
+export const UpdateMonitor = Type.Partial(Type.Object({ name: Name, ...settings }), strict)
+
+export const ListMonitors = Type.Object(
+  {
+    status: Type.Optional(Status),
+    category_name: Type.Optional(Type.String()),
+    enabled: Type.Optional(Type.Boolean()),
+    hidden: Type.Optional(Type.Boolean()),
+    ...pageQuery,
+  },
+  strict,
+)
+
+export const MonitorParams = Type.Object({ tag: Type.String() })
+
+/** The one route that may make a monitor of the tag in its path. */
+export const PutMonitorParams = Type.Object({ tag: Tag })
+
+const Share = Nullable(Type.Number({ minimum: 0, maximum: 1 }))
+
+export const Monitor = Type.Object({
+  tag: Tag,
+  name: Name,
+  ...settings,
+  status: Status,
+  status_source: Type.Enum(['incident', 'report', 'default']),
+  last_report: Nullable(Type.Object({ timestamp: Time, status: ReportStatus, latency_ms: Latency })),
+  uptime: Type.Object({ '24h': Share, '7d': Share, '30d': Share, '90d': Share }),
+  created_at: Time,
+  updated_at: Time,
+})
+
+const point = {
+  status: ReportStatus,
+  latency_ms: Type.Optional(Latency),
+  timestamp: Type.Optional(Time),
+}
+
+export const Point = Type.Object(point, strict)
+
+/** One report, or many. */
+export const Report = Type.Object(
+  {
+    status: Type.Optional(point.status),
+    latency_ms: point.latency_ms,
+    timestamp: point.timestamp,
+    points: Type.Optional(Type.Array(Point, { minItems: 1, maxItems: 10_000 })),
+  },
+  {
+    ...strict,
+    oneOf: [{ required: ['status'] }, { required: ['points'] }],
+    dependentRequired: { latency_ms: ['status'], timestamp: ['status'] },
+  },
+)
+
+export const FillData = Type.Object(
+  { from: Time, to: Time, status: ReportStatus, latency_ms: Type.Optional(Latency) },
+  strict,
+)
+
+export const Written = Type.Object({ written: Type.Integer({ minimum: 0 }) })
+
+export const ReadData = Type.Object(
+  {
+    from: Type.Optional(Time),
+    to: Type.Optional(Time),
+    interval: Type.Enum(['minute', 'hour', 'day'], { default: 'minute' }),
+    limit: Type.Integer({ minimum: 1, maximum: 10_000, default: 1_440 }),
+    cursor: pageQuery.cursor,
+  },
+  strict,
+)
+
+const Count = Type.Integer({ minimum: 0 })
+
+export const Bucket = Type.Object({
+  timestamp: Time,
+  up: Count,
+  degraded: Count,
+  down: Count,
+  maintenance: Count,
+  uptime: Share,
+  latency_ms: Nullable(Type.Number({ minimum: 0 })),
+})
