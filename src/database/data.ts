@@ -34,7 +34,7 @@ async function readByMinute(
   const { rows } = await sql<StoredHour>`
     select hour, statuses, latencies from (
       select hour, statuses, latencies,
-        sum(up + degraded + down + maintenance) over (order by hour rows unbounded preceding exclude current row)
+        sum(up + degraded + down + maintenance) over (order by hour rows between unbounded preceding and 1 preceding)
           as reported_before
       from monitor_hours
       where monitor_id = ${monitorId} and hour >= ${hourOf(span.from)} and hour < ${hourAfter(span.to)}

@@ -1,0 +1,343 @@
+import t, { type Test } from 'tap'
+import { isFailure, newKey, type Replica, startReplica, times } from './helper.ts'
+
+async function start(t: Test): Promise<Replica & { key: string }> {
+  const replica = await startReplica(t)
+  const { text } = await newKey(replica)
+  await replica.call(text, 'POST /api/monitors', { tag: 'm', name: 'M' })
+  return { ...replica, key: text }
+}
+
+const minuteMs = 60_000
+const iso = (ms: number) => `${new Date(ms).toISOString().slice(0, 19)}Z`
+const thisMinute = () => Math.floor(Date.now() / minuteMs) * minuteMs
+
+/** What the daily and hourly sums must be: those of the minutes. */
+async function sumsAreRight(t: Test, { call, key }: { call: Replica['call']; key: string }, tag = 'm') {
+  const all = async (interval: string) => {
+    const buckets: Record<string, number>[] = []
+    let cursor: string | null = null
+    do {
+      const query = `interval=${interval}&limit=10000${cursor ? `&cursor=${cursor}` : ''}`
+      const { json } = await call(key, `GET /api/monitors/${tag}/data?${query}`)
+      if (!json.data) throw new Error(JSON.stringify(json))
+      buckets.push(...json.data)
+      cursor = json.pagination.next_cursor
+    } while (cursor)
+    return buckets
+  }
+  const minutes = await all('minute')
+  for (const [interval, length] of [
+    ['hour', 13],
+    ['day', 10],
+  ] as const) {
+    const expected = new Map<string, Record<string, number>>()
+    for (const bucket of minutes) {
+      const name = String(bucket.timestamp).slice(0, length)
+      const sums = expected.get(name) ?? {
+        up: 0,
+        degraded: 0,
+        down: 0,
+        maintenance: 0,
+        latency: 0,
+        latencies: 0,
+      }
+      for (const column of ['up', 'degraded', 'down', 'maintenance'])
+        sums[column] = (sums[column] ?? 0) + (bucket[column] ?? 0)
+      if (bucket.latency_ms !== null) {
+        sums.latency = (sums.latency ?? 0) + (bucket.latency_ms ?? 0)
+        sums.latencies = (sums.latencies ?? 0) + 1
+      }
+      expected.set(name, sums)
+    }
+    const buckets = await all(interval)
+    t.same(
+      buckets.map(({ timestamp }) => String(timestamp).slice(0, length)),
+      [...expected.keys()],
+      `${interval}: the same times`,
+    )
+    for (const bucket of buckets) {
+      const { latency, latencies, ...counts } = expected.get(String(bucket.timestamp).slice(0, length)) ?? {}
+      t.match(bucket, counts, `${interval} ${String(bucket.timestamp)}`)
+      t.equal(bucket.latency_ms, latencies ? (latency ?? 0) / latencies : null)
+    }
+  }
+}
+
+await t.test('a report is the present minute, aligned, and becomes the status', async (t) => {
+  const { call, key } = await start(t)
+  const before = thisMinute()
+  const reply = await call(key, 'POST /api/monitors/m/data', { status: 'UP', latency_ms: 42 })
+  t.equal(reply.statusCode, 200)
+  t.same(reply.json, { success: true, data: { written: 1 } })
+  const { json } = await call(key, 'GET /api/monitors/m')
+  t.match(json.data, { status: 'UP', status_source: 'report', last_report: { status: 'UP', latency_ms: 42 } })
+  t.ok([iso(before), iso(before + minuteMs)].includes(json.data.last_report.timestamp))
+  const data = await call(key, 'GET /api/monitors/m/data')
+  t.same(data.json.data, [
+    {
+      timestamp: json.data.last_report.timestamp,
+      up: 1,
+      degraded: 0,
+      down: 0,
+      maintenance: 0,
+      uptime: 1,
+      latency_ms: 42,
+    },
+  ])
+})
+
+await t.test(
+  'the last report of a minute wins; the newest minute is the status, whatever comes late',
+  async (t) => {
+    const { call, key } = await start(t)
+    const now = thisMinute()
+    const report = (minutesAgo: number, status: string, more = {}) =>
+      call(key, 'POST /api/monitors/m/data', {
+        status,
+        timestamp: iso(now - minutesAgo * minuteMs + 30_000),
+        ...more,
+      })
+    await report(1, 'DOWN', { latency_ms: 9 })
+    await report(1, 'DEGRADED')
+    await report(10, 'MAINTENANCE')
+    const { json } = await call(key, 'GET /api/monitors/m')
+    t.match(json.data, {
+      status: 'DEGRADED',
+      last_report: { timestamp: iso(now - minuteMs), latency_ms: null },
+    })
+    const data = await call(key, 'GET /api/monitors/m/data')
+    t.match(data.json.data, [
+      { timestamp: iso(now - 10 * minuteMs), maintenance: 1 },
+      { timestamp: iso(now - minuteMs), degraded: 1, down: 0, latency_ms: null },
+    ])
+  },
+)
+
+await t.test('many points are written all or none', async (t) => {
+  const { call, key, db } = await start(t)
+  const now = thisMinute()
+  const points = Array.from({ length: 10_000 }, (_, index) => ({
+    status: (['UP', 'DEGRADED', 'DOWN', 'MAINTENANCE'] as const)[index % 4],
+    latency_ms: index,
+    timestamp: iso(now - index * minuteMs),
+  }))
+  const bad: [path: string, body: unknown][] = [
+    ['/points/9999/status', { points: [...points.slice(1), { status: 'NO_DATA' }] }],
+    [
+      '/points/9999/timestamp',
+      { points: [...points.slice(1), { status: 'UP', timestamp: iso(now + 7 * minuteMs) }] },
+    ],
+    ['/points', { points: [...points, points[0]] }],
+    ['/points', { points: [] }],
+    ['/status', {}],
+    ['/timestamp', { status: 'UP', timestamp: iso(now + 7 * minuteMs) }],
+    ['/latency_ms', { status: 'UP', latency_ms: -1 }],
+    ['/latency_ms', { status: 'UP', latency_ms: '5' }],
+    ['', { status: 'UP', points: points.slice(0, 2) }],
+    ['/status', { timestamp: iso(now) }],
+  ]
+  for (const [path, body] of bad) {
+    const reply = await call(key, 'POST /api/monitors/m/data', body)
+    isFailure(t, reply, 400, 'INVALID_REQUEST', path)
+    t.ok(
+      reply.json.error.details.some((detail: { path: string }) => detail.path === path),
+      reply.body.slice(0, 300),
+    )
+  }
+  t.same(await db.selectFrom('monitor_hours').select('hour').execute(), [], 'nothing is left behind')
+  t.match((await call(key, 'GET /api/monitors/m')).json.data, { last_report: null })
+
+  t.equal((await call(key, 'POST /api/monitors/m/data', { points })).json.data.written, 10_000)
+  t.equal(
+    (await call(key, 'POST /api/monitors/m/data', { points: points.slice(0, 500) })).json.data.written,
+    500,
+  )
+  const twice = { points: [points[0], points[0]] }
+  t.equal((await call(key, 'POST /api/monitors/m/data', twice)).json.data.written, 1, 'a minute counts once')
+  const ahead = await call(key, 'POST /api/monitors/m/data', {
+    status: 'UP',
+    timestamp: iso(thisMinute() + 5 * minuteMs),
+  })
+  t.equal(ahead.statusCode, 200, '5 minutes ahead are fine')
+  isFailure(
+    t,
+    await call(key, 'POST /api/monitors/none/data', { status: 'UP' }),
+    404,
+    'NOT_FOUND',
+    'no such monitor',
+  )
+  await sumsAreRight(t, { call, key })
+})
+
+await t.test('PUT fills every minute of [from, to)', async (t) => {
+  const { call, key } = await start(t)
+  const fill = (from: string, to: string, status: string, more = {}) =>
+    call(key, 'PUT /api/monitors/m/data', { from, to, status, ...more })
+  t.equal(
+    (await fill('2026-01-01T00:30:00Z', '2026-01-03T10:15:00Z', 'UP', { latency_ms: 7 })).json.data.written,
+    3_465,
+  )
+  t.equal((await fill('2026-01-01T23:50:00Z', '2026-01-02T00:10:00Z', 'DOWN')).json.data.written, 20)
+  t.equal((await fill('2025-01-01T00:00:00Z', '2026-01-01T00:00:00Z', 'DEGRADED')).json.data.written, 525_600)
+  await sumsAreRight(t, { call, key })
+  const days = await call(key, 'GET /api/monitors/m/data?interval=day&from=2026-01-01T00:00:00Z')
+  t.match(days.json.data, [
+    { timestamp: '2026-01-01T00:00:00Z', up: 1_400, down: 10, uptime: 1_400 / 1_410, latency_ms: 7 },
+    { timestamp: '2026-01-02T00:00:00Z', up: 1_430, down: 10 },
+    { timestamp: '2026-01-03T00:00:00Z', up: 615, down: 0 },
+  ])
+  const bad: [string, string, string][] = [
+    ['2026-01-02T00:00:00Z', '2026-01-01T00:00:00Z', 'UP'],
+    ['2026-01-01T00:00:10Z', '2026-01-01T00:00:50Z', 'UP'],
+    ['2024-01-01T00:00:00Z', '2025-01-02T00:01:00Z', 'UP'],
+    ['2026-01-01T00:00:00Z', '2026-01-01T01:00:00Z', 'NO_DATA'],
+    [iso(Date.now()), iso(Date.now() + 3_600_000), 'UP'],
+  ]
+  for (const [from, to, status] of bad) {
+    isFailure(t, await fill(from, to, status), 400, 'INVALID_REQUEST', `${from} ${to} ${status}`)
+  }
+})
+
+await t.test('reads by minute, hour and day hold just what lies within [from, to)', async (t) => {
+  const { call, key } = await start(t)
+  await call(key, 'PUT /api/monitors/m/data', {
+    from: '2026-02-01T00:00:00Z',
+    to: '2026-02-05T00:00:00Z',
+    status: 'UP',
+  })
+  const spans = [
+    ['2026-02-01T10:20:00Z', '2026-02-01T10:40:00Z'],
+    ['2026-02-01T10:20:00Z', '2026-02-01T12:00:00Z'],
+    ['2026-02-01T23:00:00Z', '2026-02-02T01:30:00Z'],
+    ['2026-02-01T12:34:00Z', '2026-02-04T05:06:00Z'],
+    ['2026-01-31T12:00:00Z', '2026-02-02T00:00:00Z'],
+    ['2026-02-04T23:59:00Z', '2026-03-01T00:00:00Z'],
+    ['2026-02-02T00:00:00Z', '2026-02-02T00:00:00Z'],
+  ] as const
+  const first = Date.parse('2026-02-01T00:00:00Z')
+  const end = Date.parse('2026-02-05T00:00:00Z')
+  for (const [from, to] of spans) {
+    const expected = Math.max(
+      0,
+      (Math.min(Date.parse(to), end) - Math.max(Date.parse(from), first)) / minuteMs,
+    )
+    for (const interval of ['minute', 'hour', 'day']) {
+      const query = `from=${from}&to=${to}&interval=${interval}&limit=10000`
+      const { json } = await call(key, `GET /api/monitors/m/data?${query}`)
+      const total = json.data.reduce((sum: number, { up }: { up: number }) => sum + up, 0)
+      t.equal(total, expected, `${interval} ${from} ${to}`)
+    }
+  }
+})
+
+await t.test('data pages without skipping or repeating, in every interval', async (t) => {
+  const { call, key } = await start(t)
+  const base = Date.parse('2026-03-01T00:00:00Z')
+  const minutes = Array.from({ length: 300 }, (_, index) => base + ((index * index * 37) % 9_000) * minuteMs)
+  await call(key, 'POST /api/monitors/m/data', {
+    points: minutes.map((at) => ({ status: 'UP', timestamp: iso(at) })),
+  })
+  for (const [interval, sizes, span] of [
+    ['minute', [1, 7, 100], minuteMs],
+    ['hour', [1, 7, 100], 60 * minuteMs],
+    ['day', [1, 3, 100], 1440 * minuteMs],
+  ] as const) {
+    const expected = [...new Set(minutes.map((at) => Math.floor(at / span) * span))]
+      .sort((a, b) => a - b)
+      .map(iso)
+    for (const limit of sizes) {
+      if (limit === 1 && interval === 'minute') continue
+      const seen: string[] = []
+      let cursor: string | null = null
+      do {
+        const query = `interval=${interval}&limit=${limit}${cursor ? `&cursor=${cursor}` : ''}`
+        const { json } = await call(key, `GET /api/monitors/m/data?${query}`)
+        t.ok(json.data.length <= limit)
+        seen.push(...json.data.map(({ timestamp }: { timestamp: string }) => timestamp))
+        cursor = json.pagination.next_cursor
+      } while (cursor)
+      t.same(seen, expected, `${interval} by ${limit}`)
+    }
+  }
+})
+
+await t.test('sums stay right under rewrites, out of order and at the same time', async (t) => {
+  const { call, key } = await start(t)
+  await call(key, 'POST /api/monitors', { tag: 'n', name: 'N' })
+  const base = Date.parse('2026-04-01T22:00:00Z')
+  const statuses = ['UP', 'DEGRADED', 'DOWN', 'MAINTENANCE']
+  // A fixed walk that visits every minute of four hours, across midnight, many times over.
+  await times(60, async (index) => {
+    const tag = index % 3 === 0 ? 'n' : 'm'
+    const at = (step: number) => base + ((index * 53 + step * 17) % 240) * minuteMs
+    const status = statuses[index % 4]
+    if (index % 10 === 9) {
+      await call(key, `PUT /api/monitors/${tag}/data`, {
+        from: iso(at(0)),
+        to: iso(at(0) + 45 * minuteMs),
+        status,
+      })
+    } else if (index % 2 === 0) {
+      const points = Array.from({ length: index + 90 }, (_, step) => ({
+        status: statuses[(index + step) % 4],
+        timestamp: iso(at(step)),
+        ...(step % 3 && { latency_ms: step }),
+      }))
+      await call(key, `POST /api/monitors/${tag}/data`, { points })
+    } else {
+      await call(key, `POST /api/monitors/${tag}/data`, { status, timestamp: iso(at(0)), latency_ms: index })
+    }
+  })
+  await sumsAreRight(t, { call, key }, 'm')
+  await sumsAreRight(t, { call, key }, 'n')
+})
+
+await t.test('one refused report does not concern those it shares a transaction with', async (t) => {
+  const { call, key } = await start(t)
+  const replies = await times(30, (index) => {
+    const timestamp = iso(thisMinute() + (index % 3 === 1 ? 30 : -index) * minuteMs)
+    return call(key, `POST /api/monitors/${index % 3 === 2 ? 'none' : 'm'}/data`, { status: 'UP', timestamp })
+  })
+  const expected = [200, 400, 404]
+  replies.forEach(({ statusCode }, index) => {
+    t.equal(statusCode, expected[index % 3])
+  })
+  t.equal((await call(key, 'GET /api/monitors/m/data')).json.data.length, 10)
+})
+
+await t.test('uptime counts the good minutes of four spans, degraded ones as the monitor says', async (t) => {
+  const { call, key } = await start(t)
+  const now = thisMinute()
+  const day = 1440 * minuteMs
+  const report = (ago: number, status: string) => ({ status, timestamp: iso(now - ago) })
+  const points = [
+    ...[1, 2, 3].map((minute) => report(minute * minuteMs, 'UP')),
+    report(4 * minuteMs, 'DOWN'),
+    report(5 * minuteMs, 'MAINTENANCE'),
+    report(6 * minuteMs, 'DEGRADED'),
+    report(3 * day, 'DOWN'),
+    report(20 * day, 'DOWN'),
+    report(80 * day, 'DOWN'),
+    report(100 * day, 'DOWN'),
+  ]
+  await call(key, 'POST /api/monitors/m/data', { points })
+  const uptime = async () => (await call(key, 'GET /api/monitors/m')).json.data.uptime
+  t.same(await uptime(), { '24h': 5 / 6, '7d': 5 / 7, '30d': 5 / 8, '90d': 5 / 9 })
+  await call(key, 'PATCH /api/monitors/m', { degraded_counts_as_down: true })
+  t.same(await uptime(), { '24h': 4 / 6, '7d': 4 / 7, '30d': 4 / 8, '90d': 4 / 9 })
+})
+
+await t.test('a stale report gives way to the default: a dead man’s switch', async (t) => {
+  const { call, key } = await start(t)
+  await call(key, 'PATCH /api/monitors/m', { default_status: 'DOWN', stale_after_seconds: 120 })
+  const status = async () => (await call(key, 'GET /api/monitors/m')).json.data
+  t.match(await status(), { status: 'DOWN', status_source: 'default' })
+  const old = iso(Date.now() - 200_000)
+  await call(key, 'POST /api/monitors/m/data', { status: 'UP', timestamp: old })
+  t.match(await status(), { status: 'DOWN', status_source: 'default', last_report: { status: 'UP' } })
+  await call(key, 'POST /api/monitors/m/data', { status: 'UP' })
+  t.match(await status(), { status: 'UP', status_source: 'report' })
+  await call(key, 'PATCH /api/monitors/m', { stale_after_seconds: null })
+  t.match(await status(), { status: 'UP', status_source: 'report' })
+})

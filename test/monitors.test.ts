@@ -1,0 +1,225 @@
+import t, { type Test } from 'tap'
+import { isFailure, newKey, type Replica, startReplica, times } from './helper.ts'
+
+async function start(t: Test): Promise<Replica & { key: string }> {
+  const replica = await startReplica(t)
+  const { text } = await newKey(replica)
+  return { ...replica, key: text }
+}
+
+const time = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z$/
+const defaults = {
+  description: null,
+  category_name: null,
+  external_url: null,
+  enabled: true,
+  hidden: false,
+  default_status: 'NO_DATA',
+  stale_after_seconds: null,
+  degraded_counts_as_down: false,
+  status: 'NO_DATA',
+  status_source: 'default',
+  last_report: null,
+  uptime: { '24h': null, '7d': null, '30d': null, '90d': null },
+}
+const all = {
+  name: 'Everything',
+  description: 'A description',
+  category_name: 'APIs',
+  external_url: 'https://example.com/health',
+  enabled: false,
+  hidden: true,
+  default_status: 'DOWN',
+  stale_after_seconds: 120,
+  degraded_counts_as_down: true,
+}
+
+await t.test('a monitor needs a tag and a name; the rest has defaults', async (t) => {
+  const { call, key } = await start(t)
+  const reply = await call(key, 'POST /api/monitors', { tag: 'api', name: 'API' })
+  t.equal(reply.statusCode, 201)
+  const { created_at, updated_at, ...rest } = reply.json.data
+  t.same(rest, { tag: 'api', name: 'API', ...defaults })
+  t.match(created_at, time)
+  t.match(updated_at, time)
+  t.same((await call(key, 'GET /api/monitors/api')).json, reply.json)
+  const full = await call(key, 'POST /api/monitors', { tag: 'full', ...all })
+  t.match(full.json.data, { tag: 'full', ...all, status: 'DOWN', status_source: 'default' })
+})
+
+await t.test('a tag is taken once, also when many ask at the same moment', async (t) => {
+  const { call, key } = await start(t)
+  const replies = await times(20, () => call(key, 'POST /api/monitors', { tag: 'one', name: 'One' }))
+  t.equal(replies.filter(({ statusCode }) => statusCode === 201).length, 1)
+  t.equal(
+    replies.filter(({ statusCode, json }) => statusCode === 409 && json.error.code === 'CONFLICT').length,
+    19,
+  )
+})
+
+await t.test('PUT creates with 201, replaces with 200, and can be said again', async (t) => {
+  const { call, key } = await start(t)
+  const created = await call(key, 'PUT /api/monitors/code', { tag: 'code', ...all })
+  t.equal(created.statusCode, 201)
+  t.match(created.json.data, all)
+  await call(key, 'POST /api/monitors/code/data', { status: 'UP' })
+  const replaced = await call(key, 'PUT /api/monitors/code', { name: 'New' })
+  t.equal(replaced.statusCode, 200)
+  t.match(replaced.json.data, {
+    ...defaults,
+    name: 'New',
+    status: 'UP',
+    status_source: 'report',
+    last_report: {},
+    uptime: {},
+  })
+  t.equal(replaced.json.data.created_at, created.json.data.created_at)
+  t.equal((await call(key, 'PUT /api/monitors/code', { name: 'New' })).statusCode, 200)
+  isFailure(
+    t,
+    await call(key, 'PUT /api/monitors/code', { tag: 'other', name: 'x' }),
+    400,
+    'INVALID_REQUEST',
+    'another tag',
+  )
+  isFailure(
+    t,
+    await call(key, 'PUT /api/monitors/Not-A-Tag', { name: 'x' }),
+    400,
+    'INVALID_REQUEST',
+    'a bad tag',
+  )
+  const raced = await times(20, () => call(key, 'PUT /api/monitors/raced', { name: 'x' }))
+  t.equal(raced.filter(({ statusCode }) => statusCode === 201).length, 1)
+  t.equal(raced.filter(({ statusCode }) => statusCode === 200).length, 19)
+})
+
+await t.test('PATCH changes what is named', async (t) => {
+  const { call, key } = await start(t)
+  await call(key, 'POST /api/monitors', { tag: 'm', ...all })
+  t.match((await call(key, 'PATCH /api/monitors/m', { name: 'Other' })).json.data, { ...all, name: 'Other' })
+  const nulls = { description: null, category_name: null, external_url: null, stale_after_seconds: null }
+  t.match((await call(key, 'PATCH /api/monitors/m', nulls)).json.data, { ...all, ...nulls, name: 'Other' })
+  t.equal((await call(key, 'PATCH /api/monitors/m', {})).statusCode, 200)
+  isFailure(
+    t,
+    await call(key, 'PATCH /api/monitors/m', { tag: 'n' }),
+    400,
+    'INVALID_REQUEST',
+    'the tag is fixed',
+  )
+})
+
+await t.test('DELETE takes the data along, and leaves incidents without it', async (t) => {
+  const { call, key, db } = await start(t)
+  await call(key, 'POST /api/monitors', { tag: 'gone', name: 'Gone' })
+  await call(key, 'POST /api/monitors/gone/data', { status: 'UP' })
+  const monitors = [{ monitor_tag: 'gone', impact: 'DOWN' }]
+  const incident = await call(key, 'POST /api/incidents', { title: 'i', monitors })
+  const reply = await call(key, 'DELETE /api/monitors/gone')
+  t.equal(reply.statusCode, 204)
+  t.equal(reply.body, '')
+  isFailure(t, await call(key, 'GET /api/monitors/gone'), 404, 'NOT_FOUND', 'afterwards')
+  isFailure(t, await call(key, 'DELETE /api/monitors/gone'), 404, 'NOT_FOUND', 'again')
+  for (const table of ['monitor_hours', 'monitor_days', 'last_reports'] as const) {
+    t.same(await db.selectFrom(table).select('monitor_id').execute(), [], table)
+  }
+  t.same((await call(key, `GET /api/incidents/${String(incident.json.data.id)}`)).json.data.monitors, [])
+})
+
+await t.test('the list is by tag, filters, and pages without skipping or repeating', async (t) => {
+  const { call, key } = await start(t)
+  const tags = ['a', 'a-b', 'a0', 'a_b', 'aa', 'b', 'z9']
+  for (const [index, tag] of [...tags].reverse().entries()) {
+    const body = {
+      name: tag,
+      enabled: index % 2 === 0,
+      hidden: index % 3 === 0,
+      category_name: index < 2 ? 'X' : null,
+    }
+    t.equal((await call(key, `PUT /api/monitors/${tag}`, body)).statusCode, 201)
+  }
+  const sorted = [...tags].sort()
+  const seen: string[] = []
+  let cursor: string | null = null
+  do {
+    const page = await call(key, `GET /api/monitors?limit=2${cursor ? `&cursor=${cursor}` : ''}`)
+    seen.push(...page.json.data.map(({ tag }: { tag: string }) => tag))
+    cursor = page.json.pagination.next_cursor
+  } while (cursor)
+  t.same(seen, sorted)
+  const tagsOf = async (query: string) =>
+    (await call(key, `GET /api/monitors?${query}`)).json.data.map(({ tag }: { tag: string }) => tag)
+  t.same(await tagsOf('category_name=X'), ['b', 'z9'])
+  t.same(await tagsOf('enabled=true&hidden=true'), [tags[0], 'z9'])
+  t.same(
+    await tagsOf('enabled=false'),
+    sorted.filter((tag) => [...tags].reverse().indexOf(tag) % 2 === 1),
+  )
+  await call(key, 'POST /api/monitors/aa/data', { status: 'DOWN' })
+  t.same(await tagsOf('status=DOWN'), ['aa'])
+  t.equal((await tagsOf('status=NO_DATA')).length, 6)
+})
+
+await t.test('a page of monitors costs the same number of statements, however long', async (t) => {
+  const { call, key, statements } = await start(t)
+  const count = async (
+    path: 'GET /api/monitors?limit=100' | 'GET /api/incidents?limit=100' | 'GET /api/status',
+  ) => {
+    await call(key, path)
+    statements.length = 0
+    await call(key, path)
+    return statements.filter((sql) => !sql.includes('last_used_at =')).length
+  }
+  const paths = ['GET /api/monitors?limit=100', 'GET /api/incidents?limit=100', 'GET /api/status'] as const
+  const make = async (index: number) => {
+    await call(key, 'POST /api/monitors', { tag: `m${index}`, name: 'm' })
+    await call(key, `POST /api/monitors/m${index}/data`, { status: 'UP', latency_ms: 5 })
+    const monitors = [{ monitor_tag: `m${index}`, impact: 'DOWN' }]
+    await call(key, 'POST /api/incidents', { title: 'i', monitors, comment: 'c' })
+  }
+  await make(0)
+  const alone: number[] = []
+  for (const path of paths) alone.push(await count(path))
+  await times(60, (index) => make(index + 1))
+  const many: number[] = []
+  for (const path of paths) many.push(await count(path))
+  t.same(many, alone)
+  // The key's own statement, and the page's.
+  t.same(many, [2, 2, 2])
+})
+
+await t.test('what is not a monitor is refused, with the place', async (t) => {
+  const { call, key, db } = await start(t)
+  const good = { tag: 'good', name: 'Good' }
+  const cases: [path: string, body: unknown][] = [
+    ['/tag', { name: 'x' }],
+    ['/name', { tag: 'x' }],
+    ...['', 'A', '-a', 'a-', '_', 'a b', 'ä', 'a/b', 'a\n', 'x'.repeat(256)].map((tag): [string, unknown] => [
+      '/tag',
+      { ...good, tag },
+    ]),
+    ['/name', { ...good, name: '' }],
+    ['/description', { ...good, description: 5 }],
+    ['/external_url', { ...good, external_url: 'javascript:alert(1)' }],
+    ['/enabled', { ...good, enabled: 'yes' }],
+    ['/hidden', { ...good, hidden: null }],
+    ['/default_status', { ...good, default_status: 'up' }],
+    ['/stale_after_seconds', { ...good, stale_after_seconds: 0 }],
+    ['/status', { ...good, status: 'UP' }],
+    ['/uptime', { ...good, uptime: {} }],
+    ['/description', { ...good, description: 'a\0b' }],
+  ]
+  for (const [path, body] of cases) {
+    const reply = await call(key, 'POST /api/monitors', body)
+    isFailure(t, reply, 400, 'INVALID_REQUEST', JSON.stringify(body))
+    t.ok(
+      reply.json.error.details.some((detail: { path: string }) => detail.path === path),
+      reply.body,
+    )
+  }
+  t.same(await db.selectFrom('monitors').select('id').execute(), [])
+  isFailure(t, await call(key, 'GET /api/monitors?status=up'), 400, 'INVALID_REQUEST', 'a bad status')
+  isFailure(t, await call(key, 'GET /api/monitors?enabled=maybe'), 400, 'INVALID_REQUEST', 'a bad boolean')
+  isFailure(t, await call(key, 'GET /api/monitors/none'), 404, 'NOT_FOUND', 'no such monitor')
+})
