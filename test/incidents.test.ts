@@ -1,0 +1,296 @@
+import t, { type Test } from 'tap'
+import { isFailure, newKey, type Replica, startReplica } from './helper.ts'
+
+async function start(t: Test): Promise<Replica & { key: string }> {
+  const replica = await startReplica(t)
+  const { text } = await newKey(replica)
+  for (const tag of ['api', 'web']) await replica.call(text, 'POST /api/monitors', { tag, name: tag })
+  return { ...replica, key: text }
+}
+
+const iso = (ms: number) => `${new Date(ms).toISOString().slice(0, 19)}Z`
+const hour = 3_600_000
+
+await t.test('an incident has its monitors, its state, and a timeline, newest first', async (t) => {
+  const { call, key } = await start(t)
+  const created = await call(key, 'POST /api/incidents', {
+    title: 'API is down',
+    monitors: [
+      { monitor_tag: 'web', impact: 'DEGRADED' },
+      { monitor_tag: 'api', impact: 'DOWN' },
+    ],
+    comment: 'We are looking into it',
+  })
+  t.equal(created.statusCode, 201)
+  const { id } = created.json.data
+  t.match(created.json.data, {
+    id: 1,
+    title: 'API is down',
+    state: 'INVESTIGATING',
+    ended_at: null,
+    monitors: [
+      { monitor_tag: 'api', impact: 'DOWN' },
+      { monitor_tag: 'web', impact: 'DEGRADED' },
+    ],
+    comments: [{ comment: 'We are looking into it', state: 'INVESTIGATING' }],
+  })
+  const later = await call(key, `POST /api/incidents/${String(id)}/comments`, {
+    comment: 'Found it',
+    state: 'IDENTIFIED',
+  })
+  t.equal(later.statusCode, 201)
+  const read = (await call(key, `GET /api/incidents/${String(id)}`)).json.data
+  t.equal(read.state, 'IDENTIFIED')
+  t.same(
+    read.comments.map(({ comment }: { comment: string }) => comment),
+    ['Found it', 'We are looking into it'],
+  )
+  const [listed] = (await call(key, 'GET /api/incidents')).json.data
+  t.same(Object.keys(listed).includes('comments'), false, 'lists go without the timeline')
+})
+
+await t.test('RESOLVED ends an incident, reopening clears the end', async (t) => {
+  const { call, key } = await start(t)
+  const { id } = (await call(key, 'POST /api/incidents', { title: 'i', started_at: '2026-01-01T00:00:00Z' }))
+    .json.data
+  const path = `/api/incidents/${String(id)}` as const
+  const read = async () => (await call(key, `GET ${path}`)).json.data
+  await call(key, `POST ${path}/comments`, {
+    comment: 'over',
+    state: 'RESOLVED',
+    timestamp: '2026-01-01T05:00:00Z',
+  })
+  t.match(await read(), { state: 'RESOLVED', ended_at: '2026-01-01T05:00:00Z' })
+  await call(key, `POST ${path}/comments`, { comment: 'thanks' })
+  t.match(
+    await read(),
+    { state: 'RESOLVED', ended_at: '2026-01-01T05:00:00Z' },
+    'a comment without a state moves nothing',
+  )
+  await call(key, `POST ${path}/comments`, { comment: 'again', state: 'MONITORING' })
+  t.match(await read(), { state: 'MONITORING', ended_at: null })
+  t.match((await call(key, `PATCH ${path}`, { state: 'RESOLVED' })).json.data, {
+    state: 'RESOLVED',
+    ended_at: /Z$/,
+  })
+  t.match((await call(key, `PATCH ${path}`, { state: 'IDENTIFIED' })).json.data, { ended_at: null })
+  const both = { state: 'RESOLVED', ended_at: '2026-01-02T00:00:00Z' }
+  t.match((await call(key, `PATCH ${path}`, both)).json.data, both)
+  const early = await call(key, 'POST /api/incidents', {
+    title: 'j',
+    state: 'RESOLVED',
+    started_at: iso(Date.now() + hour),
+  })
+  t.equal(early.json.data.ended_at, early.json.data.started_at, 'an end is never before its start')
+})
+
+await t.test('PATCH changes what is named, and replaces the monitors', async (t) => {
+  const { call, key } = await start(t)
+  const monitors = [{ monitor_tag: 'api', impact: 'DOWN' }]
+  const { id } = (await call(key, 'POST /api/incidents', { title: 'old', monitors })).json.data
+  const patch = async (body: object) =>
+    (await call(key, `PATCH /api/incidents/${String(id)}`, body)).json.data
+  t.match(await patch({ title: 'new' }), { title: 'new', monitors })
+  t.match(await patch({ monitors: [{ monitor_tag: 'web', impact: 'MAINTENANCE' }] }), {
+    title: 'new',
+    monitors: [{ monitor_tag: 'web', impact: 'MAINTENANCE' }],
+  })
+  t.same((await patch({ monitors: [] })).monitors, [])
+  t.match(await patch({ started_at: '2026-01-01T01:00:00+01:00' }), { started_at: '2026-01-01T00:00:00Z' })
+})
+
+await t.test('a refused request leaves nothing', async (t) => {
+  const { call, key, db } = await start(t)
+  const bad: [path: string, body: unknown][] = [
+    [
+      '/monitors/1/monitor_tag',
+      {
+        title: 'i',
+        monitors: [
+          { monitor_tag: 'api', impact: 'DOWN' },
+          { monitor_tag: 'none', impact: 'DOWN' },
+        ],
+      },
+    ],
+    [
+      '/monitors/1/monitor_tag',
+      {
+        title: 'i',
+        monitors: [
+          { monitor_tag: 'api', impact: 'DOWN' },
+          { monitor_tag: 'api', impact: 'DEGRADED' },
+        ],
+      },
+    ],
+    ['/monitors/0/impact', { title: 'i', monitors: [{ monitor_tag: 'api', impact: 'UP' }] }],
+    ['/ended_at', { title: 'i', started_at: '2026-01-02T00:00:00Z', ended_at: '2026-01-01T00:00:00Z' }],
+    ['/title', { monitors: [] }],
+    ['/title', { title: ' ' }],
+    ['/state', { title: 'i', state: 'OPEN' }],
+    ['/comment', { title: 'i', comment: '' }],
+    ['/started_at', { title: 'i', started_at: 'now' }],
+    ['/impact', { title: 'i', impact: 'DOWN' }],
+  ]
+  for (const [path, body] of bad) {
+    const reply = await call(key, 'POST /api/incidents', body)
+    isFailure(t, reply, 400, 'INVALID_REQUEST', JSON.stringify(body))
+    t.ok(
+      reply.json.error.details.some((detail: { path: string }) => detail.path === path),
+      reply.body,
+    )
+  }
+  t.same(await db.selectFrom('incidents').select('id').execute(), [])
+  t.same(await db.selectFrom('incident_comments').select('id').execute(), [])
+
+  const made = await call(key, 'POST /api/incidents', {
+    title: 'i',
+    monitors: [{ monitor_tag: 'api', impact: 'DOWN' }],
+    comment: 'c',
+  })
+  const path = `/api/incidents/${String(made.json.data.id)}` as const
+  const [comment] = made.json.data.comments
+  for (const body of [
+    { title: 'x', monitors: [{ monitor_tag: 'none', impact: 'DOWN' }] },
+    { title: 'x', ended_at: '2020-01-01T00:00:00Z' },
+  ]) {
+    isFailure(t, await call(key, `PATCH ${path}`, body), 400, 'INVALID_REQUEST', JSON.stringify(body))
+  }
+  isFailure(
+    t,
+    await call(key, `PATCH ${path}/comments/999`, { state: 'RESOLVED' }),
+    404,
+    'NOT_FOUND',
+    'no such comment',
+  )
+  const other = await call(key, 'POST /api/incidents', { title: 'other' })
+  const elsewhere = `/api/incidents/${String(other.json.data.id)}/comments/${String(comment.id)}` as const
+  isFailure(
+    t,
+    await call(key, `PATCH ${elsewhere}`, { comment: 'x' }),
+    404,
+    'NOT_FOUND',
+    "another incident's comment",
+  )
+  isFailure(t, await call(key, `DELETE ${elsewhere}`), 404, 'NOT_FOUND', "another incident's comment")
+  t.same((await call(key, `GET ${path}`)).json.data, made.json.data)
+})
+
+await t.test('comments are listed, changed and deleted', async (t) => {
+  const { call, key } = await start(t)
+  const { id } = (await call(key, 'POST /api/incidents', { title: 'i' })).json.data
+  const path = `/api/incidents/${String(id)}/comments` as const
+  const times = [
+    '2026-01-01T03:00:00Z',
+    '2026-01-01T01:00:00Z',
+    '2026-01-01T02:00:00Z',
+    '2026-01-01T02:00:00Z',
+  ]
+  for (const timestamp of times) await call(key, `POST ${path}`, { comment: timestamp, timestamp })
+  const seen: string[] = []
+  let cursor: string | null = null
+  do {
+    const page = await call(key, `GET ${path}?limit=1${cursor ? `&cursor=${cursor}` : ''}`)
+    seen.push(...page.json.data.map((comment: { timestamp: string }) => comment.timestamp))
+    cursor = page.json.pagination.next_cursor
+  } while (cursor)
+  t.same(seen, [...times].sort().reverse())
+  const [first] = (await call(key, `GET ${path}`)).json.data
+  const changed = await call(key, `PATCH ${path}/${String(first.id)}`, { comment: 'changed' })
+  t.same(changed.json.data, { ...first, comment: 'changed' })
+  t.equal((await call(key, `DELETE ${path}/${String(first.id)}`)).statusCode, 204)
+  isFailure(t, await call(key, `DELETE ${path}/${String(first.id)}`), 404, 'NOT_FOUND', 'again')
+  isFailure(t, await call(key, 'GET /api/incidents/999/comments'), 404, 'NOT_FOUND', 'no such incident')
+  isFailure(
+    t,
+    await call(key, 'POST /api/incidents/999/comments', { comment: 'c' }),
+    404,
+    'NOT_FOUND',
+    'no such incident',
+  )
+})
+
+await t.test('the list is newest start first, filters, and pages', async (t) => {
+  const { call, key } = await start(t)
+  const now = Date.now()
+  const make = async (title: string, body: object) =>
+    (await call(key, 'POST /api/incidents', { title, ...body })).json.data.id as number
+  const monitors = [{ monitor_tag: 'api', impact: 'DOWN' }]
+  await make('open', { started_at: iso(now - hour), monitors })
+  await make('future', { started_at: iso(now + hour) })
+  await make('ended', { started_at: iso(now - 5 * hour), ended_at: iso(now - 4 * hour), state: 'MONITORING' })
+  await make('ends later', {
+    started_at: iso(now - 3 * hour),
+    ended_at: iso(now + hour),
+    state: 'MONITORING',
+    monitors,
+  })
+  await make('resolved', { started_at: iso(now - 2 * hour), state: 'RESOLVED', monitors })
+  await make('same time', { started_at: iso(now - 2 * hour) })
+  const titles = async (query: string) =>
+    (await call(key, `GET /api/incidents?${query}`)).json.data.map(({ title }: { title: string }) => title)
+  const all = ['future', 'open', 'same time', 'resolved', 'ends later', 'ended']
+  t.same(await titles(''), all)
+  t.same(await titles('open=true'), ['open', 'same time', 'ends later'])
+  t.same(await titles('open=false'), ['future', 'resolved', 'ended'])
+  t.same(await titles('state=RESOLVED'), ['resolved'])
+  t.same(await titles('monitor_tag=api'), ['open', 'resolved', 'ends later'])
+  t.same(await titles('monitor_tag=none'), [])
+  t.same(await titles(`from=${iso(now - 3 * hour)}&to=${iso(now - hour)}`), [
+    'same time',
+    'resolved',
+    'ends later',
+  ])
+  const seen: string[] = []
+  let cursor: string | null = null
+  do {
+    const page = await call(key, `GET /api/incidents?limit=1${cursor ? `&cursor=${cursor}` : ''}`)
+    seen.push(...page.json.data.map(({ title }: { title: string }) => title))
+    cursor = page.json.pagination.next_cursor
+  } while (cursor)
+  t.same(seen, all)
+})
+
+await t.test(
+  'open incidents overlay the status of their monitors: DOWN, then MAINTENANCE, then DEGRADED',
+  async (t) => {
+    const { call, key } = await start(t)
+    await call(key, 'POST /api/monitors/api/data', { status: 'UP' })
+    const status = async () => {
+      const { data } = (await call(key, 'GET /api/monitors/api')).json
+      return [data.status, data.status_source]
+    }
+    const open = async (impact: string, more: object = {}) =>
+      (
+        await call(key, 'POST /api/incidents', {
+          title: impact,
+          monitors: [{ monitor_tag: 'api', impact }],
+          ...more,
+        })
+      ).json.data.id as number
+    t.same(await status(), ['UP', 'report'])
+    await open('DOWN', { started_at: iso(Date.now() + hour) })
+    await open('DOWN', { started_at: iso(Date.now() - 2 * hour), ended_at: iso(Date.now() - hour) })
+    await open('DOWN', { state: 'RESOLVED' })
+    t.same(await status(), ['UP', 'report'], 'neither to come, nor ended, nor resolved')
+    await open('DEGRADED')
+    t.same(await status(), ['DEGRADED', 'incident'])
+    const maintenance = await open('MAINTENANCE')
+    t.same(await status(), ['MAINTENANCE', 'incident'])
+    const down = await open('DOWN')
+    t.same(await status(), ['DOWN', 'incident'])
+    await call(key, `PATCH /api/incidents/${down}`, { state: 'RESOLVED' })
+    t.same(await status(), ['MAINTENANCE', 'incident'])
+    t.equal((await call(key, `DELETE /api/incidents/${maintenance}`)).statusCode, 204)
+    t.same(await status(), ['DEGRADED', 'incident'])
+    t.same((await call(key, 'GET /api/monitors?status=DEGRADED')).json.data.length, 1)
+    isFailure(t, await call(key, `DELETE /api/incidents/${maintenance}`), 404, 'NOT_FOUND', 'again')
+  },
+)
+
+await t.test('ids are positive integers', async (t) => {
+  const { call, key } = await start(t)
+  for (const id of ['0', '-1', '1abc', 'x', '1.5', '99999999999', '%00']) {
+    isFailure(t, await call(key, `GET /api/incidents/${id}`), 400, 'INVALID_REQUEST', id)
+  }
+  isFailure(t, await call(key, 'GET /api/incidents/2147483647'), 404, 'NOT_FOUND', 'the largest')
+})

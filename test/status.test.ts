@@ -1,0 +1,65 @@
+import t from 'tap'
+import { isFailure, newKey, startReplica, times } from './helper.ts'
+
+await t.test('the public status needs no key, and leaves out what is hidden or disabled', async (t) => {
+  const replica = await startReplica(t)
+  const { call } = replica
+  const { text: key } = await newKey(replica)
+  const status = async () => (await call(null, 'GET /api/status')).json
+  t.same(await status(), { success: true, data: { status: 'NO_DATA', monitors: [], incidents: [] } })
+
+  const make = (tag: string, more = {}) =>
+    call(key, 'POST /api/monitors', { tag, name: tag.toUpperCase(), ...more })
+  await make('api', { category_name: 'Core' })
+  await make('web')
+  await make('secret', { hidden: true })
+  await make('retired', { enabled: false })
+  for (const tag of ['api', 'web']) await call(key, `POST /api/monitors/${tag}/data`, { status: 'UP' })
+  for (const tag of ['secret', 'retired'])
+    await call(key, `POST /api/monitors/${tag}/data`, { status: 'DOWN' })
+  const up = [
+    { tag: 'api', name: 'API', category_name: 'Core', status: 'UP' },
+    { tag: 'web', name: 'WEB', category_name: null, status: 'UP' },
+  ]
+  t.same((await status()).data, { status: 'UP', monitors: up, incidents: [] })
+
+  const incident = (title: string, tags: string[], more = {}) =>
+    call(key, 'POST /api/incidents', {
+      title,
+      monitors: tags.map((monitor_tag) => ({ monitor_tag, impact: 'DEGRADED' })),
+      ...more,
+    })
+  await incident('about both', ['web', 'secret'], { comment: 'first' })
+  await call(key, 'POST /api/incidents/1/comments', { comment: 'newest', state: 'MONITORING' })
+  await incident('about the hidden', ['secret', 'retired'])
+  await incident('about nothing', [])
+  await incident('over', ['api'], { state: 'RESOLVED' })
+  const { data } = await status()
+  t.equal(data.status, 'DEGRADED')
+  t.same(data.monitors[1].status, 'DEGRADED')
+  t.same(data.incidents.map(({ title }: { title: string }) => title).sort(), ['about both', 'about nothing'])
+  const both = data.incidents.find(({ title }: { title: string }) => title === 'about both')
+  t.match(both, {
+    state: 'MONITORING',
+    newest_comment: { comment: 'newest', state: 'MONITORING', timestamp: /Z$/ },
+  })
+  t.same(both.monitors, [{ monitor_tag: 'web', impact: 'DEGRADED' }], 'hidden monitors stay hidden')
+  t.notMatch(JSON.stringify(data), /secret|retired/)
+})
+
+await t.test('it is limited per address, with a key or without', async (t) => {
+  const replica = await startReplica(t, { config: { publicRateLimitMax: 60 } })
+  const replies = await times(200, () => replica.call(null, 'GET /api/status'))
+  const passed = replies.filter(({ statusCode }) => statusCode === 200).length
+  t.ok(passed === 60 || passed === 120, 'exactly the limit, in each minute that the requests fell into')
+  const refused = replies.find(({ statusCode }) => statusCode === 429)
+  if (!refused) throw new Error('none was refused')
+  isFailure(t, refused, 429, 'RATE_LIMIT_EXCEEDED', 'over the limit')
+  t.match(refused.headers['retry-after'], /^\d+$/)
+})
+
+await t.test('those who ask at the same time share a reading', async (t) => {
+  const replica = await startReplica(t)
+  await times(100, () => replica.call(null, 'GET /api/status'))
+  t.ok(replica.statements.length <= 8, `${replica.statements.length} statements for 100 requests`)
+})
