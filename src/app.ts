@@ -45,12 +45,16 @@ export function buildApp({ config, db, logger, isDraining = () => false }: Parts
     routerOptions,
     bodyLimit: bodyLimitBytes,
     requestTimeout: 30_000,
+    // Shorter than requestTimeout, or Node takes the two for one another; and looked at more often than by default.
+    http: { headersTimeout: 15_000, connectionsCheckingInterval: 2_000 },
     // A request that got in before the end is answered, not turned away.
     return503OnClosing: false,
     frameworkErrors: (error, request, reply) => void answerFrameworkError(app, error, request, reply),
     clientErrorHandler: answerClientError,
   })
 
+  // RFC 9110, section 10.1.1: an expectation that we do not know may be passed over.
+  app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response))
   app.decorate('config', config)
   app.register(database, { db })
   app.register(requestLog)

@@ -10,7 +10,7 @@ import type { Static } from 'typebox'
 import { invalidShape } from './schemas/invalid-shape.ts'
 import { CreateKey } from './schemas/keys.ts'
 import { formatTime, parseTime } from './schemas/time.ts'
-import { createValidator } from './schemas/validator.ts'
+import { compileText } from './schemas/validator.ts'
 
 const usage = `Usage:
   keys create --name NAME --permissions A,B [--expires TIME] [--rate-limit N]
@@ -84,13 +84,16 @@ async function createKey({ db }: Database, wanted: Static<typeof CreateKey>): Pr
     expiresAt: wanted.expires_at == null ? null : (parseTime(wanted.expires_at) ?? null),
   })
   if (!issued) throw new OperatorError('--expires has passed: name a time in the future')
-  process.stdout.write(`${issued.text}\n`)
+  await print(`${issued.text}\n`).catch(async (error: unknown) => {
+    await revokeKey(db, issued.stored.id)
+    throw new OperatorError(`The key could not be printed, so it was revoked: ${String(error)}`)
+  })
   process.stderr.write(`Created ${describe(issued.stored)}. Copy the key now: it is not shown again.\n`)
 }
 
 async function printKeys({ db }: Database): Promise<void> {
   const keys = await listKeys(db)
-  for (const key of keys) process.stdout.write(`${describe(key)}\n`)
+  await print(keys.map((key) => `${describe(key)}\n`).join(''))
   if (keys.length === 0) process.stderr.write('There are no keys yet: keys create makes one.\n')
 }
 
@@ -98,7 +101,9 @@ async function revoke({ db }: Database, id: string): Promise<void> {
   const before = await findKey(db, id)
   if (!before) throw new OperatorError(`There is no key of the id ${id}: keys list shows them`)
   await revokeKey(db, id)
-  process.stderr.write(`${before.status === 'revoked' ? 'Was revoked before' : 'Revoked'}: ${before.name}\n`)
+  process.stderr.write(
+    `${before.status === 'revoked' ? 'Was revoked before' : 'Revoked'}: ${JSON.stringify(before.name)}\n`,
+  )
 }
 
 function describe(key: ApiKey): string {
@@ -106,6 +111,17 @@ function describe(key: ApiKey): string {
   const lastUse = key.last_used_at ? `last used ${formatTime(key.last_used_at)}` : 'never used'
   // JSON, so that a name cannot break a line or colour the terminal.
   return [key.id, key.status, JSON.stringify(key.name), key.permissions.join(','), expiry, lastUse].join('  ')
+}
+
+/** Fails when nobody takes it: a full disk, a pipe whose reader has gone. */
+function print(text: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    process.stdout.once('error', reject)
+    process.stdout.write(text, (error) => {
+      if (error) reject(error)
+      else resolve()
+    })
+  })
 }
 
 /** By the same schema as POST /api/keys. @throws UsageError */
@@ -120,9 +136,9 @@ function readNewKey(args: string[]): Static<typeof CreateKey> {
     ...(expires !== undefined && { expires_at: fromNow(expires) ?? expires }),
     ...(rateLimit !== undefined && { rate_limit: rateLimit }),
   }
-  const validate = createValidator({ coerceTypes: true }).compile<Static<typeof CreateKey>>(CreateKey)
-  if (validate(wanted)) return wanted
-  const [detail] = invalidShape(validate.errors ?? []).details ?? []
+  const outcome = compileText(CreateKey)(wanted)
+  if ('value' in outcome) return outcome.value as Static<typeof CreateKey>
+  const [detail] = invalidShape(outcome.error).details ?? []
   const option = (detail?.path ?? '')
     .replace('/expires_at', '--expires')
     .replace(/^\//, '--')

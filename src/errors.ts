@@ -120,7 +120,11 @@ export const payloadTooLarge = (limitBytes: number) =>
   new ApiError(413, 'PAYLOAD_TOO_LARGE', `The body is larger than ${limitBytes} bytes`)
 
 export const unsupportedMediaType = () =>
-  new ApiError(415, 'UNSUPPORTED_MEDIA_TYPE', 'Send the body as application/json')
+  new ApiError(
+    415,
+    'UNSUPPORTED_MEDIA_TYPE',
+    'Send the body as application/json, in UTF-8 and not compressed',
+  )
 
 export const serviceUnavailable = (message: string, cause?: unknown) =>
   new ApiError(503, 'SERVICE_UNAVAILABLE', message, { headers: retryAfter(1), cause })

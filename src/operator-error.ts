@@ -4,9 +4,13 @@ export class OperatorError extends Error {}
 /** For the end of a process's main function: one line where that says it all, the whole story where it does not. */
 export function explainAndExit(error: unknown): never {
   const known = error instanceof OperatorError || isListenError(error)
-  const text = error instanceof Error ? (known ? error.message : error.stack) : String(error)
+  const text = error instanceof Error ? (known ? explain(error) : error.stack) : String(error)
   process.stderr.write(`kener-api: ${text ?? String(error)}\n`)
   process.exit(1)
+}
+
+function explain(error: Error): string {
+  return isListenError(error) ? `HOST and PORT cannot be listened on: ${error.message}` : error.message
 }
 
 /** The port is taken or forbidden, or the host is not this machine's. Node's own message names both. */

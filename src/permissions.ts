@@ -18,6 +18,11 @@ export const permissions = Object.keys(permissionDescriptions) as Permission[]
  */
 export type Access = Permission | 'any-key' | 'public'
 
+/** Where every route declares its access. */
+export function isUnderApi(url: string): boolean {
+  return /^\/api(\/|$)/.test(url)
+}
+
 /** None implies another, but for admin, which implies them all. */
 export function allows(held: readonly Permission[], access: Access): boolean {
   if (access === 'public' || access === 'any-key') return true

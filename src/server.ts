@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
 import { pino, stdTimeFunctions } from 'pino'
 import { buildApp } from './app.ts'
@@ -19,7 +18,7 @@ async function serve(): Promise<void> {
   loadEnvFile()
   const config = readConfig(process.env)
   const logger = pino({ level: config.logLevel, timestamp: stdTimeFunctions.isoTime })
-  const signal = Promise.race([once(process, 'SIGTERM'), once(process, 'SIGINT')])
+  const signal = untilSignal()
   const database = await openDatabase(config, {
     onConnectionError: (error) => {
       logger.warn({ err: error }, 'lost an idle connection to the database')
@@ -34,8 +33,23 @@ async function serve(): Promise<void> {
   draining = true
   await delay(drainMs)
   setTimeout(() => process.exit(0), closeMs).unref()
-  await app.close()
+  const closed = app.close()
+  // Those who are connected and ask for nothing are not waited for.
+  await app.untilIdle()
+  app.server.closeAllConnections()
+  await closed
   await database.close()
+}
+
+/** Further ones change nothing: npm hands on a signal that the terminal has sent to us both. */
+function untilSignal(): Promise<void> {
+  return new Promise((resolve) => {
+    for (const name of ['SIGTERM', 'SIGINT']) {
+      process.on(name, () => {
+        resolve()
+      })
+    }
+  })
 }
 
 /** Whoever tries the service has a key at once. It is shown here and never again, so not by the logger. */

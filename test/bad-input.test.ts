@@ -154,7 +154,9 @@ await t.test('a query that is not as it should be is refused', async (t) => {
     ['/limit', 'limit=0'],
     ['/limit', 'limit=101'],
     ['/limit', 'limit=abc'],
-    ['/limit', 'limit=1.5'],
+    ...['1.5', 'Infinity', '-Infinity', '1e1', '0x10', '%2010', '10.0', '+1'].map(
+      (limit): [string, string] => ['/limit', `limit=${limit}`],
+    ),
     ['/limit', 'limit='],
     ['/limit', 'limit=1&limit=2'],
     ['/status', 'status=dead'],
@@ -231,6 +233,41 @@ await t.test('an error of the inside says nothing of the inside', async (t) => {
   const lost = await replica.call(text, 'GET /api/me')
   isFailure(t, lost, 500, 'INTERNAL_ERROR', 'a statement that fails')
   t.notMatch(lost.body, /rate_counters|relation/)
+})
+
+await t.test('a body made to take long is refused, and its reply is small', async (t) => {
+  const { call, admin } = await start(t)
+  const nested = `{"name":${'["\\u0000",'.repeat(45_000)}1${']'.repeat(45_000)}}`
+  const bodies = [
+    nested,
+    JSON.stringify({ name: Array.from({ length: 90_000 }, () => '\0') }),
+    JSON.stringify({ name: 'n', permissions: Array.from({ length: 150_000 }, (_, index) => index) }),
+    JSON.stringify({ name: 'n', permissions: Array.from({ length: 50_000 }, () => ({ a: 1 })) }),
+    JSON.stringify(Object.fromEntries(Array.from({ length: 60_000 }, (_, index) => [`k${index}`, 1]))),
+  ]
+  for (const payload of bodies) {
+    const reply = await call(admin, 'POST /api/keys', undefined, { headers: json, payload })
+    isFailure(t, reply, 400, 'INVALID_REQUEST', payload.slice(0, 30))
+    t.ok(reply.body.length < 2_000, `${reply.body.length} bytes`)
+  }
+})
+
+await t.test('a compressed body, or one in another encoding than UTF-8, is 415', async (t) => {
+  const { call, admin } = await start(t)
+  for (const headers of [
+    { ...json, 'content-encoding': 'gzip' },
+    { 'content-type': 'application/json; charset=utf-16' },
+    { 'content-type': 'application/json;charset="latin1"' },
+  ]) {
+    const reply = await call(admin, 'POST /api/keys', undefined, { headers, payload: JSON.stringify(good) })
+    isFailure(t, reply, 415, 'UNSUPPORTED_MEDIA_TYPE', JSON.stringify(headers))
+  }
+  const identity = { 'content-type': 'application/json; charset="UTF-8"', 'content-encoding': 'identity' }
+  const reply = await call(admin, 'POST /api/keys', undefined, {
+    headers: identity,
+    payload: JSON.stringify(good),
+  })
+  t.equal(reply.statusCode, 201)
 })
 
 await t.test('the largest of everything is taken', async (t) => {

@@ -74,7 +74,10 @@ await t.test('wrong use is exit code 2, with the usage and before any database i
     [[...create, '--expires', 'soon'], /--expires must be a time/],
     [[...create, '--expires', '0d'], /--expires must be a time/],
     [[...create, '--rate-limit', 'many'], /--rate-limit must be/],
-    [[...create, '--rate-limit', '0'], /--rate-limit must be/],
+    ...['0', '', '0x10', '1e3', '1.5'].map((limit): [string[], RegExp] => [
+      [...create, '--rate-limit', limit],
+      /--rate-limit must be/,
+    ]),
     [[...create, '--colour', 'red'], /--colour/],
     [[...create, 'extra'], /extra/],
     [['keys', 'list', 'all'], /all/],
@@ -122,4 +125,18 @@ await t.test('through npm, stdout holds the key alone, for KENER_API_KEY=$(...)'
   const { ended, output } = npm(t, args, { DATABASE_URL: await createDatabase(t) })
   t.equal((await ended).code, 0)
   t.match(output.stdout, /^kener_[0-9A-Za-z]{16}_[0-9A-Za-z]{49}\n$/)
+})
+
+await t.test('a key that nobody could read is revoked', async (t) => {
+  const env = { DATABASE_URL: await createDatabase(t) }
+  const { child, ended, output } = start(
+    t,
+    'cli',
+    ['keys', 'create', '--name', 'n', '--permissions', 'admin'],
+    env,
+  )
+  child.stdout.destroy()
+  t.equal((await ended).code, 1)
+  t.match(output.stderr, /^kener-api: The key could not be printed, so it was revoked/)
+  t.match((await cli(t, ['keys', 'list'], env)).stdout, /revoked {2}"n"/)
 })

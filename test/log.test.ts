@@ -80,3 +80,13 @@ await t.test('no key stands in the log, wherever a client puts it', async (t) =>
   for (const secret of keys) t.notOk(log.includes(secret.slice(23)), 'the log holds no secret')
   t.notMatch(log, /argon2id/, 'nor a hash')
 })
+
+await t.test('a URL that cannot be read is a line too, so that keys are not tried unseen', async (t) => {
+  const replica = await startReplica(t)
+  const reply = await replica.call('kener_x', 'GET /api/%zz')
+  t.equal(reply.statusCode, 401)
+  const lines = replica.log.filter(
+    (line) => line.reqId === reply.headers['x-request-id'] && line.status === 401,
+  )
+  t.match(lines, [{ event: 'authentication_failed', reason: 'malformed' }])
+})

@@ -4,7 +4,7 @@ import { sql } from 'kysely'
 import t from 'tap'
 import { migrations } from '../migrations/index.ts'
 import { openDatabase } from '../src/database/open.ts'
-import { createDatabase, isFailure, startReplica } from './helper.ts'
+import { createDatabase, isFailure, newKey, startReplica } from './helper.ts'
 
 const open = (databaseUrl: string) => openDatabase({ databaseUrl, databasePoolMax: 2, dataDir: '' })
 
@@ -55,4 +55,28 @@ await t.test('readiness tells a database that is not migrated, and one that is a
   isFailure(t, reply, 503, 'SERVICE_UNAVAILABLE', 'not even the table')
   t.equal(reply.headers['retry-after'], '1')
   t.equal((await replica.call(null, 'GET /healthz')).statusCode, 200, 'the process is healthy all the same')
+})
+
+await t.test('a release starts on a database that a newer one has migrated', async (t) => {
+  const url = await createDatabase(t)
+  const first = await open(url)
+  await sql`insert into kysely_migration (name, timestamp) values ('2999-01-01-later', '2999')`.execute(
+    first.db,
+  )
+  await first.close()
+  const second = await open(url)
+  t.same(second.applied, [])
+  await second.close()
+})
+
+await t.test('plans that a migration has outdated cost one try, not the service', async (t) => {
+  const replica = await startReplica(t)
+  const { text } = await newKey(replica)
+  t.equal((await replica.call(text, 'GET /api/me')).statusCode, 200)
+  await sql`alter table api_keys alter column name type varchar(500)`.execute(replica.db)
+  // Each connection of the pool may have such a plan.
+  const replies = []
+  for (let tries = 0; tries < 10; tries++) replies.push(await replica.call(text, 'GET /api/me'))
+  t.ok(replies.every(({ statusCode }) => statusCode === 200 || statusCode === 503))
+  t.equal(replies.at(-1)?.statusCode, 200)
 })

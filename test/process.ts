@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -9,7 +9,7 @@ import type { Test } from 'tap'
 const programs = join(import.meta.dirname, '../src')
 
 export type Running = {
-  child: ChildProcess
+  child: ChildProcessWithoutNullStreams
   output: { stdout: string; stderr: string }
   /** Resolves once it has ended. */
   ended: Promise<{ code: number | null; signal: NodeJS.Signals | null }>

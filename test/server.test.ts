@@ -135,3 +135,24 @@ await t.test('npm start hands signals on, and leaves nothing running', async (t)
   t.equal((await server.ended).code, 0)
   await t.rejects(fetch(`${origin}/healthz`))
 })
+
+await t.test(
+  'a second signal changes nothing: npm hands on what the terminal has sent to both',
+  async (t) => {
+    const DATABASE_URL = await createDatabase(t)
+    const server = start(t, 'server', [], { DATABASE_URL, PORT: '0' })
+    const { port } = new URL(await listening(server))
+    const socket = connect(Number(port), '127.0.0.1')
+    const silent = connect(Number(port), '127.0.0.1')
+    await once(silent, 'connect')
+    let reply = ''
+    socket.on('data', (chunk) => (reply += chunk.toString()))
+    socket.write('GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n')
+    await once(socket, 'data')
+    const began = Date.now()
+    for (const signal of ['SIGINT', 'SIGINT', 'SIGTERM'] as const) server.child.kill(signal)
+    t.same(await server.ended, { code: 0, signal: null })
+    t.match(reply, /^HTTP\/1\.1 200/)
+    t.ok(Date.now() - began < 8_000, 'and a connection that asks for nothing is not waited for')
+  },
+)

@@ -15,7 +15,12 @@ export async function openEmbedded(
   dataDir: string,
 ): Promise<{ poolConfig: PoolConfig; close: () => Promise<void> }> {
   lockDirectory(dataDir)
-  const pglite = await PGlite.create(join(dataDir, 'postgres'))
+  const pglite = await PGlite.create(join(dataDir, 'postgres')).catch((error: unknown) => {
+    throw new OperatorError(
+      `The embedded database in ${dataDir} cannot be opened (${describe(error)}): ` +
+        'give this user the right to read and write all of it, or name another DATA_DIR',
+    )
+  })
   return {
     // One connection, which is PGlite itself: it must neither be closed for idling nor opened twice.
     poolConfig: { ...(createPgConfig(pglite) as PoolConfig), max: 1, idleTimeoutMillis: 0 },
@@ -44,4 +49,11 @@ function lockDirectory(dataDir: string): void {
         'use its API (such as POST /api/keys), or stop it first',
     )
   }
+}
+
+/** PGlite also throws what is no Error, such as the file system's { errno, code }. */
+function describe(error: unknown): string {
+  if (typeof error !== 'object' || error === null) return String(error)
+  if ('code' in error && typeof error.code === 'string') return error.code
+  return error instanceof Error ? (error.message.split('\n')[0] ?? '') : JSON.stringify(error)
 }

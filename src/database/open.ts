@@ -101,6 +101,8 @@ function connect(poolConfig: pg.PoolConfig, { onConnectionError, onStatement }: 
   const pool = new pg.Pool({ ...poolConfig, Client: PreparingClient })
   // An idle connection that breaks has no query to fail: unheard, it would end the process.
   pool.on('error', (error) => onConnectionError?.(error))
+  // So would one that breaks while it is lent out: its query fails all the same, and with it the request.
+  pool.on('connect', (client) => client.on('error', (error) => onConnectionError?.(error)))
   return new Kysely<Tables>({
     dialect: new PostgresDialect({ pool }),
     ...(onStatement && { log: onStatement }),

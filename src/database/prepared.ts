@@ -4,18 +4,35 @@ import pg from 'pg'
 const names = new Map<string, string>()
 
 /**
- * A connection that prepares each statement with parameters on its first use, and from then on only executes it.
- * Planning the statement at the door takes longer than running it. The texts are few: lists go in as arrays.
+ * A connection that prepares each statement with parameters on its first use, and from then on only executes it:
+ * planning the statement at the door takes longer than running it. The texts are few, since lists go in as arrays.
+ *
+ * A connection that cannot be trusted any more is cut, so that the pool opens another: one whose answer did not come
+ * (it would be taken for the answer to the next query), and one whose plans a newer release's migration has outdated.
  */
 export class PreparingClient extends pg.Client {
-  // pg's query has a dozen overloads; Kysely calls this one.
+  // pg's query has a dozen overloads; Kysely calls the one that answers with a promise.
   override query(text: unknown, values?: unknown, ...rest: unknown[]): never {
-    const query = super.query.bind(this) as (...args: unknown[]) => never
-    if (typeof text !== 'string' || !Array.isArray(values) || values.length === 0) {
-      return query(text, values, ...rest)
-    }
-    return query({ name: nameOf(text), text, values }, ...rest)
+    const query = super.query.bind(this) as (...args: unknown[]) => unknown
+    const prepared = typeof text === 'string' && Array.isArray(values) && values.length > 0
+    const result = prepared
+      ? query({ name: nameOf(text), text, values }, ...rest)
+      : query(text, values, ...rest)
+    if (!(result instanceof Promise)) return result as never
+    return result.catch((error: unknown) => {
+      if (isBeyondTrust(error)) this.connection.stream.destroy()
+      throw error
+    }) as never
   }
+}
+
+/** pg says the former in words alone. The code of the latter is shared, so its words count too. */
+function isBeyondTrust(error: unknown): boolean {
+  return error instanceof Error && (error.message === 'Query read timeout' || isOutdatedPlan(error))
+}
+
+export function isOutdatedPlan(error: Error): boolean {
+  return 'code' in error && error.code === '0A000' && error.message.startsWith('cached plan must not change')
 }
 
 /** From the text alone: a pooler such as PgBouncer may lend one server connection to several of ours. */

@@ -1,3 +1,5 @@
+import { isOutdatedPlan } from './prepared.ts'
+
 /** Conditions of a server that is away, starting, stopping, or full. Source: PostgreSQL, appendix A, error codes. */
 const states = /^(08...|57P0[1-5]|57014|53[0-3]00|55P03)$/
 
@@ -20,5 +22,5 @@ export function isUnavailable(error: unknown): boolean {
   if (error instanceof AggregateError) return error.errors.some(isUnavailable)
   if (!(error instanceof Error)) return false
   const code = 'code' in error && typeof error.code === 'string' ? error.code : ''
-  return states.test(code) || network.has(code) || messages.test(error.message)
+  return isOutdatedPlan(error) || states.test(code) || network.has(code) || messages.test(error.message)
 }

@@ -3,10 +3,11 @@ import type { Socket } from 'node:net'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { ApiError, invalidRequest } from '../errors.ts'
 import { answerFailure, toBody } from './error-handler.ts'
+import { logRequest } from './request-log.ts'
 
 /**
- * A URL that the router cannot read (such as /api/%zz) meets no hook. Under /api the order of checks holds all the
- * same: credentials and limit first.
+ * A URL that the router cannot read (such as /api/%zz) meets no hook. Nothing public has such a one, so the order of
+ * checks holds all the same: credentials and limit first.
  */
 export async function answerFrameworkError(
   app: FastifyInstance,
@@ -16,14 +17,13 @@ export async function answerFrameworkError(
 ): Promise<void> {
   reply.header('x-request-id', request.id)
   try {
-    if (request.url.startsWith('/api/')) {
-      await app.authenticate.call(app, request, reply)
-      await app.limitRate.call(app, request, reply)
-    }
+    await app.authenticate.call(app, request, reply)
+    await app.limitRate.call(app, request, reply)
     answerFailure(error, request, reply)
   } catch (refusal) {
     answerFailure(refusal, request, reply)
   }
+  logRequest(request, reply)
 }
 
 /** What is not HTTP, too large in its headers, or too slow: there is no request to speak of, only a socket. */

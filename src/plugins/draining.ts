@@ -1,11 +1,36 @@
 import fp from 'fastify-plugin'
 
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** Resolves once no request is under way. */
+    untilIdle: () => Promise<void>
+  }
+}
+
 /** Before the end, each reply asks its client to come back on a new connection, which then meets another replica. */
 export default fp<{ isDraining: () => boolean }>(
   (app, { isDraining }, done) => {
+    let underWay = 0
+    let idle: () => void = () => undefined
+
+    app.addHook('onRequest', (_request, _reply, next) => {
+      underWay++
+      next()
+    })
     app.addHook('onSend', (_request, reply, _payload, next) => {
       if (isDraining()) reply.header('connection', 'close')
       next()
+    })
+    app.addHook('onResponse', (_request, _reply, next) => {
+      underWay--
+      if (underWay === 0) idle()
+      next()
+    })
+    app.decorate('untilIdle', () => {
+      if (underWay === 0) return Promise.resolve()
+      return new Promise<void>((resolve) => {
+        idle = resolve
+      })
     })
     done()
   },

@@ -5,11 +5,13 @@ import {
   ApiError,
   internalError,
   invalidRequest,
+  notFound,
   payloadTooLarge,
   serviceUnavailable,
   unsupportedMediaType,
 } from '../errors.ts'
 import { invalidShape } from '../schemas/invalid-shape.ts'
+import { findErrors } from '../schemas/validator.ts'
 
 export const bodyLimitBytes = 1_048_576
 
@@ -23,9 +25,10 @@ export default fp(
 )
 
 export function answerFailure(error: unknown, request: FastifyRequest, reply: FastifyReply) {
-  const failure = toApiError(error)
+  const failure = isFastifyError(error) ? fromFastify(error, request) : toApiError(error)
   request.failure = failure
-  if (failure.status >= 500) request.log.error({ err: failure.cause ?? failure }, failure.message)
+  if (failure.status === 500) request.log.error({ err: failure.cause ?? failure }, failure.message)
+  if (failure.status === 503) request.log.warn({ cause: describe(failure.cause) }, failure.message)
   return reply.code(failure.status).headers(failure.headers).send(toBody(failure))
 }
 
@@ -37,18 +40,43 @@ export function toBody({ code, message, details }: ApiError) {
 function toApiError(error: unknown): ApiError {
   if (error instanceof ApiError) return error
   if (isUnavailable(error)) return serviceUnavailable('The database does not answer: try again', error)
-  return (isFastifyError(error) && fromFastify(error)) || internalError(error)
+  return internalError(error)
 }
 
 /** What Fastify itself refuses: it names the status, we name the code and choose the words. */
-function fromFastify(error: FastifyError): ApiError | undefined {
-  if (error.validation) return invalidShape(error.validation, error.validationContext)
+function fromFastify(error: FastifyError, request: FastifyRequest): ApiError {
+  if (error.validation)
+    return invalidShape(
+      allErrors(error.validation, error.validationContext, request),
+      error.validationContext,
+    )
+  if (error.code === 'FST_ERR_BAD_URL') return invalidRequest('The URL cannot be decoded')
+  if (error.code === 'FST_ERR_MAX_PARAM_LENGTH') return notFound('There is nothing at this path')
   if (error.statusCode === 413) return payloadTooLarge(bodyLimitBytes)
   if (error.statusCode === 415) return unsupportedMediaType()
-  if (error.statusCode === 400 || error.statusCode === 414) return invalidRequest(error.message)
-  return undefined
+  if (error.statusCode === 400) return invalidRequest(error.message)
+  return toApiError(error)
+}
+
+/** Small bodies are searched for everything that is wrong with them, so that people can mend it in one go. */
+function allErrors(found: Validation, part: string | undefined, request: FastifyRequest): Validation {
+  const schema = request.routeOptions.schema?.body
+  const isSmall = Number(request.headers['content-length'] ?? Infinity) <= 16_384
+  return part === 'body' && isSmall ? (findErrors(schema as object, request.body) as Validation) : found
+}
+
+type Validation = NonNullable<FastifyError['validation']>
+
+/** An outage fails every request: a line each is enough, without its stack. */
+function describe(cause: unknown): string | undefined {
+  return cause instanceof Error ? cause.message : undefined
 }
 
 function isFastifyError(error: unknown): error is FastifyError {
-  return error instanceof Error && 'statusCode' in error
+  return (
+    error instanceof Error &&
+    !(error instanceof ApiError) &&
+    'code' in error &&
+    String(error.code).startsWith('FST_')
+  )
 }

@@ -1,7 +1,7 @@
 import type { onRequestHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
 import { forbidden } from '../errors.ts'
-import { type Access, allows } from '../permissions.ts'
+import { type Access, allows, isUnderApi } from '../permissions.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -18,7 +18,7 @@ declare module 'fastify' {
 export default fp(
   (app, _options, done) => {
     app.addHook('onRoute', ({ url, method, config }) => {
-      if (/^\/api(\/|$)/.test(url) && config?.permission === undefined) {
+      if (isUnderApi(url) && config?.permission === undefined) {
         throw new Error(`${String(method)} ${url} declares no config.permission`)
       }
     })

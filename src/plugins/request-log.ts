@@ -1,4 +1,4 @@
-import type { FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { ApiError } from '../errors.ts'
 
@@ -28,23 +28,27 @@ export default fp(
       next()
     })
     app.addHook('onResponse', (request, reply, next) => {
-      request.log.info(
-        {
-          method: request.method,
-          route: request.routeOptions.url ?? null,
-          keyId: request.principal?.id ?? null,
-          status: reply.statusCode,
-          durationMs: Math.round(reply.elapsedTime * 1000) / 1000,
-          ...describeRefusal(request),
-        },
-        'request completed',
-      )
+      logRequest(request, reply)
       next()
     })
     done()
   },
   { name: 'request-log' },
 )
+
+export function logRequest(request: FastifyRequest, reply: FastifyReply): void {
+  request.log.info(
+    {
+      method: request.method,
+      route: request.routeOptions.url ?? null,
+      keyId: request.principal?.id ?? null,
+      status: reply.statusCode,
+      durationMs: Math.round(reply.elapsedTime * 1000) / 1000,
+      ...describeRefusal(request),
+    },
+    'request completed',
+  )
+}
 
 function describeRefusal({ failure, ip }: FastifyRequest) {
   const event = failure && events[failure.status]

@@ -1,9 +1,10 @@
 import { isUtf8 } from 'node:buffer'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { type ErrorDetail, invalidRequest } from '../errors.ts'
+import { type ApiError, invalidRequest, unsupportedMediaType } from '../errors.ts'
+import { isUnderApi } from '../permissions.ts'
 import { Nothing } from '../schemas/envelope.ts'
-import { createValidator } from '../schemas/validator.ts'
+import { compileExact, compileText } from '../schemas/validator.ts'
 
 /**
  * What a request may look like: JSON in UTF-8, checked against the route's schema. Nothing is dropped in silence,
@@ -13,13 +14,12 @@ export default fp(
   (app, _options, done) => {
     app.removeAllContentTypeParsers()
     parseJson(app)
-    const exact = createValidator({ coerceTypes: false })
-    const coercing = createValidator({ coerceTypes: true })
     app.setValidatorCompiler(({ schema, httpPart }) =>
-      (httpPart === 'body' ? exact : coercing).compile(schema),
+      httpPart === 'body' ? compileExact(schema as object) : compileText(schema as object),
     )
     app.addHook('onRoute', (route) => {
-      // A route that says nothing of its query or its body takes none.
+      // A route that says nothing of its query or its body takes none. Probes may put into theirs what they like.
+      if (!isUnderApi(route.url)) return
       route.schema = {
         querystring: Nothing,
         ...(takesBody(route.method) && { body: Nothing }),
@@ -28,6 +28,10 @@ export default fp(
     })
     app.addHook('preValidation', (request, _reply, next) => {
       if (request.body === undefined && request.routeOptions.schema?.body !== undefined) request.body = {}
+      next()
+    })
+    // Once its shape is known to be right, a body is no deeper than its schema.
+    app.addHook('preHandler', (request, _reply, next) => {
       next(refuseUnstorableText(request))
     })
     done()
@@ -38,17 +42,26 @@ export default fp(
 function parseJson(app: FastifyInstance): void {
   const parse = app.getDefaultJsonParser('error', 'error')
   app.addContentTypeParser<Buffer>('application/json', { parseAs: 'buffer' }, (request, body, done) => {
-    if (body.length === 0) {
+    if (!isPlainUtf8(request.headers)) {
+      done(unsupportedMediaType())
+    } else if (body.length === 0) {
       done(null, undefined)
     } else if (!isUtf8(body)) {
       done(invalidRequest('The body is not valid UTF-8'))
     } else {
       // It answers by callback; the type allows for a promise too.
       void parse(request, body.toString(), (error, value) => {
-        done(error && invalidRequest(`The body is not valid JSON: ${error.message}`), value)
+        done(error && invalidRequest('The body is not valid JSON'), value)
       })
     }
   })
+}
+
+/** Neither compressed nor in another encoding: JSON is UTF-8 (RFC 8259, section 8.1). */
+function isPlainUtf8(headers: FastifyRequest['headers']): boolean {
+  const charset = /;\s*charset\s*=\s*"?([^";\s]+)/i.exec(headers['content-type'] ?? '')?.[1] ?? 'utf-8'
+  const encoding = headers['content-encoding'] ?? 'identity'
+  return /^utf-?8$/i.test(charset) && encoding.toLowerCase() === 'identity'
 }
 
 function takesBody(method: string | string[]): boolean {
@@ -56,25 +69,26 @@ function takesBody(method: string | string[]): boolean {
 }
 
 /** PostgreSQL stores neither NUL characters nor lone surrogates, in any column. */
-function refuseUnstorableText(request: FastifyRequest) {
-  const details: ErrorDetail[] = []
-  // Not by recursion: a body may be nested as deep as it is long.
-  const open: [path: string, value: unknown][] = [
-    ['', request.body],
-    ['', request.query],
-    ['', request.params],
-  ]
-  for (let next = open.pop(); next; next = open.pop()) {
-    const [path, value] = next
-    if (typeof value === 'string' && !isStorable(value)) {
-      details.push({ path, message: 'must not contain NUL characters or lone surrogates' })
-    } else if (typeof value === 'object' && value !== null) {
-      for (const [name, inner] of Object.entries(value)) open.push([`${path}/${name}`, inner])
-    }
+function refuseUnstorableText({ body, query, params }: FastifyRequest): ApiError | undefined {
+  const path = [body, query, params]
+    .map((part) => findUnstorable(part, ''))
+    .find((found) => found !== undefined)
+  return path === undefined
+    ? undefined
+    : invalidRequest('The request contains text that cannot be stored', [
+        { path, message: 'must not contain NUL characters or lone surrogates' },
+      ])
+}
+
+/** The JSON pointer to the first such text. */
+function findUnstorable(value: unknown, path: string): string | undefined {
+  if (typeof value === 'string') return isStorable(value) ? undefined : path
+  if (typeof value !== 'object' || value === null) return undefined
+  for (const [name, inner] of Object.entries(value)) {
+    const found = findUnstorable(inner, `${path}/${name}`)
+    if (found !== undefined) return found
   }
-  return details.length > 0
-    ? invalidRequest('The request contains text that cannot be stored', details)
-    : undefined
+  return undefined
 }
 
 function isStorable(text: string): boolean {

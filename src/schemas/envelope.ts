@@ -17,6 +17,11 @@ export function Nullable<Schema extends TSchema & { type: string }>(schema: Sche
   return Type.Unsafe<Static<Schema> | null>({ ...schema, type: [schema.type, 'null'] })
 }
 
+/** One of these texts. That it is a text is said as well: without, validators take longer and readers guess. */
+export function OneOf<const Value extends string>(values: readonly Value[], options: object = {}) {
+  return Type.Unsafe<Value>({ type: 'string', enum: [...values], ...options })
+}
+
 export const Nothing = Type.Object({}, { additionalProperties: false })
 
 /** The reply that has no body. */

@@ -1,5 +1,5 @@
 import { Type } from 'typebox'
-import { Nullable } from './envelope.ts'
+import { Nullable, OneOf } from './envelope.ts'
 import { Status } from './monitors.ts'
 import { pageQuery } from './page.ts'
 import { Time } from './time.ts'
@@ -12,12 +12,12 @@ export type Impact = (typeof impacts)[number]
 
 const strict = { additionalProperties: false }
 
-const State = Type.Enum([...states])
+const State = OneOf(states)
 const Title = Type.String({ minLength: 1, maxLength: 255, pattern: '\\S' })
 const Text = Type.String({ minLength: 1, maxLength: 10_000, pattern: '\\S' })
 const Id = Type.Integer({ minimum: 1, maximum: 2_147_483_647 })
 
-const Affected = Type.Object({ monitor_tag: Type.String(), impact: Type.Enum([...impacts]) }, strict)
+const Affected = Type.Object({ monitor_tag: Type.String(), impact: OneOf(impacts) }, strict)
 const AffectedList = Type.Array(Affected, { maxItems: 1_000 })
 
 const Comment = Type.Object({

@@ -1,13 +1,13 @@
 import { Type } from 'typebox'
 import { permissions } from '../permissions.ts'
-import { Nothing, Nullable } from './envelope.ts'
+import { Nothing, Nullable, OneOf } from './envelope.ts'
 import { pageQuery } from './page.ts'
 import { Time } from './time.ts'
 
 const Name = Type.String({ minLength: 1, maxLength: 100, pattern: '\\S' })
-const Permissions = Type.Array(Type.Enum(permissions), { minItems: 1, uniqueItems: true })
+const Permissions = Type.Array(OneOf(permissions), { minItems: 1, uniqueItems: true })
 const RateLimit = Nullable(Type.Integer({ minimum: 1, maximum: 1_000_000_000 }))
-const Status = Type.Enum(['active', 'expired', 'revoked'])
+const Status = OneOf(['active', 'expired', 'revoked'])
 
 const strict = { additionalProperties: false }
 

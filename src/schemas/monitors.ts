@@ -1,5 +1,5 @@
 import { Type } from 'typebox'
-import { Nullable } from './envelope.ts'
+import { Nullable, OneOf } from './envelope.ts'
 import { pageQuery } from './page.ts'
 import { Time } from './time.ts'
 
@@ -10,8 +10,8 @@ export const statuses = [...reportStatuses, 'NO_DATA'] as const
 export type ReportStatus = (typeof reportStatuses)[number]
 export type Status = (typeof statuses)[number]
 
-export const Status = Type.Enum([...statuses])
-const ReportStatus = Type.Enum([...reportStatuses])
+export const Status = OneOf(statuses)
+const ReportStatus = OneOf(reportStatuses)
 
 const strict = { additionalProperties: false }
 
@@ -45,7 +45,7 @@ const withDefaults = {
   external_url: { ...ExternalUrl, default: null },
   enabled: Type.Boolean({ default: true }),
   hidden: Type.Boolean({ default: false }),
-  default_status: Type.Enum([...statuses], { default: 'NO_DATA' }),
+  default_status: OneOf(statuses, { default: 'NO_DATA' }),
   stale_after_seconds: { ...StaleAfter, default: null },
   degraded_counts_as_down: Type.Boolean({ default: false }),
 }
@@ -80,7 +80,7 @@ export const Monitor = Type.Object({
   name: Name,
   ...settings,
   status: Status,
-  status_source: Type.Enum(['incident', 'report', 'default']),
+  status_source: OneOf(['incident', 'report', 'default']),
   last_report: Nullable(Type.Object({ timestamp: Time, status: ReportStatus, latency_ms: Latency })),
   uptime: Type.Object({ '24h': Share, '7d': Share, '30d': Share, '90d': Share }),
   created_at: Time,
@@ -121,7 +121,7 @@ export const ReadData = Type.Object(
   {
     from: Type.Optional(Time),
     to: Type.Optional(Time),
-    interval: Type.Enum(['minute', 'hour', 'day'], { default: 'minute' }),
+    interval: OneOf(['minute', 'hour', 'day'], { default: 'minute' }),
     limit: Type.Integer({ minimum: 1, maximum: 10_000, default: 1_440 }),
     cursor: pageQuery.cursor,
   },

@@ -1,15 +1,47 @@
-import { Ajv2020 } from 'ajv/dist/2020.js'
+import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js'
 import { parseTime } from './time.ts'
 
-/**
- * @param coerceTypes true for what comes out of a URL, where all is text. A body keeps its types: `"5"` is no number.
- */
-export function createValidator({ coerceTypes }: { coerceTypes: boolean }): Ajv2020 {
-  return new Ajv2020({
-    allErrors: true,
-    allowUnionTypes: true,
-    coerceTypes,
-    useDefaults: true,
-    formats: { 'date-time': (text: string) => parseTime(text) !== undefined },
-  })
+const options = {
+  allowUnionTypes: true,
+  useDefaults: true,
+  formats: { 'date-time': (text: string) => parseTime(text) !== undefined },
+}
+
+const first = new Ajv2020(options)
+
+// A large body could hold a million errors, and finding them all would hold up everyone else.
+const thorough = new Ajv2020({ ...options, allErrors: true })
+
+/** For JSON, whose types stay as they are: `"5"` is no number. Stops at the first error. */
+export function compileExact(schema: object): ValidateFunction {
+  return first.compile(schema)
+}
+
+/** All that is wrong with a small value. */
+export function findErrors(schema: object, value: unknown): ErrorObject[] {
+  const validate = thorough.compile(schema)
+  return validate(value) ? [] : (validate.errors ?? [])
+}
+
+/** For what comes out of a URL or a command line, where all is text: numbers and booleans are read out of it first. */
+export function compileText(
+  schema: object,
+): (value: unknown) => { value: unknown } | { error: ErrorObject[] } {
+  const validate = thorough.compile(schema)
+  const properties =
+    (schema as { properties?: Record<string, { type?: string | string[] }> }).properties ?? {}
+  return (value) => {
+    const read: Record<string, unknown> = {}
+    for (const [name, text] of Object.entries(value as object)) {
+      read[name] = readText(text, [properties[name]?.type].flat())
+    }
+    return validate(read) ? { value: read } : { error: validate.errors ?? [] }
+  }
+}
+
+function readText(text: unknown, types: (string | undefined)[]): unknown {
+  if (typeof text !== 'string') return text
+  if (types.includes('integer') && /^-?\d{1,15}$/.test(text)) return Number(text)
+  if (types.includes('boolean') && (text === 'true' || text === 'false')) return text === 'true'
+  return text
 }

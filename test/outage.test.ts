@@ -1,0 +1,83 @@
+import { createServer, connect, type Socket } from 'node:net'
+import { once } from 'node:events'
+import { sql } from 'kysely'
+import t, { type Test } from 'tap'
+import { createDatabase, newKey, startReplica } from './helper.ts'
+import { listening, start } from './process.ts'
+
+/** Asks until the answer is 200; all answers up to then. */
+async function untilWell(ask: () => Promise<{ statusCode: number }>): Promise<number[]> {
+  const statuses: number[] = []
+  while (statuses.at(-1) !== 200) statuses.push((await ask()).statusCode)
+  return statuses
+}
+
+await t.test('connections that the database cuts under load cost 503s, not the process', async (t) => {
+  const DATABASE_URL = await createDatabase(t)
+  const other = await startReplica(t, { url: DATABASE_URL })
+  const { text } = await newKey(other, { rateLimit: 1_000_000 })
+  const server = start(t, 'server', [], { DATABASE_URL, PORT: '0', LOG_LEVEL: 'info' })
+  const origin = await listening(server)
+  const ask = async () => {
+    const reply = await fetch(`${origin}/api/me`, { headers: { authorization: `Bearer ${text}` } })
+    await reply.text()
+    if (reply.status === 503) t.equal(reply.headers.get('retry-after'), '1')
+    return { statusCode: reply.status }
+  }
+  const statuses = new Set<number>()
+  let over = false
+  const load = Array.from({ length: 20 }, async () => {
+    while (!over) statuses.add((await ask()).statusCode)
+  })
+  for (let round = 0; round < 10; round++) {
+    await sql`select pg_terminate_backend(pid) from pg_stat_activity
+      where datname = current_database() and pid <> pg_backend_pid()`
+      .execute(other.db)
+      .catch(() => undefined)
+    await untilWell(ask)
+  }
+  over = true
+  await Promise.all(load)
+  t.equal(server.child.exitCode, null, 'the process lives')
+  for (const status of statuses) t.ok(status === 200 || status === 503, String(status))
+})
+
+/** A way to the database that can fall silent: what is sent on it vanishes, new connections work. */
+async function startProxy(t: Test, target: string) {
+  const { hostname, port } = new URL(target)
+  const sockets: Socket[] = []
+  const server = createServer((client) => {
+    const upstream = connect(Number(port), hostname)
+    client.pipe(upstream).pipe(client)
+    for (const socket of [client, upstream]) socket.on('error', () => socket.destroy())
+    sockets.push(client, upstream)
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy()
+    server.close()
+  })
+  const url = new URL(target)
+  url.port = String((server.address() as { port: number }).port)
+  return {
+    url: url.href,
+    silence: () => {
+      for (const socket of sockets) socket.unpipe().pause()
+    },
+  }
+}
+
+await t.test('a connection that has fallen silent is replaced', async (t) => {
+  const url = await createDatabase(t)
+  const proxy = await startProxy(t, url)
+  const replica = await startReplica(t, { url: proxy.url })
+  const { text } = await newKey(replica)
+  const ask = () => replica.call(text, 'GET /api/me')
+  t.equal((await ask()).statusCode, 200)
+  proxy.silence()
+  const statuses = await untilWell(ask)
+  t.ok(statuses.slice(0, -1).every((status) => status === 503))
+  // One for each connection that the pool had open, at most.
+  t.ok(statuses.length <= 6, String(statuses))
+})
