@@ -45,7 +45,7 @@ async function sumsAreRight(t: Test, { call, key }: { call: Replica['call']; key
       for (const column of ['up', 'degraded', 'down', 'maintenance'])
         sums[column] = (sums[column] ?? 0) + (bucket[column] ?? 0)
       if (bucket.latency_ms) {
-        sums.latency = (sums.latency ?? 0) + (bucket.latency_ms ?? 0)
+        sums.latency = (sums.latency ?? 0) + bucket.latency_ms
         sums.latencies = (sums.latencies ?? 0) + 1
       }
       expected.set(name, sums)
