@@ -9,11 +9,13 @@ import { answerClientError, answerFrameworkError } from './plugins/before-routin
 import database from './plugins/database.ts'
 import draining from './plugins/draining.ts'
 import errorHandler, { bodyLimitBytes } from './plugins/error-handler.ts'
+import openapi from './plugins/openapi.ts'
 import notFound, { routerOptions } from './plugins/not-found.ts'
 import permissionGuard from './plugins/permission-guard.ts'
 import rateLimit from './plugins/rate-limit.ts'
 import requestLog from './plugins/request-log.ts'
 import requestShape from './plugins/request-shape.ts'
+import docsRoutes from './routes/docs.ts'
 import healthRoutes from './routes/health.ts'
 import keyRoutes from './routes/keys.ts'
 import incidentRoutes from './routes/incidents.ts'
@@ -60,6 +62,7 @@ export function buildApp({ config, db, logger, isDraining = () => false }: Parts
   app.register(requestLog)
   app.register(draining, { isDraining })
   app.register(errorHandler)
+  app.register(openapi)
   app.register(requestShape)
   app.register(notFound)
   app.register(addressCounters)
@@ -68,6 +71,7 @@ export function buildApp({ config, db, logger, isDraining = () => false }: Parts
   app.register(permissionGuard)
 
   app.register(healthRoutes, { isDraining })
+  app.register(docsRoutes)
   app.register(api, { prefix: '/api' })
   return app
 }

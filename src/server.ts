@@ -1,9 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { pino, stdTimeFunctions } from 'pino'
+import { type Logger, pino, stdTimeFunctions } from 'pino'
 import { buildApp } from './app.ts'
 import { loadEnvFile, readConfig } from './config.ts'
 import { listKeys } from './database/keys.ts'
 import { type Database, openDatabase } from './database/open.ts'
+import { removeOldMinutes } from './database/retention.ts'
 import { issueKey } from './keys/issue.ts'
 import { createSecrets } from './keys/secrets.ts'
 import { explainAndExit } from './operator-error.ts'
@@ -29,8 +30,11 @@ async function serve(): Promise<void> {
   await app.listen({ host: config.host, port: config.port })
   if (config.databaseUrl === undefined) await offerFirstAdminKey(database, app.listeningOrigin)
 
+  const housekeeping = keepHouse(database, config.dataRetentionDays, logger)
+
   await signal
   draining = true
+  clearInterval(housekeeping)
   await delay(drainMs)
   setTimeout(() => process.exit(0), closeMs).unref()
   const closed = app.close()
@@ -39,6 +43,22 @@ async function serve(): Promise<void> {
   app.server.closeAllConnections()
   await closed
   await database.close()
+}
+
+/** What is too old goes every hour, and at the start. */
+function keepHouse({ db }: Database, days: number, logger: Logger): NodeJS.Timeout {
+  const run = () => {
+    removeOldMinutes(db, days).then(
+      (count) => {
+        if (count > 0) logger.info({ hours: count }, 'removed minutes past their retention')
+      },
+      (error: unknown) => {
+        logger.warn({ err: error }, 'could not remove old minutes; the next try is in an hour')
+      },
+    )
+  }
+  run()
+  return setInterval(run, 3_600_000)
 }
 
 /** Further ones change nothing: npm hands on a signal that the terminal has sent to us both. */

@@ -1,4 +1,5 @@
 import t, { type Test } from 'tap'
+import { removeOldMinutes } from '../src/database/retention.ts'
 import { isFailure, newKey, type Replica, startReplica, times } from './helper.ts'
 
 async function start(t: Test): Promise<Replica & { key: string }> {
@@ -44,7 +45,7 @@ async function sumsAreRight(t: Test, { call, key }: { call: Replica['call']; key
       }
       for (const column of ['up', 'degraded', 'down', 'maintenance'])
         sums[column] = (sums[column] ?? 0) + (bucket[column] ?? 0)
-      if (bucket.latency_ms) {
+      if (typeof bucket.latency_ms === 'number') {
         sums.latency = (sums.latency ?? 0) + bucket.latency_ms
         sums.latencies = (sums.latencies ?? 0) + 1
       }
@@ -340,4 +341,23 @@ await t.test('a stale report gives way to the default: a dead man’s switch', a
   t.match(await status(), { status: 'UP', status_source: 'report' })
   await call(key, 'PATCH /api/monitors/m', { stale_after_seconds: null })
   t.match(await status(), { status: 'UP', status_source: 'report' })
+})
+
+await t.test('minutes past their retention go, by one replica at a time; the daily sums stay', async (t) => {
+  const { call, key, db } = await start(t)
+  const day = 1440 * minuteMs
+  const points = [1, 5, 89, 92, 300].map((days) => ({
+    status: 'UP',
+    timestamp: iso(thisMinute() - days * day),
+  }))
+  await call(key, 'POST /api/monitors/m/data', { points })
+  const counts = await Promise.all(Array.from({ length: 4 }, () => removeOldMinutes(db, 90)))
+  t.equal(
+    counts.reduce((sum, count) => sum + count, 0),
+    2,
+  )
+  const read = async (interval: string) =>
+    (await call(key, `GET /api/monitors/m/data?interval=${interval}`)).json.data.length as number
+  t.equal(await read('minute'), 3)
+  t.equal(await read('day'), 5)
 })

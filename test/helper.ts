@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { Writable } from 'node:stream'
+import { Ajv2020 } from 'ajv/dist/2020.js'
 import type { FastifyInstance, InjectOptions, LightMyRequestResponse } from 'fastify'
+import createRouter from 'find-my-way'
 import type { Kysely } from 'kysely'
 import pg from 'pg'
 import { pino } from 'pino'
@@ -91,8 +93,53 @@ export async function startReplica(
     await app.close()
     await close()
   })
-  return { app, db, log, statements, call: (...args) => call(app, ...args) }
+  const check = createReplyCheck(app)
+  return {
+    app,
+    db,
+    log,
+    statements,
+    call: async (...args) => {
+      const reply = await call(app, ...args)
+      check(args[1], reply)
+      return reply
+    },
+  }
 }
+
+/** Fails when a reply under /api is not as the service's own description says. */
+function createReplyCheck(app: FastifyInstance): (route: string, reply: Reply) => void {
+  const document = app.swagger() as unknown as Described
+  const ajv = new Ajv2020({ strict: false, formats: { 'date-time': /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/ } })
+  ajv.addSchema({ ...document, $id: 'openapi' })
+  const paths = createRouter({ maxParamLength: 500 })
+  for (const [path, methods] of Object.entries(document.paths)) {
+    for (const [method, { responses }] of Object.entries(methods)) {
+      const url = path.replace(/\{([a-z_]+)\}/g, ':$1')
+      paths.on(method.toUpperCase() as 'GET', url, () => undefined, { path, method, responses })
+    }
+  }
+  return (route, { statusCode, body, json }) => {
+    const [method = '', url = ''] = route.split(' ')
+    const found = paths.find(method as 'GET', url)?.store as Found | undefined
+    if (!found) return
+    const name = `${method} ${found.path} ${statusCode}`
+    const reply = found.responses[String(statusCode)]
+    if (!reply) throw new Error(`${name} is not described`)
+    if (body === '') return
+    const pointer = [found.path, found.method, 'responses', String(statusCode)].map((part) =>
+      part.replaceAll('~', '~0').replaceAll('/', '~1').replaceAll('{', '%7B').replaceAll('}', '%7D'),
+    )
+    const place = reply.$ref ?? `#/paths/${pointer.join('/')}`
+    const validate = ajv.getSchema(`openapi${place}/content/application~1json/schema`)
+    if (!validate) throw new Error(`${name} has no schema`)
+    if (!validate(json)) throw new Error(`${name}: ${JSON.stringify(validate.errors)} in ${body}`)
+  }
+}
+
+type Responses = Record<string, { $ref?: string }>
+type Described = { paths: Record<string, Record<string, { responses: Responses }>> }
+type Found = { path: string; method: string; responses: Responses }
 
 async function call(app: FastifyInstance, ...[key, route, body, more]: Parameters<Call>): Promise<Reply> {
   const [method, url] = route.split(' ') as ['GET', string]

@@ -3,7 +3,7 @@ import * as keys from '../database/keys.ts'
 import { type ApiError, conflict, invalidRequest, notFound } from '../errors.ts'
 import { formatKey, generateKey } from '../keys/format.ts'
 import { issueKey } from '../keys/issue.ts'
-import { Page, Success } from '../schemas/envelope.ts'
+import { Conflict, Page, Success } from '../schemas/envelope.ts'
 import {
   CreateKey,
   Key,
@@ -63,7 +63,10 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
   app.patch(
     '/:id',
-    { config, schema: { params: KeyParams, body: UpdateKey, response: { 200: Success(Key) } } },
+    {
+      config,
+      schema: { params: KeyParams, body: UpdateKey, response: { 200: Success(Key), 409: Conflict } },
+    },
     async function updateKey({ params, body, log }) {
       const { expires_at, ...rest } = body
       const changes = { ...rest, ...(expires_at !== undefined && { expires_at: toTime(expires_at) ?? null }) }
@@ -87,7 +90,10 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
   app.post(
     '/:id/rotate',
-    { config, schema: { params: KeyParams, body: RotateKey, response: { 201: Success(NewKey) } } },
+    {
+      config,
+      schema: { params: KeyParams, body: RotateKey, response: { 201: Success(NewKey), 409: Conflict } },
+    },
     async function rotateKey({ params, body, log }, reply) {
       const secret = generateKey()
       const key = await keys.rotateKey(app.db, {

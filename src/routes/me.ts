@@ -8,7 +8,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get(
     '/',
     { config: { permission: 'any-key' }, schema: { response: { 200: Success(Me) } } },
-    function readMe(request) {
+    function identifyKey(request) {
       const key = requirePrincipal(request)
       return {
         success: true as const,

@@ -4,7 +4,7 @@ import { readBuckets } from '../database/data.ts'
 import * as monitors from '../database/monitors.ts'
 import { type Outcome, type Reports, writeReports } from '../database/reports.ts'
 import { conflict, invalidRequest, notFound } from '../errors.ts'
-import { NoContent, Page, Success } from '../schemas/envelope.ts'
+import { Conflict, NoContent, Page, Success } from '../schemas/envelope.ts'
 import {
   Bucket,
   CreateMonitor,
@@ -47,7 +47,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
   app.post(
     '/',
-    { config: write, schema: { body: CreateMonitor, response: { 201: Success(Monitor) } } },
+    { config: write, schema: { body: CreateMonitor, response: { 201: Success(Monitor), 409: Conflict } } },
     async function createMonitor({ body }, reply) {
       if (!(await monitors.insertMonitor(app.db, body))) throw tagTaken(body.tag)
       return reply.code(201).send(await showMonitor(body.tag))
@@ -106,7 +106,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.post(
     '/:tag/data',
     { config: write, schema: { params: MonitorParams, body: Report, response: { 200: Success(Written) } } },
-    async function report({ params: { tag }, body }) {
+    async function reportStatus({ params: { tag }, body }) {
       const points = body.points ?? (body.status ? [{ ...body, status: body.status }] : [])
       const reports = points.map(({ status, latency_ms = null, timestamp }) => ({
         status,

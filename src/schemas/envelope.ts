@@ -26,3 +26,26 @@ export const Nothing = Type.Object({}, { additionalProperties: false })
 
 /** The reply that has no body. */
 export const NoContent = Type.Null({ description: 'Done, and nothing to tell' })
+
+/** Every failure. `details` comes with INVALID_REQUEST alone. */
+export const Failure = Type.Object(
+  {
+    success: Type.Literal(false),
+    error: Type.Object(
+      {
+        code: Type.String(),
+        message: Type.String(),
+        details: Type.Optional(
+          Type.Array(
+            Type.Object({ path: Type.String(), message: Type.String() }, { additionalProperties: false }),
+          ),
+        ),
+      },
+      { additionalProperties: false },
+    ),
+  },
+  { additionalProperties: false },
+)
+
+/** For a route that can meet a state which does not allow what it is asked for. */
+export const Conflict = { ...Failure, description: 'CONFLICT' }

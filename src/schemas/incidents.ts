@@ -63,7 +63,16 @@ export const CreateIncident = Type.Object(
     monitors: Type.Optional(AffectedList),
     comment: Type.Optional(Text),
   },
-  strict,
+  {
+    ...strict,
+    examples: [
+      {
+        title: 'Website is slow',
+        monitors: [{ monitor_tag: 'website', impact: 'DEGRADED' }],
+        comment: 'We are looking into it',
+      },
+    ],
+  },
 )
 
 export const UpdateIncident = Type.Object(
@@ -74,7 +83,7 @@ export const UpdateIncident = Type.Object(
     state: Type.Optional(State),
     monitors: Type.Optional(AffectedList),
   },
-  strict,
+  { ...strict, examples: [{ state: 'RESOLVED' }, { monitors: [] }] },
 )
 
 export const ListIncidents = Type.Object(
@@ -94,9 +103,18 @@ export const CommentParams = Type.Object({ id: Id, comment_id: Id })
 
 export const CreateComment = Type.Object(
   { comment: Text, state: Type.Optional(State), timestamp: Type.Optional(Time) },
-  strict,
+  {
+    ...strict,
+    examples: [
+      { comment: 'A fix is on its way', state: 'IDENTIFIED' },
+      { comment: 'It is over', state: 'RESOLVED' },
+    ],
+  },
 )
-export const UpdateComment = Type.Partial(CreateComment, strict)
+export const UpdateComment = Type.Partial(CreateComment, {
+  ...strict,
+  examples: [{ comment: 'A fix has been deployed' }],
+})
 export const ListComments = Type.Object(pageQuery, strict)
 
 export { Comment }

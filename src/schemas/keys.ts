@@ -1,6 +1,6 @@
 import { Type } from 'typebox'
 import { permissions } from '../permissions.ts'
-import { Nothing, Nullable, OneOf } from './envelope.ts'
+import { Nullable, OneOf } from './envelope.ts'
 import { pageQuery } from './page.ts'
 import { Time } from './time.ts'
 
@@ -18,17 +18,26 @@ export const CreateKey = Type.Object(
     expires_at: Type.Optional(Nullable(Time)),
     rate_limit: Type.Optional(RateLimit),
   },
-  strict,
+  {
+    ...strict,
+    examples: [
+      { name: 'monitoring-service', permissions: ['read:monitors', 'write:incidents'] },
+      { name: 'ci', permissions: ['write:monitors'], expires_at: '2999-01-01T00:00:00Z', rate_limit: 600 },
+    ],
+  },
 )
 
-export const UpdateKey = Type.Partial(CreateKey, strict)
+export const UpdateKey = Type.Partial(CreateKey, {
+  ...strict,
+  examples: [{ permissions: ['read:monitors'], rate_limit: 300 }, { expires_at: null }],
+})
 
 export const RotateKey = Type.Object(
   { overlap_seconds: Type.Integer({ minimum: 0, maximum: 604_800, default: 0 }) },
-  strict,
+  { ...strict, examples: [{ overlap_seconds: 3600 }] },
 )
 
-export const RevokeKey = Nothing
+export const RevokeKey = Type.Object({}, { ...strict, examples: [{}] })
 
 export const ListKeys = Type.Object({ status: Type.Optional(Status), ...pageQuery }, strict)
 

@@ -50,12 +50,30 @@ const withDefaults = {
   degraded_counts_as_down: Type.Boolean({ default: false }),
 }
 
-export const CreateMonitor = Type.Object({ tag: Tag, name: Name, ...withDefaults }, strict)
+export const CreateMonitor = Type.Object(
+  { tag: Tag, name: Name, ...withDefaults },
+  {
+    ...strict,
+    examples: [
+      { tag: 'website', name: 'Website' },
+      { tag: 'nightly-backup', name: 'Nightly backup', default_status: 'DOWN', stale_after_seconds: 90_000 },
+    ],
+  },
+)
 
 /** The tag stands in the path; a file that says it too may be sent as it is. */
-export const PutMonitor = Type.Object({ tag: Type.Optional(Tag), name: Name, ...withDefaults }, strict)
+export const PutMonitor = Type.Object(
+  { tag: Type.Optional(Tag), name: Name, ...withDefaults },
+  {
+    ...strict,
+    examples: [{ name: 'Website', category_name: 'Public', external_url: 'https://www.example.com' }],
+  },
+)
 
-export const UpdateMonitor = Type.Partial(Type.Object({ name: Name, ...settings }), strict)
+export const UpdateMonitor = Type.Partial(Type.Object({ name: Name, ...settings }), {
+  ...strict,
+  examples: [{ hidden: true }],
+})
 
 export const ListMonitors = Type.Object(
   {
@@ -105,6 +123,15 @@ export const Report = Type.Object(
   },
   {
     ...strict,
+    examples: [
+      { status: 'UP', latency_ms: 120 },
+      {
+        points: [
+          { status: 'UP', timestamp: '2026-01-01T00:00:00Z' },
+          { status: 'DOWN', timestamp: '2026-01-01T00:01:00Z' },
+        ],
+      },
+    ],
     oneOf: [{ required: ['status'] }, { required: ['points'] }],
     dependentRequired: { latency_ms: ['status'], timestamp: ['status'] },
   },
@@ -112,7 +139,7 @@ export const Report = Type.Object(
 
 export const FillData = Type.Object(
   { from: Time, to: Time, status: ReportStatus, latency_ms: Type.Optional(Latency) },
-  strict,
+  { ...strict, examples: [{ from: '2026-01-01T00:00:00Z', to: '2026-01-02T00:00:00Z', status: 'UP' }] },
 )
 
 export const Written = Type.Object({ written: Type.Integer({ minimum: 0 }) })

@@ -1,0 +1,33 @@
+import { type Kysely, sql, type Transaction } from 'kysely'
+import type { Tables } from './schema.ts'
+
+/** Few enough for a statement that no one waits for. */
+const rowsMax = 5_000
+
+/** Any number will do, as long as nothing else in this database takes it. */
+const lockKey = 7_461_200
+
+/**
+ * Removes the hours that ended more than `days` days ago; the daily sums stay. One replica at a time does so: the
+ * others find the lock taken, and leave it to that one.
+ * @returns how many rows went.
+ */
+export async function removeOldMinutes(db: Kysely<Tables>, days: number): Promise<number> {
+  for (let removed = 0; ;) {
+    const count = await db.transaction().execute((trx) => removeSome(trx, days))
+    removed += count
+    if (count < rowsMax) return removed
+  }
+}
+
+async function removeSome(trx: Transaction<Tables>, days: number): Promise<number> {
+  const { rows } = await sql<{ held: boolean }>`
+    select pg_try_advisory_xact_lock(${lockKey}::bigint) as held`.execute(trx)
+  if (!rows[0]?.held) return 0
+  const { numAffectedRows = 0n } = await sql`
+    delete from monitor_hours where ctid = any(array(
+      select ctid from monitor_hours
+      where hour < floor(extract(epoch from now()) / 3600)::integer - ${days * 24}::integer limit ${rowsMax}
+    ))`.execute(trx)
+  return Number(numAffectedRows)
+}

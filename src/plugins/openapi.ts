@@ -1,0 +1,194 @@
+import swagger from '@fastify/swagger'
+import type { RouteOptions } from 'fastify'
+import fp from 'fastify-plugin'
+import { permissionDescriptions } from '../permissions.ts'
+import { Failure, Nothing } from '../schemas/envelope.ts'
+
+/**
+ * The description of the API, made from the routes themselves: their schemas, their `config.permission`, and the names
+ * of their handlers. What all of them share (credentials, limits, failures) is added to each here.
+ */
+export default fp(
+  (app, _options, done) => {
+    app.register(swagger, {
+      openapi: {
+        openapi: '3.1.0',
+        info: {
+          title: 'kener-api',
+          version: '0.1.0',
+          description:
+            'The API of a status page. Keys go into the header `Authorization: Bearer YOUR_API_KEY`; each operation ' +
+            'names the permission that its key needs.',
+          license: { name: 'MIT', identifier: 'MIT' },
+        },
+        servers: [{ url: '/', description: 'This service' }],
+        tags: tags.map(([name, description]) => ({ name, description })),
+        components: { securitySchemes: { key: { type: 'http', scheme: 'bearer' } } },
+      },
+      transform: ({ schema, url, route }) => ({
+        url: url.replace(/(.)\/$/, '$1'),
+        schema: {
+          ...schema,
+          body: schema.body === Nothing ? undefined : relax(schema.body),
+          querystring: relax(schema.querystring),
+          ...describe(route),
+        },
+      }),
+      transformObject: (document) => addWhatAllShare(document as { openapiObject: Document }) as never,
+    })
+    done()
+  },
+  { name: 'openapi' },
+)
+
+const tags: [name: string, description: string][] = [
+  ['me', 'The key in use'],
+  ['keys', 'API keys and their permissions, expiry, limits, rotation and revocation'],
+  ['monitors', 'What is watched, and what was reported about it'],
+  ['incidents', 'What went wrong, whom it concerns, and the story of it'],
+  ['status', 'What everyone may see'],
+  ['health', 'For those who watch over the process'],
+]
+
+type Operation = {
+  'x-permission'?: string
+  requestBody?: { required?: boolean; content: Record<string, { schema: JsonObject }> }
+  parameters?: { in: string }[]
+  responses: Record<string, Reply>
+  security?: object[]
+}
+type Reply = { description: string; headers?: object; content?: object; $ref?: string }
+type Document = { paths: Record<string, Record<string, Operation>>; components: Record<string, object> }
+
+/** What has a default may be left out, which the validator sees to by filling it in before it looks. */
+function relax(schema: unknown): unknown {
+  const { properties, required, ...rest } = (schema ?? {}) as JsonObject
+  if (!properties || !required) return schema
+  const remaining = required.filter((name) => !('default' in (properties[name] ?? {})))
+  return { ...rest, properties, ...(remaining.length > 0 && { required: remaining }) }
+}
+
+type JsonObject = { properties?: Record<string, object>; required?: string[] }
+
+function describe({ url, config, handler }: RouteOptions) {
+  const permission = config?.permission ?? 'public'
+  const words = handler.name.replace(/([A-Z])/g, ' $1').toLowerCase()
+  const meaning =
+    permission in permissionDescriptions ? ` (${permissionDescriptions[permission as 'admin']})` : ''
+  return {
+    operationId: handler.name,
+    summary: words.charAt(0).toUpperCase() + words.slice(1),
+    description:
+      permission === 'public'
+        ? 'Needs no key.'
+        : permission === 'any-key'
+          ? 'Needs any valid key.'
+          : `Needs the permission \`${permission}\`${meaning}.`,
+    tags: [/^\/api\/([a-z]+)/.exec(url)?.[1] ?? 'health'],
+    'x-permission': permission,
+  }
+}
+
+/** By status: what it means, and when an operation can answer so. */
+const failures: [
+  status: string,
+  name: string,
+  description: string,
+  when: (operation: Operation) => boolean,
+][] = [
+  ['400', 'InvalidRequest', 'INVALID_REQUEST: `details` names each place', takesInput],
+  ['401', 'Unauthorized', 'UNAUTHORIZED, KEY_EXPIRED or KEY_REVOKED', needsKey],
+  ['403', 'Forbidden', 'FORBIDDEN: the key lacks the permission', (operation) => needsPermission(operation)],
+  ['404', 'NotFound', 'NOT_FOUND', (operation) => hasParameter(operation, 'path')],
+  [
+    '413',
+    'PayloadTooLarge',
+    'PAYLOAD_TOO_LARGE: a body may have 1 MiB',
+    (operation) => 'requestBody' in operation,
+  ],
+  ['415', 'UnsupportedMediaType', 'UNSUPPORTED_MEDIA_TYPE', (operation) => 'requestBody' in operation],
+  ['429', 'RateLimitExceeded', 'RATE_LIMIT_EXCEEDED', isLimited],
+  ['500', 'InternalError', 'INTERNAL_ERROR', () => true],
+  ['503', 'ServiceUnavailable', 'SERVICE_UNAVAILABLE: try again', () => true],
+]
+
+const header = (description: string, type: 'integer' | 'string') => ({ description, schema: { type } })
+
+const headers = {
+  'X-Request-Id': header('Names this request, in the log too', 'string'),
+  'X-RateLimit-Limit': header('Requests a minute', 'integer'),
+  'X-RateLimit-Remaining': header('Requests left in this minute', 'integer'),
+  'X-RateLimit-Reset': header('Unix timestamp of the end of this minute', 'integer'),
+  'RateLimit-Policy': header('The limit (IETF draft)', 'string'),
+  RateLimit: header('Where the key stands (IETF draft)', 'string'),
+  'Retry-After': header('Seconds to wait', 'integer'),
+  'WWW-Authenticate': header('What is missing (RFC 6750)', 'string'),
+}
+
+const reference = (...names: (keyof typeof headers)[]) =>
+  Object.fromEntries(names.map((name) => [name, { $ref: `#/components/headers/${name}` }]))
+
+const limitHeaders = reference(
+  'X-RateLimit-Limit',
+  'X-RateLimit-Remaining',
+  'X-RateLimit-Reset',
+  'RateLimit-Policy',
+  'RateLimit',
+)
+
+function addWhatAllShare({ openapiObject }: { openapiObject: Document }): Document {
+  const { paths, components } = openapiObject
+  for (const operation of Object.values(paths).flatMap((methods) => Object.values(methods))) {
+    const body = operation.requestBody
+    if (body) body.required = body.content['application/json']?.schema.required !== undefined
+    operation.security = needsKey(operation) ? [{ key: [] }] : []
+    for (const reply of Object.values(operation.responses)) {
+      reply.headers = { ...reference('X-Request-Id'), ...(needsKey(operation) && limitHeaders) }
+      if (operation.responses['204'] === reply) delete reply.content
+    }
+    for (const [status, name, , when] of failures) {
+      if (when(operation)) operation.responses[status] = { $ref: `#/components/responses/${name}` } as Reply
+    }
+  }
+  components.headers = headers
+  components.schemas = { Failure }
+  components.responses = Object.fromEntries(
+    failures.map(([status, name, description]) => [name, describeFailure(status, description)]),
+  )
+  return openapiObject
+}
+
+function describeFailure(status: string, description: string): Reply {
+  return {
+    description,
+    headers: {
+      ...reference('X-Request-Id'),
+      ...(['401', '403'].includes(status) && reference('WWW-Authenticate')),
+      ...(['429', '503'].includes(status) && reference('Retry-After')),
+      ...(['400', '403', '404', '413', '415', '429'].includes(status) && limitHeaders),
+    },
+    content: { 'application/json': { schema: { $ref: '#/components/schemas/Failure' } } },
+  }
+}
+
+function needsKey(operation: Operation): boolean {
+  return operation['x-permission'] !== 'public'
+}
+
+function needsPermission(operation: Operation): boolean {
+  return needsKey(operation) && operation['x-permission'] !== 'any-key'
+}
+
+function hasParameter(operation: Operation, place: string): boolean {
+  return operation.parameters?.some((parameter) => parameter.in === place) ?? false
+}
+
+/** Also where nothing is taken: an unknown parameter is refused. */
+function takesInput(operation: Operation): boolean {
+  return isLimited(operation)
+}
+
+/** All but the probes. */
+function isLimited(operation: Operation): boolean {
+  return !(operation as { tags?: string[] }).tags?.includes('health')
+}

@@ -1,0 +1,112 @@
+import { readFileSync } from 'node:fs'
+import t, { type Test } from 'tap'
+import { newKey, type Replica, startReplica } from './helper.ts'
+
+type Operation = {
+  operationId: string
+  'x-permission': string
+  security: object[]
+  parameters?: { name: string; in: string }[]
+  requestBody?: {
+    content: Record<string, { example?: unknown; examples?: Record<string, { value: unknown }> }>
+  }
+  responses: Record<string, { $ref?: string }>
+}
+type Document = { openapi: string; paths: Record<string, Record<string, Operation>> }
+
+async function start(t: Test): Promise<{ replica: Replica; document: Document }> {
+  const replica = await startReplica(t)
+  const { json } = await replica.call(null, 'GET /openapi.json')
+  return { replica, document: json as Document }
+}
+
+function operations({ paths }: Document) {
+  return Object.entries(paths).flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, operation]) => ({ path, method: method.toUpperCase(), operation })),
+  )
+}
+
+await t.test('the description names every route with its permission, credentials and failures', async (t) => {
+  const described = new Map<string, Operation>()
+  const registered: { name: string; permission: string }[] = []
+  const replica = await startReplica(t, {
+    extend: (app) => {
+      app.addHook('onRoute', (route) => {
+        if (!route.url.startsWith('/api') || route.method === 'HEAD') return
+        const path = route.url.replace(/:([a-z_]+)/g, '{$1}').replace(/(.)\/$/, '$1')
+        registered.push({
+          name: `${String(route.method)} ${path}`,
+          permission: String(route.config?.permission),
+        })
+      })
+    },
+  })
+  const { json } = await replica.call(null, 'GET /openapi.json')
+  t.equal(json.openapi, '3.1.0')
+  for (const { path, method, operation } of operations(json as Document))
+    described.set(`${method} ${path}`, operation)
+  t.ok(registered.length >= 26)
+  for (const { name, permission } of registered) {
+    const operation = described.get(name)
+    t.equal(operation?.['x-permission'], permission, name)
+    t.equal(operation?.security.length, permission === 'public' ? 0 : 1, name)
+    const statuses = Object.keys(operation?.responses ?? {})
+    const expected = permission === 'public' ? ['429', '500', '503'] : ['401', '429', '500', '503']
+    for (const status of expected) t.ok(statuses.includes(status), `${name}: ${status}`)
+    t.equal(statuses.includes('403'), !['public', 'any-key'].includes(permission), `${name}: 403`)
+  }
+  const ids = [...described.values()].map(({ operationId }) => operationId)
+  t.equal(new Set(ids).size, ids.length, 'ids are unique')
+})
+
+await t.test('every example in the description works', async (t) => {
+  const { document } = await start(t)
+  let replayed = 0
+  for (const { path, method, operation } of operations(document)) {
+    const media = operation.requestBody?.content['application/json']
+    if (!media) continue
+    const many = Object.values(media.examples ?? {}).map(({ value }) => value)
+    const examples = media.example === undefined ? many : [media.example]
+    t.ok(examples.length > 0, `${method} ${path} has an example`)
+    for (const example of examples) {
+      // Each on a database of its own, in which what the path names exists.
+      const replica = await startReplica(t)
+      const { text } = await newKey(replica)
+      const { id } = await newKey(replica)
+      await replica.call(text, 'POST /api/monitors', { tag: 'website', name: 'Website' })
+      await replica.call(text, 'POST /api/incidents', { title: 'Incident', comment: 'Comment' })
+      const values = path.startsWith('/api/keys') ? { id } : { id: 1, comment_id: 1, tag: 'website' }
+      const names: Record<string, unknown> = values
+      const url = path.replace(/\{([a-z_]+)\}/g, (_, name: string) => String(names[name]))
+      if (operation.operationId === 'createMonitor') await replica.call(text, 'DELETE /api/monitors/website')
+      const reply = await replica.call(text, `${method as 'POST'} ${url}`, example)
+      t.ok(reply.statusCode < 300, `${method} ${url} ${JSON.stringify(example)}: ${reply.body}`)
+      replayed++
+    }
+  }
+  t.ok(replayed >= 10)
+})
+
+await t.test('/docs is served by us alone', async (t) => {
+  const { replica } = await start(t)
+  const page = await replica.app.inject('/docs/')
+  t.equal(page.statusCode, 200)
+  t.match(page.headers['content-type'], /text\/html/)
+  t.match(page.headers['content-security-policy'], /default-src 'none'.*connect-src 'self'/)
+  const sources = [...page.body.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, source = '']) => source)
+  t.ok(sources.length > 0)
+  for (const source of sources) {
+    t.notMatch(source, /^(https?:)?\/\//, source)
+    if (source.endsWith('.js')) {
+      const script = await replica.app.inject(new URL(source, 'http://x/docs/').pathname)
+      t.equal(script.statusCode, 200, source)
+    }
+  }
+})
+
+await t.test('the version is that of the package', async (t) => {
+  const { document } = await start(t)
+  const file = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')
+  const { version } = JSON.parse(file) as { version: string }
+  t.match(document, { info: { version } })
+})
