@@ -1,5 +1,5 @@
 import swagger from '@fastify/swagger'
-import type { RouteOptions } from 'fastify'
+import type { FastifySchema, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { permissionDescriptions } from '../permissions.ts'
 import { Failure, Nothing } from '../schemas/envelope.ts'
@@ -27,12 +27,7 @@ export default fp(
       },
       transform: ({ schema, url, route }) => ({
         url: url.replace(/(.)\/$/, '$1'),
-        schema: {
-          ...schema,
-          body: schema.body === Nothing ? undefined : relax(schema.body),
-          querystring: relax(schema.querystring),
-          ...describe(route),
-        },
+        schema: { ...schema, ...relaxRequest(schema), ...describe(route) },
       }),
       transformObject: (document) => addWhatAllShare(document as { openapiObject: Document }) as never,
     })
@@ -59,6 +54,14 @@ type Operation = {
 }
 type Reply = { description: string; headers?: object; content?: object; $ref?: string }
 type Document = { paths: Record<string, Record<string, Operation>>; components: Record<string, object> }
+
+/** A route outside /api may have no schema at all. */
+function relaxRequest(schema: FastifySchema | undefined): FastifySchema {
+  return {
+    body: schema?.body === Nothing ? undefined : relax(schema?.body),
+    querystring: relax(schema?.querystring),
+  }
+}
 
 /** What has a default may be left out, which the validator sees to by filling it in before it looks. */
 function relax(schema: unknown): unknown {
