@@ -1,0 +1,116 @@
+/**
+ * Measures the layout of monitor data, sixty minutes a row, against the plain one, a row a minute, on ten million
+ * minutes; and the list of monitors with little and with much behind it. After `npm run build`: node bench/monitor-data.js
+ */
+import { sql } from 'kysely'
+import { listMonitors } from '../dist/src/database/monitors.js'
+import { openDatabase } from '../dist/src/database/open.js'
+import { removeOldMinutes } from '../dist/src/database/retention.js'
+import { writeReports } from '../dist/src/database/reports.js'
+import { startPostgres } from '../dist/test/postgres.js'
+
+const monitors = 80
+const days = 90
+const minutes = days * 1440
+const now = Math.floor(Date.now() / 60_000)
+const server = await startPostgres(['fsync=on', 'max_wal_size=4GB'])
+const { db, close } = await openDatabase({ databaseUrl: server.url, databasePoolMax: 4, dataDir: '' })
+// What is measured here may take longer than a request.
+await sql`alter role postgres set statement_timeout = 0`.execute(db)
+
+async function timed(name, run, times = 1) {
+  const began = performance.now()
+  for (let index = 0; index < times; index++) await run(index)
+  const ms = (performance.now() - began) / times
+  console.log(`${name.padEnd(64)} ${ms.toFixed(ms < 10 ? 2 : 0).padStart(8)} ms`)
+  return ms
+}
+
+async function size(table) {
+  const { rows } =
+    await sql`select pg_size_pretty(pg_total_relation_size(${table}::regclass)) as size`.execute(db)
+  console.log(`${`size of ${table}`.padEnd(64)} ${rows[0].size.padStart(11)}`)
+}
+
+async function median(run) {
+  const all = []
+  for (let round = 0; round < 41; round++) {
+    const began = performance.now()
+    await run()
+    all.push(performance.now() - began)
+  }
+  return all.sort((a, b) => a - b)[20]
+}
+
+const addMonitors = (from, to) =>
+  sql`insert into monitors (tag, name, enabled, hidden, default_status, degraded_counts_as_down)
+    select 'm' || lpad(n::text, 6, '0'), 'Monitor ' || n, true, false, 'NO_DATA', false
+    from generate_series(${from}::integer, ${to}::integer) as n`.execute(db)
+const list = () => listMonitors(db, {}, 101)
+
+await addMonitors(1, 100)
+await sql`analyze`.execute(db)
+const few = await median(list)
+await addMonitors(101, 10_000)
+await sql`analyze`.execute(db)
+
+console.log(
+  `${((monitors * minutes) / 1e6).toFixed(1)} million minutes of ${monitors} monitors, ${days} days each\n`,
+)
+const tag = (index) => `m${String(index + 1).padStart(6, '0')}`
+const fill = (index) =>
+  writeReports(db, [
+    { tag: tag(index), reports: [{ from: now - minutes, to: now, status: 'UP', latencyMs: 100 + index }] },
+  ])
+await timed('sixty a row: 90 days of one monitor (129,600 minutes)', fill, monitors)
+await timed(
+  'sixty a row: one report',
+  (index) => writeReports(db, [{ tag: tag(index % 80), reports: [{ status: 'UP', latencyMs: 5 }] }]),
+  500,
+)
+await size('monitor_hours')
+await size('monitor_days')
+
+await sql`create table plain (monitor_id integer, minute integer, status smallint, latency_ms integer,
+  primary key (monitor_id, minute))`.execute(db)
+await timed(
+  'a row a minute: 90 days of one monitor',
+  (index) =>
+    sql`insert into plain select ${index}::integer, minute, 1, 100 from generate_series(${now - minutes}::integer, ${now - 1}::integer) as minute`.execute(
+      db,
+    ),
+  monitors,
+)
+await timed(
+  'a row a minute: one report',
+  (index) =>
+    sql`insert into plain values (${index % 80}::integer, ${now}::integer, 1, 5)
+    on conflict (monitor_id, minute) do update set status = excluded.status`.execute(db),
+  500,
+)
+await size('plain')
+await sql`vacuum analyze`.execute(db)
+
+await timed('sixty a row: removing the oldest day of all', () => removeOldMinutes(db, days - 1))
+await timed('a row a minute: removing the oldest day of all', () =>
+  sql`delete from plain where minute < ${now - minutes + 1440}::integer`.execute(db),
+)
+await timed(
+  'sixty a row: uptime of 90 days, from days',
+  () => sql`select sum(up), sum(down) from monitor_days where monitor_id = 5`.execute(db),
+  50,
+)
+await timed(
+  'a row a minute: uptime of 90 days',
+  () => sql`select count(*) filter (where status = 1), count(*) from plain where monitor_id = 5`.execute(db),
+  20,
+)
+
+for (let index = monitors; index < 100; index++) await fill(index)
+await sql`vacuum analyze`.execute(db)
+const many = await median(list)
+console.log(`\nlisting 100 of 100 monitors with no data: ${few.toFixed(2)} ms`)
+console.log(`listing 100 of 10,000, a hundred with 90 days of minutes: ${many.toFixed(2)} ms`)
+console.log(`ratio ${(many / few).toFixed(2)}`)
+await close()
+await server.stop()
