@@ -3,10 +3,13 @@
  * minutes; and the list of monitors with little and with much behind it. After `npm run build`: node bench/monitor-data.js
  */
 import { sql } from 'kysely'
-import { listMonitors } from '../dist/src/database/monitors.js'
+import { buildApp } from '../dist/src/app.js'
+import { readConfig } from '../dist/src/config.js'
 import { openDatabase } from '../dist/src/database/open.js'
 import { removeOldMinutes } from '../dist/src/database/retention.js'
 import { writeReports } from '../dist/src/database/reports.js'
+import { issueKey } from '../dist/src/keys/issue.js'
+import { createSecrets } from '../dist/src/keys/secrets.js'
 import { startPostgres } from '../dist/test/postgres.js'
 
 const monitors = 80
@@ -46,7 +49,16 @@ const addMonitors = (from, to) =>
   sql`insert into monitors (tag, name, enabled, hidden, default_status, degraded_counts_as_down)
     select 'm' || lpad(n::text, 6, '0'), 'Monitor ' || n, true, false, 'NO_DATA', false
     from generate_series(${from}::integer, ${to}::integer) as n`.execute(db)
-const list = () => listMonitors(db, {}, 101)
+const app = buildApp({ config: readConfig({ RATE_LIMIT_MAX: '1000000' }), db })
+await app.ready()
+const key = await issueKey(db, createSecrets(), {
+  name: 'bench',
+  permissions: ['read:monitors'],
+  rateLimit: null,
+  expiresAt: null,
+})
+const headers = { authorization: `Bearer ${key.text}` }
+const list = () => app.inject({ url: '/api/monitors?limit=100', headers })
 
 await addMonitors(1, 100)
 await sql`analyze`.execute(db)

@@ -52,21 +52,24 @@ const currentStatus = sql`
  */
 const uptimeSums = sql`
   clock, lateral (
-    select json_build_object('up', coalesce(sum(up), 0), 'degraded', coalesce(sum(degraded), 0),
-      'down', coalesce(sum(down), 0), 'maintenance', coalesce(sum(maintenance), 0)) as day
+    select json_build_array(sum(up), sum(degraded), sum(down), sum(maintenance)) as day
     from monitor_hours
     where monitor_id = page.id and hour > this_hour - 24
   ) as hours,
   lateral (
-    select ${daySums(7)} as week, ${daySums(30)} as month, ${daySums(90)} as quarter
-    from monitor_days
-    where monitor_id = page.id and day > today - 90
+    select ${daySums(7)} as week, ${daySums(30)} as month, ${daySums(90)} as quarter from (
+      select sum(up) as up, sum(degraded) as degraded, sum(down) as down, sum(maintenance) as maintenance,
+        case when day > today - 7 then 7 when day > today - 30 then 30 else 90 end as days
+      from monitor_days
+      where monitor_id = page.id and day > today - 90
+      group by 5
+    ) as spans
   ) as days`
 
+/** Of the spans that the last so many days are made of. */
 function daySums(days: number) {
-  const since = days === 90 ? sql`` : sql`filter (where day > today - ${sql.lit(days)})`
-  return sql`json_build_object('up', coalesce(sum(up) ${since}, 0), 'degraded', coalesce(sum(degraded) ${since}, 0),
-    'down', coalesce(sum(down) ${since}, 0), 'maintenance', coalesce(sum(maintenance) ${since}, 0))`
+  const within = sql`filter (where days <= ${sql.lit(days)})`
+  return sql`json_build_array(sum(up) ${within}, sum(degraded) ${within}, sum(down) ${within}, sum(maintenance) ${within})`
 }
 
 export type MonitorFilter = {
@@ -112,14 +115,23 @@ export async function findMonitorId(
 }
 
 async function readPage(db: Kysely<Tables>, page: ReturnType<typeof sql>): Promise<Monitor[]> {
-  const { rows } = await sql<Monitor>`
+  const { rows } = await sql<Row>`
     ${currentStatus}, page as (${page}), clock as materialized (
       select floor(seconds / 3600)::integer as this_hour, floor(seconds / 86400)::integer as today
       from extract(epoch from now()) as seconds
     )
-    select page.*, json_build_object('24h', hours.day, '7d', days.week, '30d', days.month, '90d', days.quarter) as sums
-    from page, ${uptimeSums} order by tag`.execute(db)
-  return rows
+    select page.*, hours.day, week, month, quarter from page, ${uptimeSums} order by tag`.execute(db)
+  return rows.map(({ day, week, month, quarter, ...monitor }) => ({
+    ...monitor,
+    sums: { '24h': toCounts(day), '7d': toCounts(week), '30d': toCounts(month), '90d': toCounts(quarter) },
+  }))
+}
+
+type Row = Omit<Monitor, 'sums'> & Record<'day' | 'week' | 'month' | 'quarter', (number | null)[]>
+
+/** Nothing reported in a span has no sum. */
+function toCounts([up, degraded, down, maintenance]: (number | null)[]): Counts {
+  return { up: up ?? 0, degraded: degraded ?? 0, down: down ?? 0, maintenance: maintenance ?? 0 }
 }
 
 /** What the public page shows: monitors that are neither hidden nor disabled. */
