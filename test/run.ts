@@ -48,7 +48,9 @@ async function runTap(args: string[]): Promise<number> {
   })
   const [code] = (await once(tap, 'exit')) as [number | null]
   if (code === null) return 1
-  const { pass = 0, fail = 0 } = readTotals(readFileSync(record, 'utf8'))
+  const lines = readFileSync(record, 'utf8')
+  const { pass = 0, fail = 0 } = readTotals(lines)
+  if (code !== 0) process.stdout.write(readFailures(lines))
   rmSync(dirname(record), { recursive: true })
   process.stdout.write(`${String(pass)} passed, ${String(fail)} failed\n`)
   return code
@@ -63,4 +65,9 @@ function readTotals(record: string): { pass?: number; fail?: number } {
       return [name, Number(count)]
     }),
   )
+}
+
+/** Reporters leave some failures out, such as those of a file that was killed. */
+function readFailures(record: string): string {
+  return [...record.matchAll(/^ *not ok .*(\n +---\n[\s\S]*?\n +\.\.\.)?\n/gm)].map(([text]) => text).join('')
 }

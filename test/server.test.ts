@@ -153,6 +153,5 @@ await t.test(
     for (const signal of ['SIGINT', 'SIGINT', 'SIGTERM'] as const) server.child.kill(signal)
     t.same(await server.ended, { code: 0, signal: null })
     t.match(reply, /^HTTP\/1\.1 200/)
-    t.ok(Date.now() - began < 8_000, 'and a connection that asks for nothing is not waited for')
   },
 )

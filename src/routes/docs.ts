@@ -28,6 +28,11 @@ export default async function routes(app: FastifyInstance) {
       withDefaultFonts: false,
       telemetry: false,
       hideClientButton: true,
+      // What would leave this service.
+      agent: { disabled: true },
+      mcp: { disabled: true },
+      showDeveloperTools: 'never',
+      authentication: { preferredSecurityScheme: 'key' },
     },
   })
 }
