@@ -149,7 +149,6 @@ await t.test(
     socket.on('data', (chunk) => (reply += chunk.toString()))
     socket.write('GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n')
     await once(socket, 'data')
-    const began = Date.now()
     for (const signal of ['SIGINT', 'SIGINT', 'SIGTERM'] as const) server.child.kill(signal)
     t.same(await server.ended, { code: 0, signal: null })
     t.match(reply, /^HTTP\/1\.1 200/)
