@@ -1,7 +1,7 @@
 import { type Kysely, sql } from 'kysely'
 import { addMinutes, addSums, emptySums, type Hour, readMinutes, type Sums } from './minutes.ts'
 import { toSums } from './reports.ts'
-import type { Tables } from './schema.ts'
+import type { StoredSums, Tables } from './schema.ts'
 
 export type Interval = 'minute' | 'hour' | 'day'
 
@@ -71,7 +71,7 @@ async function readHours(
   limit?: number,
 ): Promise<Bucket[]> {
   const [first, end] = [hourOf(span.from), hourAfter(span.to)]
-  const { rows } = await sql<StoredHour & Parameters<typeof toSums>[0]>`
+  const { rows } = await sql<StoredHour & StoredSums>`
     select hour, up, degraded, down, maintenance, latency_count, latency_sum,
       case when hour in (${first}, ${end - 1}) then statuses end as statuses,
       case when hour in (${first}, ${end - 1}) then latencies end as latencies
@@ -96,7 +96,7 @@ async function readByDay(
 ): Promise<Bucket[]> {
   const firstWhole = Math.ceil(span.from / 1440)
   const endWhole = Math.floor(span.to / 1440)
-  const { rows } = await sql<{ day: number } & Parameters<typeof toSums>[0]>`
+  const { rows } = await sql<{ day: number } & StoredSums>`
     select * from monitor_days
     where monitor_id = ${monitorId} and day >= ${firstWhole} and day < ${endWhole}
       and up + degraded + down + maintenance > 0

@@ -1,7 +1,7 @@
 import { type Kysely, sql, type Transaction } from 'kysely'
 import type { ReportStatus } from '../schemas/monitors.ts'
 import { addSums, emptyHour, emptySums, type Hour, type Sums, writeStretch } from './minutes.ts'
-import type { Tables } from './schema.ts'
+import type { MonitorHoursTable, StoredSums, Tables } from './schema.ts'
 
 /** The same report for the minutes [from, to), minutes since 1970. Without a place in time: the present minute. */
 export type Report = { from?: number; to?: number; status: ReportStatus; latencyMs: number | null }
@@ -100,7 +100,7 @@ async function readHours(trx: Transaction<Tables>, placed: PlacedReport[]): Prom
     }
   }
   const wanted = [...rows.values()]
-  const stored = await sql<StoredHour>`
+  const stored = await sql<MonitorHoursTable>`
     select * from monitor_hours
     join unnest(${wanted.map(({ monitorId }) => monitorId)}::integer[], ${wanted.map(({ hour }) => hour)}::integer[])
       as wanted (monitor_id, hour) using (monitor_id, hour)`.execute(trx)
@@ -114,17 +114,6 @@ async function readHours(trx: Transaction<Tables>, placed: PlacedReport[]): Prom
   }
   return rows
 }
-
-type StoredSums = {
-  up: number
-  degraded: number
-  down: number
-  maintenance: number
-  latency_count: number
-  latency_sum: string
-}
-
-type StoredHour = StoredSums & { monitor_id: number; hour: number; statuses: Buffer; latencies: Buffer }
 
 export function toSums({ up, degraded, down, maintenance, latency_count, latency_sum }: StoredSums): Sums {
   return { up, degraded, down, maintenance, latencyCount: latency_count, latencySum: Number(latency_sum) }

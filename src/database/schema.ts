@@ -62,7 +62,8 @@ type LastReportsTable = {
   latency_ms: number | null
 }
 
-type Sums = {
+/** What was reported of a stretch of time. */
+export type StoredSums = {
   up: number
   degraded: number
   down: number
@@ -72,9 +73,14 @@ type Sums = {
   latency_sum: string
 }
 
-type MonitorHoursTable = Sums & { monitor_id: number; hour: number; statuses: Buffer; latencies: Buffer }
+export type MonitorHoursTable = StoredSums & {
+  monitor_id: number
+  hour: number
+  statuses: Buffer
+  latencies: Buffer
+}
 
-type MonitorDaysTable = Sums & { monitor_id: number; day: number }
+type MonitorDaysTable = StoredSums & { monitor_id: number; day: number }
 
 type IncidentsTable = {
   id: GeneratedAlways<number>
