@@ -57,11 +57,16 @@ async function sumsAreRight(t: Test, { call, key }: { call: Replica['call']; key
       [...expected.keys()],
       `${interval}: the same times`,
     )
-    for (const bucket of buckets) {
-      const { latency, latencies, ...counts } = expected.get(String(bucket.timestamp).slice(0, length)) ?? {}
-      t.match(bucket, counts, `${interval} ${String(bucket.timestamp)}`)
-      t.equal(bucket.latency_ms, latencies ? (latency ?? 0) / latencies : null)
-    }
+    // Compared by hand: thousands of assertions would take longer than what they assert.
+    const wrong = buckets.filter((bucket) => {
+      const sums = expected.get(String(bucket.timestamp).slice(0, length)) ?? {}
+      const mean = sums.latencies ? (sums.latency ?? 0) / sums.latencies : null
+      return (
+        ['up', 'degraded', 'down', 'maintenance'].some((column) => bucket[column] !== sums[column]) ||
+        bucket.latency_ms !== mean
+      )
+    })
+    t.same(wrong, [], `${interval}: the sums of the minutes`)
   }
 }
 
