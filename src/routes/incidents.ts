@@ -232,7 +232,8 @@ function parsePlace(cursor: string | undefined): { at: Date; id: number } | unde
   return { at: new Date(Number(seconds) * 1000), id: Number(id) }
 }
 
-function toWire(incident: incidents.Incident) {
+/** What everyone may see of an incident. */
+export function toPublicWire(incident: incidents.Incident) {
   return {
     id: incident.id,
     title: incident.title,
@@ -240,6 +241,12 @@ function toWire(incident: incidents.Incident) {
     started_at: formatTime(incident.started_at),
     ended_at: formatTimeOrNull(incident.ended_at),
     monitors: incident.monitors,
+  }
+}
+
+function toWire(incident: incidents.Incident) {
+  return {
+    ...toPublicWire(incident),
     created_at: formatTime(incident.created_at),
     updated_at: formatTime(incident.updated_at),
   }

@@ -5,7 +5,8 @@ import { listPublicMonitors } from '../database/monitors.ts'
 import { Success } from '../schemas/envelope.ts'
 import { StatusPage } from '../schemas/incidents.ts'
 import type { Status } from '../schemas/monitors.ts'
-import { formatTime, formatTimeOrNull } from '../schemas/time.ts'
+import { formatTime } from '../schemas/time.ts'
+import { toPublicWire } from './incidents.ts'
 
 /** Of all monitors together: the worst that one of them is. */
 const fromWorst: Status[] = ['DOWN', 'MAINTENANCE', 'DEGRADED', 'UP', 'NO_DATA']
@@ -19,12 +20,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       status: status ?? 'NO_DATA',
       monitors,
       incidents: incidents.map(({ newest_comment: newest, ...incident }) => ({
-        id: incident.id,
-        title: incident.title,
-        state: incident.state,
-        started_at: formatTime(incident.started_at),
-        ended_at: formatTimeOrNull(incident.ended_at),
-        monitors: incident.monitors,
+        ...toPublicWire(incident),
         newest_comment: newest && { ...newest, timestamp: formatTime(new Date(newest.timestamp * 1000)) },
       })),
     }
