@@ -8,7 +8,7 @@ import { readConfig } from '../dist/src/config.js'
 import { openDatabase } from '../dist/src/database/open.js'
 import { removeOldMinutes } from '../dist/src/database/retention.js'
 import { writeReports } from '../dist/src/database/reports.js'
-import { issueKey } from '../dist/src/keys/issue.js'
+import { createKey } from '../dist/src/keys/lifecycle.js'
 import { createSecrets } from '../dist/src/keys/secrets.js'
 import { startPostgres } from '../dist/test/postgres.js'
 
@@ -51,12 +51,10 @@ const addMonitors = (from, to) =>
     from generate_series(${from}::integer, ${to}::integer) as n`.execute(db)
 const app = buildApp({ config: readConfig({ RATE_LIMIT_MAX: '1000000' }), db })
 await app.ready()
-const key = await issueKey(db, createSecrets(), {
-  name: 'bench',
-  permissions: ['read:monitors'],
-  rateLimit: null,
-  expiresAt: null,
-})
+const key = await createKey(
+  { db, secrets: createSecrets(), log: { info() {} } },
+  { name: 'bench', permissions: ['read:monitors'], rateLimit: null, expiresAt: null },
+)
 const headers = { authorization: `Bearer ${key.text}` }
 const list = () => app.inject({ url: '/api/monitors?limit=100', headers })
 

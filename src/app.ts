@@ -3,6 +3,7 @@ import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } 
 import type { Kysely } from 'kysely'
 import type { Config } from './config.ts'
 import type { Tables } from './database/schema.ts'
+import manage from './manage/index.ts'
 import addressCounters from './plugins/address-counters.ts'
 import auth from './plugins/auth.ts'
 import { answerClientError, answerFrameworkError } from './plugins/before-routing.ts'
@@ -15,6 +16,7 @@ import permissionGuard from './plugins/permission-guard.ts'
 import rateLimit from './plugins/rate-limit.ts'
 import requestLog from './plugins/request-log.ts'
 import requestShape from './plugins/request-shape.ts'
+import traffic from './plugins/traffic.ts'
 import docsRoutes from './routes/docs.ts'
 import healthRoutes from './routes/health.ts'
 import keyRoutes from './routes/keys.ts'
@@ -59,6 +61,7 @@ export function buildApp({ config, db, logger, isDraining = () => false }: Parts
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response))
   app.decorate('config', config)
   app.register(database, { db })
+  app.register(traffic)
   app.register(requestLog)
   app.register(draining, { isDraining })
   app.register(errorHandler)
@@ -73,6 +76,7 @@ export function buildApp({ config, db, logger, isDraining = () => false }: Parts
   app.register(healthRoutes, { isDraining })
   app.register(docsRoutes)
   app.register(api, { prefix: '/api' })
+  app.register(manage, { prefix: '/manage' })
   return app
 }
 
@@ -80,6 +84,7 @@ async function api(app: FastifyInstance) {
   app.addHook('onRequest', app.authenticate)
   app.addHook('onRequest', app.limitRate)
   app.addHook('onRequest', app.checkPermission)
+  app.addHook('onResponse', app.countTraffic)
   app.setNotFoundHandler(app.answerNotFound)
 
   app.register(meRoutes, { prefix: '/me' })

@@ -3,7 +3,8 @@ import { parseArgs } from 'node:util'
 import { loadEnvFile, readConfig } from './config.ts'
 import { type ApiKey, findKey, listKeys, revokeKey } from './database/keys.ts'
 import { type Database, openDatabase } from './database/open.ts'
-import { issueKey } from './keys/issue.ts'
+import { ApiError } from './errors.ts'
+import * as lifecycle from './keys/lifecycle.ts'
 import { createSecrets } from './keys/secrets.ts'
 import { explainAndExit, OperatorError } from './operator-error.ts'
 import type { Static } from 'typebox'
@@ -21,6 +22,9 @@ const usage = `Usage:
   keys revoke ID
   migrate
 `
+
+/** What changes here is told on the terminal. */
+const silent = { info: () => undefined }
 
 /** The command line itself is wrong: exit code 2. */
 class UsageError extends Error {}
@@ -77,18 +81,24 @@ function reportMigrations({ applied }: Database): Promise<void> {
 }
 
 async function createKey({ db }: Database, wanted: Static<typeof CreateKey>): Promise<void> {
-  const issued = await issueKey(db, createSecrets(), {
-    name: wanted.name,
-    permissions: wanted.permissions,
-    rateLimit: wanted.rate_limit ?? null,
-    expiresAt: wanted.expires_at == null ? null : (parseTime(wanted.expires_at) ?? null),
-  })
-  if (!issued) throw new OperatorError('--expires has passed: name a time in the future')
-  await print(`${issued.text}\n`).catch(async (error: unknown) => {
-    await revokeKey(db, issued.stored.id)
+  const { stored, text } = await lifecycle
+    .createKey(
+      { db, secrets: createSecrets(), log: silent },
+      {
+        name: wanted.name,
+        permissions: wanted.permissions,
+        rateLimit: wanted.rate_limit ?? null,
+        expiresAt: wanted.expires_at == null ? null : (parseTime(wanted.expires_at) ?? null),
+      },
+    )
+    .catch((error: unknown) => {
+      throw error instanceof ApiError ? new OperatorError(inOptions(error)) : error
+    })
+  await print(`${text}\n`).catch(async (error: unknown) => {
+    await revokeKey(db, stored.id)
     throw new OperatorError(`The key could not be printed, so it was revoked: ${String(error)}`)
   })
-  process.stderr.write(`Created ${describe(issued.stored)}. Copy the key now: it is not shown again.\n`)
+  process.stderr.write(`Created ${describe(stored)}. Copy the key now: it is not shown again.\n`)
 }
 
 async function printKeys({ db }: Database): Promise<void> {
@@ -138,12 +148,14 @@ function readNewKey(args: string[]): Static<typeof CreateKey> {
   }
   const outcome = compileText(CreateKey)(wanted)
   if ('value' in outcome) return outcome.value as Static<typeof CreateKey>
-  const [detail] = invalidShape(outcome.error).details ?? []
-  const option = (detail?.path ?? '')
-    .replace('/expires_at', '--expires')
-    .replace(/^\//, '--')
-    .replace('_', '-')
-  throw new UsageError(`${option} ${detail?.message ?? 'is not valid'}`)
+  throw new UsageError(inOptions(invalidShape(outcome.error)))
+}
+
+/** What is wrong with a field, said of the option that it came from. */
+function inOptions({ message, details: [detail] = [] }: ApiError): string {
+  if (!detail) return message
+  const option = detail.path.replace('/expires_at', '--expires').replace(/^\//, '--').replace('_', '-')
+  return `${option} ${detail.message}`
 }
 
 function parseOptions(args: string[]) {

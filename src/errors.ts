@@ -77,6 +77,12 @@ export const forbidden = (permission: string) =>
     reason: permission,
   })
 
+/** A form without the token that this browser was given for it: from another site, or from before the log-in. */
+export const forgedForm = () =>
+  new ApiError(403, 'FORBIDDEN', 'This form has expired: open the page again, and send it from there', {
+    reason: 'csrf',
+  })
+
 const retryAfter = (seconds: number) => ({ 'retry-after': String(seconds) })
 
 export const rateLimitExceeded = (limit: number, seconds: number) =>

@@ -5,7 +5,9 @@ import { loadEnvFile, readConfig } from './config.ts'
 import { listKeys } from './database/keys.ts'
 import { type Database, openDatabase } from './database/open.ts'
 import { removeOldMinutes } from './database/retention.ts'
-import { issueKey } from './keys/issue.ts'
+import { removeEndedSessions } from './database/sessions.ts'
+import { removeOldTraffic } from './database/traffic.ts'
+import { createKey } from './keys/lifecycle.ts'
 import { createSecrets } from './keys/secrets.ts'
 import { explainAndExit } from './operator-error.ts'
 
@@ -28,7 +30,7 @@ async function serve(): Promise<void> {
   let draining = false
   const app = buildApp({ config, db: database.db, logger, isDraining: () => draining })
   await app.listen({ host: config.host, port: config.port })
-  if (config.databaseUrl === undefined) await offerFirstAdminKey(database, app.listeningOrigin)
+  if (config.databaseUrl === undefined) await offerFirstAdminKey(database, logger, app.listeningOrigin)
 
   const housekeeping = keepHouse(database, config.dataRetentionDays, logger)
 
@@ -47,15 +49,16 @@ async function serve(): Promise<void> {
 
 /** What is too old goes every hour, and at the start. */
 function keepHouse({ db }: Database, days: number, logger: Logger): NodeJS.Timeout {
+  async function cleanUp() {
+    const hours = await removeOldMinutes(db, days)
+    if (hours > 0) logger.info({ hours }, 'removed minutes past their retention')
+    await removeEndedSessions(db)
+    await removeOldTraffic(db)
+  }
   const run = () => {
-    removeOldMinutes(db, days).then(
-      (count) => {
-        if (count > 0) logger.info({ hours: count }, 'removed minutes past their retention')
-      },
-      (error: unknown) => {
-        logger.warn({ err: error }, 'could not remove old minutes; the next try is in an hour')
-      },
-    )
+    cleanUp().catch((error: unknown) => {
+      logger.warn({ err: error }, 'could not remove what is too old; the next try is in an hour')
+    })
   }
   run()
   return setInterval(run, 3_600_000)
@@ -73,20 +76,19 @@ function untilSignal(): Promise<void> {
 }
 
 /** Whoever tries the service has a key at once. It is shown here and never again, so not by the logger. */
-async function offerFirstAdminKey({ db }: Database, origin: string): Promise<void> {
+async function offerFirstAdminKey({ db }: Database, log: Logger, origin: string): Promise<void> {
   if ((await listKeys(db, { limit: 1 })).length > 0) return
-  const issued = await issueKey(db, createSecrets(), {
-    name: 'first-admin',
-    permissions: ['admin'],
-    rateLimit: null,
-    expiresAt: null,
-  })
-  if (!issued) throw new Error('A key without expiry cannot have expired')
+  const { text } = await createKey(
+    { db, secrets: createSecrets(), log },
+    { name: 'first-admin', permissions: ['admin'], rateLimit: null, expiresAt: null },
+  )
   process.stdout.write(`
   Your first API key, with the permission admin. Copy it now: it is not shown again.
 
-    export KENER_API_KEY=${issued.text}
+    export KENER_API_KEY=${text}
     curl -H "Authorization: Bearer $KENER_API_KEY" ${origin}/api/me
+
+  It logs you in to the admin panel, too: ${origin}/manage
 
 `)
 }

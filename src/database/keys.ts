@@ -11,6 +11,9 @@ export type ApiKey = Omit<Selectable<Tables['api_keys']>, 'secret_hash'> & { sta
 export const keyStatus = sql<KeyStatus>`
   case when revoked_at is not null then 'revoked' when expires_at <= now() then 'expired' else 'active' end`
 
+/** Who may enter the admin panel. */
+export const isActiveAdmin = sql<boolean>`(${keyStatus} = 'active' and 'admin' = any(permissions))`
+
 const visible = [
   'id',
   'seq',
@@ -33,7 +36,7 @@ export type NewKey = {
   expiresAt: Date | null
 }
 
-/** Undefined, with nothing stored, when `expiresAt` has passed by the database's clock. */
+/** Undefined, with nothing stored, when `expiresAt` has passed by the database's clock, or the id is taken. */
 export async function insertKey(db: Kysely<Tables>, key: NewKey): Promise<ApiKey | undefined> {
   return db
     .insertInto('api_keys')
@@ -50,6 +53,7 @@ export async function insertKey(db: Kysely<Tables>, key: NewKey): Promise<ApiKey
         ])
         .where(sql<boolean>`coalesce(${key.expiresAt}::timestamptz > now(), true)`),
     )
+    .onConflict((conflict) => conflict.column('id').doNothing())
     .returning(visible)
     .returning(keyStatus.as('status'))
     .executeTakeFirst()
@@ -64,16 +68,27 @@ export async function findKey(db: Kysely<Tables>, id: string): Promise<ApiKey | 
     .executeTakeFirst()
 }
 
+export type KeyFilter = {
+  status?: KeyStatus | undefined
+  /** A part of the name, in any case, or of the id. */
+  text?: string | undefined
+  beforeSeq?: string | undefined
+  limit?: number | undefined
+}
+
 /** Newest first; `beforeSeq` is where the page before ended. */
 export async function listKeys(
   db: Kysely<Tables>,
-  { status, beforeSeq, limit }: { status?: KeyStatus; beforeSeq?: string; limit?: number } = {},
+  { status, text, beforeSeq, limit }: KeyFilter = {},
 ): Promise<ApiKey[]> {
   return db
     .selectFrom('api_keys')
     .select(visible)
     .select(keyStatus.as('status'))
     .$if(status !== undefined, (query) => query.where(keyStatus, '=', status ?? 'active'))
+    .$if(text !== undefined, (query) =>
+      query.where(sql<boolean>`(position(lower(${text}) in lower(name)) > 0 or position(${text} in id) > 0)`),
+    )
     .$if(beforeSeq !== undefined, (query) => query.where('seq', '<', beforeSeq ?? ''))
     .orderBy('seq', 'desc')
     .$if(limit !== undefined, (query) => query.limit(limit ?? 0))
@@ -87,21 +102,37 @@ export type KeyChanges = {
   expires_at?: Date | null
 }
 
-/** Undefined when there is no such key, or it is revoked. */
+/**
+ * Undefined when there is no such key, or it is revoked. Sessions that began with a key which is no active admin key any
+ * more end for good: should it become one again, they do not come back.
+ */
 export async function updateKey(
   db: Kysely<Tables>,
   id: string,
   changes: KeyChanges,
 ): Promise<ApiKey | undefined> {
-  // An empty SET is no SQL; naming a column that stays as it is makes "no changes" an ordinary case.
-  return db
-    .updateTable('api_keys')
-    .set((eb) => ({ name: eb.ref('name'), ...changes }))
-    .where('id', '=', id)
-    .where('revoked_at', 'is', null)
-    .returning(visible)
-    .returning(keyStatus.as('status'))
+  const changed = await db
+    .with('changed', (query) =>
+      query
+        .updateTable('api_keys')
+        // An empty SET is no SQL; naming a column that stays as it is makes "no changes" an ordinary case.
+        .set((eb) => ({ name: eb.ref('name'), ...changes }))
+        .where('id', '=', id)
+        .where('revoked_at', 'is', null)
+        .returning(visible)
+        .returning([keyStatus.as('status'), isActiveAdmin.as('rules')]),
+    )
+    .with('ended', (query) =>
+      query
+        .deleteFrom('admin_sessions')
+        .using('changed')
+        .whereRef('key_id', '=', 'changed.id')
+        .where('rules', '=', false),
+    )
+    .selectFrom('changed')
+    .select([...visible, 'status'])
     .executeTakeFirst()
+  return changed
 }
 
 /** For good; the moment of the first revocation stays. Undefined when there is no such key. */
@@ -117,7 +148,8 @@ export async function revokeKey(db: Kysely<Tables>, id: string): Promise<ApiKey 
 
 /**
  * Stores a successor with the name, permissions, limit and expiry of an active key, and lets the old one end after
- * `overlapSeconds`, but never later than it would have. Undefined, with nothing changed, when `id` names no active key.
+ * `overlapSeconds`, but never later than it would have. Undefined, with nothing changed, when `id` names no active key;
+ * and when the successor's id is taken.
  */
 export async function rotateKey(
   db: Kysely<Tables>,
@@ -127,6 +159,7 @@ export async function rotateKey(
     with old as (
       select id, name, permissions, rate_limit, expires_at from api_keys
       where id = ${id} and revoked_at is null and (expires_at is null or expires_at > now())
+        and not exists (select from api_keys where id = ${successorId})
       for update
     ), ended as (
       update api_keys
@@ -135,6 +168,7 @@ export async function rotateKey(
     )
     insert into api_keys (id, secret_hash, name, permissions, rate_limit, expires_at, rotated_from)
     select ${successorId}, ${secretHash}, name, permissions, rate_limit, expires_at, id from old
+    on conflict (id) do nothing
     returning ${sql.join(visible.map((column) => sql.ref(column)))}, ${keyStatus} as status`.execute(db)
   return rows[0]
 }

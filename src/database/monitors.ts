@@ -1,5 +1,5 @@
 import { type Kysely, type Selectable, sql, type SqlBool, type Updateable } from 'kysely'
-import type { ReportStatus, Status } from '../schemas/monitors.ts'
+import { fromWorst, type ReportStatus, type Status } from '../schemas/monitors.ts'
 import type { Tables } from './schema.ts'
 
 type Settings = Omit<Selectable<Tables['monitors']>, 'id' | 'created_at' | 'updated_at'>
@@ -144,6 +144,29 @@ export async function listPublicMonitors(
     db,
   )
   return rows
+}
+
+/** How many of the enabled monitors are what, and the first of them, the worst ahead. */
+export async function surveyMonitors(db: Kysely<Tables>, limit: number): Promise<Survey> {
+  const { rows } = await sql<Survey>`
+    ${currentStatus}, ranked as (
+      select tag, name, status, hidden, array_position(${fromWorst}::text[], status) as rank
+      from current where enabled
+    )
+    select
+      coalesce((select json_object_agg(status, total) from (
+        select status, count(*) as total from ranked group by status) as totals), '{}') as counts,
+      coalesce((select json_agg(first) from (
+        select tag, name, status, hidden from ranked order by rank, tag limit ${limit}) as first), '[]') as monitors
+    `.execute(db)
+  const [survey] = rows
+  if (!survey) throw new Error('A query without FROM has one row')
+  return survey
+}
+
+export type Survey = {
+  counts: Partial<Record<Status, number>>
+  monitors: Pick<Monitor, 'tag' | 'name' | 'status' | 'hidden'>[]
 }
 
 /** False, with nothing stored, when the tag is taken. */

@@ -14,6 +14,8 @@ export type Tables = {
   incidents: IncidentsTable
   incident_monitors: IncidentMonitorsTable
   incident_comments: IncidentCommentsTable
+  admin_sessions: AdminSessionsTable
+  traffic: TrafficTable
 }
 
 type ApiKeysTable = {
@@ -101,4 +103,16 @@ type IncidentCommentsTable = {
   state: State
   commented_at: Date
   created_at: Generated<Date>
+}
+
+type AdminSessionsTable = {
+  token_digest: string
+  key_id: string
+  seen_at: Generated<Date>
+  ends_at: Date
+}
+
+type TrafficTable = {
+  minute: number
+  requests: number
 }

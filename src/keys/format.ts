@@ -17,8 +17,16 @@ export type Key = {
   secret: string
 }
 
-export function generateKey(): Key {
-  return { id: randomBase62(16), secret: randomBase62(43) }
+export function generateKey(id = generateKeyId()): Key {
+  return { id, secret: randomBase62(43) }
+}
+
+export function generateKeyId(): string {
+  return randomBase62(16)
+}
+
+export function isKeyId(text: string): boolean {
+  return /^[0-9A-Za-z]{16}$/.test(text)
 }
 
 export function formatKey({ id, secret }: Key): string {

@@ -31,6 +31,11 @@ declare module 'fastify' {
     secrets: Secrets
     /** onRequest hook. @throws ApiError 401, 429 after too many failures from the address, 503 */
     authenticate: onRequestAsyncHookHandler
+    /**
+     * Whose key this is, for one presented elsewhere than in the header; uses nothing of its quota.
+     * @throws ApiError 401, 429 after too many failures from the request's address, 503
+     */
+    identify: (text: string, request: FastifyRequest) => Promise<Principal>
   }
 }
 
@@ -80,16 +85,28 @@ export default fp(
       }
     })
 
+    app.decorate('identify', async (text, request) => {
+      try {
+        const id = await verifyKey(text, request)
+        return toPrincipal(requireActive(id, await admissions.read(id)))
+      } catch (error) {
+        throw await countFailure(request, error)
+      }
+    })
+
     async function admitKey(text: string, request: FastifyRequest): Promise<Admission> {
+      const id = await verifyKey(text, request)
+      const admission = await admissions.admit(id)
+      requireActive(id, admission?.key)
+      return admission as Admission
+    }
+
+    /** The id of the key, once the caller is known to hold it: from then on he may hear what has become of it. */
+    async function verifyKey(text: string, request: FastifyRequest): Promise<string> {
       const key = parseKey(text)
       if (!key) throw malformedKey()
       if (!secrets.isVerified(key)) await verifySecret(key, request)
-      // From here on the caller is known to hold the key, and may hear what has become of it.
-      const admission = await admissions.admit(key.id)
-      if (!admission) throw invalidKey('unknown', key.id)
-      if (admission.key.status === 'revoked') throw keyRevoked(key.id)
-      if (admission.key.status === 'expired') throw keyExpired(key.id)
-      return admission
+      return key.id
     }
 
     async function verifySecret(key: Key, request: FastifyRequest): Promise<void> {
@@ -118,6 +135,13 @@ export default fp(
   },
   { name: 'auth', dependencies: ['database', 'address-counters'] },
 )
+
+function requireActive(id: string, key: AdmittedKey | undefined): AdmittedKey {
+  if (!key) throw invalidKey('unknown', id)
+  if (key.status === 'revoked') throw keyRevoked(id)
+  if (key.status === 'expired') throw keyExpired(id)
+  return key
+}
 
 /** Without what only the door may see: a row of the database holds more than its type says. */
 function toPrincipal({ id, name, permissions, rate_limit, expires_at, created_at }: AdmittedKey): Principal {

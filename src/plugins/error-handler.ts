@@ -3,6 +3,7 @@ import fp from 'fastify-plugin'
 import { isUnavailable } from '../database/unavailable.ts'
 import {
   ApiError,
+  forgedForm,
   internalError,
   invalidRequest,
   notFound,
@@ -25,11 +26,17 @@ export default fp(
 )
 
 export function answerFailure(error: unknown, request: FastifyRequest, reply: FastifyReply) {
+  const failure = noteFailure(error, request)
+  return reply.code(failure.status).headers(failure.headers).send(toBody(failure))
+}
+
+/** What to answer with, whatever went wrong; the log is told the rest. */
+export function noteFailure(error: unknown, request: FastifyRequest): ApiError {
   const failure = isFastifyError(error) ? fromFastify(error, request) : toApiError(error)
   request.failure = failure
   if (failure.status === 500) request.log.error({ err: failure.cause ?? failure }, failure.message)
   if (failure.status === 503) request.log.warn({ cause: describe(failure.cause) }, failure.message)
-  return reply.code(failure.status).headers(failure.headers).send(toBody(failure))
+  return failure
 }
 
 export function toBody({ code, message, details }: ApiError) {
@@ -52,6 +59,7 @@ function fromFastify(error: FastifyError, request: FastifyRequest): ApiError {
     )
   if (error.code === 'FST_ERR_BAD_URL') return invalidRequest('The URL cannot be decoded')
   if (error.code === 'FST_ERR_MAX_PARAM_LENGTH') return notFound('There is nothing at this path')
+  if (error.code.startsWith('FST_CSRF_')) return forgedForm()
   if (error.statusCode === 413) return payloadTooLarge(bodyLimitBytes)
   if (error.statusCode === 415) return unsupportedMediaType()
   if (error.statusCode === 400) return invalidRequest(error.message)

@@ -1,8 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyBaseLogger } from 'fastify'
 import * as keys from '../database/keys.ts'
-import { type ApiError, conflict, invalidRequest, notFound } from '../errors.ts'
-import { formatKey, generateKey } from '../keys/format.ts'
-import { issueKey } from '../keys/issue.ts'
+import * as lifecycle from '../keys/lifecycle.ts'
 import { Conflict, Page, Success } from '../schemas/envelope.ts'
 import {
   CreateKey,
@@ -20,19 +19,19 @@ import { formatTime, formatTimeOrNull, parseTime } from '../schemas/time.ts'
 const config = { permission: 'admin' } as const
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
+  const office = (log: FastifyBaseLogger) => ({ db: app.db, secrets: app.secrets, log })
+
   app.post(
     '/',
     { config, schema: { body: CreateKey, response: { 201: Success(NewKey) } } },
     async function createKey({ body, log }, reply) {
-      const issued = await issueKey(app.db, app.secrets, {
+      const wanted = {
         name: body.name,
         permissions: body.permissions,
         rateLimit: body.rate_limit ?? null,
         expiresAt: toTime(body.expires_at) ?? null,
-      })
-      if (!issued) throw expiryHasPassed()
-      const { stored, text } = issued
-      log.info({ event: 'key_created', subjectKeyId: stored.id }, 'key created')
+      }
+      const { stored, text } = await lifecycle.createKey(office(log), wanted)
       return reply.code(201).send({ success: true, data: { ...toWire(stored), key: text } })
     },
   )
@@ -55,9 +54,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     '/:id',
     { config, schema: { params: KeyParams, response: { 200: Success(Key) } } },
     async function readKey({ params }) {
-      const key = await keys.findKey(app.db, params.id)
-      if (!key) throw noSuchKey()
-      return { success: true as const, data: toWire(key) }
+      return { success: true as const, data: toWire(await lifecycle.findKey(app.db, params.id)) }
     },
   )
 
@@ -70,9 +67,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     async function updateKey({ params, body, log }) {
       const { expires_at, ...rest } = body
       const changes = { ...rest, ...(expires_at !== undefined && { expires_at: toTime(expires_at) ?? null }) }
-      const key = await keys.updateKey(app.db, params.id, changes)
-      if (!key) throw await whyNotActive(params.id)
-      log.info({ event: 'key_changed', subjectKeyId: key.id, fields: Object.keys(body) }, 'key changed')
+      const key = await lifecycle.changeKey(office(log), params.id, changes)
       return { success: true as const, data: toWire(key) }
     },
   )
@@ -81,9 +76,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     '/:id/revoke',
     { config, schema: { params: KeyParams, body: RevokeKey, response: { 200: Success(Key) } } },
     async function revokeKey({ params, log }) {
-      const key = await keys.revokeKey(app.db, params.id)
-      if (!key) throw noSuchKey()
-      log.info({ event: 'key_revoked', subjectKeyId: key.id }, 'key revoked')
+      const key = await lifecycle.revokeKey(office(log), params.id)
       return { success: true as const, data: toWire(key) }
     },
   )
@@ -95,36 +88,13 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       schema: { params: KeyParams, body: RotateKey, response: { 201: Success(NewKey), 409: Conflict } },
     },
     async function rotateKey({ params, body, log }, reply) {
-      const secret = generateKey()
-      const key = await keys.rotateKey(app.db, {
-        id: params.id,
-        successorId: secret.id,
-        secretHash: await app.secrets.hash(secret.secret),
-        overlapSeconds: body.overlap_seconds,
-      })
-      if (!key) throw await whyNotActive(params.id)
-      log.info({ event: 'key_rotated', subjectKeyId: params.id, successorKeyId: key.id }, 'key rotated')
-      return reply.code(201).send({ success: true, data: { ...toWire(key), key: formatKey(secret) } })
+      const { stored, text } = await lifecycle.rotateKey(office(log), params.id, body.overlap_seconds)
+      return reply.code(201).send({ success: true, data: { ...toWire(stored), key: text } })
     },
   )
-
-  async function whyNotActive(id: string): Promise<ApiError> {
-    const key = await keys.findKey(app.db, id)
-    if (!key) return noSuchKey()
-    return key.status === 'revoked'
-      ? conflict('The key is revoked, which is for good: create a new one')
-      : conflict('The key has expired: give it a later expires_at first, or create a new one')
-  }
 }
 
 export default routes
-
-const noSuchKey = () => notFound('There is no key of this id')
-
-const expiryHasPassed = () =>
-  invalidRequest('Invalid body: /expires_at has passed', [
-    { path: '/expires_at', message: 'must be in the future' },
-  ])
 
 /** The schema has checked that it is one. */
 function toTime(text: string | null | undefined): Date | undefined {

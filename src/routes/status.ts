@@ -4,17 +4,15 @@ import { listPublicIncidents } from '../database/incidents.ts'
 import { listPublicMonitors } from '../database/monitors.ts'
 import { Success } from '../schemas/envelope.ts'
 import { StatusPage } from '../schemas/incidents.ts'
-import type { Status } from '../schemas/monitors.ts'
+import { fromWorst } from '../schemas/monitors.ts'
 import { formatTime } from '../schemas/time.ts'
 import { toPublicWire } from './incidents.ts'
-
-/** Of all monitors together: the worst that one of them is. */
-const fromWorst: Status[] = ['DOWN', 'MAINTENANCE', 'DEGRADED', 'UP', 'NO_DATA']
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   // Everyone sees the same page, so those who ask at the same time share a reading of it.
   const readPage = batch(async (asks: null[]) => {
     const [monitors, incidents] = await Promise.all([listPublicMonitors(app.db), listPublicIncidents(app.db)])
+    // Of all monitors together: the worst that one of them is.
     const status = fromWorst.find((candidate) => monitors.some((monitor) => monitor.status === candidate))
     const page = {
       status: status ?? 'NO_DATA',

@@ -10,6 +10,9 @@ export const statuses = [...reportStatuses, 'NO_DATA'] as const
 export type ReportStatus = (typeof reportStatuses)[number]
 export type Status = (typeof statuses)[number]
 
+/** The order in which one of several statuses stands for all of them. */
+export const fromWorst: readonly Status[] = ['DOWN', 'MAINTENANCE', 'DEGRADED', 'UP', 'NO_DATA']
+
 export const Status = OneOf(statuses)
 const ReportStatus = OneOf(reportStatuses)
 

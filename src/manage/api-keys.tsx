@@ -1,0 +1,223 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { Type } from 'typebox'
+import { listKeys } from '../database/keys.ts'
+import { invalidRequest } from '../errors.ts'
+import { generateKeyId, isKeyId } from '../keys/format.ts'
+import { changeKey, createKey, findKey, revokeKey, rotateKey } from '../keys/lifecycle.ts'
+import { requirePrincipal } from '../plugins/auth.ts'
+import { invalidShape } from '../schemas/invalid-shape.ts'
+import { KeyParams, RotateKey } from '../schemas/keys.ts'
+import { parseCursor, toPage } from '../schemas/page.ts'
+import { findErrors } from '../schemas/validator.ts'
+import { readText, toFieldErrors } from './form.tsx'
+import { emptyKeyForm, fillKeyForm, type KeyForm, parseKeyForm, readKeyForm } from './key-form.tsx'
+import * as views from './key-views.tsx'
+import { sendPage } from './page.tsx'
+
+const pageSize = 50
+
+const Query = Type.Object({
+  status: Type.Enum(['', 'active', 'expired', 'revoked'], { default: '' }),
+  q: Type.String({ default: '', maxLength: 100 }),
+  cursor: Type.Optional(Type.String({ maxLength: 1_000 })),
+})
+
+const notices: Record<string, string> = {
+  saved: 'Saved. The changes hold for every request from now on.',
+  revoked: 'Revoked. The key is refused from now on, everywhere.',
+}
+
+const Notice = Type.Object({ notice: Type.Optional(Type.String()) })
+
+const section = 'settings'
+
+/** Settings > API Keys. */
+const routes: FastifyPluginAsyncTypebox = async (app) => {
+  const office = ({ log }: FastifyRequest) => ({ db: app.db, secrets: app.secrets, log })
+
+  app.get('/', function showSettings(_request, reply) {
+    return reply.redirect('/manage/settings/api-keys', 303)
+  })
+
+  app.get('/api-keys', { schema: { querystring: Query } }, async function showKeys(request, reply) {
+    const { status, q, cursor } = request.query
+    const rows = await listKeys(app.db, {
+      status: status === '' ? undefined : status,
+      text: q.trim() === '' ? undefined : q.trim(),
+      beforeSeq: cursor === undefined ? undefined : parseCursor(cursor, /^\d{1,18}$/),
+      limit: pageSize + 1,
+    })
+    const { data, pagination } = toPage(rows, pageSize, ({ seq }) => seq)
+    const list = { keys: data, status, text: q, isFirst: cursor === undefined, next: pagination.next_cursor }
+    const { rateLimitMax } = app.config
+    return sendPage(
+      request,
+      reply,
+      { title: 'API Keys', section },
+      <views.KeyList {...list} rateLimitMax={rateLimitMax} />,
+    )
+  })
+
+  app.get('/api-keys/new', function showNewKey(request, reply) {
+    return sendNewKey(request, reply, { id: generateKeyId(), form: emptyKeyForm })
+  })
+
+  app.post('/api-keys/new', async function createKeyByForm(request, reply) {
+    const id = readKeyId(request)
+    const form = readKeyForm(request.body)
+    try {
+      const { rate_limit: rateLimit, expires_at: expiresAt, ...rest } = parseKeyForm(form)
+      const issued = await createKey(office(request), { ...rest, rateLimit, expiresAt }, id)
+      const page = <views.IssuedKey {...issued} origin={originOf(request)} />
+      return await sendIssuedKey(request, reply, page, id)
+    } catch (error) {
+      const errors = toFieldErrors(error)
+      if (!errors) throw error
+      return sendNewKey(request, reply.code(400), { id, form, errors })
+    }
+  })
+
+  app.get(
+    '/api-keys/:id',
+    { schema: { params: KeyParams, querystring: Notice } },
+    async function showKey(request, reply) {
+      return sendKey(request, reply, request.params.id, { notice: notices[request.query.notice ?? ''] })
+    },
+  )
+
+  app.post(
+    '/api-keys/:id',
+    { schema: { params: KeyParams } },
+    async function changeKeyByForm(request, reply) {
+      const { id } = request.params
+      const form = readKeyForm(request.body)
+      try {
+        const before = await findKey(app.db, id)
+        await changeKey(office(request), id, parseKeyForm(form, before.expires_at))
+      } catch (error) {
+        const errors = toFieldErrors(error)
+        if (!errors) throw error
+        return sendKey(request, reply.code(400), id, { form, errors })
+      }
+      return reply.redirect(`${keyPath(id)}?notice=saved`, 303)
+    },
+  )
+
+  app.get(
+    '/api-keys/:id/rotate',
+    { schema: { params: KeyParams } },
+    async function askToRotate(request, reply) {
+      const key = await findKey(app.db, request.params.id)
+      const props = { stored: key, isOwn: isOwn(request, key.id), successorId: generateKeyId() }
+      return sendPage(
+        request,
+        reply,
+        { title: `Rotate ${key.name}`, section },
+        <views.RotateKey {...props} />,
+      )
+    },
+  )
+
+  app.post(
+    '/api-keys/:id/rotate',
+    { schema: { params: KeyParams } },
+    async function rotateKeyByForm(request, reply) {
+      const { id } = request.params
+      const successorId = readKeyId(request)
+      const overlapSeconds = Number(readText(request.body, 'overlap_seconds') || NaN)
+      const errors = findErrors(RotateKey, { overlap_seconds: overlapSeconds })
+      if (errors.length > 0) throw invalidShape(errors)
+      const issued = await rotateKey(office(request), id, overlapSeconds, successorId)
+      const old = await findKey(app.db, id)
+      const props = { ...issued, origin: originOf(request), old, isOwn: isOwn(request, id) }
+      return sendIssuedKey(request, reply, <views.IssuedKey {...props} />, successorId)
+    },
+  )
+
+  app.get(
+    '/api-keys/:id/revoke',
+    { schema: { params: KeyParams } },
+    async function askToRevoke(request, reply) {
+      const key = await findKey(app.db, request.params.id)
+      const props = { stored: key, isOwn: isOwn(request, key.id) }
+      return sendPage(
+        request,
+        reply,
+        { title: `Revoke ${key.name}`, section },
+        <views.RevokeKey {...props} />,
+      )
+    },
+  )
+
+  app.post(
+    '/api-keys/:id/revoke',
+    { schema: { params: KeyParams } },
+    async function revokeKeyByForm(request, reply) {
+      const { id } = await revokeKey(office(request), request.params.id)
+      return reply.redirect(`${keyPath(id)}?notice=revoked`, 303)
+    },
+  )
+
+  type NewKey = { id: string; form: KeyForm; errors?: Record<string, string> }
+
+  function sendNewKey(request: FastifyRequest, reply: FastifyReply, { errors = {}, ...rest }: NewKey) {
+    const props = { ...rest, errors, rateLimitMax: app.config.rateLimitMax }
+    return sendPage(request, reply, { title: 'Generate New Key', section }, <views.NewKey {...props} />)
+  }
+
+  /** A reload leads to the key's own page; where there is no script for that, the form is refused the second time. */
+  function sendIssuedKey(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    content: ReturnType<typeof views.IssuedKey>,
+    id: string,
+  ) {
+    return sendPage(
+      request,
+      reply.code(201),
+      { title: 'Copy your new key', section, address: keyPath(id) },
+      content,
+    )
+  }
+
+  type Shown = { notice?: string | undefined; form?: KeyForm; errors?: Record<string, string> }
+
+  async function sendKey(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    id: string,
+    { notice, form, errors = {} }: Shown,
+  ) {
+    const stored = await findKey(app.db, id)
+    const props = { stored, form: form ?? fillKeyForm(stored), errors, isOwn: isOwn(request, id) }
+    const { rateLimitMax } = app.config
+    return sendPage(
+      request,
+      reply,
+      { title: stored.name, section, notice },
+      <views.KeyDetails {...props} rateLimitMax={rateLimitMax} />,
+    )
+  }
+}
+
+export default routes
+
+/** The id that the key is to have: drawn when the form was shown, so that a form sent twice makes one key. */
+function readKeyId({ body }: FastifyRequest): string {
+  const id = readText(body, 'id')
+  if (!isKeyId(id)) throw invalidRequest('The form is not whole: open its page again')
+  return id
+}
+
+function keyPath(id: string): string {
+  return `/manage/settings/api-keys/${id}`
+}
+
+function isOwn(request: FastifyRequest, id: string): boolean {
+  return requirePrincipal(request).id === id
+}
+
+function originOf({ protocol, host }: FastifyRequest): string {
+  return `${protocol}://${host}`
+}

@@ -1,0 +1,103 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { Type } from 'typebox'
+import { type ApiError, forbidden } from '../errors.ts'
+import { allows } from '../permissions.ts'
+import { noteFailure } from '../plugins/error-handler.ts'
+import { Field, readText } from './form.tsx'
+import { Form, sendPage } from './page.tsx'
+
+const Query = Type.Object({ next: Type.Optional(Type.String()), notice: Type.Optional(Type.String()) })
+
+const notices: Record<string, string> = { 'logged-out': 'You are logged out.' }
+
+const routes: FastifyPluginAsyncTypebox = async (app) => {
+  app.addHook('onRequest', app.limitRate)
+
+  app.get('/login', { schema: { querystring: Query } }, function showLogIn(request, reply) {
+    const { next = '', notice = '' } = request.query
+    if (request.principal) return reply.redirect(ownPath(next), 303)
+    app.openSession(request, reply)
+    return sendLogIn(request, reply, { next, notice: notices[notice] })
+  })
+
+  app.post('/login', async function logIn(request, reply) {
+    const next = readText(request.body, 'next')
+    const text = readText(request.body, 'key').trim()
+    if (text === '') return sendLogIn(request, reply.code(400), { next, error: 'Enter an API key' })
+    try {
+      const principal = await app.identify(text, request)
+      if (!allows(principal.permissions, 'admin')) throw forbidden('admin')
+      await app.logIn(request, reply, principal)
+    } catch (error) {
+      const failure = noteFailure(error, request)
+      if (failure.status >= 500) throw failure
+      reply.code(failure.status).headers(failure.headers)
+      return sendLogIn(request, reply, { next, error: explain(failure) })
+    }
+    return reply.redirect(ownPath(next), 303)
+  })
+
+  app.post('/logout', async function logOut(request, reply) {
+    await app.logOut(request, reply)
+    return reply.redirect('/manage/login?notice=logged-out', 303)
+  })
+}
+
+export default routes
+
+/** Where to go after the log-in: a page of the panel, whatever a link says. */
+function ownPath(next: string): string {
+  return /^\/manage(\/[\w/-]*)?(\?[\w=&%-]*)?$/.test(next) ? next : '/manage'
+}
+
+function explain({ code, message }: ApiError): string {
+  if (code === 'UNAUTHORIZED') return 'This is not a valid key. Was it copied whole?'
+  if (code === 'FORBIDDEN') return `${message}, which the panel is for`
+  return message
+}
+
+type LogIn = { next: string; notice?: string | undefined; error?: string }
+
+function sendLogIn(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { next, notice, error }: LogIn,
+): FastifyReply {
+  return sendPage(
+    request,
+    reply,
+    { title: 'Log in', notice },
+    <section class="card narrow">
+      <h1>Log in</h1>
+      <p class="muted">
+        With an API key that has the permission <code>admin</code>.
+      </p>
+      <Form action="/manage/login">
+        <input type="hidden" name="next" value={next} />
+        <Field id="key" label="API key" error={error}>
+          {(described) => (
+            <input
+              id="key"
+              name="key"
+              type="password"
+              required
+              autocomplete="current-password"
+              spellcheck={false}
+              autofocus
+              {...described}
+            />
+          )}
+        </Field>
+        <button class="primary wide">Log in</button>
+      </Form>
+      <details>
+        <summary>I have no admin key</summary>
+        <p>
+          The first one is shown when the service starts for the first time. The command line makes others:
+        </p>
+        <pre tabIndex={0}>npm run -s cli -- keys create --name ops --permissions admin</pre>
+      </details>
+    </section>,
+  )
+}

@@ -1,0 +1,162 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { type Incident, listIncidents } from '../database/incidents.ts'
+import { type Survey, surveyMonitors } from '../database/monitors.ts'
+import { fromWorst } from '../schemas/monitors.ts'
+import { sendPage } from './page.tsx'
+import { inDigits, inNumbers, inWords } from './words.ts'
+
+const monitorsShown = 100
+const incidentsShown = 20
+
+const routes: FastifyPluginAsyncTypebox = async (app) => {
+  app.get('/', async function showOverview(request, reply) {
+    const [survey, incidents, traffic] = await Promise.all([
+      surveyMonitors(app.db, monitorsShown),
+      listIncidents(app.db, { open: true }, incidentsShown),
+      app.readTraffic(),
+    ])
+    return sendPage(
+      request,
+      reply,
+      { title: 'Overview', section: 'overview' },
+      <>
+        <h1>Overview</h1>
+        <Traffic requests={traffic} />
+        <div class="columns">
+          <Monitors {...survey} />
+          <Incidents incidents={incidents} />
+        </div>
+      </>,
+    )
+  })
+}
+
+export default routes
+
+const width = 600
+const height = 90
+
+/** A bar for each minute; the last one is still growing. */
+function Traffic({ requests }: { requests: number[] }) {
+  const highest = Math.max(...requests)
+  const sum = requests.reduce((total, count) => total + count, 0)
+  const step = width / requests.length
+  const told = `${inNumbers(sum)} in the last hour, ${inNumbers(highest)} at most in a minute`
+  return (
+    <section class="card" aria-labelledby="traffic">
+      <div class="heading">
+        <h2 id="traffic">Requests a minute</h2>
+        <p class="muted">{sum === 0 ? 'None in the last hour' : told}</p>
+      </div>
+      <svg
+        class="chart"
+        viewBox={`0 0 ${width} ${height}`}
+        preserveAspectRatio="none"
+        role="img"
+        aria-label={`Requests a minute: ${told}`}
+      >
+        {requests.map((count, index) => {
+          const tall = count === 0 ? 1 : Math.max(3, (count / highest) * height)
+          return (
+            <rect
+              key={index}
+              class={count === 0 ? 'none' : undefined}
+              x={index * step + step * 0.14}
+              y={height - tall}
+              width={step * 0.72}
+              height={tall}
+            >
+              <title>{`${inNumbers(count)}, ${index === requests.length - 1 ? 'this minute' : `${requests.length - 1 - index} min ago`}`}</title>
+            </rect>
+          )
+        })}
+      </svg>
+      <div class="axis muted" aria-hidden="true">
+        <span>an hour ago</span>
+        <span>now</span>
+      </div>
+    </section>
+  )
+}
+
+function Monitors({ counts, monitors }: Survey) {
+  const total = Object.values(counts).reduce((sum, count) => sum + count, 0)
+  return (
+    <section class="card" aria-labelledby="monitors">
+      <div class="heading">
+        <h2 id="monitors">Monitors</h2>
+        <ul class="counts">
+          {fromWorst.map(
+            (status) =>
+              counts[status] !== undefined && (
+                <li key={status}>
+                  {inNumbers(counts[status])} <MonitorStatus status={status} />
+                </li>
+              ),
+          )}
+        </ul>
+      </div>
+      {total === 0 ? (
+        <>
+          <p class="muted">No monitor yet. A key with the permission write:monitors creates one:</p>
+          <pre tabIndex={0}>
+            {
+              'curl -X PUT …/api/monitors/website \\\n  -H "Authorization: Bearer $KENER_API_KEY" \\\n  -H "Content-Type: application/json" \\\n  -d \'{"name": "Website"}\''
+            }
+          </pre>
+          <p>
+            <a href="/docs">All of the API</a>
+          </p>
+        </>
+      ) : (
+        <ul class="rows">
+          {monitors.map(({ tag, name, status, hidden }) => (
+            <li key={tag}>
+              <span>
+                {name} <code class="muted">{tag}</code>
+                {hidden && <span class="tag">hidden</span>}
+              </span>
+              <MonitorStatus status={status} />
+            </li>
+          ))}
+        </ul>
+      )}
+      {total > monitors.length && (
+        <p class="muted">And {inNumbers(total - monitors.length)} more, by the API.</p>
+      )}
+    </section>
+  )
+}
+
+function MonitorStatus({ status }: { status: string }) {
+  return <span class={`status ${status.toLowerCase()}`}>{status.replace('_', ' ')}</span>
+}
+
+function Incidents({ incidents }: { incidents: Incident[] }) {
+  return (
+    <section class="card" aria-labelledby="incidents">
+      <h2 id="incidents">Open incidents</h2>
+      {incidents.length === 0 ? (
+        <p class="muted">None. What a client posts to /api/incidents shows here until it is resolved.</p>
+      ) : (
+        <ul class="rows">
+          {incidents.map(({ id, title, state, started_at: start, monitors }) => (
+            <li key={id}>
+              <span>
+                {title}
+                <span class="muted block">
+                  {state.toLowerCase()} · began{' '}
+                  <time dateTime={start.toISOString()} title={inDigits(start)}>
+                    {inWords(start)}
+                  </time>
+                  {monitors.length > 0 && ` · ${monitors.map(({ monitor_tag: tag }) => tag).join(', ')}`}
+                </span>
+              </span>
+              <code class="muted nowrap">#{id}</code>
+            </li>
+          ))}
+        </ul>
+      )}
+    </section>
+  )
+}

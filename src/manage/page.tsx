@@ -1,0 +1,139 @@
+import { STATUS_CODES } from 'node:http'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { type ComponentChildren, createContext } from 'preact'
+import { useContext } from 'preact/hooks'
+import { renderToString } from 'preact-render-to-string'
+import { noteFailure } from '../plugins/error-handler.ts'
+
+type Page = {
+  title: string
+  section?: 'overview' | 'settings'
+  /** What has just been done. */
+  notice?: string | undefined
+  /** Where a reload leads, when it must not repeat this page. */
+  address?: string
+}
+
+const CsrfToken = createContext('')
+
+/** Everything that is put into a page is text, and escaped as such. */
+export function sendPage(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  page: Page,
+  content: ComponentChildren,
+): FastifyReply {
+  const html = renderToString(
+    <CsrfToken.Provider value={request.session.csrfSecret === undefined ? '' : reply.generateCsrf()}>
+      <Document page={page} userName={request.principal?.name}>
+        {content}
+      </Document>
+    </CsrfToken.Provider>,
+  )
+  return reply.type('text/html; charset=utf-8').send(`<!doctype html>${html}`)
+}
+
+export function answerFailureWithPage(
+  error: unknown,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): FastifyReply {
+  const failure = noteFailure(error, request)
+  const title = STATUS_CODES[failure.status] ?? 'Error'
+  return sendPage(
+    request,
+    reply.code(failure.status).headers(failure.headers),
+    { title },
+    <section class="card narrow">
+      <h1>{title}</h1>
+      <p>{failure.message}.</p>
+      <p class="muted">
+        Request <code>{request.id}</code>
+      </p>
+      <p>
+        <a class="button" href="/manage">
+          To the overview
+        </a>
+      </p>
+    </section>,
+  )
+}
+
+/** The only way to a form that changes something: it carries the token without which it is refused. */
+export function Form({ children, ...rest }: { action: string; class?: string; children: ComponentChildren }) {
+  return (
+    <form method="post" {...rest}>
+      <input type="hidden" name="_csrf" value={useContext(CsrfToken)} />
+      {children}
+    </form>
+  )
+}
+
+function Document({
+  page,
+  userName,
+  children,
+}: {
+  page: Page
+  userName: string | undefined
+  children: ComponentChildren
+}) {
+  return (
+    <html lang="en">
+      <head>
+        <meta charset="utf-8" />
+        <meta name="viewport" content="width=device-width, initial-scale=1" />
+        <meta name="color-scheme" content="light dark" />
+        <meta name="robots" content="noindex" />
+        <title>{`${page.title} · Kener`}</title>
+        <link rel="icon" href="/manage/assets/icon.svg" type="image/svg+xml" />
+        <link rel="stylesheet" href="/manage/assets/manage.css" />
+        <script src="/manage/assets/manage.js" defer />
+      </head>
+      <body data-address={page.address}>
+        <a class="skip" href="#main">
+          Skip to content
+        </a>
+        <Header section={page.section} userName={userName} />
+        <main id="main" tabIndex={-1}>
+          {page.notice !== undefined && (
+            <p class="notice" role="status">
+              {page.notice}
+            </p>
+          )}
+          {children}
+        </main>
+      </body>
+    </html>
+  )
+}
+
+function Header({ section, userName }: { section: Page['section']; userName: string | undefined }) {
+  return (
+    <header class="top">
+      <a class="brand" href="/manage">
+        <img src="/manage/assets/icon.svg" alt="" width="22" height="22" />
+        Kener
+      </a>
+      {userName !== undefined && (
+        <>
+          <nav aria-label="Main">
+            <a href="/manage" aria-current={section === 'overview' ? 'page' : undefined}>
+              Overview
+            </a>
+            <a href="/manage/settings" aria-current={section === 'settings' ? 'page' : undefined}>
+              Settings
+            </a>
+            <a href="/docs">Docs</a>
+          </nav>
+          <Form action="/manage/logout" class="account">
+            <span class="user" title="The key that you are logged in with">
+              {userName}
+            </span>
+            <button class="quiet">Log out</button>
+          </Form>
+        </>
+      )}
+    </header>
+  )
+}

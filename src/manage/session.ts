@@ -1,0 +1,115 @@
+import { hash, randomBytes } from 'node:crypto'
+import type { FastifyReply, FastifyRequest, onRequestAsyncHookHandler } from 'fastify'
+import fp from 'fastify-plugin'
+import { batch } from '../database/batch.ts'
+import { touchKeys } from '../database/keys.ts'
+import { endSession, readSessions, startSession } from '../database/sessions.ts'
+import { forbidden } from '../errors.ts'
+import type { Principal } from '../plugins/auth.ts'
+
+const cookieName = 'kener_manage'
+
+/** 256 random bits, base64url. */
+const tokenShape = /^[\w-]{43}$/
+
+type Session = { csrfSecret?: string }
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** What the browser's cookie stands for, whether or not someone is logged in with it. */
+    session: Session
+  }
+  interface FastifyInstance {
+    /** onRequest hook: who is not logged in is sent to do so. @throws ApiError 429 */
+    requireSession: onRequestAsyncHookHandler
+    /** Gives a browser without a cookie one, so that it can send forms. */
+    openSession: (request: FastifyRequest, reply: FastifyReply) => void
+    /** @throws ApiError 403 when the key is no admin key. */
+    logIn: (request: FastifyRequest, reply: FastifyReply, principal: Principal) => Promise<void>
+    logOut: (request: FastifyRequest, reply: FastifyReply) => Promise<void>
+  }
+}
+
+/**
+ * Whose cookie holds the token of a session is its principal. Tokens are given out by us alone, and a new one at each
+ * log-in: one that someone else has planted in a browser never comes to stand for a log-in (session fixation). Whether
+ * a session still holds is asked of PostgreSQL for every page, as it is for keys.
+ */
+export default fp(
+  async (app) => {
+    const read = batch(async (digests: string[]) => {
+      const found = await readSessions(app.db, digests)
+      return digests.map((digest) => found.get(digest) ?? null)
+    })
+
+    app.decorateRequest('session')
+    app.addHook('onRequest', async (request) => {
+      const token = readToken(request)
+      request.session = {}
+      if (token === undefined) return
+      use(request, token)
+      request.principal = await read(digestOf(token))
+    })
+
+    app.decorate('requireSession', async (request, reply) => {
+      if (request.principal) return
+      await app.limitRate.call(app, request, reply)
+      const next =
+        request.method === 'GET' && request.url !== '/manage'
+          ? `?next=${encodeURIComponent(request.url)}`
+          : ''
+      return reply.redirect(`/manage/login${next}`, 303)
+    })
+
+    app.decorate('openSession', (request, reply) => {
+      if (request.session.csrfSecret === undefined) giveToken(request, reply)
+    })
+
+    app.decorate('logIn', async (request, reply, principal) => {
+      const before = readToken(request)
+      const token = giveToken(request, reply)
+      if (!(await startSession(app.db, digestOf(token), principal.id))) throw forbidden('admin')
+      request.principal = principal
+      if (before !== undefined) await endSession(app.db, digestOf(before))
+      await touchKeys(app.db, [principal.id])
+      request.log.info({ event: 'logged_in', keyId: principal.id, address: request.ip }, 'logged in')
+    })
+
+    app.decorate('logOut', async (request, reply) => {
+      const token = readToken(request)
+      if (token !== undefined) await endSession(app.db, digestOf(token))
+      giveToken(request, reply)
+      request.log.info(
+        { event: 'logged_out', keyId: request.principal?.id, address: request.ip },
+        'logged out',
+      )
+    })
+  },
+  { name: 'session', dependencies: ['database', 'auth', 'rate-limit', '@fastify/cookie'] },
+)
+
+function readToken({ cookies }: FastifyRequest): string | undefined {
+  const token = cookies[cookieName]
+  return token !== undefined && tokenShape.test(token) ? token : undefined
+}
+
+function giveToken(request: FastifyRequest, reply: FastifyReply): string {
+  const token = randomBytes(32).toString('base64url')
+  use(request, token)
+  reply.setCookie(cookieName, token, {
+    path: '/manage',
+    httpOnly: true,
+    sameSite: 'strict',
+    secure: request.protocol === 'https',
+  })
+  return token
+}
+
+/** Forms are bound to the token: their secret is made of it, and dies with it. */
+function use(request: FastifyRequest, token: string): void {
+  request.session.csrfSecret = hash('sha256', `csrf ${token}`, 'base64')
+}
+
+function digestOf(token: string): string {
+  return hash('sha256', token, 'base64')
+}

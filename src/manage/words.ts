@@ -1,0 +1,36 @@
+const moment = new Intl.DateTimeFormat('en-GB', {
+  day: 'numeric',
+  month: 'short',
+  year: 'numeric',
+  hour: '2-digit',
+  minute: '2-digit',
+  timeZone: 'UTC',
+})
+
+const relative = new Intl.RelativeTimeFormat('en')
+
+const units: [unit: Intl.RelativeTimeFormatUnit, seconds: number][] = [
+  ['year', 365 * 86_400],
+  ['month', 30 * 86_400],
+  ['day', 86_400],
+  ['hour', 3_600],
+  ['minute', 60],
+]
+
+/** `24 Nov 2026, 14:05 UTC` */
+export function inDigits(time: Date): string {
+  return `${moment.format(time)} UTC`
+}
+
+/** `in 3 days`, `2 hours ago`: in the largest unit that fits in twice, so that little is rounded away. */
+export function inWords(time: Date, now = new Date()): string {
+  const seconds = (time.getTime() - now.getTime()) / 1000
+  const [unit, size] = units.find(([, length]) => Math.abs(seconds) >= 2 * length) ?? ['minute', 60]
+  const count = Math.round(seconds / size)
+  if (count === 0) return seconds < 0 ? 'just now' : 'in a minute'
+  return relative.format(count, unit)
+}
+
+export function inNumbers(count: number): string {
+  return count.toLocaleString('en')
+}

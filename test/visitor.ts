@@ -1,0 +1,75 @@
+import type { FastifyInstance } from 'fastify'
+
+export type Visitor = {
+  /** The cookie as a browser keeps it. */
+  cookie: string
+  get: (path: string, headers?: Record<string, string>) => Promise<Visited>
+  /** Opens the page, fills in its form and sends it, with what it holds hidden. */
+  submit: (path: string, fields: Fields, action?: string) => Promise<Visited>
+  /** Sends just this. */
+  post: (path: string, fields: Fields) => Promise<Visited>
+}
+
+export type Visited = { statusCode: number; headers: Record<string, unknown>; body: string }
+
+type Fields = Record<string, string | string[]>
+
+/** Someone at /manage with a browser that knows cookies and forms, and nothing more. */
+export function visit(app: FastifyInstance, more: Record<string, string> = {}): Visitor {
+  const visitor: Visitor = {
+    cookie: '',
+    get: (path, headers) => send('GET', path, undefined, headers),
+    post: (path, fields) => send('POST', path, encode(fields)),
+    submit: async (path, fields, action = path) => {
+      const { body } = await visitor.get(path)
+      return visitor.post(action, { ...readHidden(body, action), ...fields })
+    },
+  }
+
+  async function send(method: 'GET' | 'POST', url: string, payload?: string, headers = {}): Promise<Visited> {
+    const reply = await app.inject({
+      method,
+      url,
+      headers: {
+        ...(visitor.cookie && { cookie: visitor.cookie }),
+        ...(payload !== undefined && { 'content-type': 'application/x-www-form-urlencoded' }),
+        ...more,
+        ...headers,
+      },
+      ...(payload !== undefined && { payload }),
+    })
+    const set = reply.headers['set-cookie']
+    if (typeof set === 'string') visitor.cookie = set.split(';')[0] ?? ''
+    return { statusCode: reply.statusCode, headers: reply.headers, body: reply.body }
+  }
+
+  return visitor
+}
+
+/** Logged in with this key. */
+export async function logIn(app: FastifyInstance, key: string): Promise<Visitor> {
+  const visitor = visit(app)
+  const { statusCode, headers } = await visitor.submit('/manage/login', { key })
+  if (statusCode !== 303 || headers.location !== '/manage')
+    throw new Error(`The log-in answered ${statusCode}`)
+  return visitor
+}
+
+/** The key that a page shows, if it shows one. */
+export function keyIn({ body }: Visited): string | undefined {
+  return /kener_[0-9A-Za-z]{16}_[0-9A-Za-z]{49}/.exec(body)?.[0]
+}
+
+export function readHidden(body: string, action: string): Record<string, string> {
+  const [, form = ''] =
+    new RegExp(`<form method="post" action="${action}"[^>]*>(.*?)</form>`, 's').exec(body) ?? []
+  const hidden = form.matchAll(/<input type="hidden" name="(\w+)" value(?:="([^"]*)")?\/>/g)
+  return Object.fromEntries([...hidden].map(([, name = '', value = '']) => [name, value]))
+}
+
+function encode(fields: Fields): string {
+  const pairs = Object.entries(fields).flatMap(([name, value]) =>
+    [value].flat().map((single): [string, string] => [name, single]),
+  )
+  return new URLSearchParams(pairs).toString()
+}
