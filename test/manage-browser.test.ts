@@ -1,0 +1,316 @@
+import { existsSync } from 'node:fs'
+import axe from 'axe-core'
+import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
+import t, { type Test } from 'tap'
+import { newKey, startReplica } from './helper.ts'
+
+/** As Debian and Ubuntu, Fedora, Arch and macOS name it. */
+const browsers = [
+  '/usr/bin/chromium',
+  '/usr/bin/chromium-browser',
+  '/usr/bin/google-chrome',
+  '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome',
+]
+const executablePath = process.env.CHROMIUM ?? browsers.find((path) => existsSync(path))
+
+if (executablePath === undefined) {
+  if (process.env.CI !== undefined) throw new Error('CI tests the panel in a browser: install chromium')
+  t.plan(0, 'skipped: there is no Chromium here (install one, or set CHROMIUM to its path)')
+  process.exit()
+}
+
+const browser: Browser = await chromium.launch({
+  executablePath,
+  args: [
+    '--no-sandbox',
+    '--disable-gpu',
+    '--disable-dev-shm-usage',
+    '--no-first-run',
+    '--disable-background-networking',
+    '--disable-component-update',
+    '--disable-sync',
+  ],
+})
+t.teardown(() => browser.close())
+
+async function start(t: Test) {
+  const replica = await startReplica(t)
+  const origin = await replica.app.listen({ host: '127.0.0.1', port: 0 })
+  const admin = await newKey(replica, { name: 'first-admin' })
+  const open = async (options: BrowserContextOptions = {}) => {
+    const context = await browser.newContext({ baseURL: origin, ...options })
+    t.teardown(() => context.close())
+    const page = await context.newPage()
+    page.setDefaultTimeout(10_000)
+    // What the policy of the page forbids is told there alone.
+    page.on('console', (message) => {
+      if (message.text().includes('Content Security Policy')) t.fail(message.text())
+    })
+    page.on('pageerror', (error) => {
+      t.error(error)
+    })
+    return page
+  }
+  const me = async (key: string) => {
+    const reply = await fetch(`${origin}/api/me`, { headers: { authorization: `Bearer ${key}` } })
+    return { status: reply.status, json: (await reply.json()) as { data?: object; error?: { code: string } } }
+  }
+  return { ...replica, admin, open, me, origin }
+}
+
+async function logIn(page: Page, key: string) {
+  await page.goto('/manage')
+  await page.getByLabel('API key').fill(key)
+  await page.getByRole('button', { name: 'Log in' }).click()
+  await page.getByRole('heading', { name: 'Overview' }).waitFor()
+}
+
+for (const javaScriptEnabled of [true, false]) {
+  const how = javaScriptEnabled ? 'with JavaScript' : 'without JavaScript'
+
+  await t.test(`the steps of the Authentication page lead to a working key and back, ${how}`, async (t) => {
+    const { open, me, admin, log } = await start(t)
+    const page = await open({ javaScriptEnabled })
+    const urls: string[] = []
+    page.on('request', (request) => urls.push(request.url()))
+    await logIn(page, admin.text)
+
+    await page.getByRole('link', { name: 'Settings' }).click()
+    await page.getByRole('link', { name: 'API Keys' }).click()
+    await page.getByRole('link', { name: 'Generate New Key' }).click()
+    await page.getByLabel('Name').fill('monitoring-service')
+    await page.getByLabel('read:monitors').check()
+    await page.getByLabel('write:incidents').check()
+    await page.getByLabel('Expiry').selectOption('In 30 days')
+    await page.getByRole('button', { name: 'Create' }).click()
+
+    const key = await page.getByLabel('API key: monitoring-service').inputValue()
+    t.match(await page.locator('main').innerText(), 'it won’t be shown again')
+    const found = await me(key)
+    t.equal(found.status, 200)
+    t.match(found.json.data, {
+      key_name: 'monitoring-service',
+      permissions: ['read:monitors', 'write:incidents'],
+    })
+
+    await page.reload()
+    t.notOk((await page.content()).includes(key), 'a reload does not show the key again')
+    await page.goto('/manage/settings/api-keys')
+    t.equal(await page.getByRole('row', { name: 'monitoring-service' }).count(), 1, 'nor make a second one')
+    const row = await page.getByRole('row', { name: 'monitoring-service' }).innerText()
+    for (const words of [/read:monitors/, /write:incidents/, /Active/, /in 30 days/, /just now/])
+      t.match(row, words)
+
+    // Without a script the way back asks whether to send the form again, which here means no.
+    await page.goBack().catch((error: unknown) => {
+      t.match(String(error), 'ERR_CACHE_MISS')
+    })
+    t.notOk((await page.content()).includes(key), 'nor does the way back')
+    await page.goto('/manage/settings/api-keys')
+
+    await page.getByRole('row', { name: 'monitoring-service' }).getByRole('link', { name: 'Revoke' }).click()
+    t.match(await page.locator('main').innerText(), /Revoke monitoring-service\?[^]*last used just now/)
+    await page.getByRole('button', { name: 'Revoke' }).click()
+    t.match(await page.getByRole('status').innerText(), 'Revoked')
+    const refused = await me(key)
+    t.equal(refused.status, 401)
+    t.equal(refused.json.error?.code, 'KEY_REVOKED')
+
+    await page.getByRole('button', { name: 'Log out' }).click()
+    t.match(await page.locator('main').innerText(), 'You are logged out')
+    for (const secret of [key, admin.text]) {
+      t.notOk(
+        urls.some((url) => url.includes(secret)),
+        'no key in a URL',
+      )
+      t.notOk(JSON.stringify(log).includes(secret), 'nor in a log line')
+    }
+  })
+}
+
+await t.test('Copy copies the key, also where the clipboard is out of reach of pages', async (t) => {
+  const { open, admin } = await start(t)
+  for (const isSecure of [true, false]) {
+    const page = await open({ permissions: ['clipboard-read', 'clipboard-write'] })
+    // As on http:// and another host than localhost.
+    if (!isSecure)
+      await page.addInitScript(() => delete (Navigator.prototype as { clipboard?: unknown }).clipboard)
+    await logIn(page, admin.text)
+    await page.goto('/manage/settings/api-keys/new')
+    await page.getByLabel('Name').fill('copied')
+    await page.getByLabel('admin').check()
+    await page.getByRole('button', { name: 'Create' }).click()
+    await page.getByRole('button', { name: 'Copy' }).click()
+    await page.getByRole('button', { name: 'Copied' }).waitFor()
+    const key = await page.getByLabel('API key: copied').inputValue()
+    // Pasted, as a person would.
+    await page.goto('/manage/settings/api-keys')
+    await page.getByLabel('Name or id').press('Control+V')
+    t.equal(await page.getByLabel('Name or id').inputValue(), key)
+  }
+})
+
+await t.test('a second tab is logged out with the first, and the way back shows nothing', async (t) => {
+  const { open, admin } = await start(t)
+  const page = await open()
+  await logIn(page, admin.text)
+  const tab = await page.context().newPage()
+  await tab.goto('/manage/settings/api-keys')
+  await page.getByRole('button', { name: 'Log out' }).click()
+  await tab.getByRole('link', { name: 'Generate New Key' }).click()
+  await tab.getByRole('heading', { name: 'Log in' }).waitFor()
+  await tab.goBack()
+  await tab.getByRole('heading', { name: 'Log in' }).waitFor()
+  t.notOk((await tab.content()).includes(admin.id))
+})
+
+await t.test('script in the name of a key stays text', async (t) => {
+  const { open, admin, db } = await start(t)
+  const name = `<img src=x onerror="document.title='stolen'"><script>document.title='stolen'</script>`
+  await newKey({ db }, { name })
+  const page = await open()
+  await logIn(page, admin.text)
+  await page.goto('/manage/settings/api-keys')
+  t.equal(await page.getByRole('link', { name, exact: true }).innerText(), name)
+  await page.getByRole('link', { name, exact: true }).click()
+  t.equal(await page.getByRole('heading', { level: 1 }).innerText(), name)
+  t.not(await page.title(), 'stolen')
+})
+
+await t.test('a form of another site finds nobody logged in', async (t) => {
+  const { open, admin, origin, db } = await start(t)
+  const page = await open()
+  await logIn(page, admin.text)
+  // Another site than 127.0.0.1, on this machine.
+  await page.route('http://localhost:1/', (route) =>
+    route.fulfill({
+      contentType: 'text/html',
+      body: `<form method="post" action="${origin}/manage/settings/api-keys/${admin.id}/revoke"><button>Win</button></form>`,
+    }),
+  )
+  await page.goto('http://localhost:1/')
+  await page.getByRole('button', { name: 'Win' }).click()
+  t.match(page.url(), /\/manage\/login$|\/revoke$/)
+  t.notMatch(await page.locator('main').innerText(), 'Revoked')
+  const stored = await db.selectFrom('api_keys').select('revoked_at').executeTakeFirstOrThrow()
+  t.equal(stored.revoked_at, null)
+})
+
+await t.test('the list filters while one types', async (t) => {
+  const { open, admin, db } = await start(t)
+  for (const name of ['alpha', 'beta', 'gamma']) await newKey({ db }, { name })
+  const page = await open()
+  await logIn(page, admin.text)
+  await page.goto('/manage/settings/api-keys')
+  const shown = () => page.locator('tbody tr:visible').count()
+  t.equal(await shown(), 4)
+  await page.getByLabel('Name or id').pressSequentially('ALP')
+  t.equal(await shown(), 1)
+  await page.getByLabel('Name or id').fill('nothing like it')
+  t.match(await page.getByRole('status').innerText(), 'No key is like that')
+  await page.getByLabel('Name or id').fill('')
+  t.equal(await shown(), 4)
+  await page.getByLabel('Status').selectOption('Revoked')
+  t.equal(await shown(), 0)
+})
+
+await t.test('the keyboard alone is enough', async (t) => {
+  const { open, admin, db } = await start(t)
+  const page = await open()
+  const press = (key: string) => page.keyboard.press(key)
+  const tabTo = async (name: string) => {
+    for (let presses = 0; presses < 40; presses++) {
+      await press('Tab')
+      const focused = page.locator(':focus')
+      const outline = await focused.evaluate((element) => getComputedStyle(element).outlineStyle)
+      t.not(outline, 'none', 'where the focus is can be seen')
+      const words = await focused.evaluate((element) =>
+        element instanceof HTMLInputElement ? (element.labels?.[0]?.innerText ?? '') : element.textContent,
+      )
+      if (words.startsWith(name)) return
+    }
+    t.fail(`no way to ${name} by Tab`)
+  }
+  await page.goto('/manage')
+  await page.keyboard.type(admin.text)
+  await press('Enter')
+  await page.getByRole('heading', { name: 'Overview' }).waitFor()
+  await tabTo('Skip to content')
+  await tabTo('Settings')
+  await press('Enter')
+  await page.getByRole('heading', { name: 'API Keys' }).waitFor()
+  await tabTo('Generate New Key')
+  await press('Enter')
+  await page.getByRole('heading', { name: 'Generate New Key' }).waitFor()
+  await tabTo('Name')
+  await page.keyboard.type('typed')
+  await tabTo('read:incidents')
+  await press('Space')
+  await press('Enter')
+  await page.getByRole('heading', { name: 'Copy your new key' }).waitFor()
+  const stored = await db.selectFrom('api_keys').select('permissions').where('name', '=', 'typed').execute()
+  t.same(stored, [{ permissions: ['read:incidents'] }])
+})
+
+await t.test('axe finds nothing wrong, and nothing is wider than the page', async (t) => {
+  const { open, call, admin, db } = await start(t)
+  await call(admin.text, 'PUT /api/monitors/website', { name: 'Website' })
+  await call(admin.text, 'POST /api/monitors/website/data', { status: 'DOWN' })
+  await call(admin.text, 'PUT /api/monitors/api', { name: 'API' })
+  await call(admin.text, 'POST /api/incidents', {
+    title: 'Down',
+    monitors: [{ monitor_tag: 'api', impact: 'DEGRADED' }],
+  })
+  const { id } = await newKey({ db }, { name: 'x'.repeat(100), expiresAt: new Date(Date.now() + 1e8) })
+  const revoked = await newKey({ db }, { name: 'revoked' })
+  await call(admin.text, `POST /api/keys/${revoked.id}/revoke`)
+  const keys = '/manage/settings/api-keys'
+
+  for (const [colorScheme, width] of [
+    ['light', 1280],
+    ['dark', 360],
+  ] as const) {
+    const page = await open({ colorScheme, viewport: { width, height: 800 } })
+    const check = async (name: string) => {
+      await page.evaluate(axe.source)
+      const violations = await page.evaluate(async () => {
+        const { axe } = globalThis as unknown as { axe: { run: () => Promise<{ violations: object[] }> } }
+        return (await axe.run()).violations
+      })
+      t.same(violations, [], `${name}, ${colorScheme}, ${width} px`)
+      const excess = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
+      t.ok(excess <= 0, `${name}, ${colorScheme}, ${width} px: ${excess} px too wide`)
+    }
+    await page.goto('/manage/login')
+    await check('log-in')
+    await page.getByLabel('API key').fill('nonsense')
+    await page.getByRole('button', { name: 'Log in' }).click()
+    await page.getByText('not a valid key').waitFor()
+    await check('refused log-in')
+    await logIn(page, admin.text)
+    await check('overview')
+    for (const path of [
+      '',
+      '?q=nothing-like-it',
+      '/new',
+      `/${id}`,
+      `/${revoked.id}`,
+      `/${id}/rotate`,
+      `/${id}/revoke`,
+      '/none',
+    ]) {
+      await page.goto(keys + path)
+      await check(path)
+    }
+    await page.goto(`${keys}/new`)
+    await page.getByLabel('Name').fill(' ')
+    await page.getByRole('button', { name: 'Create' }).click()
+    await page.getByRole('alert').waitFor()
+    await check('refused form')
+    await page.getByLabel('Name').fill('checked')
+    await page.getByLabel('admin').check()
+    await page.getByRole('button', { name: 'Create' }).click()
+    await page.getByRole('heading', { name: 'Copy your new key' }).waitFor()
+    await check('new key')
+  }
+})
