@@ -197,6 +197,8 @@ await t.test('a form of another site finds nobody logged in', async (t) => {
   await page.getByRole('button', { name: 'Win' }).click()
   t.match(page.url(), /\/manage\/login$|\/revoke$/)
   t.notMatch(await page.locator('main').innerText(), 'Revoked')
+  await page.goto('/manage')
+  t.equal(await page.getByRole('heading', { name: 'Overview' }).count(), 1, 'and leaves the session as it is')
   const stored = await db.selectFrom('api_keys').select('revoked_at').executeTakeFirstOrThrow()
   t.equal(stored.revoked_at, null)
 })

@@ -81,6 +81,7 @@ await t.test('what is wrong is said beside its field, and what was typed is kept
     [{ ...good, expiry: 'date', expiry_date: '2020-01-01' }, 'expiry', /must be in the future/],
     [{ ...good, expiry: '30', expiry_date: '2999-01-01' }, 'expiry', /On a date/],
     [{ ...good, expiry: 'tomorrow' }, 'expiry', /from the list/],
+    [{ ...good, expiry: 'keep' }, 'expiry', /from the list/],
   ]
   for (const [fields, id, words] of cases) {
     const { statusCode, body } = await visitor.submit(`${keys}/new`, fields)
@@ -143,6 +144,11 @@ await t.test('editing changes what was changed, and keeps an expiry to the secon
     rate_limit: null,
   })
   t.equal((await replica.call(text, 'GET /api/monitors')).statusCode, 403, 'and it holds at once')
+  for (const expiry of [{ expiry: 'date', expiry_date: '2020-01-01' }, { expiry: 'gone' }]) {
+    const slip = await visitor.submit(`${keys}/${id}`, { name: 'slip', permissions: ['admin'], ...expiry })
+    t.equal(slip.statusCode, 400, 'a slip of the expiry changes nothing')
+  }
+  t.equal((await read(id)).name, 'after')
   const refused = await visitor.submit(`${keys}/${id}`, { name: '', permissions: ['admin'] })
   t.equal(refused.statusCode, 400)
   t.match(refused.body, 'Give the key a name')

@@ -108,10 +108,14 @@ await t.test('a session planted before the log-in is none after it', async (t) =
   const visitor = visit(replica.app)
   await visitor.get('/manage/login')
   const planted = visitor.cookie
-  t.match(planted, /^kener_manage=[\w-]{43}$/)
+  t.match(planted, /^kener_log_in=[\w-]{43}$/)
+  const chosen = planted.replace('kener_log_in', 'kener_manage')
+  visitor.cookie = `${planted}; ${chosen}`
   t.equal((await visitor.submit('/manage/login', { key: text })).statusCode, 303)
-  t.not(visitor.cookie, planted)
-  isSentToLogIn(t, await visit(replica.app, { cookie: planted }).get('/manage'), 'with the planted cookie')
+  t.notMatch(visitor.cookie, chosen)
+  for (const cookie of [planted, chosen]) {
+    isSentToLogIn(t, await visit(replica.app, { cookie }).get('/manage'), 'with the planted cookie')
+  }
   const first = visitor.cookie
   t.equal(
     (await visitor.get('/manage/login')).headers.location,
@@ -242,6 +246,30 @@ await t.test('the log-in leads to the page that was asked for, and to no other s
   }
 })
 
+await t.test(
+  'a path or method that is not there gets a page that says so, counted like any other',
+  async (t) => {
+    const replica = await startReplica(t, { config: { publicRateLimitMax: 20 } })
+    const { text } = await newKey(replica)
+    const visitor = await logIn(replica.app, text)
+    const assets = ['', 'nope', '..%5c', '..%2findex.js'].map((name) => `/manage/assets/${name}`)
+    for (const path of ['/manage/nope', ...assets]) {
+      const reply = await visitor.get(path)
+      t.equal(reply.statusCode, 404, path)
+      t.equal(reply.headers['cache-control'], 'no-store')
+      isSentToLogIn(t, await visit(replica.app).get(path), path)
+    }
+    const wrongMethod = await visitor.post(keys, {})
+    t.equal(wrongMethod.statusCode, 405)
+    t.equal(wrongMethod.headers.allow, 'GET, HEAD')
+    const statuses = await times(
+      30,
+      async () => (await visit(replica.app).post('/manage/nope', {})).statusCode,
+    )
+    t.ok(statuses.includes(429))
+  },
+)
+
 await t.test('/api takes no cookie and /manage takes no Bearer key', async (t) => {
   const replica = await startReplica(t)
   const { text } = await newKey(replica)
@@ -276,7 +304,7 @@ await t.test('neither log nor database holds a key or a token', async (t) => {
   await visitor.submit('/manage/login', { key: 'kener_wrong' })
   await visitor.get(`/manage/${text}`)
   const made = await visitor.submit(`${keys}/new`, { name: 'made', permissions: 'admin' })
-  const secrets = [text, keyIn(made) ?? '', visitor.cookie.split('=')[1] ?? '']
+  const secrets = [text, keyIn(made) ?? '', /kener_manage=([^;]+)/.exec(visitor.cookie)?.[1] ?? '']
   const tables = ['api_keys', 'admin_sessions', 'rate_counters', 'traffic'] as const
   const rows = await Promise.all(tables.map((table) => replica.db.selectFrom(table).selectAll().execute()))
   const traces = JSON.stringify([replica.log, rows])

@@ -38,8 +38,7 @@ export function visit(app: FastifyInstance, more: Record<string, string> = {}): 
       },
       ...(payload !== undefined && { payload }),
     })
-    const set = reply.headers['set-cookie']
-    if (typeof set === 'string') visitor.cookie = set.split(';')[0] ?? ''
+    for (const set of [reply.headers['set-cookie'] ?? []].flat()) visitor.cookie = keep(visitor.cookie, set)
     return { statusCode: reply.statusCode, headers: reply.headers, body: reply.body }
   }
 
@@ -65,6 +64,14 @@ export function readHidden(body: string, action: string): Record<string, string>
     new RegExp(`<form method="post" action="${action}"[^>]*>(.*?)</form>`, 's').exec(body) ?? []
   const hidden = form.matchAll(/<input type="hidden" name="(\w+)" value(?:="([^"]*)")?\/>/g)
   return Object.fromEntries([...hidden].map(([, name = '', value = '']) => [name, value]))
+}
+
+/** What a browser sends from then on. */
+function keep(cookies: string, set: string): string {
+  const [pair = ''] = set.split(';')
+  const [name = '', value] = pair.split('=')
+  const others = cookies.split('; ').filter((cookie) => cookie !== '' && !cookie.startsWith(`${name}=`))
+  return [...others, ...(value ? [pair] : [])].join('; ')
 }
 
 function encode(fields: Fields): string {

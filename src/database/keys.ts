@@ -161,15 +161,19 @@ export async function rotateKey(
       where id = ${id} and revoked_at is null and (expires_at is null or expires_at > now())
         and not exists (select from api_keys where id = ${successorId})
       for update
+    ), made as (
+      insert into api_keys (id, secret_hash, name, permissions, rate_limit, expires_at, rotated_from)
+      select ${successorId}, ${secretHash}, name, permissions, rate_limit, expires_at, id from old
+      on conflict (id) do nothing
+      returning *
     ), ended as (
       update api_keys
       set expires_at = least(old.expires_at, date_trunc('second', now() + make_interval(secs => ${overlapSeconds})))
-      from old where api_keys.id = old.id
+      from old, made where api_keys.id = old.id
     )
-    insert into api_keys (id, secret_hash, name, permissions, rate_limit, expires_at, rotated_from)
-    select ${successorId}, ${secretHash}, name, permissions, rate_limit, expires_at, id from old
-    on conflict (id) do nothing
-    returning ${sql.join(visible.map((column) => sql.ref(column)))}, ${keyStatus} as status`.execute(db)
+    select ${sql.join(visible.map((column) => sql.ref(column)))}, ${keyStatus} as status from made`.execute(
+    db,
+  )
   return rows[0]
 }
 

@@ -23,10 +23,10 @@ const Query = Type.Object({
   cursor: Type.Optional(Type.String({ maxLength: 1_000 })),
 })
 
-const notices: Record<string, string> = {
-  saved: 'Saved. The changes hold for every request from now on.',
-  revoked: 'Revoked. The key is refused from now on, everywhere.',
-}
+const notices = new Map([
+  ['saved', 'Saved. The changes hold for every request from now on.'],
+  ['revoked', 'Revoked. The key is refused from now on, everywhere.'],
+])
 
 const Notice = Type.Object({ notice: Type.Optional(Type.String()) })
 
@@ -82,7 +82,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     '/api-keys/:id',
     { schema: { params: KeyParams, querystring: Notice } },
     async function showKey(request, reply) {
-      return sendKey(request, reply, request.params.id, { notice: notices[request.query.notice ?? ''] })
+      return sendKey(request, reply, request.params.id, { notice: notices.get(request.query.notice ?? '') })
     },
   )
 

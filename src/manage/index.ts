@@ -44,6 +44,8 @@ export default async function manage(app: FastifyInstance) {
     root: join(import.meta.dirname, 'assets'),
     prefix: '/assets/',
     index: false,
+    // A route for each file: what is not there meets the pages' own handler.
+    wildcard: false,
     decorateReply: false,
     // Asked for with each page, and answered with 304: a new release never meets an old stylesheet.
     cacheControl: false,
@@ -73,7 +75,7 @@ async function pages(app: FastifyInstance) {
   })
   // No form is taken without its token; a route need not remember to ask.
   app.addHook('preValidation', (request, reply, next) => {
-    if (request.method === 'GET' || request.method === 'HEAD') next()
+    if (request.method === 'GET' || request.method === 'HEAD' || request.is404) next()
     else app.csrfProtection(request, reply, next)
   })
   app.setNotFoundHandler(async (request, reply) => {

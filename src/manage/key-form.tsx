@@ -82,7 +82,7 @@ function parseExpiry({ expiry, expiryDate }: KeyForm, kept: Date | null): Date |
   if (expiry === 'date' || (expiry === 'never' && expiryDate !== '')) return parseDate(expiryDate)
   if (expiryDate !== '') throw badExpiry('Choose "On a date" to use this date, or empty it')
   if (expiry === 'never') return null
-  if (expiry === 'keep') return kept
+  if (expiry === 'keep' && kept) return kept
   if (!presets.some(([value]) => value === expiry)) throw badExpiry('Choose one from the list')
   return new Date(Math.floor(Date.now() / 1000) * 1000 + Number(expiry) * 86_400_000)
 }
@@ -91,6 +91,8 @@ function parseExpiry({ expiry, expiryDate }: KeyForm, kept: Date | null): Date |
 function parseDate(date: string): Date {
   const time = parseTime(`${date}T23:59:59Z`)
   if (!time) throw badExpiry('Enter a date, such as 2027-12-31')
+  // By the API, a date in the past ends a key; here it is a slip, and Revoke is at hand.
+  if (time.getTime() <= Date.now()) throw badExpiry('This date must be in the future')
   return time
 }
 

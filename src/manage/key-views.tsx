@@ -84,7 +84,8 @@ function KeyTable({ keys, rateLimitMax }: Pick<List, 'keys' | 'rateLimitMax'>) {
           <tr
             key={key.id}
             role="row"
-            data-text={`${key.name.toLowerCase()}\n${key.id}`}
+            data-name={key.name.toLowerCase()}
+            data-id={key.id}
             data-status={key.status}
           >
             <th scope="row" role="rowheader">

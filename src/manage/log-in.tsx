@@ -9,7 +9,7 @@ import { Form, sendPage } from './page.tsx'
 
 const Query = Type.Object({ next: Type.Optional(Type.String()), notice: Type.Optional(Type.String()) })
 
-const notices: Record<string, string> = { 'logged-out': 'You are logged out.' }
+const notices = new Map([['logged-out', 'You are logged out.']])
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.addHook('onRequest', app.limitRate)
@@ -18,7 +18,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     const { next = '', notice = '' } = request.query
     if (request.principal) return reply.redirect(ownPath(next), 303)
     app.openSession(request, reply)
-    return sendLogIn(request, reply, { next, notice: notices[notice] })
+    return sendLogIn(request, reply, { next, notice: notices.get(notice) })
   })
 
   app.post('/login', async function logIn(request, reply) {

@@ -46,7 +46,7 @@ export function answerFailureWithPage(
     { title },
     <section class="card narrow">
       <h1>{title}</h1>
-      <p>{failure.message}.</p>
+      <p>{failure.message.replace(/[^.]$/, '$&.')}</p>
       <p class="muted">
         Request <code>{request.id}</code>
       </p>

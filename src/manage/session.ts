@@ -7,7 +7,12 @@ import { endSession, readSessions, startSession } from '../database/sessions.ts'
 import { forbidden } from '../errors.ts'
 import type { Principal } from '../plugins/auth.ts'
 
-const cookieName = 'kener_manage'
+/**
+ * Two cookies, of one shape. A link from another site comes without either, and is answered with the log-in: that page
+ * must not overwrite the cookie of the session, which is still there.
+ */
+const sessionCookie = 'kener_manage'
+const logInCookie = 'kener_log_in'
 
 /** 256 random bits, base64url. */
 const tokenShape = /^[\w-]{43}$/
@@ -44,11 +49,11 @@ export default fp(
 
     app.decorateRequest('session')
     app.addHook('onRequest', async (request) => {
-      const token = readToken(request)
       request.session = {}
-      if (token === undefined) return
-      use(request, token)
-      request.principal = await read(digestOf(token))
+      const [token, logInToken] = [readToken(request, sessionCookie), readToken(request, logInCookie)]
+      if (token !== undefined) request.principal = await read(digestOf(token))
+      const used = request.principal ? token : logInToken
+      if (used !== undefined) use(request, used)
     })
 
     app.decorate('requireSession', async (request, reply) => {
@@ -62,12 +67,12 @@ export default fp(
     })
 
     app.decorate('openSession', (request, reply) => {
-      if (request.session.csrfSecret === undefined) giveToken(request, reply)
+      if (request.session.csrfSecret === undefined) giveToken(request, reply, logInCookie)
     })
 
     app.decorate('logIn', async (request, reply, principal) => {
-      const before = readToken(request)
-      const token = giveToken(request, reply)
+      const before = readToken(request, sessionCookie)
+      const token = giveToken(request, reply, sessionCookie)
       if (!(await startSession(app.db, digestOf(token), principal.id))) throw forbidden('admin')
       request.principal = principal
       if (before !== undefined) await endSession(app.db, digestOf(before))
@@ -76,9 +81,9 @@ export default fp(
     })
 
     app.decorate('logOut', async (request, reply) => {
-      const token = readToken(request)
+      const token = readToken(request, sessionCookie)
       if (token !== undefined) await endSession(app.db, digestOf(token))
-      giveToken(request, reply)
+      reply.clearCookie(sessionCookie, { path: '/manage' })
       request.log.info(
         { event: 'logged_out', keyId: request.principal?.id, address: request.ip },
         'logged out',
@@ -88,15 +93,15 @@ export default fp(
   { name: 'session', dependencies: ['database', 'auth', 'rate-limit', '@fastify/cookie'] },
 )
 
-function readToken({ cookies }: FastifyRequest): string | undefined {
-  const token = cookies[cookieName]
+function readToken({ cookies }: FastifyRequest, name: string): string | undefined {
+  const token = cookies[name]
   return token !== undefined && tokenShape.test(token) ? token : undefined
 }
 
-function giveToken(request: FastifyRequest, reply: FastifyReply): string {
+function giveToken(request: FastifyRequest, reply: FastifyReply, name: string): string {
   const token = randomBytes(32).toString('base64url')
   use(request, token)
-  reply.setCookie(cookieName, token, {
+  reply.setCookie(name, token, {
     path: '/manage',
     httpOnly: true,
     sameSite: 'strict',

@@ -57,7 +57,7 @@ if (filter && table) {
     const text = q.value.trim()
     let shown = 0
     for (const row of table.tBodies[0].rows) {
-      const [name, id] = row.dataset.text.split('\n')
+      const { name, id } = row.dataset
       const matches =
         (name.includes(text.toLowerCase()) || id.includes(text)) &&
         (status.value === '' || status.value === row.dataset.status)
