@@ -111,7 +111,7 @@ export async function updateKey(
   id: string,
   changes: KeyChanges,
 ): Promise<ApiKey | undefined> {
-  const changed = await db
+  return db
     .with('changed', (query) =>
       query
         .updateTable('api_keys')
@@ -132,7 +132,6 @@ export async function updateKey(
     .selectFrom('changed')
     .select([...visible, 'status'])
     .executeTakeFirst()
-  return changed
 }
 
 /** For good; the moment of the first revocation stays. Undefined when there is no such key. */

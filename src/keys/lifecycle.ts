@@ -2,6 +2,7 @@ import type { Kysely } from 'kysely'
 import * as keys from '../database/keys.ts'
 import type { Tables } from '../database/schema.ts'
 import { type ApiError, conflict, invalidRequest, notFound } from '../errors.ts'
+import { parseCursor, toPage } from '../schemas/page.ts'
 import { formatKey, generateKey } from './format.ts'
 import type { Secrets } from './secrets.ts'
 
@@ -71,6 +72,18 @@ export async function rotateKey(
   log.info({ event: 'key_rotated', subjectKeyId: id, successorKeyId: stored.id }, 'key rotated')
   return { stored, text: formatKey(key) }
 }
+
+/** A page of keys, the newest first. @throws ApiError 400 for a cursor that is not ours. */
+export async function readKeyPage(
+  db: Kysely<Tables>,
+  { cursor, limit, ...filter }: Pick<keys.KeyFilter, 'status' | 'text'> & PageQuery,
+) {
+  const beforeSeq = cursor === undefined ? undefined : parseCursor(cursor, /^\d{1,18}$/)
+  const rows = await keys.listKeys(db, { ...filter, beforeSeq, limit: limit + 1 })
+  return toPage(rows, limit, ({ seq }) => seq)
+}
+
+type PageQuery = { cursor?: string | undefined; limit: number }
 
 /** @throws ApiError 404 */
 export async function findKey(db: Kysely<Tables>, id: string): Promise<keys.ApiKey> {

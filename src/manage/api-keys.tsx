@@ -1,14 +1,12 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
-import { listKeys } from '../database/keys.ts'
 import { invalidRequest } from '../errors.ts'
 import { generateKeyId, isKeyId } from '../keys/format.ts'
-import { changeKey, createKey, findKey, revokeKey, rotateKey } from '../keys/lifecycle.ts'
+import { changeKey, createKey, findKey, readKeyPage, revokeKey, rotateKey } from '../keys/lifecycle.ts'
 import { requirePrincipal } from '../plugins/auth.ts'
 import { invalidShape } from '../schemas/invalid-shape.ts'
 import { KeyParams, RotateKey } from '../schemas/keys.ts'
-import { parseCursor, toPage } from '../schemas/page.ts'
 import { findErrors } from '../schemas/validator.ts'
 import { readText, toFieldErrors } from './form.tsx'
 import { emptyKeyForm, fillKeyForm, type KeyForm, parseKeyForm, readKeyForm } from './key-form.tsx'
@@ -42,13 +40,12 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
   app.get('/api-keys', { schema: { querystring: Query } }, async function showKeys(request, reply) {
     const { status, q, cursor } = request.query
-    const rows = await listKeys(app.db, {
+    const { data, pagination } = await readKeyPage(app.db, {
       status: status === '' ? undefined : status,
       text: q.trim() === '' ? undefined : q.trim(),
-      beforeSeq: cursor === undefined ? undefined : parseCursor(cursor, /^\d{1,18}$/),
-      limit: pageSize + 1,
+      cursor,
+      limit: pageSize,
     })
-    const { data, pagination } = toPage(rows, pageSize, ({ seq }) => seq)
     const list = { keys: data, status, text: q, isFirst: cursor === undefined, next: pagination.next_cursor }
     const { rateLimitMax } = app.config
     return sendPage(

@@ -1,4 +1,6 @@
+import type { ComponentChildren } from 'preact'
 import type { ApiKey } from '../database/keys.ts'
+import { Field } from './form.tsx'
 import { Form } from './page.tsx'
 import { type KeyForm, KeyFields } from './key-form.tsx'
 import { inDigits, inNumbers, inWords } from './words.ts'
@@ -354,59 +356,81 @@ type Asked = { stored: ApiKey; isOwn: boolean }
 
 export function RotateKey({ stored, isOwn, successorId }: Asked & { successorId: string }) {
   return (
-    <>
-      <Crumbs here="Rotate" of={stored} />
-      <h1>Rotate {stored.name}?</h1>
-      <section class="card form">
-        <p>
+    <Question
+      verb="Rotate"
+      of={stored}
+      consequence={
+        <>
           A new key takes the place of <code>{stored.id}</code>, with the same name, permissions, limit and
           expiry.
-        </p>
-        <LastUse of={stored} />
-        {isOwn && <p class="warning">You are logged in with this key: when it ends, so does your session.</p>}
-        <Form action={`${home}/${stored.id}/rotate`}>
-          <input type="hidden" name="id" value={successorId} />
-          <div class="field">
-            <label for="overlap">Overlap</label>
-            <select id="overlap" name="overlap_seconds" aria-describedby="overlap-hint">
-              {overlaps.map(([seconds, label]) => (
-                <option key={seconds} value={seconds}>
-                  {label}
-                </option>
-              ))}
-            </select>
-            <p class="hint" id="overlap-hint">
-              For so long both keys work. The old one never outlives its own expiry.
-            </p>
-          </div>
-          <div class="buttons">
-            <button class="primary">Rotate</button>
-            <a class="button" href={`${home}/${stored.id}`}>
-              Cancel
-            </a>
-          </div>
-        </Form>
-      </section>
-    </>
+        </>
+      }
+      warning={isOwn && 'You are logged in with this key: when it ends, so does your session.'}
+    >
+      <input type="hidden" name="id" value={successorId} />
+      <Field
+        id="overlap"
+        label="Overlap"
+        hint="For so long both keys work. The old one never outlives its own expiry."
+      >
+        {(described) => (
+          <select id="overlap" name="overlap_seconds" {...described}>
+            {overlaps.map(([seconds, label]) => (
+              <option key={seconds} value={seconds}>
+                {label}
+              </option>
+            ))}
+          </select>
+        )}
+      </Field>
+    </Question>
   )
 }
 
 export function RevokeKey({ stored, isOwn }: Asked) {
   return (
-    <>
-      <Crumbs here="Revoke" of={stored} />
-      <h1>Revoke {stored.name}?</h1>
-      <section class="card form">
-        <p>
+    <Question
+      verb="Revoke"
+      of={stored}
+      isFinal
+      consequence={
+        <>
           Every request with <code>{stored.id}</code> is refused from then on, everywhere. This cannot be
           undone.
-        </p>
-        <LastUse of={stored} />
-        {isOwn && <p class="warning">You are logged in with this key: revoking it logs you out.</p>}
-        <Form action={`${home}/${stored.id}/revoke`}>
+        </>
+      }
+      warning={isOwn && 'You are logged in with this key: revoking it logs you out.'}
+    />
+  )
+}
+
+type QuestionProps = {
+  verb: 'Rotate' | 'Revoke'
+  of: ApiKey
+  consequence: ComponentChildren
+  warning: string | false
+  isFinal?: boolean
+  /** What is asked besides. */
+  children?: ComponentChildren
+}
+
+/** Asks before something is done to a key that clients may depend on. */
+function Question({ verb, of: key, consequence, warning, isFinal = false, children }: QuestionProps) {
+  return (
+    <>
+      <Crumbs here={verb} of={key} />
+      <h1>
+        {verb} {key.name}?
+      </h1>
+      <section class="card form">
+        <p>{consequence}</p>
+        <LastUse of={key} />
+        {warning !== false && <p class="warning">{warning}</p>}
+        <Form action={`${home}/${key.id}/${verb.toLowerCase()}`}>
+          {children}
           <div class="buttons">
-            <button class="primary danger">Revoke</button>
-            <a class="button" href={`${home}/${stored.id}`}>
+            <button class={isFinal ? 'primary danger' : 'primary'}>{verb}</button>
+            <a class="button" href={`${home}/${key.id}`}>
               Cancel
             </a>
           </div>

@@ -1,6 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyBaseLogger } from 'fastify'
-import * as keys from '../database/keys.ts'
+import type { ApiKey } from '../database/keys.ts'
 import * as lifecycle from '../keys/lifecycle.ts'
 import { Conflict, Page, Success } from '../schemas/envelope.ts'
 import {
@@ -13,7 +13,6 @@ import {
   RotateKey,
   UpdateKey,
 } from '../schemas/keys.ts'
-import { parseCursor, toPage } from '../schemas/page.ts'
 import { formatTime, formatTimeOrNull, parseTime } from '../schemas/time.ts'
 
 const config = { permission: 'admin' } as const
@@ -39,13 +38,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get(
     '/',
     { config, schema: { querystring: ListKeys, response: { 200: Page(Key) } } },
-    async function listKeys({ query: { status, limit, cursor } }) {
-      const rows = await keys.listKeys(app.db, {
-        ...(status && { status }),
-        ...(cursor !== undefined && { beforeSeq: parseCursor(cursor, /^\d{1,18}$/) }),
-        limit: limit + 1,
-      })
-      const { data, pagination } = toPage(rows, limit, ({ seq }) => seq)
+    async function listKeys({ query }) {
+      const { data, pagination } = await lifecycle.readKeyPage(app.db, query)
       return { success: true as const, data: data.map(toWire), pagination }
     },
   )
@@ -101,7 +95,7 @@ function toTime(text: string | null | undefined): Date | undefined {
   return text == null ? undefined : parseTime(text)
 }
 
-function toWire(key: keys.ApiKey) {
+function toWire(key: ApiKey) {
   return {
     id: key.id,
     name: key.name,
