@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { type Logger, pino, stdTimeFunctions } from 'pino'
+import type { Logger } from 'pino'
 import { buildApp } from './app.ts'
 import { loadEnvFile, readConfig } from './config.ts'
 import { listKeys } from './database/keys.ts'
@@ -9,6 +9,7 @@ import { removeEndedSessions } from './database/sessions.ts'
 import { removeOldTraffic } from './database/traffic.ts'
 import { createKey } from './keys/lifecycle.ts'
 import { createSecrets } from './keys/secrets.ts'
+import { createLogger } from './log.ts'
 import { explainAndExit } from './operator-error.ts'
 
 /** After a signal: how long only readiness tells of it, and how long requests under way may then take. */
@@ -20,7 +21,7 @@ await serve().catch(explainAndExit)
 async function serve(): Promise<void> {
   loadEnvFile()
   const config = readConfig(process.env)
-  const logger = pino({ level: config.logLevel, timestamp: stdTimeFunctions.isoTime })
+  const logger = createLogger(config.logLevel)
   const signal = untilSignal()
   const database = await openDatabase(config, {
     onConnectionError: (error) => {

@@ -1,5 +1,10 @@
+import { setImmediate as turn } from 'node:timers/promises'
+
+/** How long a run waits for more asks, at most, as long as each turn of the event loop brings some. */
+const gatherMs = 2
+
 /**
- * Gathers single asks into statements for many: those of one turn of the event loop share a run, and while one run
+ * Gathers single asks into statements for many: those that come in at the same time share a run, and while one run
  * is under way the next one grows. So under load the number of statements follows the database's pace, not the
  * number of requests, and an idle service answers without delay.
  *
@@ -16,8 +21,19 @@ export function batch<Ask, Answer>(
   let queue: Waiting[] = []
   let running = false
 
+  /** The answers of one run free their callers to ask again, at once: a run that waited for none would be half as big. */
+  async function gather() {
+    const until = performance.now() + gatherMs
+    let seen: number
+    do {
+      seen = queue.length
+      await turn()
+    } while (queue.length > seen && queue.length < sizeMax && performance.now() < until)
+  }
+
   async function drain() {
     while (queue.length > 0) {
+      await gather()
       const taken = queue.slice(0, sizeMax)
       queue = queue.slice(sizeMax)
       try {
@@ -38,6 +54,6 @@ export function batch<Ask, Answer>(
       queue.push({ ask, resolve, reject })
       if (running) return
       running = true
-      setImmediate(() => void drain())
+      void drain()
     })
 }

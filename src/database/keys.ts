@@ -178,6 +178,17 @@ export async function rotateKey(
 
 type RotatedKey = { id: string; successorId: string; secretHash: string; overlapSeconds: number }
 
+/** The hash of each key, in the order of the ids; undefined where there is no such key. */
+export async function findHashes(
+  db: Kysely<Tables>,
+  ids: readonly string[],
+): Promise<(string | undefined)[]> {
+  const { rows } = await sql<{ id: string; secret_hash: string }>`
+    select id, secret_hash from api_keys where id = any(${ids})`.execute(db)
+  const hashes = new Map(rows.map(({ id, secret_hash }) => [id, secret_hash]))
+  return ids.map((id) => hashes.get(id))
+}
+
 /** Stores a hash made with today's parameters, unless another replica has done so before. */
 export async function replaceHash(
   db: Kysely<Tables>,

@@ -97,9 +97,14 @@ export async function listMonitors(
   return readPage(db, sql`select * from current ${where} order by tag limit ${limit}`)
 }
 
-export async function findMonitor(db: Kysely<Tables>, tag: string): Promise<Monitor | undefined> {
-  const [monitor] = await readPage(db, sql`select * from current where tag = ${tag}`)
-  return monitor
+/** In the order of the tags; undefined where there is no such monitor. */
+export async function findMonitors(
+  db: Kysely<Tables>,
+  tags: readonly string[],
+): Promise<(Monitor | undefined)[]> {
+  const rows = await readPage(db, sql`select * from current where tag = any(${[...new Set(tags)]})`)
+  const found = new Map(rows.map((monitor) => [monitor.tag, monitor]))
+  return tags.map((tag) => found.get(tag))
 }
 
 /** What reading its data takes. */

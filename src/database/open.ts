@@ -98,7 +98,9 @@ function explain(error: unknown): string {
 }
 
 function connect(poolConfig: pg.PoolConfig, { onConnectionError, onStatement }: Options): Kysely<Tables> {
-  const pool = new pg.Pool({ ...poolConfig, Client: PreparingClient })
+  // The pool waits for what onConnect returns, which its types do not say.
+  const onConnect = reusePlans as (client: pg.ClientBase) => void
+  const pool = new pg.Pool({ ...poolConfig, Client: PreparingClient, onConnect })
   // An idle connection that breaks has no query to fail: unheard, it would end the process.
   pool.on('error', (error) => onConnectionError?.(error))
   // So would one that breaks while it is lent out: its query fails all the same, and with it the request.
@@ -107,4 +109,13 @@ function connect(poolConfig: pg.PoolConfig, { onConnectionError, onStatement }: 
     dialect: new PostgresDialect({ pool }),
     ...(onStatement && { log: onStatement }),
   })
+}
+
+/**
+ * PostgreSQL holds a plan made for one key or one monitor to be so much better than the one for any number of them that
+ * it plans anew each time, which takes longer than to run it. None of our statements is better off with a plan of its
+ * own (docs/decisions/0009).
+ */
+async function reusePlans(client: pg.ClientBase): Promise<void> {
+  await client.query('set plan_cache_mode = force_generic_plan')
 }

@@ -4,7 +4,8 @@ import type { FastifyReply, FastifyRequest, onRequestAsyncHookHandler } from 'fa
 import fp from 'fastify-plugin'
 import type { Admission, AdmittedKey, Quota } from '../database/admissions.ts'
 import { createAdmissions } from '../database/admissions.ts'
-import { replaceHash } from '../database/keys.ts'
+import { batch } from '../database/batch.ts'
+import { findHashes, replaceHash } from '../database/keys.ts'
 import {
   ApiError,
   invalidKey,
@@ -18,7 +19,7 @@ import { type Key, parseKey } from '../keys/format.ts'
 import { createSecrets, isOutdated, type Secrets } from '../keys/secrets.ts'
 
 /** Who asks. Nothing after this plugin knows how that was found out. */
-export type Principal = Omit<AdmittedKey, 'secret_hash' | 'status'>
+export type Principal = Omit<AdmittedKey, 'status'>
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -52,6 +53,7 @@ export default fp(
         app.log.warn({ err: error }, 'could not note the last use of keys')
       },
     })
+    const findHash = batch((ids: string[]) => findHashes(app.db, ids))
     const failures = app.createRateLimit({ max: app.config.authFailureLimitMax })
 
     await app.register(bearerAuth, {
@@ -64,7 +66,7 @@ export default fp(
       auth: async (text, request) => {
         if (text === '') throw missingCredentials()
         const { key, quota } = await admitKey(text, request)
-        request.principal = toPrincipal(key)
+        request.principal = key
         request.quota = quota
         return true
       },
@@ -88,7 +90,7 @@ export default fp(
     app.decorate('identify', async (text, request) => {
       try {
         const id = await verifyKey(text, request)
-        return toPrincipal(requireActive(id, await admissions.read(id)))
+        return requireActive(id, await admissions.read(id))
       } catch (error) {
         throw await countFailure(request, error)
       }
@@ -112,11 +114,11 @@ export default fp(
     async function verifySecret(key: Key, request: FastifyRequest): Promise<void> {
       const count = await failures(request, { increment: false })
       if (!count.isAllowed && count.remaining === 0) throw tooManyFailures(count.ttlInSeconds)
-      const stored = await admissions.read(key.id)
-      if (!stored) throw invalidKey('unknown', key.id)
-      if (!(await secrets.verify(key, stored.secret_hash))) throw invalidKey('wrong_secret', key.id)
-      if (isOutdated(stored.secret_hash)) {
-        await rehash(key, stored.secret_hash).catch((error: unknown) => {
+      const hash = await findHash(key.id)
+      if (hash === undefined) throw invalidKey('unknown', key.id)
+      if (!(await secrets.verify(key, hash))) throw invalidKey('wrong_secret', key.id)
+      if (isOutdated(hash)) {
+        await rehash(key, hash).catch((error: unknown) => {
           app.log.warn({ err: error }, 'could not store a hash with new parameters')
         })
       }
@@ -141,11 +143,6 @@ function requireActive(id: string, key: AdmittedKey | undefined): AdmittedKey {
   if (key.status === 'revoked') throw keyRevoked(id)
   if (key.status === 'expired') throw keyExpired(id)
   return key
-}
-
-/** Without what only the door may see: a row of the database holds more than its type says. */
-function toPrincipal({ id, name, permissions, rate_limit, expires_at, created_at }: AdmittedKey): Principal {
-  return { id, name, permissions, rate_limit, expires_at, created_at }
 }
 
 /**

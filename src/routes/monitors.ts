@@ -32,6 +32,7 @@ const sharedPointsMax = 100
 const fillMinutesMax = 366 * 1440
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
+  const findMonitor = batch((tags: string[]) => monitors.findMonitors(app.db, tags))
   const shareWrite = batch((asks: Reports[]) => writeReports(app.db, asks), 200)
 
   app.get(
@@ -165,7 +166,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   )
 
   async function showMonitor(tag: string) {
-    const monitor = await monitors.findMonitor(app.db, tag)
+    const monitor = await findMonitor(tag)
     if (!monitor) throw noSuchMonitor()
     return { success: true as const, data: toWire(monitor) }
   }
