@@ -1,38 +1,38 @@
 import t from 'tap'
 import { batch } from '../src/database/batch.ts'
 
-await t.test('asks of one turn share a run, and what comes meanwhile shares the next', async (t) => {
-  const runs: number[][] = []
-  const ask = batch(async (asks: number[]) => {
-    runs.push(asks)
-    await new Promise(setImmediate)
-    return asks.map((n) => n * 2)
-  })
+await t.test('asks of one moment share a run, and what comes meanwhile shares the next', async (t) => {
+  const { ask, runs, untilRuns, open } = gated()
   const first = [1, 2, 3].map(ask)
-  await new Promise(setImmediate)
+  await untilRuns(1)
   const second = [4, 5].map(ask)
-  t.same(await Promise.all([...first, ...second]), [2, 4, 6, 8, 10])
+  open()
+  t.same(await Promise.all([...first, ...second]), [1, 2, 3, 4, 5])
   t.same(runs, [
     [1, 2, 3],
     [4, 5],
   ])
 })
 
+await t.test('asks that come turn after turn are gathered', async (t) => {
+  const { ask, runs, untilRuns, open } = gated()
+  open()
+  function askInTurn(n: number): void {
+    if (n < 3) setImmediate(askInTurn, n + 1)
+    void ask(n)
+  }
+  askInTurn(1)
+  await untilRuns(1)
+  t.same(runs, [[1, 2, 3]])
+})
+
 await t.test('an ask never joins a run that has started', async (t) => {
   let value = 'old'
-  let open: () => void = () => undefined
-  const gate = new Promise<void>((resolve) => {
-    open = resolve
-  })
-  const ask = batch(async (asks: string[]) => {
-    const read = value
-    await gate
-    return asks.map(() => read)
-  })
-  const before = ask('')
-  await new Promise(setImmediate)
+  const { ask, untilRuns, open } = gated(() => value)
+  const before = ask(1)
+  await untilRuns(1)
   value = 'new'
-  const after = ask('')
+  const after = ask(2)
   open()
   t.same(await Promise.all([before, after]), ['old', 'new'])
 })
@@ -60,3 +60,22 @@ await t.test('a failed run fails those who wait behind it, and none who come lat
   broken = false
   t.equal(await ask(6), 6)
 })
+
+/** A batch whose runs read when they start, and answer once `open` was called. */
+function gated<Answer>(read: (ask: number) => Answer = (ask) => ask as Answer) {
+  const runs: number[][] = []
+  let open: () => void = () => undefined
+  const gate = new Promise<void>((resolve) => {
+    open = resolve
+  })
+  const ask = batch(async (asks: number[]) => {
+    runs.push(asks)
+    const answers = asks.map(read)
+    await gate
+    return answers
+  })
+  async function untilRuns(count: number): Promise<void> {
+    while (runs.length < count) await new Promise(setImmediate)
+  }
+  return { ask, runs, untilRuns, open }
+}
