@@ -1,0 +1,54 @@
+import Fastify from 'fastify'
+
+/** What every contender answers, to the byte. */
+export const me = {
+  success: true,
+  data: {
+    key_name: 'bench',
+    permissions: ['read:monitors'],
+    created_at: '2026-01-01T00:00:00Z',
+    id: 'bench00000000000',
+    expires_at: null,
+    rate_limit: null,
+  },
+}
+
+const text = { type: 'string' }
+const nothing = { type: 'null' }
+
+/** So that each serialises its replies as fast as ours. */
+const schema = {
+  response: {
+    200: {
+      type: 'object',
+      properties: {
+        success: { type: 'boolean' },
+        data: {
+          type: 'object',
+          properties: {
+            key_name: text,
+            permissions: { type: 'array', items: text },
+            created_at: text,
+            id: text,
+            expires_at: nothing,
+            rate_limit: nothing,
+          },
+        },
+      },
+    },
+  },
+}
+
+/** Serves GET /api/me behind whatever `guard` registers, and tells the one who started it where, and with which key. */
+export async function serveMe(guard, key) {
+  const app = Fastify()
+  await guard(app)
+  app.get('/api/me', { schema }, async () => me)
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  process.send({ origin: app.listeningOrigin, key })
+  process.once('disconnect', () => process.exit(0))
+}
+
+export function refuse(reply) {
+  return reply.code(401).send({ success: false, error: { code: 'UNAUTHORIZED', message: 'Invalid API key' } })
+}

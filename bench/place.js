@@ -1,0 +1,57 @@
+/** Where measurements take place: a PostgreSQL server, databases on it, a directory, and whatever was started. */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import pg from 'pg'
+import { freePort, startPostgres } from '../dist/test/postgres.js'
+import { startContender, startKener } from './processes.js'
+
+/** On the PostgreSQL at `databaseUrl`, whose user may create databases, or on one started for it, with fsync on. */
+export async function openPlace(databaseUrl) {
+  const server = databaseUrl
+    ? { url: databaseUrl, stop: async () => {} }
+    : await startPostgres(['fsync=on', 'max_wal_size=4GB', 'shared_preload_libraries=pg_stat_statements'])
+  const admin = new pg.Pool({ connectionString: server.url, max: 1 })
+  const directory = mkdtempSync(join(tmpdir(), 'kener-bench-'))
+  const databases = []
+  const running = []
+  const countsStatements = await admin.query('create extension if not exists pg_stat_statements').then(
+    () => true,
+    () => false,
+  )
+
+  async function keep(starting) {
+    const started = await starting
+    running.push(started)
+    return started
+  }
+
+  return {
+    directory,
+    newDatabase: async () => {
+      const name = `kener_bench_${process.pid}_${databases.length}`
+      databases.push(name)
+      await admin.query(`create database ${name}`)
+      const url = new URL(server.url)
+      url.pathname = name
+      return url.href
+    },
+    startContender: (name, url) => keep(startContender(name, url)),
+    startKener: async (env, execArgv) =>
+      keep(startKener({ ...env, PORT: String(await freePort()) }, execArgv)),
+    /** Statements since the server started; undefined where PostgreSQL does not count them. */
+    statements: async () => {
+      if (!countsStatements) return undefined
+      const { rows } = await admin.query('select sum(calls)::float8 as calls from pg_stat_statements')
+      return rows[0].calls
+    },
+    postgresVersion: async () => (await admin.query('show server_version')).rows[0].server_version,
+    close: async () => {
+      await Promise.all(running.map(({ stop }) => stop()))
+      for (const name of databases) await admin.query(`drop database if exists ${name} with (force)`)
+      await admin.end()
+      await server.stop()
+      rmSync(directory, { recursive: true, force: true })
+    },
+  }
+}

@@ -1,0 +1,90 @@
+/**
+ * npm run bench -- [--quick] [--rounds N] [--seconds N] [--json FILE]
+ *
+ * Every contender in one run on one machine, in turns, so that a busy moment falls on all; medians of the rounds.
+ * DATABASE_URL names a PostgreSQL to use, whose user may create databases; without it, one is started.
+ */
+import { writeFileSync } from 'node:fs'
+import { cpus, totalmem } from 'node:os'
+import { parseArgs } from 'node:util'
+import { measureFloods } from './floods.js'
+import { openPlace } from './place.js'
+import { compareRequests } from './requests.js'
+import { measureStarts } from './starts.js'
+import { measureWrites } from './writes.js'
+
+const { values: flags } = parseArgs({
+  options: {
+    quick: { type: 'boolean', default: false },
+    rounds: { type: 'string' },
+    seconds: { type: 'string' },
+    json: { type: 'string' },
+  },
+})
+const extent = {
+  rounds: Number(flags.rounds ?? (flags.quick ? 3 : 5)),
+  seconds: Number(flags.seconds ?? (flags.quick ? 2 : 5)),
+  keys: 10_000,
+}
+
+const began = performance.now()
+const place = await openPlace(process.env.DATABASE_URL)
+try {
+  const rows = await compareRequests(place, extent)
+  const figures = {
+    ...(await measureWrites(place, extent)),
+    ...(await measureFloods(place, extent)),
+    ...(await measureStarts(place, extent)),
+  }
+  const result = { machine: await describeMachine(), ratios: toRatios(rows), figures, rows }
+  if (flags.json) writeFileSync(flags.json, `${JSON.stringify(result, null, 2)}\n`)
+  print(result)
+} finally {
+  await place.close()
+}
+
+function toRatios(rows) {
+  const rate = (id) => rows.find((row) => row.id === id).requestsPerSecond
+  return {
+    me_vs_bare: rate('ours') / rate('bare'),
+    me_vs_memory: rate('ours') / rate('memory'),
+    me_vs_per_request_sql: rate('ours') / rate('per_request_sql'),
+    me_vs_better_auth: rate('ours') / rate('better_auth'),
+    keys_1000_vs_1: rate('keys_1000') / rate('ours'),
+    stored_keys_1m_vs_10: rate('stored_1m') / rate('stored_10'),
+    embedded_vs_bare: rate('embedded') / rate('bare'),
+    monitor_vs_bare: rate('monitor') / rate('bare'),
+  }
+}
+
+async function describeMachine() {
+  const gigabytes = Math.round(totalmem() / 2 ** 30)
+  return `${cpus().length} cores (${cpus()[0].model.trim()}), ${gigabytes} GiB, Node ${process.versions.node}, PostgreSQL ${await place.postgresVersion()}`
+}
+
+/** In Markdown, so that it can go into the README as it is. */
+function print({ machine, ratios, figures, rows }) {
+  const { rounds, seconds } = extent
+  console.log(`\n${machine}; 50 connections, medians of ${rounds} rounds of ${seconds} s\n`)
+  console.log('| | requests/s | p50 ms | p99 ms | of bare | memory MB | statements/request |')
+  console.log('|---|--:|--:|--:|--:|--:|--:|')
+  for (const row of rows) {
+    const cells = [
+      row.name,
+      row.requestsPerSecond.toFixed(0),
+      row.p50Ms.toFixed(2),
+      row.p99Ms.toFixed(2),
+      row.ratioToBare.toFixed(3),
+      row.memoryMb.toFixed(0),
+      row.statementsPerRequest === null ? '' : row.statementsPerRequest.toFixed(2),
+    ]
+    console.log(`| ${cells.join(' | ')} |`)
+  }
+  console.log()
+  for (const [name, ratio] of Object.entries(ratios)) console.log(`${name.padEnd(24)} ${ratio.toFixed(2)}`)
+  console.log()
+  for (const [name, figure] of Object.entries(figures)) {
+    console.log(`${name}: ${figure >= 100 ? figure.toFixed(0) : figure.toFixed(2)}`)
+  }
+  console.log(`\nmeasured in ${((performance.now() - began) / 1000).toFixed(0)} s`)
+}

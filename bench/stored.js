@@ -1,0 +1,69 @@
+/** What lies in the database before a measurement: keys, monitors, minutes. */
+import { sql } from 'kysely'
+import pg from 'pg'
+import { openDatabase } from '../dist/src/database/open.js'
+import { writeReports } from '../dist/src/database/reports.js'
+import { formatKey } from '../dist/src/keys/format.js'
+import { createKey } from '../dist/src/keys/lifecycle.js'
+import { createSecrets } from '../dist/src/keys/secrets.js'
+import { me } from './contenders/me.js'
+
+/** Opens a database and migrates it, lets `fill` work on it, and closes it. */
+export async function prepare({ databaseUrl, dataDir = '' }, fill) {
+  const { db, close } = await openDatabase({ databaseUrl, dataDir, databasePoolMax: 4 })
+  try {
+    return await fill(db, databaseUrl)
+  } finally {
+    await close()
+  }
+}
+
+/** @returns request headers with a key each; the first is the one that the peers' body describes */
+export async function addKeys(db, count, permissions = me.data.permissions) {
+  const office = { db, secrets: createSecrets(), log: { info() {} } }
+  const wanted = { name: me.data.key_name, permissions, rateLimit: null, expiresAt: null }
+  const all = []
+  while (all.length < count) {
+    const some = Array.from({ length: Math.min(500, count - all.length) }, (_, place) =>
+      createKey(office, wanted, all.length + place === 0 ? me.data.id : undefined),
+    )
+    all.push(...(await Promise.all(some)).map(({ text }) => ({ authorization: `Bearer ${text}` })))
+  }
+  await sql`update api_keys set created_at = ${me.data.created_at} where id = ${me.data.id}`.execute(db)
+  return all
+}
+
+/** Keys that nobody holds; on a connection of its own, because this takes longer than a request may. */
+export async function addOthersKeys(databaseUrl, count) {
+  const client = new pg.Client({ connectionString: databaseUrl })
+  await client.connect()
+  await client.query(
+    `insert into api_keys (id, secret_hash, name, permissions)
+     select left(md5(n::text), 16), secret_hash, 'key ' || n, permissions
+     from generate_series(1, $1::integer) as n, (select secret_hash, permissions from api_keys limit 1) as one`,
+    [count],
+  )
+  await client.query('vacuum analyze api_keys')
+  await client.end()
+}
+
+/** Well-formed, of an id that exists, and wrong. */
+export function wrongSecrets(count) {
+  return Array.from({ length: count }, (_, place) => ({
+    authorization: `Bearer ${formatKey({ id: me.data.id, secret: String(place).padStart(43, 'x') })}`,
+  }))
+}
+
+export async function addMonitors(db, from, to) {
+  await sql`
+    insert into monitors (tag, name, enabled, hidden, default_status, degraded_counts_as_down)
+    select 'm' || lpad(n::text, 6, '0'), 'Monitor ' || n, true, false, 'NO_DATA', false
+    from generate_series(${sql.lit(from)}, ${sql.lit(to)}) as n`.execute(db)
+  await sql`analyze`.execute(db)
+}
+
+/** 90 days of minutes. */
+export async function addMinutes(db, tag) {
+  const to = Math.floor(Date.now() / 60_000)
+  await writeReports(db, [{ tag, reports: [{ from: to - 129_600, to, status: 'UP', latencyMs: 100 }] }])
+}
