@@ -27,7 +27,11 @@ export class ApiError extends Error {
       cause?: unknown
     } = {},
   ) {
+    // An answer, not a fault: taking down where it was made would cost a flood of garbage more than it costs the sender.
+    const { stackTraceLimit } = Error
+    Error.stackTraceLimit = 0
     super(message, { cause: more.cause })
+    Error.stackTraceLimit = stackTraceLimit
     this.status = status
     this.code = code
     this.headers = more.headers ?? {}

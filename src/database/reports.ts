@@ -36,7 +36,8 @@ export function writeReports(db: Kysely<Tables>, asks: Reports[]): Promise<Outco
         outcomes.push({ written: countMinutes(placed) })
       }
     }
-    if (stretches.length > 0) await write(trx, stretches)
+    for (const bite of inBites(stretches)) await write(trx, bite)
+    if (stretches.length > 0) await storeLast(trx, stretches)
     return outcomes
   })
 }
@@ -64,6 +65,28 @@ function countMinutes(placed: PlacedReport[]): number {
   return new Set(placed.map(({ from }) => from)).size
 }
 
+/** So many hours are written at a time: other requests have their turn in between, while a year goes in. */
+const biteHours = 14 * 24
+
+function inBites(placed: PlacedReport[]): PlacedReport[][] {
+  const bites: PlacedReport[][] = []
+  let hours = biteHours
+  for (const report of placed) {
+    for (let from = report.from; from < report.to; ) {
+      const to = Math.min(report.to, from + (biteHours - 1) * 60)
+      const touched = Math.ceil((to - from) / 60) + 1
+      if (hours + touched > biteHours) {
+        bites.push([])
+        hours = 0
+      }
+      bites.at(-1)?.push({ ...report, from, to })
+      hours += touched
+      from = to
+    }
+  }
+  return bites
+}
+
 type Row = { monitorId: number; hour: number; data: Hour }
 
 async function write(trx: Transaction<Tables>, placed: PlacedReport[]): Promise<void> {
@@ -88,7 +111,6 @@ async function write(trx: Transaction<Tables>, placed: PlacedReport[]): Promise<
   }
   await storeHours(trx, [...rows.values()])
   await addToDays(trx, [...days.values()])
-  await storeLast(trx, placed)
 }
 
 /** All hours that the reports touch, as they are, or empty. */

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import bearerAuth from '@fastify/bearer-auth'
 import type { FastifyReply, FastifyRequest, onRequestAsyncHookHandler } from 'fastify'
@@ -54,6 +55,7 @@ export default fp(
       },
     })
     const findHash = batch((ids: string[]) => findHashes(app.db, ids))
+    const slowDown = createBrake(20, 1_000)
     const failures = app.createRateLimit({ max: app.config.authFailureLimitMax })
 
     await app.register(bearerAuth, {
@@ -130,13 +132,31 @@ export default fp(
 
     /** The failure to answer with: the one at hand, or 429 once there were too many. */
     async function countFailure(request: FastifyRequest, error: unknown): Promise<unknown> {
-      if (!(error instanceof ApiError) || error.status !== 401) return error
+      if (!(error instanceof ApiError)) return error
+      if (error.status === 429) await slowDown()
+      if (error.status !== 401) return error
       const count = await failures(request)
-      return !count.isAllowed && count.isExceeded ? tooManyFailures(count.ttlInSeconds) : error
+      if (count.isAllowed || !count.isExceeded) return error
+      await slowDown()
+      return tooManyFailures(count.ttlInSeconds)
     }
   },
   { name: 'auth', dependencies: ['database', 'address-counters'] },
 )
+
+/**
+ * Who sends one bad key after the other waits for each answer, so that those with a good one are served in between.
+ * Only so many at a time: waiting costs memory.
+ */
+function createBrake(delayMs: number, waitingMax: number): () => Promise<void> {
+  let waiting = 0
+  return async () => {
+    if (waiting >= waitingMax) return
+    waiting++
+    await delay(delayMs)
+    waiting--
+  }
+}
 
 function requireActive(id: string, key: AdmittedKey | undefined): AdmittedKey {
   if (!key) throw invalidKey('unknown', id)
