@@ -205,6 +205,25 @@ await t.test('PUT fills every minute of [from, to)', async (t) => {
   }
 })
 
+await t.test('points far apart are written all, and of two for a minute the later one holds', async (t) => {
+  const { call, key } = await start(t)
+  const hours = Array.from({ length: 1_000 }, (_, age) => iso(thisMinute() - age * 60 * minuteMs))
+  const points = [
+    ...hours.map((timestamp) => ({ timestamp, status: 'DOWN' })),
+    ...hours.map((timestamp) => ({ timestamp, status: 'UP' })),
+  ]
+  const { json } = await call(key, 'POST /api/monitors/m/data', { points })
+  t.equal(json.data.written, 1_000)
+  const read = await call(key, 'GET /api/monitors/m/data?limit=10000')
+  t.equal(read.json.data.length, 1_000)
+  t.ok(read.json.data.every(({ up, down }: { up: number; down: number }) => up === 1 && down === 0))
+  await sumsAreRight(t, { call, key })
+  t.match((await call(key, 'GET /api/monitors/m')).json.data, {
+    status: 'UP',
+    last_report: { timestamp: hours[0] },
+  })
+})
+
 await t.test('reads by minute, hour and day hold just what lies within [from, to)', async (t) => {
   const { call, key } = await start(t)
   await call(key, 'PUT /api/monitors/m/data', {

@@ -75,7 +75,8 @@ await t.test('plans that a migration has outdated cost one try, not the service'
   t.equal((await replica.call(text, 'GET /api/keys')).statusCode, 200)
   await sql`alter table api_keys alter column name type varchar(500)`.execute(replica.db)
   const statuses: number[] = []
-  for (let tries = 0; tries < 4; tries++) statuses.push((await replica.call(text, 'GET /api/keys')).statusCode)
+  for (let tries = 0; tries < 4; tries++)
+    statuses.push((await replica.call(text, 'GET /api/keys')).statusCode)
   t.ok(
     statuses.every((status) => status === 200 || status === 503),
     String(statuses),

@@ -189,6 +189,20 @@ await t.test('a page of monitors costs the same number of statements, however lo
   t.same(many, [2, 2, 2])
 })
 
+await t.test(
+  'those who read monitors at the same time share statements, and each gets its own',
+  async (t) => {
+    const { call, key, statements } = await start(t)
+    const tags = ['one', 'two', 'three']
+    for (const tag of tags) await call(key, `PUT /api/monitors/${tag}`, { name: `The ${tag}` })
+    statements.length = 0
+    const replies = await times(90, (index) => call(key, `GET /api/monitors/${tags[index % 3] ?? ''}`))
+    t.ok(replies.every(({ json }, index) => json.data.name === `The ${tags[index % 3] ?? ''}`))
+    t.equal((await call(key, 'GET /api/monitors/four')).statusCode, 404)
+    t.ok(statements.length <= 20, `${String(statements.length)} statements for 91 requests`)
+  },
+)
+
 await t.test('what is not a monitor is refused, with the place', async (t) => {
   const { call, key, db } = await start(t)
   const good = { tag: 'good', name: 'Good' }

@@ -68,20 +68,20 @@ function countMinutes(placed: PlacedReport[]): number {
 /** So many hours are written at a time: other requests have their turn in between, while a year goes in. */
 const biteHours = 14 * 24
 
+/** The same reports in the same order, cut at the hours. */
 function inBites(placed: PlacedReport[]): PlacedReport[][] {
   const bites: PlacedReport[][] = []
-  let hours = biteHours
+  let hours = new Set<string>()
   for (const report of placed) {
-    for (let from = report.from; from < report.to; ) {
-      const to = Math.min(report.to, from + (biteHours - 1) * 60)
-      const touched = Math.ceil((to - from) / 60) + 1
-      if (hours + touched > biteHours) {
+    for (let { from } = report, to: number; from < report.to; from = to) {
+      const hour = Math.floor(from / 60)
+      to = Math.min(report.to, (hour + 1) * 60)
+      if (bites.length === 0 || hours.size === biteHours) {
         bites.push([])
-        hours = 0
+        hours = new Set()
       }
+      hours.add(`${report.monitorId}:${hour}`)
       bites.at(-1)?.push({ ...report, from, to })
-      hours += touched
-      from = to
     }
   }
   return bites
