@@ -8,7 +8,7 @@ import { addKeys, addMinutes, addMonitors, addOthersKeys, prepare } from './stor
 
 export async function compareRequests(place, { rounds, seconds }) {
   const contenders = await gather(place)
-  for (const { orders } of contenders) await load({ ...orders, duration: 1 }).done
+  for (const { orders } of contenders) await load({ ...orders, duration: 2 }).done
   for (let round = 0; round < rounds; round++) {
     for (const contender of contenders) contender.rounds.push(await measure(place, contender, seconds))
   }
