@@ -11,6 +11,8 @@ import { writeReports } from '../dist/src/database/reports.js'
 import { createKey } from '../dist/src/keys/lifecycle.js'
 import { createSecrets } from '../dist/src/keys/secrets.js'
 import { startPostgres } from '../dist/test/postgres.js'
+import { median } from './median.js'
+import { addMonitors } from './stored.js'
 
 const monitors = 80
 const days = 90
@@ -35,20 +37,16 @@ async function size(table) {
   console.log(`${`size of ${table}`.padEnd(64)} ${rows[0].size.padStart(11)}`)
 }
 
-async function median(run) {
+async function medianMs(run) {
   const all = []
   for (let round = 0; round < 41; round++) {
     const began = performance.now()
     await run()
     all.push(performance.now() - began)
   }
-  return all.sort((a, b) => a - b)[20]
+  return median(all)
 }
 
-const addMonitors = (from, to) =>
-  sql`insert into monitors (tag, name, enabled, hidden, default_status, degraded_counts_as_down)
-    select 'm' || lpad(n::text, 6, '0'), 'Monitor ' || n, true, false, 'NO_DATA', false
-    from generate_series(${from}::integer, ${to}::integer) as n`.execute(db)
 const app = buildApp({ config: readConfig({ RATE_LIMIT_MAX: '1000000' }), db })
 await app.ready()
 const key = await createKey(
@@ -58,11 +56,9 @@ const key = await createKey(
 const headers = { authorization: `Bearer ${key.text}` }
 const list = () => app.inject({ url: '/api/monitors?limit=100', headers })
 
-await addMonitors(1, 100)
-await sql`analyze`.execute(db)
-const few = await median(list)
-await addMonitors(101, 10_000)
-await sql`analyze`.execute(db)
+await addMonitors(db, 1, 100)
+const few = await medianMs(list)
+await addMonitors(db, 101, 10_000)
 
 console.log(
   `${((monitors * minutes) / 1e6).toFixed(1)} million minutes of ${monitors} monitors, ${days} days each\n`,
@@ -118,7 +114,7 @@ await timed(
 
 for (let index = monitors; index < 100; index++) await fill(index)
 await sql`vacuum analyze`.execute(db)
-const many = await median(list)
+const many = await medianMs(list)
 console.log(`\nlisting 100 of 100 monitors with no data: ${few.toFixed(2)} ms`)
 console.log(`listing 100 of 10,000, a hundred with 90 days of minutes: ${many.toFixed(2)} ms`)
 console.log(`ratio ${(many / few).toFixed(2)}`)

@@ -19,7 +19,9 @@ export async function measureStarts(place, { rounds, keys: count }) {
   const { timelineP99Ms } = await load({ url: `${origin}/api/me`, requests, duration: 8, timelineMs }).done
   const usual = median(timelineP99Ms.slice(-8))
   // A second in a row: one slow moment of the machine is not the service's.
-  const normal = timelineP99Ms.findIndex((_, slot) => median(timelineP99Ms.slice(slot, slot + 4)) <= 2 * usual)
+  const normal = timelineP99Ms.findIndex(
+    (_, slot) => median(timelineP99Ms.slice(slot, slot + 4)) <= 2 * usual,
+  )
   return {
     'start to first answer, ms': median(times),
     [`${count.toLocaleString('en')} active keys after a restart: seconds until p99 is normal`]:

@@ -2,12 +2,12 @@ import t from 'tap'
 import { batch } from '../src/database/batch.ts'
 
 await t.test('asks of one moment share a run, and what comes meanwhile shares the next', async (t) => {
-  const { ask, runs, untilRuns, open } = gated()
+  const { ask, runs, untilRuns, open } = gated((n) => n * 2)
   const first = [1, 2, 3].map(ask)
   await untilRuns(1)
   const second = [4, 5].map(ask)
   open()
-  t.same(await Promise.all([...first, ...second]), [1, 2, 3, 4, 5])
+  t.same(await Promise.all([...first, ...second]), [2, 4, 6, 8, 10])
   t.same(runs, [
     [1, 2, 3],
     [4, 5],

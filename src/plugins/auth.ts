@@ -133,12 +133,13 @@ export default fp(
     /** The failure to answer with: the one at hand, or 429 once there were too many. */
     async function countFailure(request: FastifyRequest, error: unknown): Promise<unknown> {
       if (!(error instanceof ApiError)) return error
-      if (error.status === 429) await slowDown()
-      if (error.status !== 401) return error
-      const count = await failures(request)
-      if (count.isAllowed || !count.isExceeded) return error
-      await slowDown()
-      return tooManyFailures(count.ttlInSeconds)
+      let failure = error
+      if (error.status === 401) {
+        const count = await failures(request)
+        if (!count.isAllowed && count.isExceeded) failure = tooManyFailures(count.ttlInSeconds)
+      }
+      if (failure.status === 429) await slowDown()
+      return failure
     }
   },
   { name: 'auth', dependencies: ['database', 'address-counters'] },
