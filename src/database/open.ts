@@ -52,6 +52,8 @@ async function openInProcess(dataDir: string, options: Options): Promise<Databas
 async function openServer(connectionString: string, max: number, options: Options): Promise<Database> {
   const target = { connectionString, application_name: 'kener-api', keepAlive: true }
   const applied = await prepareServer(target)
+  // The pool waits for what it returns, which its types do not say.
+  const onConnect = reusePlans as (client: pg.ClientBase) => void
   const db = connect(
     {
       ...target,
@@ -59,6 +61,7 @@ async function openServer(connectionString: string, max: number, options: Option
       connectionTimeoutMillis: connectTimeoutMs,
       query_timeout: statementTimeoutMs,
       statement_timeout: statementTimeoutMs,
+      onConnect,
     },
     options,
   )
@@ -98,9 +101,7 @@ function explain(error: unknown): string {
 }
 
 function connect(poolConfig: pg.PoolConfig, { onConnectionError, onStatement }: Options): Kysely<Tables> {
-  // The pool waits for what onConnect returns, which its types do not say.
-  const onConnect = reusePlans as (client: pg.ClientBase) => void
-  const pool = new pg.Pool({ ...poolConfig, Client: PreparingClient, onConnect })
+  const pool = new pg.Pool({ ...poolConfig, Client: PreparingClient })
   // An idle connection that breaks has no query to fail: unheard, it would end the process.
   pool.on('error', (error) => onConnectionError?.(error))
   // So would one that breaks while it is lent out: its query fails all the same, and with it the request.
@@ -114,7 +115,8 @@ function connect(poolConfig: pg.PoolConfig, { onConnectionError, onStatement }: 
 /**
  * PostgreSQL holds a plan made for one key or one monitor to be so much better than the one for any number of them that
  * it plans anew each time, which takes longer than to run it. None of our statements is better off with a plan of its
- * own (docs/decisions/0009).
+ * own (docs/decisions/0009), but for those that write reports. Not in the embedded database: plans made while a table was
+ * small hold until it is analyzed, and nobody analyzes there.
  */
 async function reusePlans(client: pg.ClientBase): Promise<void> {
   await client.query('set plan_cache_mode = force_generic_plan')

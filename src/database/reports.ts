@@ -22,6 +22,8 @@ const aheadMinutes = 5
  */
 export function writeReports(db: Kysely<Tables>, asks: Reports[]): Promise<Outcome[]> {
   return db.transaction().execute(async (trx) => {
+    // A plan made while the table was small would read all of it, until PostgreSQL analyzes it.
+    await sql`set local plan_cache_mode = auto`.execute(trx)
     const monitors = await lockMonitors(trx, asks)
     const outcomes: Outcome[] = []
     const stretches: PlacedReport[] = []
