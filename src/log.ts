@@ -1,8 +1,22 @@
-import { type Logger, pino, stdTimeFunctions } from 'pino'
+import { type Logger, pino } from 'pino'
 
 /** Lines of JSON on stdout. */
 export function createLogger(level: string): Logger {
-  return pino({ level, timestamp: stdTimeFunctions.isoTime }, gatherTurns())
+  return pino({ level, timestamp: tellTime() }, gatherTurns())
+}
+
+/** As pino's isoTime, but written out once a millisecond: doing so is a fifth of what a line costs. */
+function tellTime(): () => string {
+  let latest = NaN
+  let text = ''
+  return () => {
+    const now = Date.now()
+    if (now !== latest) {
+      latest = now
+      text = `,"time":"${new Date(now).toISOString()}"`
+    }
+    return text
+  }
 }
 
 /**

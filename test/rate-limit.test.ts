@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { Agent, get, type IncomingMessage } from 'node:http'
 import t, { type Test } from 'tap'
 import { formatKey, generateKey } from '../src/keys/format.ts'
 import { createDatabase, isFailure, newKey, type Replica, type Reply, startReplica, times } from './helper.ts'
@@ -244,3 +246,34 @@ await t.test('failed authentications are counted per client address', async (t) 
   const elsewhere = await replica.call(fresh.text, 'GET /api/me', undefined, from('10.0.0.2'))
   t.equal(elsewhere.statusCode, 200, 'another address is not concerned')
 })
+
+await t.test(
+  'keys that take turns on one connection are each judged and counted as themselves',
+  async (t) => {
+    const replica = await startReplica(t)
+    const origin = await replica.app.listen({ host: '127.0.0.1', port: 0 })
+    const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+    t.teardown(() => {
+      agent.destroy()
+    })
+    const [one, two] = [await newKey(replica, { name: 'one' }), await newKey(replica, { name: 'two' })]
+    const wrong = formatKey({ ...generateKey(), id: one.id })
+    const ports = new Set<unknown>()
+
+    async function ask(text: string) {
+      const request = get(`${origin}/api/me`, { agent, headers: { authorization: `Bearer ${text}` } })
+      const [reply] = (await once(request, 'response')) as [IncomingMessage]
+      ports.add(reply.socket.localPort)
+      const { data } = JSON.parse((await reply.toArray()).join('')) as { data?: { key_name: string } }
+      return data?.key_name ?? reply.statusCode
+    }
+
+    const turns = [one.text, two.text, one.text, wrong, 'garbage', two.text, one.text]
+    const answers: unknown[] = []
+    for (const text of turns) answers.push(await ask(text))
+    t.same(answers, ['one', 'two', 'one', 401, 401, 'two', 'one'])
+    t.equal(ports.size, 1, 'all on one connection')
+    const counters = await replica.db.selectFrom('rate_counters').select(['key_id', 'used']).execute()
+    t.ok(counters.every(({ key_id, used }) => used <= (key_id === one.id ? 3 : 2)))
+  },
+)

@@ -1,4 +1,4 @@
-import { type Kysely, type Selectable, sql } from 'kysely'
+import { CompiledQuery, type Kysely, type Selectable, sql } from 'kysely'
 import { batch } from './batch.ts'
 import { keyStatus, type KeyStatus, lastUseIsOld, touchKeys } from './keys.ts'
 import type { Tables } from './schema.ts'
@@ -55,10 +55,17 @@ export function createAdmissions(
     return ids
   })
 
+  // Written out once: to do so for each run takes as long as to read its answer.
+  const text = readAndCount.compile(db).sql
+
   const ask = batch(async (asks: Ask[]) => {
     const counts = new Map<string, number>()
     for (const { id, count } of asks) counts.set(id, (counts.get(id) ?? 0) + Number(count))
-    const answer = await readAndCount(db, counts, rateLimitMax)
+    const { rows } = await db.executeQuery<Answer>(
+      CompiledQuery.raw(text, [[...counts.keys()], [...counts.values()], rateLimitMax]),
+    )
+    const [answer] = rows
+    if (!answer) throw new Error('A query without FROM has one row')
     for (const { id, status, last_use_is_old } of answer.keys) {
       if (last_use_is_old && status === 'active' && counts.get(id)) noteUse(id).catch(onError)
     }
@@ -73,49 +80,41 @@ export function createAdmissions(
   }
 }
 
+const now = sql`extract(epoch from now())::float8`
+const max = sql`coalesce(rate_limit, $3::integer)`
+
 /**
+ * $1: ids of keys, $2: how many requests of each to count, $3: the limit of a key without one of its own.
+ *
  * A counter never passes its limit: `granted` says how many of the requests asked for still fitted in. Requests over
  * the limit write nothing. A statement that began in the minute before, and had to wait for another, counts in the
  * newer window. The rows are locked in the order of their ids, so that two replicas cannot wait for each other.
  */
-async function readAndCount(
-  db: Kysely<Tables>,
-  counts: Map<string, number>,
-  rateLimitMax: number,
-): Promise<Answer> {
-  const ids = [...counts.keys()]
-  const max = sql`coalesce(rate_limit, ${rateLimitMax}::integer)`
-  const { rows } = await sql<Answer>`
-    with counted as (
-      insert into rate_counters as counter (key_id, minute, max, used, granted)
-      select id, floor(${now} / 60)::integer, ${max}, least(n, ${max}), least(n, ${max})
-      from unnest(${ids}::text[], ${[...counts.values()]}::integer[]) as ask (id, n) join api_keys using (id)
-      where n > 0 and ${keyStatus} = 'active'
-      order by id
-      on conflict (key_id) do update set
-        minute = greatest(counter.minute, excluded.minute),
-        max = excluded.max,
-        used = case when counter.minute < excluded.minute then excluded.used
-          else least(counter.used + excluded.granted, excluded.max) end,
-        granted = case when counter.minute < excluded.minute then excluded.granted
-          else least(excluded.granted, excluded.max - counter.used) end
-      where counter.minute < excluded.minute or counter.used < excluded.max
-      returning key_id, minute, used, granted
-    ), keys as (
-      select id, name, permissions, rate_limit, expires_at, created_at,
-        ${keyStatus} as status, ${max} as max, ${lastUseIsOld} as last_use_is_old
-      from api_keys where id = any(${ids})
-    )
-    select
-      coalesce((select json_agg(keys) from keys), '[]') as keys,
-      coalesce((select json_agg(counted) from counted), '[]') as counters,
-      ${now} as now`.execute(db)
-  const [answer] = rows
-  if (!answer) throw new Error('A query without FROM has one row')
-  return answer
-}
-
-const now = sql`extract(epoch from now())::float8`
+const readAndCount = sql<Answer>`
+  with counted as (
+    insert into rate_counters as counter (key_id, minute, max, used, granted)
+    select id, floor(${now} / 60)::integer, ${max}, least(n, ${max}), least(n, ${max})
+    from unnest($1::text[], $2::integer[]) as ask (id, n) join api_keys using (id)
+    where n > 0 and ${keyStatus} = 'active'
+    order by id
+    on conflict (key_id) do update set
+      minute = greatest(counter.minute, excluded.minute),
+      max = excluded.max,
+      used = case when counter.minute < excluded.minute then excluded.used
+        else least(counter.used + excluded.granted, excluded.max) end,
+      granted = case when counter.minute < excluded.minute then excluded.granted
+        else least(excluded.granted, excluded.max - counter.used) end
+    where counter.minute < excluded.minute or counter.used < excluded.max
+    returning key_id, minute, used, granted
+  ), keys as (
+    select id, name, permissions, rate_limit, expires_at, created_at,
+      ${keyStatus} as status, ${max} as max, ${lastUseIsOld} as last_use_is_old
+    from api_keys where id = any($1)
+  )
+  select
+    coalesce((select json_agg(keys) from keys), '[]') as keys,
+    coalesce((select json_agg(counted) from counted), '[]') as counters,
+    ${now} as now`
 
 /** Deals the requests let through to those who asked first. */
 function shareOut(asks: Ask[], { keys, counters, now }: Answer): (Admission | undefined)[] {

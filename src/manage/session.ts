@@ -1,4 +1,5 @@
 import { hash, randomBytes } from 'node:crypto'
+import { promisify } from 'node:util'
 import type { FastifyReply, FastifyRequest, onRequestAsyncHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
 import { batch } from '../database/batch.ts'
@@ -58,7 +59,7 @@ export default fp(
 
     app.decorate('requireSession', async (request, reply) => {
       if (request.principal) return
-      await app.limitRate.call(app, request, reply)
+      await promisify(app.limitRate).call(app, request, reply)
       const next =
         request.method === 'GET' && request.url !== '/manage'
           ? `?next=${encodeURIComponent(request.url)}`

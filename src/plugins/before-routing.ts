@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { Socket } from 'node:net'
+import { promisify } from 'node:util'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import { ApiError, invalidRequest } from '../errors.ts'
 import { answerFailure, toBody } from './error-handler.ts'
@@ -17,8 +18,8 @@ export async function answerFrameworkError(
 ): Promise<void> {
   reply.header('x-request-id', request.id)
   try {
-    await app.authenticate.call(app, request, reply)
-    await app.limitRate.call(app, request, reply)
+    await promisify(app.authenticate).call(app, request, reply)
+    await promisify(app.limitRate).call(app, request, reply)
     answerFailure(error, request, reply)
   } catch (refusal) {
     answerFailure(refusal, request, reply)

@@ -1,12 +1,12 @@
-import type { FastifyReply, onRequestAsyncHookHandler } from 'fastify'
+import type { FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Quota } from '../database/admissions.ts'
-import { rateLimitExceeded, tooManyPublicRequests } from '../errors.ts'
+import { type ApiError, rateLimitExceeded, tooManyPublicRequests } from '../errors.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
     /** onRequest hook, after authenticate. @throws ApiError 429 */
-    limitRate: onRequestAsyncHookHandler
+    limitRate: onRequestHookHandler
   }
 }
 
@@ -18,16 +18,21 @@ export default fp(
   (app, _options, done) => {
     const publicRequests = app.createRateLimit({ max: app.config.publicRateLimitMax })
 
-    app.decorate('limitRate', async (request, reply) => {
-      if (request.quota) {
-        writeHeaders(reply, request.quota)
-        if (!request.quota.granted) throw rateLimitExceeded(request.quota.limit, request.quota.secondsLeft)
+    app.decorate('limitRate', (request, reply, next) => {
+      const { quota } = request
+      if (quota) {
+        writeHeaders(reply, quota)
+        next(quota.granted ? undefined : rateLimitExceeded(quota.limit, quota.secondsLeft))
       } else {
-        const count = await publicRequests(request)
-        if (!count.isAllowed && count.isExceeded) throw tooManyPublicRequests(count.ttlInSeconds)
+        countPublic(request).then(next, next)
       }
     })
     done()
+
+    async function countPublic(request: FastifyRequest): Promise<ApiError | undefined> {
+      const count = await publicRequests(request)
+      return !count.isAllowed && count.isExceeded ? tooManyPublicRequests(count.ttlInSeconds) : undefined
+    }
   },
   { name: 'rate-limit', dependencies: ['address-counters', 'auth'] },
 )

@@ -37,17 +37,14 @@ export default fp(
 )
 
 export function logRequest(request: FastifyRequest, reply: FastifyReply): void {
-  request.log.info(
-    {
-      method: request.method,
-      route: request.routeOptions.url ?? null,
-      keyId: request.principal?.id ?? null,
-      status: reply.statusCode,
-      durationMs: Math.round(reply.elapsedTime * 1000) / 1000,
-      ...describeRefusal(request),
-    },
-    'request completed',
-  )
+  const line = {
+    method: request.method,
+    route: request.routeOptions.url ?? null,
+    keyId: request.principal?.id ?? null,
+    status: reply.statusCode,
+    durationMs: Math.round(reply.elapsedTime * 1000) / 1000,
+  }
+  request.log.info(request.failure ? { ...line, ...describeRefusal(request) } : line, 'request completed')
 }
 
 function describeRefusal({ failure, ip }: FastifyRequest) {

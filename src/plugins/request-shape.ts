@@ -70,9 +70,7 @@ function takesBody(method: string | string[]): boolean {
 
 /** PostgreSQL stores neither NUL characters nor lone surrogates, in any column. */
 function refuseUnstorableText({ body, query, params }: FastifyRequest): ApiError | undefined {
-  const path = [body, query, params]
-    .map((part) => findUnstorable(part, ''))
-    .find((found) => found !== undefined)
+  const path = findUnstorable(body, '') ?? findUnstorable(query, '') ?? findUnstorable(params, '')
   return path === undefined
     ? undefined
     : invalidRequest('The request contains text that cannot be stored', [
