@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { Ajv2020 } from 'ajv/dist/2020.js'
 import t, { type Test } from 'tap'
 import { newKey, type Replica, startReplica } from './helper.ts'
 
@@ -110,3 +111,24 @@ await t.test('the version is that of the package', async (t) => {
   const { version } = JSON.parse(file) as { version: string }
   t.match(document, { info: { version } })
 })
+
+await t.test(
+  'every schema of a route is valid JSON Schema, since none is checked at the start',
+  async (t) => {
+    const ajv = new Ajv2020()
+    let checked = 0
+    await startReplica(t, {
+      extend: (app) => {
+        app.addHook('onRoute', ({ method, url, schema }) => {
+          const { body, querystring, params, response } = schema ?? {}
+          for (const one of [body, querystring, params, ...Object.values(response ?? {})]) {
+            if (one === undefined) continue
+            checked++
+            t.ok(ajv.validateSchema(one), `${String(method)} ${url}: ${ajv.errorsText()}`)
+          }
+        })
+      },
+    })
+    t.ok(checked > 100, `${String(checked)} schemas`)
+  },
+)
