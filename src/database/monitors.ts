@@ -97,14 +97,13 @@ export async function listMonitors(
   return readPage(db, sql`select * from current ${where} order by tag limit ${limit}`)
 }
 
-/** In the order of the tags; undefined where there is no such monitor. */
+/** By tag: those of them that there are. */
 export async function findMonitors(
   db: Kysely<Tables>,
   tags: readonly string[],
-): Promise<(Monitor | undefined)[]> {
+): Promise<Map<string, Monitor>> {
   const rows = await readPage(db, sql`select * from current where tag = any(${[...new Set(tags)]})`)
-  const found = new Map(rows.map((monitor) => [monitor.tag, monitor]))
-  return tags.map((tag) => found.get(tag))
+  return new Map(rows.map((monitor) => [monitor.tag, monitor]))
 }
 
 /** What reading its data takes. */

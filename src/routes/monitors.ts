@@ -32,7 +32,11 @@ const sharedPointsMax = 100
 const fillMinutesMax = 366 * 1440
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
-  const findMonitor = batch((tags: string[]) => monitors.findMonitors(app.db, tags))
+  const findMonitor = batch(async (tags: string[]) => {
+    const found = await monitors.findMonitors(app.db, tags)
+    const shown = new Map([...found].map(([tag, monitor]) => [tag, toWire(monitor)]))
+    return tags.map((tag) => shown.get(tag))
+  })
   const shareWrite = batch((asks: Reports[]) => writeReports(app.db, asks), 200)
 
   app.get(
@@ -168,7 +172,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   async function showMonitor(tag: string) {
     const monitor = await findMonitor(tag)
     if (!monitor) throw noSuchMonitor()
-    return { success: true as const, data: toWire(monitor) }
+    return { success: true as const, data: monitor }
   }
 
   async function writeAlone(reports: Reports): Promise<Outcome> {
