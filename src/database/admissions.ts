@@ -1,6 +1,7 @@
-import { CompiledQuery, type Kysely, type Selectable, sql } from 'kysely'
+import { type Kysely, type Selectable, sql } from 'kysely'
 import { batch } from './batch.ts'
 import { keyStatus, type KeyStatus, lastUseIsOld, touchKeys } from './keys.ts'
+import { writtenOnce } from './prepared.ts'
 import type { Tables } from './schema.ts'
 
 /** What one request may know of its key's limit. Windows are minutes of the database's clock. */
@@ -55,16 +56,10 @@ export function createAdmissions(
     return ids
   })
 
-  // Written out once: to do so for each run takes as long as to read its answer.
-  const text = readAndCount.compile(db).sql
-
   const ask = batch(async (asks: Ask[]) => {
     const counts = new Map<string, number>()
     for (const { id, count } of asks) counts.set(id, (counts.get(id) ?? 0) + Number(count))
-    const { rows } = await db.executeQuery<Answer>(
-      CompiledQuery.raw(text, [[...counts.keys()], [...counts.values()], rateLimitMax]),
-    )
-    const [answer] = rows
+    const [answer] = await readAndCount(db, [[...counts.keys()], [...counts.values()], rateLimitMax])
     if (!answer) throw new Error('A query without FROM has one row')
     for (const { id, status, last_use_is_old } of answer.keys) {
       if (last_use_is_old && status === 'active' && counts.get(id)) noteUse(id).catch(onError)
@@ -90,7 +85,7 @@ const max = sql`coalesce(rate_limit, $3::integer)`
  * the limit write nothing. A statement that began in the minute before, and had to wait for another, counts in the
  * newer window. The rows are locked in the order of their ids, so that two replicas cannot wait for each other.
  */
-const readAndCount = sql<Answer>`
+const readAndCount = writtenOnce(sql<Answer>`
   with counted as (
     insert into rate_counters as counter (key_id, minute, max, used, granted)
     select id, floor(${now} / 60)::integer, ${max}, least(n, ${max}), least(n, ${max})
@@ -114,7 +109,7 @@ const readAndCount = sql<Answer>`
   select
     coalesce((select json_agg(keys) from keys), '[]') as keys,
     coalesce((select json_agg(counted) from counted), '[]') as counters,
-    ${now} as now`
+    ${now} as now`)
 
 /** Deals the requests let through to those who asked first. */
 function shareOut(asks: Ask[], { keys, counters, now }: Answer): (Admission | undefined)[] {

@@ -1,5 +1,6 @@
 import { type Kysely, type Selectable, sql, type SqlBool, type Updateable } from 'kysely'
 import { fromWorst, type ReportStatus, type Status } from '../schemas/monitors.ts'
+import { writtenOnce } from './prepared.ts'
 import type { Tables } from './schema.ts'
 
 type Settings = Omit<Selectable<Tables['monitors']>, 'id' | 'created_at' | 'updated_at'>
@@ -102,8 +103,8 @@ export async function findMonitors(
   db: Kysely<Tables>,
   tags: readonly string[],
 ): Promise<Map<string, Monitor>> {
-  const rows = await readPage(db, sql`select * from current where tag = any(${[...new Set(tags)]})`)
-  return new Map(rows.map((monitor) => [monitor.tag, monitor]))
+  const rows = await readByTag(db, [[...new Set(tags)]])
+  return new Map(rows.map((row) => [row.tag, toMonitor(row)]))
 }
 
 /** What reading its data takes. */
@@ -119,16 +120,26 @@ export async function findMonitorId(
 }
 
 async function readPage(db: Kysely<Tables>, page: ReturnType<typeof sql>): Promise<Monitor[]> {
-  const { rows } = await sql<Row>`
+  const { rows } = await withSums(page).execute(db)
+  return rows.map(toMonitor)
+}
+
+function withSums(page: ReturnType<typeof sql>) {
+  return sql<Row>`
     ${currentStatus}, page as (${page}), clock as materialized (
       select floor(seconds / 3600)::integer as this_hour, floor(seconds / 86400)::integer as today
       from extract(epoch from now()) as seconds
     )
-    select page.*, hours.day, week, month, quarter from page, ${uptimeSums} order by tag`.execute(db)
-  return rows.map(({ day, week, month, quarter, ...monitor }) => ({
+    select page.*, hours.day, week, month, quarter from page, ${uptimeSums} order by tag`
+}
+
+const readByTag = writtenOnce(withSums(sql`select * from current where tag = any($1)`))
+
+function toMonitor({ day, week, month, quarter, ...monitor }: Row): Monitor {
+  return {
     ...monitor,
     sums: { '24h': toCounts(day), '7d': toCounts(week), '30d': toCounts(month), '90d': toCounts(quarter) },
-  }))
+  }
 }
 
 type Row = Omit<Monitor, 'sums'> & Record<'day' | 'week' | 'month' | 'quarter', (number | null)[]>

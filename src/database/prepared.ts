@@ -1,5 +1,7 @@
 import { hash } from 'node:crypto'
+import { CompiledQuery, type Kysely, type RawBuilder } from 'kysely'
 import pg from 'pg'
+import type { Tables } from './schema.ts'
 
 const names = new Map<string, string>()
 
@@ -42,4 +44,17 @@ function nameOf(text: string): string {
   const name = `kener_${hash('sha256', text).slice(0, 32)}`
   names.set(text, name)
   return name
+}
+
+/**
+ * A statement that is written out once, where Kysely does so for each run: with a long one that takes longer than to
+ * send it and to read its answer. Its parameters stand in it as $1, $2 and so on.
+ */
+export function writtenOnce<Row>(statement: RawBuilder<Row>) {
+  let text: string | undefined
+  return async (db: Kysely<Tables>, parameters: unknown[]): Promise<Row[]> => {
+    text ??= statement.compile(db).sql
+    const { rows } = await db.executeQuery<Row>(CompiledQuery.raw(text, parameters))
+    return rows
+  }
 }
