@@ -9,8 +9,10 @@ import { startPostgres } from './postgres.ts'
 
 /**
  * Runs the tests against one PostgreSQL, the one at TEST_DATABASE_URL or one of their own, with a migrated database in
- * it that each test clones. Arguments go to tap: names of compiled test files, or its options.
+ * it that each test clones. The first argument is the folder of the tests, from here; the others go to tap: names of
+ * compiled test files, or its options.
  */
+const [folder = '.', ...args] = process.argv.slice(2)
 const given = process.env.TEST_DATABASE_URL
 const server = given ? { url: given, stop: () => Promise.resolve() } : await startPostgres()
 const template = `kener_template_${String(process.pid)}`
@@ -20,7 +22,7 @@ try {
   url.pathname = `/${template}`
   const database = await openDatabase({ databaseUrl: url.href, databasePoolMax: 1, dataDir: '' })
   await database.close()
-  process.exitCode = await runTap(process.argv.slice(2))
+  process.exitCode = await runTap(join(import.meta.dirname, folder))
 } finally {
   await onServer(`drop database if exists ${template}`)
   await server.stop()
@@ -33,14 +35,13 @@ async function onServer(statement: string): Promise<void> {
   await client.end()
 }
 
-async function runTap(args: string[]): Promise<number> {
-  const here = import.meta.dirname
-  const tapBin = join(here, '../../node_modules/.bin/tap')
+async function runTap(tests: string): Promise<number> {
+  const tapBin = join(import.meta.dirname, '../../node_modules/.bin/tap')
   const files = args.some((arg) => arg.includes('.test.js'))
     ? []
-    : readdirSync(here)
+    : readdirSync(tests)
         .filter((name) => name.endsWith('.test.js'))
-        .map((name) => join(here, name))
+        .map((name) => join(tests, name))
   const record = join(mkdtempSync(join(tmpdir(), 'kener-tap-')), 'record')
   const tap = spawn(process.execPath, [tapBin, 'run', `--output-file=${record}`, ...args, ...files], {
     stdio: 'inherit',
@@ -51,6 +52,7 @@ async function runTap(args: string[]): Promise<number> {
   const lines = readFileSync(record, 'utf8')
   const { pass = 0, fail = 0 } = readTotals(lines)
   if (code !== 0) process.stdout.write(readFailures(lines))
+  process.stdout.write(readFigures(lines))
   rmSync(dirname(record), { recursive: true })
   process.stdout.write(`${String(pass)} passed, ${String(fail)} failed\n`)
   return code
@@ -70,4 +72,9 @@ function readTotals(record: string): { pass?: number; fail?: number } {
 /** Reporters leave some failures out, such as those of a file that was killed. */
 function readFailures(record: string): string {
   return [...record.matchAll(/^ *not ok .*(\n +---\n[\s\S]*?\n +\.\.\.)?\n/gm)].map(([text]) => text).join('')
+}
+
+/** What tests measured, and told by t.comment(). */
+function readFigures(record: string): string {
+  return [...record.matchAll(/^ +# (?!Subtest: |time=).*\n/gm)].map(([text]) => text.trimStart()).join('')
 }

@@ -1,0 +1,41 @@
+import { Agent, type IncomingHttpHeaders, request } from 'node:http'
+
+export type Answer = { status: number; headers: IncomingHttpHeaders; body: string }
+
+type Ask = { key?: string; method?: string; body?: unknown; agent?: Agent }
+
+/**
+ * One request and its answer, whole. Nothing is sent twice: a request that is lost is an error here, as node:http says
+ * it. (fetch would not do: it may send again what its connection lost.)
+ */
+export function ask(url: string, { key, method = 'GET', body, agent }: Ask = {}): Promise<Answer> {
+  const payload = body === undefined ? undefined : JSON.stringify(body)
+  const headers = {
+    ...(key !== undefined && { authorization: `Bearer ${key}` }),
+    ...(payload !== undefined && {
+      'content-type': 'application/json',
+      'content-length': Buffer.byteLength(payload),
+    }),
+  }
+  return new Promise((resolve, reject) => {
+    const sent = request(url, { method, headers, ...(agent && { agent }) }, (reply) => {
+      const chunks: Buffer[] = []
+      reply.on('data', (chunk: Buffer) => chunks.push(chunk))
+      reply.on('error', reject)
+      reply.on('end', () => {
+        resolve({
+          status: reply.statusCode ?? 0,
+          headers: reply.headers,
+          body: Buffer.concat(chunks).toString(),
+        })
+      })
+    })
+    sent.on('error', reject)
+    sent.end(payload)
+  })
+}
+
+/** A client with one connection, which it keeps for as long as the server does. */
+export function keepAlive(): Agent {
+  return new Agent({ keepAlive: true, maxSockets: 1 })
+}
