@@ -1,0 +1,127 @@
+import t from 'tap'
+import { newKey, times } from '../helper.ts'
+import { type Answer, ask, keepAlive } from './client.ts'
+import { startReplicas } from './replicas.ts'
+
+const rounds = 50
+const clientsPerReplica = 2
+/** Requests of each client: before the change, at least, and after it. */
+const asksBefore = 2
+const asksAfter = 5
+
+/** No other limit than the one at hand may be met. */
+const wide = { RATE_LIMIT_MAX: '1000000', AUTH_FAILURE_LIMIT_MAX: '1000000' }
+
+/** What is changed, and which answers were not judged by the new state. */
+const changes: Record<string, Change> = {
+  'a revocation': {
+    change: (id) => ['POST', `/api/keys/${id}/revoke`],
+    findWrong: exceptRefusals(401, 'KEY_REVOKED'),
+  },
+  'narrower permissions': {
+    change: (id) => ['PATCH', `/api/keys/${id}`, { permissions: ['read:monitors'] }],
+    findWrong: exceptRefusals(403, 'FORBIDDEN'),
+  },
+  'an expiry of now': {
+    change: (id) => ['PATCH', `/api/keys/${id}`, { expires_at: new Date().toISOString() }],
+    findWrong: exceptRefusals(401, 'KEY_EXPIRED'),
+  },
+  'a lower limit': {
+    change: (id) => ['PATCH', `/api/keys/${id}`, { rate_limit: asksAfter }],
+    findWrong: beyondLimit(asksAfter),
+  },
+}
+
+type Change = {
+  change: (id: string) => [method: string, path: string, body?: unknown]
+  findWrong: (after: Answer[], before: Answer[]) => Answer[]
+}
+
+function exceptRefusals(status: number, code: string) {
+  return (after: Answer[]) =>
+    after.filter((answer) => answer.status !== status || JSON.parse(answer.body).error.code !== code)
+}
+
+/** What passed before counts in its window. A minute may begin meanwhile: in that one, some pass by the new limit. */
+function beyondLimit(limit: number) {
+  return (after: Answer[], before: Answer[]) => {
+    const passed = new Map<unknown, number>()
+    const pass = ({ headers }: Answer) => {
+      const window = headers['x-ratelimit-reset']
+      const count = (passed.get(window) ?? 0) + 1
+      passed.set(window, count)
+      return count
+    }
+    before.filter(({ status }) => status === 200).forEach(pass)
+    return after.filter((answer) => {
+      if (answer.headers['x-ratelimit-limit'] !== String(limit)) return true
+      return answer.status === 200 ? pass(answer) > limit : answer.status !== 429
+    })
+  }
+}
+
+const { db, origins } = await startReplicas(t, [wide, wide, wide])
+
+for (const [name, { change, findWrong }] of Object.entries(changes)) {
+  await t.test(
+    `${name} holds on three replicas for every request that starts after its answer`,
+    async (t) => {
+      const { text: admin } = await newKey({ db })
+      const counts = { before: 0, after: 0, wrong: 0 }
+      for (let round = 0; round < rounds; round++) {
+        const key = await newKey({ db }, { permissions: ['admin'], rateLimit: 1_000_000 })
+        const { before, after } = await underLoad(origins, key.text, async () => {
+          const [method, path, body] = change(key.id)
+          const { status } = await ask(`${origins[round % origins.length]}${path}`, {
+            key: admin,
+            method,
+            body,
+          })
+          t.equal(status, 200, `${name}: the change is answered`)
+        })
+        const wrong = findWrong(after, before)
+        t.same(wrong, [], 'none is judged by the state before')
+        t.ok(
+          before.every(({ status }) => status < 500),
+          'nor does a change disturb the others',
+        )
+        counts.before += before.length
+        counts.after += after.length
+        counts.wrong += wrong.length
+      }
+      t.ok(counts.after >= rounds * origins.length * clientsPerReplica * asksAfter)
+      t.comment(
+        `${name}: ${rounds} changes, ${counts.before} requests before their answers, ` +
+          `${counts.after} after them, ${counts.wrong} by the old state`,
+      )
+    },
+  )
+}
+
+/** Constant load on all replicas, while a change is made: the answers to what began before it was answered, and after. */
+async function underLoad(origins: string[], key: string, change: () => Promise<void>) {
+  const before: Answer[] = []
+  const after: Answer[] = []
+  let changed = false
+  let waiting = origins.length * clientsPerReplica
+  let warm: () => void = () => undefined
+  const allWarm = new Promise<void>((resolve) => (warm = resolve))
+
+  const load = times(waiting, async (client) => {
+    const agent = keepAlive()
+    const url = `${origins[client % origins.length]}/api/keys?limit=1`
+    for (let asked = 0, late = 0; late < asksAfter; asked++) {
+      if (asked === asksBefore && --waiting === 0) warm()
+      const isLate = changed
+      const answer = await ask(url, { key, agent })
+      if (isLate) late++
+      ;(isLate ? after : before).push(answer)
+    }
+    agent.destroy()
+  })
+  await allWarm
+  await change()
+  changed = true
+  await load
+  return { before, after }
+}
