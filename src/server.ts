@@ -12,9 +12,14 @@ import { createSecrets } from './keys/secrets.ts'
 import { createLogger } from './log.ts'
 import { explainAndExit } from './operator-error.ts'
 
-/** After a signal: how long only readiness tells of it, and how long requests under way may then take. */
-const drainMs = 500
-const closeMs = 9_000
+/**
+ * After a signal: how long we go on as before, but for readiness, which tells load balancers, and replies, which tell who
+ * holds a connection to leave it; and how long requests under way may then take. The former has to be longer than a
+ * balancer takes to notice (one that looks every second has looked twice) and a client's usual pause: whoever was not
+ * told by then may lose what he sends on an idle connection at the moment that it is closed.
+ */
+const drainMs = 3_000
+const closeMs = 6_500
 
 await serve().catch(explainAndExit)
 

@@ -1,0 +1,51 @@
+import { once } from 'node:events'
+import { connect, createServer, type Socket } from 'node:net'
+import type { Test } from 'tap'
+import { isReady } from './replicas.ts'
+
+const checkEveryMs = 1_000
+
+/**
+ * A load balancer for TCP, as many stand before replicas: each connection goes to the next of those that were ready at
+ * the last look. It tries nothing twice. `targets` may change meanwhile.
+ */
+export async function startProxy(t: Test, targets: Set<string>): Promise<string> {
+  const ready = new Set(targets)
+  const sockets = new Set<Socket>()
+  let next = 0
+
+  const checks = setInterval(() => {
+    for (const origin of ready) if (!targets.has(origin)) ready.delete(origin)
+    for (const origin of targets) {
+      void isReady(origin).then((is) => (is ? ready.add(origin) : ready.delete(origin)))
+    }
+  }, checkEveryMs)
+
+  const server = createServer((client) => {
+    const origins = [...ready]
+    const origin = origins[next++ % origins.length]
+    if (origin === undefined) {
+      client.destroy()
+      return
+    }
+    const upstream = connect(Number(new URL(origin).port), '127.0.0.1')
+    client.pipe(upstream).pipe(client)
+    const both = [client, upstream]
+    for (const [one, other] of [both, both.toReversed()] as [Socket, Socket][]) {
+      sockets.add(one)
+      one.on('error', () => other.destroy())
+      one.on('close', () => {
+        sockets.delete(one)
+        if (one.errored) other.destroy()
+      })
+    }
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => {
+    clearInterval(checks)
+    for (const socket of sockets) socket.destroy()
+    server.close()
+  })
+  return `http://127.0.0.1:${String((server.address() as { port: number }).port)}`
+}

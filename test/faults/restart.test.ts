@@ -1,0 +1,140 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import t from 'tap'
+import { newKey, times } from '../helper.ts'
+import { ask, keepAlive } from './client.ts'
+import { startProxy } from './proxy.ts'
+import { isReady, startReplicas, startServer } from './replicas.ts'
+
+/** Counts lost requests by what became of them. */
+type Losses = Record<string, number>
+
+function note(losses: Losses, error: unknown): void {
+  const code = (error as NodeJS.ErrnoException).code ?? String(error)
+  losses[code] = (losses[code] ?? 0) + 1
+}
+
+/** Some ask without a pause, some rarely; every third request changes something, and may not be sent twice. */
+const pausesMs = [0, 1, 20, 100, 400, 700, 1_000, 1_500]
+
+function nextRequest(count: number) {
+  return count % 3 === 0
+    ? { path: '/api/monitors/m/data', method: 'POST', body: { status: 'UP' }, expected: 200 }
+    : { path: '/api/me', method: 'GET', body: undefined, expected: 200 }
+}
+
+await t.test(
+  'SIGTERM under load: who uses a connection until he is told to leave it loses no request',
+  async (t) => {
+    const { db, processes } = await startReplicas(t, [{}])
+    const [server] = processes
+    if (!server) throw new Error('No server was started')
+    const { text: key } = await newKey({ db }, { rateLimit: 1_000_000 })
+    await ask(`${server.origin}/api/monitors/m`, { key, method: 'PUT', body: { name: 'm' } })
+    const losses: Losses = {}
+    let answered = 0
+    let answeredAfterSignal = 0
+    let signalled = false
+    let told = 0
+
+    const load = times(40, async (client) => {
+      const agent = keepAlive()
+      const pauseMs = pausesMs[client % pausesMs.length] ?? 0
+      for (let count = client, isTold = false; !isTold; count++) {
+        const { path, expected, ...request } = nextRequest(count)
+        try {
+          const { status, headers } = await ask(`${server.origin}${path}`, { ...request, key, agent })
+          if (status !== expected) note(losses, status)
+          isTold = headers.connection === 'close'
+          answered++
+          if (signalled) answeredAfterSignal++
+          if (isTold) told++
+        } catch (error) {
+          note(losses, error)
+          isTold = true
+        }
+        if (pauseMs > 0) await delay(pauseMs)
+      }
+      agent.destroy()
+    })
+
+    await delay(2_000)
+    const began = performance.now()
+    signalled = true
+    server.child.kill('SIGTERM')
+    await load
+    t.same(losses, {}, 'no request is lost')
+    t.equal(told, 40, 'every client is told')
+    t.same(await server.ended, { code: 0, signal: null })
+    const seconds = (performance.now() - began) / 1000
+    t.ok(seconds < 10, `it took ${seconds} s`)
+    t.comment(
+      `SIGTERM: ${answered} answered, ${answeredAfterSignal} of them later, in ${seconds.toFixed(1)} s`,
+    )
+  },
+)
+
+await t.test('readiness tells of the end first: who looks every second has looked twice', async (t) => {
+  const { processes } = await startReplicas(t, [{}])
+  const [server] = processes
+  if (!server) throw new Error('No server was started')
+  server.child.kill('SIGTERM')
+  while (await isReady(server.origin));
+  let looks = 0
+  const checks = setInterval(() => {
+    void isReady(server.origin).then((is) => {
+      t.notOk(is, 'not ready any more')
+      looks++
+    })
+  }, 1_000)
+  t.teardown(() => {
+    clearInterval(checks)
+  })
+  const isServed = () =>
+    ask(`${server.origin}/healthz`).then(
+      ({ status }) => status === 200,
+      () => false,
+    )
+  while (await isServed()) await delay(20)
+  t.ok(looks >= 2, `${looks} looks before the first connection is refused`)
+  t.same(await server.ended, { code: 0, signal: null })
+})
+
+await t.test('a rolling restart of three replicas behind a load balancer loses no request', async (t) => {
+  const { url, db, processes, origins } = await startReplicas(t, [{}, {}, {}])
+  const { text: key } = await newKey({ db }, { rateLimit: 1_000_000 })
+  const targets = new Set(origins)
+  const balancer = await startProxy(t, targets)
+  await ask(`${balancer}/api/monitors/m`, { key, method: 'PUT', body: { name: 'm' } })
+  const losses: Losses = {}
+  let answered = 0
+  let over = false
+
+  const load = times(40, async (client) => {
+    const agent = keepAlive()
+    const pauseMs = pausesMs[client % pausesMs.length] ?? 0
+    for (let count = client; !over; count++) {
+      const { path, expected, ...request } = nextRequest(count)
+      try {
+        const { status } = await ask(`${balancer}${path}`, { ...request, key, agent })
+        if (status !== expected) note(losses, status)
+        else answered++
+      } catch (error) {
+        note(losses, error)
+      }
+      if (pauseMs > 0) await delay(pauseMs)
+    }
+    agent.destroy()
+  })
+
+  for (const old of processes) {
+    const fresh = await startServer(t, url)
+    targets.add(fresh.origin)
+    old.child.kill('SIGTERM')
+    t.same(await old.ended, { code: 0, signal: null })
+    targets.delete(old.origin)
+  }
+  over = true
+  await load
+  t.same(losses, {}, 'no request is lost')
+  t.comment(`rolling restart: ${answered} answered, ${Object.values(losses).reduce((a, b) => a + b, 0)} lost`)
+})
