@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { parseArgs } from 'node:util'
 import { loadEnvFile, readConfig } from './config.ts'
+import { readClock } from './database/clock.ts'
 import { type ApiKey, findKey, listKeys, revokeKey } from './database/keys.ts'
 import { type Database, openDatabase } from './database/open.ts'
 import { ApiError } from './errors.ts'
@@ -80,7 +81,7 @@ function reportMigrations({ applied }: Database): Promise<void> {
   return Promise.resolve()
 }
 
-async function createKey({ db }: Database, wanted: Static<typeof CreateKey>): Promise<void> {
+async function createKey({ db }: Database, wanted: WantedKey): Promise<void> {
   const { stored, text } = await lifecycle
     .createKey(
       { db, secrets: createSecrets(), log: silent },
@@ -88,7 +89,7 @@ async function createKey({ db }: Database, wanted: Static<typeof CreateKey>): Pr
         name: wanted.name,
         permissions: wanted.permissions,
         rateLimit: wanted.rate_limit ?? null,
-        expiresAt: wanted.expires_at == null ? null : (parseTime(wanted.expires_at) ?? null),
+        expiresAt: await toExpiry(db, wanted),
       },
     )
     .catch((error: unknown) => {
@@ -99,6 +100,12 @@ async function createKey({ db }: Database, wanted: Static<typeof CreateKey>): Pr
     throw new OperatorError(`The key could not be printed, so it was revoked: ${String(error)}`)
   })
   process.stderr.write(`Created ${describe(stored)}. Copy the key now: it is not shown again.\n`)
+}
+
+/** Now is what the database says: it will judge the expiry, whatever the clock is here. */
+async function toExpiry(db: Database['db'], { expires_at, lifetimeMs }: WantedKey): Promise<Date | null> {
+  if (lifetimeMs !== undefined) return new Date((await readClock(db)).getTime() + lifetimeMs)
+  return expires_at == null ? null : (parseTime(expires_at) ?? null)
 }
 
 async function printKeys({ db }: Database): Promise<void> {
@@ -134,20 +141,26 @@ function print(text: string): Promise<void> {
   })
 }
 
+type WantedKey = Static<typeof CreateKey> & {
+  /** Instead of `expires_at`: from now on. */
+  lifetimeMs: number | undefined
+}
+
 /** By the same schema as POST /api/keys. @throws UsageError */
-function readNewKey(args: string[]): Static<typeof CreateKey> {
+function readNewKey(args: string[]): WantedKey {
   const { name, permissions, expires, 'rate-limit': rateLimit } = parseOptions(args)
   if (name === undefined || permissions === undefined) {
     throw new UsageError('keys create takes --name and --permissions')
   }
+  const lifetimeMs = expires === undefined ? undefined : parseLifetime(expires)
   const wanted = {
     name,
     permissions: permissions.split(',').map((permission) => permission.trim()),
-    ...(expires !== undefined && { expires_at: fromNow(expires) ?? expires }),
+    ...(expires !== undefined && lifetimeMs === undefined && { expires_at: expires }),
     ...(rateLimit !== undefined && { rate_limit: rateLimit }),
   }
   const outcome = compileText(CreateKey)(wanted)
-  if ('value' in outcome) return outcome.value as Static<typeof CreateKey>
+  if ('value' in outcome) return { ...(outcome.value as Static<typeof CreateKey>), lifetimeMs }
   throw new UsageError(inOptions(invalidShape(outcome.error)))
 }
 
@@ -168,12 +181,10 @@ function parseOptions(args: string[]) {
   }
 }
 
-/** `30d` and `12h`; undefined for anything else. */
-function fromNow(text: string): string | undefined {
+/** `30d` and `12h`, in milliseconds; undefined for anything else. */
+function parseLifetime(text: string): number | undefined {
   const [, count, unit] = /^([1-9]\d{0,4})([dh])$/.exec(text) ?? []
-  if (count === undefined) return undefined
-  const milliseconds = Number(count) * (unit === 'd' ? 86_400_000 : 3_600_000)
-  return formatTime(new Date(Date.now() + milliseconds))
+  return count === undefined ? undefined : Number(count) * (unit === 'd' ? 86_400_000 : 3_600_000)
 }
 
 function expectNoMore(args: string[]): void {

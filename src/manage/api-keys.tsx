@@ -1,6 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
+import { readClock } from '../database/clock.ts'
 import { invalidRequest } from '../errors.ts'
 import { generateKeyId, isKeyId } from '../keys/format.ts'
 import { changeKey, createKey, findKey, readKeyPage, revokeKey, rotateKey } from '../keys/lifecycle.ts'
@@ -64,7 +65,11 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     const id = readKeyId(request)
     const form = readKeyForm(request.body)
     try {
-      const { rate_limit: rateLimit, expires_at: expiresAt, ...rest } = parseKeyForm(form)
+      const {
+        rate_limit: rateLimit,
+        expires_at: expiresAt,
+        ...rest
+      } = parseKeyForm(form, await readClock(app.db))
       const issued = await createKey(office(request), { ...rest, rateLimit, expiresAt }, id)
       const page = <views.IssuedKey {...issued} origin={originOf(request)} />
       return await sendIssuedKey(request, reply, page, id)
@@ -91,7 +96,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       const form = readKeyForm(request.body)
       try {
         const before = await findKey(app.db, id)
-        await changeKey(office(request), id, parseKeyForm(form, before.expires_at))
+        await changeKey(office(request), id, parseKeyForm(form, await readClock(app.db), before.expires_at))
       } catch (error) {
         const errors = toFieldErrors(error)
         if (!errors) throw error

@@ -57,10 +57,11 @@ export function fillKeyForm(key: ApiKey): KeyForm {
 
 /**
  * What the form asks for, by the same schema as POST /api/keys.
+ * @param now by the database's clock.
  * @param kept the expiry that "Keep" stands for.
  * @throws ApiError 400, whose details name the fields as the API does.
  */
-export function parseKeyForm(form: KeyForm, kept: Date | null = null): Required<KeyChanges> {
+export function parseKeyForm(form: KeyForm, now: Date, kept: Date | null = null): Required<KeyChanges> {
   const wanted = {
     name: form.name,
     permissions: form.permissions,
@@ -73,26 +74,26 @@ export function parseKeyForm(form: KeyForm, kept: Date | null = null): Required<
     name: wanted.name,
     permissions: form.permissions as Permission[],
     rate_limit: wanted.rate_limit,
-    expires_at: parseExpiry(form, kept),
+    expires_at: parseExpiry(form, now, kept),
   }
 }
 
-function parseExpiry({ expiry, expiryDate }: KeyForm, kept: Date | null): Date | null {
+function parseExpiry({ expiry, expiryDate }: KeyForm, now: Date, kept: Date | null): Date | null {
   // Without JavaScript the date can be filled in beside "Never": the shorter life is the safer reading.
-  if (expiry === 'date' || (expiry === 'never' && expiryDate !== '')) return parseDate(expiryDate)
+  if (expiry === 'date' || (expiry === 'never' && expiryDate !== '')) return parseDate(expiryDate, now)
   if (expiryDate !== '') throw badExpiry('Choose "On a date" to use this date, or empty it')
   if (expiry === 'never') return null
   if (expiry === 'keep' && kept) return kept
   if (!presets.some(([value]) => value === expiry)) throw badExpiry('Choose one from the list')
-  return new Date(Math.floor(Date.now() / 1000) * 1000 + Number(expiry) * 86_400_000)
+  return new Date(now.getTime() + Number(expiry) * 86_400_000)
 }
 
 /** The last second of that day. */
-function parseDate(date: string): Date {
+function parseDate(date: string, now: Date): Date {
   const time = parseTime(`${date}T23:59:59Z`)
   if (!time) throw badExpiry('Enter a date, such as 2027-12-31')
   // By the API, a date in the past ends a key; here it is a slip, and Revoke is at hand.
-  if (time.getTime() <= Date.now()) throw badExpiry('This date must be in the future')
+  if (time <= now) throw badExpiry('This date must be in the future')
   return time
 }
 
