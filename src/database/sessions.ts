@@ -35,13 +35,13 @@ export async function startSession(db: Kysely<Tables>, digest: string, keyId: st
 
 /**
  * Whose sessions these are, by digest, with the keys as they are now; they count as seen. Those that are over go for
- * good: their time has passed, or their key is no active admin key any more.
+ * good: their time has passed, or their key is no active admin key any more. `now` is the time, by the database's clock.
  */
 export async function readSessions(
   db: Kysely<Tables>,
   digests: readonly string[],
-): Promise<Map<string, Owner>> {
-  const { rows } = await sql<Owner & { token_digest: string }>`
+): Promise<Map<string, { owner: Owner; now: Date }>> {
+  const { rows } = await sql<Owner & { token_digest: string; now: Date }>`
     with found as (
       select token_digest, id, name, permissions, rate_limit, expires_at, created_at,
         ${isActiveAdmin} and ends_at > now() and not ${isIdle} as lives
@@ -54,10 +54,10 @@ export async function readSessions(
       delete from admin_sessions using found
       where found.token_digest = admin_sessions.token_digest and not lives
     )
-    select token_digest, id, name, permissions, rate_limit, expires_at, created_at from found where lives`.execute(
+    select token_digest, id, name, permissions, rate_limit, expires_at, created_at, now() as now from found where lives`.execute(
     db,
   )
-  return new Map(rows.map(({ token_digest, ...owner }) => [token_digest, owner]))
+  return new Map(rows.map(({ token_digest, now, ...owner }) => [token_digest, { owner, now }]))
 }
 
 export async function endSession(db: Kysely<Tables>, digest: string): Promise<void> {

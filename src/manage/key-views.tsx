@@ -1,7 +1,8 @@
 import type { ComponentChildren } from 'preact'
+import { useContext } from 'preact/hooks'
 import type { ApiKey } from '../database/keys.ts'
 import { Field } from './form.tsx'
-import { Form } from './page.tsx'
+import { Form, Now } from './page.tsx'
 import { type KeyForm, KeyFields } from './key-form.tsx'
 import { inDigits, inNumbers, inWords } from './words.ts'
 
@@ -494,10 +495,11 @@ function Expiry({ of: { expires_at: time } }: { of: ApiKey }) {
 }
 
 function Moment({ time, otherwise }: { time: Date | null; otherwise: string }) {
+  const now = useContext(Now)
   if (!time) return <span class="muted">{otherwise}</span>
   return (
     <time dateTime={time.toISOString()} class="moment">
-      {inWords(time)} <span class="muted">{inDigits(time)}</span>
+      {inWords(time, now)} <span class="muted">{inDigits(time)}</span>
     </time>
   )
 }

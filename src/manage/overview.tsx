@@ -1,8 +1,9 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { useContext } from 'preact/hooks'
 import { type Incident, listIncidents } from '../database/incidents.ts'
 import { type Survey, surveyMonitors } from '../database/monitors.ts'
 import { fromWorst } from '../schemas/monitors.ts'
-import { sendPage } from './page.tsx'
+import { Now, sendPage } from './page.tsx'
 import { inDigits, inNumbers, inWords } from './words.ts'
 
 const monitorsShown = 100
@@ -133,6 +134,7 @@ function MonitorStatus({ status }: { status: string }) {
 }
 
 function Incidents({ incidents }: { incidents: Incident[] }) {
+  const now = useContext(Now)
   return (
     <section class="card" aria-labelledby="incidents">
       <h2 id="incidents">Open incidents</h2>
@@ -147,7 +149,7 @@ function Incidents({ incidents }: { incidents: Incident[] }) {
                 <span class="muted block">
                   {state.toLowerCase()} · began{' '}
                   <time dateTime={start.toISOString()} title={inDigits(start)}>
-                    {inWords(start)}
+                    {inWords(start, now)}
                   </time>
                   {monitors.length > 0 && ` · ${monitors.map(({ monitor_tag: tag }) => tag).join(', ')}`}
                 </span>

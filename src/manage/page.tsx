@@ -16,6 +16,9 @@ type Page = {
 
 const CsrfToken = createContext('')
 
+/** What `2 hours ago` counts from: the database's clock, which dated it, wherever someone is logged in. */
+export const Now = createContext(new Date(0))
+
 /** Everything that is put into a page is text, and escaped as such. */
 export function sendPage(
   request: FastifyRequest,
@@ -25,9 +28,11 @@ export function sendPage(
 ): FastifyReply {
   const html = renderToString(
     <CsrfToken.Provider value={request.session.csrfSecret === undefined ? '' : reply.generateCsrf()}>
-      <Document page={page} userName={request.principal?.name}>
-        {content}
-      </Document>
+      <Now.Provider value={request.session.now ?? new Date()}>
+        <Document page={page} userName={request.principal?.name}>
+          {content}
+        </Document>
+      </Now.Provider>
     </CsrfToken.Provider>,
   )
   return reply.type('text/html; charset=utf-8').send(`<!doctype html>${html}`)

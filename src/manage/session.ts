@@ -18,7 +18,11 @@ const logInCookie = 'kener_log_in'
 /** 256 random bits, base64url. */
 const tokenShape = /^[\w-]{43}$/
 
-type Session = { csrfSecret?: string }
+type Session = {
+  csrfSecret?: string
+  /** When the session was read, by the database's clock. */
+  now?: Date
+}
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -52,7 +56,11 @@ export default fp(
     app.addHook('onRequest', async (request) => {
       request.session = {}
       const [token, logInToken] = [readToken(request, sessionCookie), readToken(request, logInCookie)]
-      if (token !== undefined) request.principal = await read(digestOf(token))
+      const found = token === undefined ? null : await read(digestOf(token))
+      if (found) {
+        request.principal = found.owner
+        request.session.now = found.now
+      }
       const used = request.principal ? token : logInToken
       if (used !== undefined) use(request, used)
     })

@@ -23,11 +23,12 @@ export function inDigits(time: Date): string {
 }
 
 /** `in 3 days`, `2 hours ago`: in the largest unit that fits in twice, so that little is rounded away. */
-export function inWords(time: Date, now = new Date()): string {
+export function inWords(time: Date, now: Date): string {
   const seconds = (time.getTime() - now.getTime()) / 1000
   const [unit, size] = units.find(([, length]) => Math.abs(seconds) >= 2 * length) ?? ['minute', 60]
   const count = Math.round(seconds / size)
-  if (count === 0) return seconds < 0 ? 'just now' : 'in a minute'
+  // What happens while a page is made is not to come.
+  if (count === 0) return seconds < 1 ? 'just now' : 'in a minute'
   return relative.format(count, unit)
 }
 
