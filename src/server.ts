@@ -19,7 +19,7 @@ import { explainAndExit } from './operator-error.ts'
  * told by then may lose what he sends on an idle connection at the moment that it is closed.
  */
 const drainMs = 3_000
-const closeMs = 6_500
+const closeMs = 6_000
 
 await serve().catch(explainAndExit)
 

@@ -30,13 +30,12 @@ export async function startProxy(t: Test, targets: Set<string>): Promise<string>
     }
     const upstream = connect(Number(new URL(origin).port), '127.0.0.1')
     client.pipe(upstream).pipe(client)
-    const both = [client, upstream]
-    for (const [one, other] of [both, both.toReversed()] as [Socket, Socket][]) {
-      sockets.add(one)
-      one.on('error', () => other.destroy())
-      one.on('close', () => {
-        sockets.delete(one)
-        if (one.errored) other.destroy()
+    const pair = [client, upstream]
+    for (const socket of pair) {
+      sockets.add(socket)
+      socket.on('close', () => sockets.delete(socket))
+      socket.on('error', () => {
+        for (const each of pair) each.destroy()
       })
     }
   })

@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { newKey, times } from '../helper.ts'
@@ -97,6 +99,26 @@ await t.test('readiness tells of the end first: who looks every second has looke
   while (await isServed()) await delay(20)
   t.ok(looks >= 2, `${looks} looks before the first connection is refused`)
   t.same(await server.ended, { code: 0, signal: null })
+})
+
+await t.test('who never finishes his request does not hold up the end: 10 s at most, exit 0', async (t) => {
+  const { db, processes } = await startReplicas(t, [{}])
+  const [server] = processes
+  if (!server) throw new Error('No server was started')
+  const { text: key } = await newKey({ db })
+  const socket = connect(Number(new URL(server.origin).port), '127.0.0.1')
+  t.teardown(() => socket.destroy())
+  // In the end it is cut.
+  socket.on('error', () => undefined)
+  socket.write(
+    `POST /api/keys HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${key}\r\n` +
+      'content-type: application/json\r\ncontent-length: 100\r\n\r\n{',
+  )
+  await once(socket, 'connect')
+  const began = performance.now()
+  server.child.kill('SIGTERM')
+  t.same(await server.ended, { code: 0, signal: null })
+  t.ok(performance.now() - began < 10_000)
 })
 
 await t.test('a rolling restart of three replicas behind a load balancer loses no request', async (t) => {
