@@ -21,6 +21,9 @@ import { explainAndExit } from './operator-error.ts'
 const drainMs = 3_000
 const closeMs = 6_000
 
+/** Nobody can take over from a server on the embedded database, so its clients are only told. */
+const drainAloneMs = 500
+
 await serve().catch(explainAndExit)
 
 async function serve(): Promise<void> {
@@ -43,7 +46,7 @@ async function serve(): Promise<void> {
   await signal
   draining = true
   clearInterval(housekeeping)
-  await delay(drainMs)
+  await delay(config.databaseUrl === undefined ? drainAloneMs : drainMs)
   setTimeout(() => process.exit(0), closeMs).unref()
   const closed = app.close()
   // Those who are connected and ask for nothing are not waited for.
