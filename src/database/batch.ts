@@ -1,7 +1,11 @@
+import { channel } from 'node:diagnostics_channel'
 import { setImmediate as turn } from 'node:timers/promises'
 
 /** How long a run waits for more asks, at most, as long as each turn of the event loop brings some. */
 const gatherMs = 2
+
+/** Told of the size of each run, by whoever subscribes; nobody does as a rule, and then it costs nothing. */
+export const batchRuns = channel('kener-api:batch')
 
 /**
  * Gathers single asks into statements for many: those that come in at the same time share a run, and while one run
@@ -36,6 +40,7 @@ export function batch<Ask, Answer>(
       await gather()
       const taken = queue.slice(0, sizeMax)
       queue = queue.slice(sizeMax)
+      if (batchRuns.hasSubscribers) batchRuns.publish(taken.length)
       try {
         const answers = await run(taken.map(({ ask }) => ask))
         taken.forEach(({ resolve }, place) => {
