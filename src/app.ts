@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import type { Kysely } from 'kysely'
 import type { Config } from './config.ts'
+import type { Connections } from './database/open.ts'
 import type { Tables } from './database/schema.ts'
 import manage from './manage/index.ts'
 import addressCounters from './plugins/address-counters.ts'
@@ -35,12 +36,20 @@ type Parts = {
   config: Config
   db: Kysely<Tables>
   logger?: FastifyBaseLogger
+  /** What the pool of `db` does, for the metrics. */
+  connections: () => Connections
   /** True once the process is about to end. */
   isDraining?: () => boolean
 }
 
 /** The whole service, in the order in which a request meets it. */
-export function buildApp({ config, db, logger, isDraining = () => false }: Parts): FastifyInstance {
+export function buildApp({
+  config,
+  db,
+  connections,
+  logger,
+  isDraining = () => false,
+}: Parts): FastifyInstance {
   const app = Fastify({
     ...(logger && { loggerInstance: logger }),
     logController: new LogController({ disableRequestLogging: true }),
@@ -63,6 +72,10 @@ export function buildApp({ config, db, logger, isDraining = () => false }: Parts
   app.register(database, { db })
   app.register(traffic)
   app.register(requestLog)
+  if (config.metricsPort !== undefined) {
+    // Only when it is wanted: it is a library and a hook on each request.
+    app.register(import('./plugins/metrics.ts'), { host: config.host, port: config.metricsPort, connections })
+  }
   app.register(draining, { isDraining })
   app.register(errorHandler)
   app.register(openapi)

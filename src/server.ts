@@ -37,7 +37,7 @@ async function serve(): Promise<void> {
     },
   })
   let draining = false
-  const app = buildApp({ config, db: database.db, logger, isDraining: () => draining })
+  const app = buildApp({ ...database, config, logger, isDraining: () => draining })
   await app.listen({ host: config.host, port: config.port })
   if (config.databaseUrl === undefined) await offerFirstAdminKey(database, logger, app.listeningOrigin)
 

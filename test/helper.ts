@@ -81,12 +81,12 @@ export async function startReplica(
   }
   const full = { ...readConfig({ ...wide, DATABASE_URL: databaseUrl, DATABASE_POOL_MAX: '4' }), ...config }
   const statements: string[] = []
-  const { db, close } = await openDatabase(full, {
+  const { db, connections, close } = await openDatabase(full, {
     onStatement: ({ query }) => statements.push(query.sql),
   })
   const log: Record<string, unknown>[] = []
   const logger = pino({ level: 'trace' }, toLines(log))
-  const app = buildApp({ config: full, db, logger })
+  const app = buildApp({ config: full, db, connections, logger })
   extend?.(app)
   await app.ready()
   t.teardown(async () => {

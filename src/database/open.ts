@@ -10,8 +10,12 @@ export type Database = {
   db: Kysely<Tables>
   /** Names of the migrations that were applied on opening. */
   applied: string[]
+  connections: () => Connections
   close: () => Promise<void>
 }
+
+/** How many there are, how many of these are free, and how many statements wait for one. */
+export type Connections = { total: number; idle: number; waiting: number }
 
 /** A request waits no longer than these together for a database that does not answer. */
 const connectTimeoutMs = 2_000
@@ -41,12 +45,12 @@ async function openInProcess(dataDir: string, options: Options): Promise<Databas
   // Only when it is wanted: it is a whole database.
   const { openEmbedded } = await import('./embedded.ts')
   const embedded = await openEmbedded(dataDir)
-  const db = connect(embedded.poolConfig, options)
+  const { db, connections } = connect(embedded.poolConfig, options)
   const close = async () => {
     await db.destroy()
     await embedded.close()
   }
-  return { db, applied: await migrate(db), close }
+  return { db, applied: await migrate(db), connections, close }
 }
 
 async function openServer(connectionString: string, max: number, options: Options): Promise<Database> {
@@ -54,7 +58,7 @@ async function openServer(connectionString: string, max: number, options: Option
   const applied = await prepareServer(target)
   // The pool waits for what it returns, which its types do not say.
   const onConnect = reusePlans as (client: pg.ClientBase) => void
-  const db = connect(
+  const { db, connections } = connect(
     {
       ...target,
       max,
@@ -65,12 +69,12 @@ async function openServer(connectionString: string, max: number, options: Option
     },
     options,
   )
-  return { db, applied, close: () => db.destroy() }
+  return { db, applied, connections, close: () => db.destroy() }
 }
 
 /** On a connection without the time limits of a request: a migration may take long. */
 async function prepareServer(target: pg.PoolConfig): Promise<string[]> {
-  const db = connect({ ...target, max: 1, connectionTimeoutMillis: 5_000 }, {})
+  const { db } = connect({ ...target, max: 1, connectionTimeoutMillis: 5_000 }, {})
   try {
     await checkVersion(db)
     return await migrate(db)
@@ -100,16 +104,21 @@ function explain(error: unknown): string {
   return `The database at DATABASE_URL cannot be used: ${message}`
 }
 
-function connect(poolConfig: pg.PoolConfig, { onConnectionError, onStatement }: Options): Kysely<Tables> {
+function connect(
+  poolConfig: pg.PoolConfig,
+  { onConnectionError, onStatement }: Options,
+): Pick<Database, 'db' | 'connections'> {
   const pool = new pg.Pool({ ...poolConfig, Client: PreparingClient })
   // An idle connection that breaks has no query to fail: unheard, it would end the process.
   pool.on('error', (error) => onConnectionError?.(error))
   // So would one that breaks while it is lent out: its query fails all the same, and with it the request.
   pool.on('connect', (client) => client.on('error', (error) => onConnectionError?.(error)))
-  return new Kysely<Tables>({
+  const db = new Kysely<Tables>({
     dialect: new PostgresDialect({ pool }),
     ...(onStatement && { log: onStatement }),
   })
+  const connections = () => ({ total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount })
+  return { db, connections }
 }
 
 /**

@@ -29,7 +29,12 @@ export function createSecrets() {
   // Apart from the good ones: a flood of wrong secrets must not push those out.
   const refused = new LRUCache<string, true>({ max: 10_000 })
   const underWay = new Map<string, Promise<boolean>>()
-  const stats = { argon2Runs: 0 }
+  const stats = {
+    argon2Runs: 0,
+    get argon2Waiting() {
+      return gate.pendingCount
+    },
+  }
 
   /** True when this process has verified the key's secret before. */
   function isVerified(key: Key): boolean {

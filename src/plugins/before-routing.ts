@@ -25,6 +25,7 @@ export async function answerFrameworkError(
     answerFailure(refusal, request, reply)
   }
   logRequest(request, reply)
+  app.countRequest?.(request, reply)
 }
 
 /** What is not HTTP, too large in its headers, or too slow: there is no request to speak of, only a socket. */

@@ -1,0 +1,170 @@
+import { METHODS } from 'node:http'
+import t, { type Test } from 'tap'
+import { formatKey, generateKey } from '../src/keys/format.ts'
+import { createDatabase, expire, newKey, type Replica, startReplica, times } from './helper.ts'
+import { listening, start } from './process.ts'
+
+/** Every series, by its name and labels, as Prometheus would read it. */
+type Series = Map<string, number>
+
+async function startWithMetrics(t: Test, config: Parameters<typeof startReplica>[1] = {}) {
+  const replica = await startReplica(t, { ...config, config: { metricsPort: 0, ...config.config } })
+  const url = metricsUrl(replica)
+  return { ...replica, url, read: () => read(url) }
+}
+
+function metricsUrl({ log }: Replica): string {
+  const [, url = ''] = log.map(({ msg }) => /^Metrics at (.+)$/.exec(String(msg))).find(Boolean) ?? []
+  return url
+}
+
+async function read(url: string): Promise<Series> {
+  const text = await (await fetch(url)).text()
+  const lines = text.split('\n').filter((line) => line !== '' && !line.startsWith('#'))
+  return new Map(lines.map((line) => [line.replace(/ \S+$/, ''), Number(/\S+$/.exec(line)?.[0])]))
+}
+
+function requests(method: string, route: string, status: number): string {
+  return `http_request_duration_seconds_count{method="${method}",route="${route}",status="${status}"}`
+}
+
+await t.test('requests are counted by method, route pattern and status, with their time', async (t) => {
+  const { call, db, read } = await startWithMetrics(t)
+  const { text, id } = await newKey({ db })
+  await call(text, 'GET /api/me')
+  await call(text, 'GET /api/me')
+  await call(text, `GET /api/keys/${id}`)
+  await call(null, 'GET /api/me')
+  await call(text, 'GET /api/nothing')
+  await call(text, 'GET /api/%zz')
+  const series = await read()
+  t.equal(series.get(requests('GET', '/api/me', 200)), 2)
+  t.equal(series.get(requests('GET', '/api/keys/:id', 200)), 1)
+  t.equal(series.get(requests('GET', '/api/me', 401)), 1)
+  t.equal(series.get(requests('GET', 'unknown', 404)), 1)
+  t.equal(series.get(requests('GET', 'unknown', 400)), 1)
+  const sum = series.get(requests('GET', '/api/me', 200).replace('_count', '_sum')) ?? 0
+  t.ok(sum > 0 && sum < 60, 'in seconds')
+})
+
+await t.test('failed authentications are counted by reason', async (t) => {
+  const { call, db, read } = await startWithMetrics(t)
+  const admin = await newKey({ db })
+  const [expired, revoked] = [await newKey({ db }), await newKey({ db })]
+  await expire({ db }, expired.id)
+  await call(admin.text, `POST /api/keys/${revoked.id}/revoke`)
+  const unknown = generateKey()
+  const wrong = formatKey({ ...unknown, id: admin.id })
+  for (const presented of [null, 'x', formatKey(unknown), wrong, expired.text, revoked.text]) {
+    await call(presented, 'GET /api/me')
+  }
+  await call('kener_x', 'GET /api/%zz')
+  const series = await read()
+  for (const reason of ['missing', 'unknown', 'wrong_secret', 'expired', 'revoked']) {
+    t.equal(series.get(`kener_authentication_failures_total{reason="${reason}"}`), 1, reason)
+  }
+  t.equal(series.get('kener_authentication_failures_total{reason="malformed"}'), 2)
+})
+
+await t.test('refusals are counted by the limit that was exceeded', async (t) => {
+  const { call, db, read } = await startWithMetrics(t, {
+    config: { publicRateLimitMax: 3, authFailureLimitMax: 3 },
+  })
+  const { text } = await newKey({ db }, { rateLimit: 3 })
+  await times(10, () => call(text, 'GET /api/me'))
+  await times(10, () => call(null, 'GET /api/status'))
+  await times(10, () => call('x', 'GET /api/me'))
+  const series = await read()
+  for (const reason of ['key', 'address', 'authentication_failures']) {
+    const refused = series.get(`kener_limit_refusals_total{reason="${reason}"}`) ?? 0
+    // A minute may end meanwhile, and another three pass.
+    t.ok(refused >= 4 && refused <= 7, `${reason}: ${refused}`)
+  }
+})
+
+await t.test('batches, hashes and connections are told', async (t) => {
+  const { call, db, read } = await startWithMetrics(t)
+  const { text } = await newKey({ db })
+  const before = await read()
+  t.equal(before.get('kener_argon2_runs_total'), 0)
+  await times(40, () => call(text, 'GET /api/me'))
+  const after = await read()
+  t.equal(after.get('kener_argon2_runs_total'), 1)
+  t.equal(after.get('kener_argon2_queue_length'), 0)
+  t.ok((after.get('kener_batch_size_count') ?? 0) >= 2)
+  t.ok((after.get('kener_batch_size_sum') ?? 0) >= 40, 'each admission is an ask')
+  const [idle, busy] = ['idle', 'busy'].map((state) =>
+    Number(after.get(`kener_database_connections{state="${state}"}`)),
+  )
+  t.ok(Number(idle) + Number(busy) >= 1)
+  t.equal(after.get('kener_database_queue_length'), 0)
+  t.ok(after.has('process_cpu_seconds_total') && after.has('nodejs_eventloop_lag_p99_seconds'))
+})
+
+await t.test('no traffic adds series, whatever it invents', async (t) => {
+  const { app, call, db, read } = await startWithMetrics(t)
+  const { text } = await newKey({ db })
+  const strange = METHODS.filter((name) => !app.supportedMethods.includes(name))
+  let made = 0
+  const invent = async () => {
+    const name = `x${made++}`
+    const inject = (method: string, url: string, key: string) =>
+      app.inject({
+        method: method as 'GET',
+        url,
+        headers: { authorization: `Bearer ${key}`, 'user-agent': name },
+        remoteAddress: `10.0.${made >> 8}.${made & 255}`,
+      })
+    await inject('GET', `/api/${name}`, text)
+    await inject('GET', `/${name}`, text)
+    await inject('GET', `/api/%zz${name}`, text)
+    await inject('GET', `/api/monitors/${name}?limit=${name}`, text)
+    await inject('GET', `/manage/${name}`, text)
+    await inject('GET', `/manage/assets/${name}`, text)
+    await inject('GET', '/api/me', formatKey(generateKey()))
+    await inject(strange[made % strange.length] ?? '', '/api/me', text)
+    await inject('GET', '/api/status', text)
+  }
+  await times(3, invent)
+  await call(text, 'GET /api/me')
+  const before = await read()
+  for (let round = 0; round < 10; round++) await times(100, invent)
+  const after = await read()
+  // The runtime's own have fixed kinds, which appear as they first happen.
+  const added = [...after.keys()].filter((name) => !before.has(name) && !name.startsWith('nodejs_'))
+  t.same(added, [])
+  t.ok(Number(after.get(requests('GET', 'unknown', 404))) >= 1_000)
+})
+
+await t.test('metrics are on a port of their own, and on no other', async (t) => {
+  const replica = await startWithMetrics(t)
+  t.equal((await replica.call(null, 'GET /metrics')).statusCode, 404)
+  const own = await fetch(replica.url)
+  t.equal(own.status, 200)
+  t.match(own.headers.get('content-type'), /^text\/plain; version=0\.0\.4/)
+  const { origin } = new URL(replica.url)
+  for (const path of ['/', '/api/me', '/manage/login', '/openapi.json']) {
+    t.equal((await fetch(origin + path)).status, 404, path)
+  }
+})
+
+await t.test('without METRICS_PORT nothing is counted', async (t) => {
+  const { app, log } = await startReplica(t)
+  t.notOk(app.hasDecorator('countRequest'))
+  t.notOk(log.some(({ msg }) => String(msg).startsWith('Metrics at')))
+})
+
+await t.test('a process serves them until it ends, and says when their port is taken', async (t) => {
+  const DATABASE_URL = await createDatabase(t)
+  const first = start(t, 'server', [], { DATABASE_URL, PORT: '0', METRICS_PORT: '0' })
+  await listening(first)
+  const [, url = ''] = await first.shows(/Metrics at (http:[^"]+)/)
+  t.ok((await read(url)).has('process_start_time_seconds'))
+  const METRICS_PORT = new URL(url).port
+  const second = start(t, 'server', [], { DATABASE_URL, PORT: '0', METRICS_PORT })
+  t.equal((await second.ended).code, 1)
+  t.match(second.output.stderr, /^kener-api: [^\n]*EADDRINUSE[^\n]*\n$/)
+  first.child.kill('SIGTERM')
+  t.same(await first.ended, { code: 0, signal: null })
+  await t.rejects(fetch(url))
+})
