@@ -58,6 +58,8 @@ export function buildApp({
     routerOptions,
     bodyLimit: bodyLimitBytes,
     requestTimeout: 30_000,
+    // Longer than a proxy keeps an idle connection (Caddy: 2 min): it would send a request into one that we just closed.
+    keepAliveTimeout: 130_000,
     // Shorter than requestTimeout, or Node takes the two for one another; and looked at more often than by default.
     http: { headersTimeout: 15_000, connectionsCheckingInterval: 2_000 },
     // A request that got in before the end is answered, not turned away.

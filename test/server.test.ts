@@ -126,6 +126,13 @@ await t.test('what is not HTTP gets the envelope too', async (t) => {
   }
 })
 
+await t.test('an idle connection is kept for longer than a proxy keeps its end of it', async (t) => {
+  const server = start(t, 'server', [], { DATABASE_URL: await createDatabase(t), PORT: '0' })
+  const { headers } = await fetch(`${await listening(server)}/healthz`)
+  const [, seconds] = /timeout=(\d+)/.exec(headers.get('keep-alive') ?? '') ?? []
+  t.ok(Number(seconds) > 120, `${seconds} s: Caddy's 120 s, Traefik's 90 and nginx's 60 end first`)
+})
+
 await t.test('npm start hands signals on, and leaves nothing running', async (t) => {
   const server = npm(t, ['start'], { DATABASE_URL: await createDatabase(t), PORT: '0' })
   const origin = await listening(server)
