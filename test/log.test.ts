@@ -1,6 +1,9 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import t from 'tap'
 import { formatKey, generateKey } from '../src/keys/format.ts'
 import { expire, newKey, startReplica, times } from './helper.ts'
+import { logIn, readHidden, visit } from './visitor.ts'
 
 await t.test('a request is one line: its id, method, route, key, status and time', async (t) => {
   const replica = await startReplica(t)
@@ -15,7 +18,7 @@ await t.test('a request is one line: its id, method, route, key, status and time
 
 await t.test('security events have a name that stays', async (t) => {
   const replica = await startReplica(t, { config: { authFailureLimitMax: 8 } })
-  const { text: admin } = await newKey(replica)
+  const { text: admin, id: adminId } = await newKey(replica)
   const event = (name: string) => replica.log.filter((line) => line.event === name)
 
   const created = await replica.call(admin, 'POST /api/keys', {
@@ -24,7 +27,8 @@ await t.test('security events have a name that stays', async (t) => {
     rate_limit: 1,
   })
   const { id, key } = created.json.data
-  t.match(event('key_created'), [{ subjectKeyId: id }])
+  t.match(event('key_created'), [{ subjectKeyId: id, keyId: adminId, address: '127.0.0.1' }])
+  t.equal(event('key_created')[0]?.reqId, created.headers['x-request-id'])
   await replica.call(admin, `PATCH /api/keys/${String(id)}`, { name: 'm' })
   t.match(event('key_changed'), [{ subjectKeyId: id, fields: ['name'] }])
   await replica.call(key, 'GET /api/keys')
@@ -54,6 +58,39 @@ await t.test('security events have a name that stays', async (t) => {
   t.ok(event('authentication_failed').every((line) => line.address === '127.0.0.1'))
   await times(3, () => replica.call('x', 'GET /api/me'))
   t.match(event('rate_limit_exceeded').at(-1), { reason: 'authentication_failures' })
+})
+
+await t.test('log-ins, failed ones and log-outs are events, with the key and the address', async (t) => {
+  const replica = await startReplica(t)
+  const [admin, reader] = [await newKey(replica), await newKey(replica, { permissions: ['read:monitors'] })]
+  for (const key of ['kener_x', reader.text]) await visit(replica.app).submit('/manage/login', { key })
+  const visitor = await logIn(replica.app, admin.text)
+  await visitor.submit('/manage', {}, '/manage/logout')
+  const stranger = visit(replica.app)
+  const { body } = await stranger.get('/manage/login')
+  await stranger.post('/manage/logout', readHidden(body, '/manage/login'))
+  const sessions = replica.log.filter(({ event }) => /^log/.test(String(event)))
+  t.match(sessions, [
+    { event: 'log_in_failed', reason: 'malformed', address: '127.0.0.1' },
+    { event: 'log_in_failed', reason: 'admin', address: '127.0.0.1' },
+    { event: 'logged_in', keyId: admin.id, address: '127.0.0.1' },
+    { event: 'logged_out', keyId: admin.id, address: '127.0.0.1' },
+  ])
+  t.equal(sessions.length, 4, 'who was not logged in has not logged out')
+  t.ok(sessions.every(({ reqId }) => typeof reqId === 'string'))
+})
+
+await t.test('every event is described in docs/operations.md, and no other', async (t) => {
+  const project = join(import.meta.dirname, '../..')
+  const operations = readFileSync(join(project, 'docs/operations.md'), 'utf8')
+  const [, table = ''] = /\n## The log\n(.*?)\n## /s.exec(operations) ?? []
+  const described = table.matchAll(/^\| `([a-z_]+)` /gm)
+  const sources = readdirSync(join(project, 'src'), { recursive: true, encoding: 'utf8' })
+    .filter((name) => /\.tsx?$/.test(name))
+    .map((name) => readFileSync(join(project, 'src', name), 'utf8'))
+    .join('')
+  const logged = sources.matchAll(/(?:event: |\b4\d\d: )'([a-z_]+)'/g)
+  t.same(new Set([...described].map(([, name]) => name)), new Set([...logged].map(([, name]) => name)))
 })
 
 await t.test('no key stands in the log, wherever a client puts it', async (t) => {

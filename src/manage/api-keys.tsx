@@ -33,7 +33,11 @@ const section = 'settings'
 
 /** Settings > API Keys. */
 const routes: FastifyPluginAsyncTypebox = async (app) => {
-  const office = ({ log }: FastifyRequest) => ({ db: app.db, secrets: app.secrets, log })
+  const office = ({ log, principal, ip }: FastifyRequest) => ({
+    db: app.db,
+    secrets: app.secrets,
+    log: log.child({ keyId: principal?.id, address: ip }),
+  })
 
   app.get('/', function showSettings(_request, reply) {
     return reply.redirect('/manage/settings/api-keys', 303)

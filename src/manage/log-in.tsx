@@ -32,6 +32,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     } catch (error) {
       const failure = noteFailure(error, request)
       if (failure.status >= 500) throw failure
+      const { reason, keyId: presentedKeyId } = failure
+      const facts = { event: 'log_in_failed', reason, presentedKeyId, address: request.ip }
+      request.log.info(facts, 'log-in failed')
       reply.code(failure.status).headers(failure.headers)
       return sendLogIn(request, reply, { next, error: explain(failure) })
     }

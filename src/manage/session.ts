@@ -93,8 +93,10 @@ export default fp(
       const token = readToken(request, sessionCookie)
       if (token !== undefined) await endSession(app.db, digestOf(token))
       reply.clearCookie(sessionCookie, { path: '/manage' })
+      // Who was not logged in has not logged out.
+      if (request.principal === null) return
       request.log.info(
-        { event: 'logged_out', keyId: request.principal?.id, address: request.ip },
+        { event: 'logged_out', keyId: request.principal.id, address: request.ip },
         'logged out',
       )
     })

@@ -1,5 +1,5 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import type { FastifyBaseLogger } from 'fastify'
+import type { FastifyRequest } from 'fastify'
 import type { ApiKey } from '../database/keys.ts'
 import * as lifecycle from '../keys/lifecycle.ts'
 import { Conflict, Page, Success } from '../schemas/envelope.ts'
@@ -15,22 +15,30 @@ import {
 } from '../schemas/keys.ts'
 import { formatTime, formatTimeOrNull, parseTime } from '../schemas/time.ts'
 
+/** Who changes a key stands beside the change in the log. */
+type Caller = Pick<FastifyRequest, 'log' | 'principal' | 'ip'>
+
 const config = { permission: 'admin' } as const
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
-  const office = (log: FastifyBaseLogger) => ({ db: app.db, secrets: app.secrets, log })
+  const office = ({ log, principal, ip }: Caller) => ({
+    db: app.db,
+    secrets: app.secrets,
+    log: log.child({ keyId: principal?.id, address: ip }),
+  })
 
   app.post(
     '/',
     { config, schema: { body: CreateKey, response: { 201: Success(NewKey) } } },
-    async function createKey({ body, log }, reply) {
+    async function createKey(request, reply) {
+      const { body } = request
       const wanted = {
         name: body.name,
         permissions: body.permissions,
         rateLimit: body.rate_limit ?? null,
         expiresAt: toTime(body.expires_at) ?? null,
       }
-      const { stored, text } = await lifecycle.createKey(office(log), wanted)
+      const { stored, text } = await lifecycle.createKey(office(request), wanted)
       return reply.code(201).send({ success: true, data: { ...toWire(stored), key: text } })
     },
   )
@@ -58,10 +66,11 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       config,
       schema: { params: KeyParams, body: UpdateKey, response: { 200: Success(Key), 409: Conflict } },
     },
-    async function updateKey({ params, body, log }) {
+    async function updateKey(request) {
+      const { params, body } = request
       const { expires_at, ...rest } = body
       const changes = { ...rest, ...(expires_at !== undefined && { expires_at: toTime(expires_at) ?? null }) }
-      const key = await lifecycle.changeKey(office(log), params.id, changes)
+      const key = await lifecycle.changeKey(office(request), params.id, changes)
       return { success: true as const, data: toWire(key) }
     },
   )
@@ -69,8 +78,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.post(
     '/:id/revoke',
     { config, schema: { params: KeyParams, body: RevokeKey, response: { 200: Success(Key) } } },
-    async function revokeKey({ params, log }) {
-      const key = await lifecycle.revokeKey(office(log), params.id)
+    async function revokeKey(request) {
+      const key = await lifecycle.revokeKey(office(request), request.params.id)
       return { success: true as const, data: toWire(key) }
     },
   )
@@ -81,8 +90,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       config,
       schema: { params: KeyParams, body: RotateKey, response: { 201: Success(NewKey), 409: Conflict } },
     },
-    async function rotateKey({ params, body, log }, reply) {
-      const { stored, text } = await lifecycle.rotateKey(office(log), params.id, body.overlap_seconds)
+    async function rotateKey(request, reply) {
+      const { params, body } = request
+      const { stored, text } = await lifecycle.rotateKey(office(request), params.id, body.overlap_seconds)
       return reply.code(201).send({ success: true, data: { ...toWire(stored), key: text } })
     },
   )
