@@ -14,14 +14,21 @@ import type { Tables } from '../src/database/schema.ts'
 import { createKey } from '../src/keys/lifecycle.ts'
 import { createSecrets } from '../src/keys/secrets.ts'
 import type { Permission } from '../src/permissions.ts'
+import { expectNoSecret, noteKeys, sweepDatabase, watchReplies } from './sweep.ts'
 
-/** A database of the test's own, as the migrations leave it. */
+/** A database of the test's own, as the migrations leave it. The test fails when a secret is left in it. */
 export async function createDatabase(t: Test, { empty = false } = {}): Promise<string> {
   const name = `kener_test_${randomUUID().replaceAll('-', '')}`
   await onServer(`create database ${name} ${empty ? '' : `template ${String(process.env.TEST_TEMPLATE)}`}`)
-  t.teardown(() => onServer(`drop database if exists ${name} with (force)`))
   const url = new URL(serverUrl())
   url.pathname = `/${name}`
+  t.teardown(async () => {
+    try {
+      await sweepDatabase(url.href)
+    } finally {
+      await onServer(`drop database if exists ${name} with (force)`)
+    }
+  })
   return url.href
 }
 
@@ -63,7 +70,8 @@ export type Reply = Pick<LightMyRequestResponse, 'statusCode' | 'headers' | 'bod
 
 /**
  * One replica of the service on the database at `url`, or on a database of its own. A test's own routes go into
- * `extend`. Limits are out of the way unless the test sets them.
+ * `extend`. Limits are out of the way unless the test sets them. The test fails when a secret was logged, or stands in
+ * the answer to a failure.
  */
 export async function startReplica(
   t: Test,
@@ -85,13 +93,17 @@ export async function startReplica(
     onStatement: ({ query }) => statements.push(query.sql),
   })
   const log: Record<string, unknown>[] = []
-  const logger = pino({ level: 'trace' }, toLines(log))
+  const lines: string[] = []
+  const logger = pino({ level: 'trace' }, toLines(log, lines))
   const app = buildApp({ config: full, db, connections, logger })
+  const replies = watchReplies(app)
   extend?.(app)
   await app.ready()
   t.teardown(async () => {
     await app.close()
     await close()
+    for (const line of lines) expectNoSecret(line, 'the log')
+    replies.sweep()
   })
   const check = createReplyCheck(app)
   return {
@@ -158,10 +170,11 @@ async function call(app: FastifyInstance, ...[key, route, body, more]: Parameter
   return { statusCode, headers: replied, body: text, json: text ? JSON.parse(text) : undefined }
 }
 
-function toLines(log: Record<string, unknown>[]): Writable {
+function toLines(log: Record<string, unknown>[], lines: string[]): Writable {
   return new Writable({
     write(chunk: Buffer, _encoding, done) {
       for (const line of chunk.toString().trim().split('\n')) {
+        lines.push(line)
         log.push(JSON.parse(line) as Record<string, unknown>)
       }
       done()
@@ -181,6 +194,7 @@ export async function newKey(
 ): Promise<{ text: string; id: string }> {
   const office = { db, secrets: createSecrets(), log: { info: () => undefined } }
   const { text, stored } = await createKey(office, { name, permissions, rateLimit, expiresAt })
+  noteKeys(text)
   return { text, id: stored.id }
 }
 

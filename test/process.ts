@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Test } from 'tap'
+import { expectNoSecret, noteKeys } from './sweep.ts'
 
 /** What was compiled, as npm start and npm run cli run it. */
 const programs = join(import.meta.dirname, '../src')
@@ -50,6 +51,10 @@ function run(t: Test, command: string[], env: Record<string, string>, cwd: strin
   t.teardown(async () => {
     child.kill('SIGKILL')
     await ended
+    // The first key and those of the CLI are for the terminal, and stand in no line of the log.
+    noteKeys(output.stdout)
+    const log = output.stdout.split('\n').filter((line) => line.startsWith('{'))
+    for (const line of [...log, ...output.stderr.split('\n')]) expectNoSecret(line, 'what a process wrote')
   })
   async function shows(pattern: RegExp): Promise<RegExpExecArray> {
     for (;;) {

@@ -1,0 +1,76 @@
+import t, { type Test } from 'tap'
+import { newKey, type Replica, startReplica } from './helper.ts'
+import { logIn } from './visitor.ts'
+
+/** What the ends of a test would fail it with, had it done this. */
+async function failures(act: (replica: Replica, t: Test) => Promise<unknown>): Promise<string[]> {
+  const ends: (() => unknown)[] = []
+  const test = { teardown: (end: () => unknown) => ends.unshift(end) } as unknown as Test
+  await act(await startReplica(test, { extend: leak }), test)
+  const messages: string[] = []
+  for (const end of ends) {
+    try {
+      await end()
+    } catch (error) {
+      messages.push(/A secret stands in [\w ]+(\.\w+)?/.exec(String(error))?.[0] ?? String(error))
+    }
+  }
+  return messages
+}
+
+function leak(app: Replica['app']): void {
+  app.get('/leak', async ({ log, headers }, reply) => {
+    log.info({ leaked: headers.authorization }, 'leaked')
+    return reply.send('ok')
+  })
+  app.get('/tell', async ({ headers }, reply) => reply.code(400).send({ told: headers.authorization }))
+}
+
+await t.test('a test whose secrets are logged, told or stored fails, and another does not', async (t) => {
+  t.same(
+    await failures(async (replica) => {
+      const { text } = await newKey(replica)
+      await replica.call(text, 'GET /api/me')
+      await logIn(replica.app, text)
+    }),
+    [],
+  )
+  t.same(
+    await failures(async (replica) => {
+      const { text } = await newKey(replica)
+      await replica.app.inject({ url: '/leak', headers: { authorization: `Bearer ${text}` } })
+    }),
+    ['A secret stands in the log'],
+  )
+  t.same(
+    await failures(async (replica) => {
+      const { text } = await newKey(replica)
+      await replica.app.inject({ url: '/tell', headers: { authorization: text.slice(23, 60) } })
+    }),
+    ['A secret stands in an error reply'],
+  )
+  t.same(
+    await failures(async (replica) => {
+      const { text, id } = await newKey(replica)
+      await replica.call(text, `PATCH /api/keys/${id}`, { name: `before ${text.slice(23)}` })
+    }),
+    ['A secret stands in the table public.api_keys'],
+  )
+  t.same(
+    await failures(async (replica) => {
+      const { text } = await newKey(replica)
+      const { cookie } = await logIn(replica.app, text)
+      const token = /kener_manage=([^;]+)/.exec(cookie)?.[1] ?? ''
+      await replica.db.updateTable('admin_sessions').set({ token_digest: token }).execute()
+    }),
+    ['A secret stands in the table public.admin_sessions'],
+  )
+  t.same(
+    await failures(async (replica) => {
+      const visitor = await logIn(replica.app, (await newKey(replica)).text)
+      const { body } = await visitor.get('/manage')
+      replica.app.log.info(/name="_csrf" value="([^"]+)"/.exec(body)?.[1])
+    }),
+    ['A secret stands in the log'],
+  )
+})

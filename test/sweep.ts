@@ -1,0 +1,87 @@
+import { hash } from 'node:crypto'
+import type { FastifyInstance } from 'fastify'
+import pg from 'pg'
+
+/**
+ * What the tests of this process make or present of keys, session tokens and tokens of forms, by their first
+ * characters: a secret that was cut short is found too, and one look along a text finds any of them.
+ */
+const secrets = new Set<string>()
+const formTokens = new Set<string>()
+const length = 24
+
+const keys = /kener_[0-9A-Za-z]{16}_([0-9A-Za-z]{43})[0-9A-Za-z]{6}/g
+const cookies = /\bkener_(?:manage|log_in)=([\w-]{43})/g
+const forms = /name="_csrf" value="([^"]+)"/g
+/** Where a secret could stand: base62, base64 or base64url. */
+const runs = /[\w+/-]{24,}/g
+
+export function noteKeys(text: string): void {
+  for (const [, secret = ''] of text.matchAll(keys)) note(secrets, secret)
+}
+
+function noteCookies(text: string): void {
+  for (const [, token = ''] of text.matchAll(cookies)) {
+    note(secrets, token)
+    note(secrets, hash('sha256', `csrf ${token}`, 'base64'))
+  }
+}
+
+function note(into: Set<string>, secret: string): void {
+  into.add(secret.slice(0, length))
+}
+
+/** Fails when a secret stands in the text. @param where completes the sentence "A secret stands in ..." */
+export function expectNoSecret(text: string, where: string, sets = [secrets, formTokens]): void {
+  for (const { 0: run, index } of text.matchAll(runs)) {
+    for (let place = 0; place + length <= run.length; place++) {
+      const candidate = run.slice(place, place + length)
+      if (!sets.some((set) => set.has(candidate))) continue
+      throw new Error(`A secret stands in ${where}: ${text.slice(Math.max(0, index - 200), index + 100)}`)
+    }
+  }
+}
+
+/** Notes the secrets that come and go, and keeps the failures that are answered until they are swept. */
+export function watchReplies(app: FastifyInstance): { sweep: () => void } {
+  const failures: string[] = []
+  app.addHook('onRequest', (request, _reply, next) => {
+    noteKeys(request.headers.authorization ?? '')
+    next()
+  })
+  app.addHook('onSend', (_request, reply, payload, next) => {
+    noteCookies(String(reply.getHeader('set-cookie') ?? ''))
+    if (typeof payload === 'string') {
+      if (reply.statusCode >= 400) failures.push(payload)
+      else noteKeys(payload)
+      for (const [, token = ''] of payload.matchAll(forms)) note(formTokens, token)
+    }
+    next()
+  })
+  return {
+    sweep: () => {
+      // A page that refuses a form holds the form again, with its token.
+      for (const failure of failures) expectNoSecret(failure, 'an error reply', [secrets])
+    },
+  }
+}
+
+/** Reads every row of every table. */
+export async function sweepDatabase(connectionString: string): Promise<void> {
+  const client = new pg.Client({ connectionString })
+  await client.connect()
+  try {
+    const tables = await client.query<{ name: string }>(
+      `select format('%I.%I', schemaname, tablename) as name from pg_tables
+       where schemaname not in ('pg_catalog', 'information_schema')`,
+    )
+    for (const { name } of tables.rows) {
+      const { rows } = await client.query<{ text: string | null }>(
+        `select string_agg(t::text, E'\\n') as text from ${name} t`,
+      )
+      expectNoSecret(rows[0]?.text ?? '', `the table ${name}`)
+    }
+  } finally {
+    await client.end()
+  }
+}
