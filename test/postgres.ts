@@ -15,14 +15,16 @@ const watched = `trap '' INT; "$@" & pid=$!; read -r _; kill -INT $pid; wait $pi
 /**
  * Starts a PostgreSQL server of its own, from the binaries that npm brought, in a temporary directory.
  * @param settings as `-c` takes them, such as `max_connections=20`.
+ * @param installed the directory of the binaries of another one, which everyone may run.
  */
 export async function startPostgres(
   settings: string[] = [],
+  installed?: string,
 ): Promise<{ url: string; stop: () => Promise<void> }> {
   const directory = mkdtempSync(join(tmpdir(), 'kener-postgres-'))
   const asRoot = process.getuid?.() === 0
   const user = asRoot ? { uid: nobody, gid: nobody } : {}
-  const bin = await copyBinaries(directory)
+  const bin = installed ?? (await copyBinaries(directory))
   if (asRoot) chownSync(directory, nobody, nobody)
   const data = join(directory, 'data')
 
