@@ -1,3 +1,4 @@
+# Not alpine: fs-native-extensions, the lock of the embedded database, is not built for musl.
 FROM node:24-bookworm-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./
