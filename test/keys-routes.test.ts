@@ -54,6 +54,7 @@ await t.test('a created key is shown once, works, and is never shown again', asy
   }
   const created = await call(admin, 'POST /api/keys', wanted)
   t.equal(created.statusCode, 201)
+  t.equal(created.headers['cache-control'], 'no-store')
   const { key, ...rest } = created.json.data
   t.match(key, /^kener_[0-9A-Za-z]{16}_[0-9A-Za-z]{49}$/)
   t.ok(key.startsWith(`kener_${String(rest.id)}_`))

@@ -277,3 +277,20 @@ await t.test(
     t.ok(counters.every(({ key_id, used }) => used <= (key_id === one.id ? 3 : 2)))
   },
 )
+
+await t.test('X-Forwarded-For is believed from whom TRUST_PROXY names, and from nobody else', async (t) => {
+  const url = await createDatabase(t)
+  const cases: [trustProxy: boolean | number | string[], from: string, address: string][] = [
+    [false, '10.0.0.1', '10.0.0.1'],
+    [['10.0.0.0/8'], '10.0.0.1', '203.0.113.2'],
+    [['10.0.0.0/8'], '192.0.2.1', '192.0.2.1'],
+    [1, '192.0.2.1', '203.0.113.2'],
+  ]
+  for (const [trustProxy, remoteAddress, address] of cases) {
+    const { call, log } = await startReplica(t, { url, config: { trustProxy } })
+    const headers = { 'x-forwarded-for': '203.0.113.1, 203.0.113.2' }
+    await call('x', 'GET /api/me', undefined, { remoteAddress, headers })
+    const failed = log.find(({ event }) => event === 'authentication_failed')
+    t.equal(failed?.address, address, `${JSON.stringify(trustProxy)} from ${remoteAddress}`)
+  }
+})

@@ -189,3 +189,17 @@ await t.test(
     )
   },
 )
+
+await t.test('TRACE gives nothing back', async (t) => {
+  const replica = await startReplica(t)
+  const { text } = await newKey(replica)
+  for (const url of ['/api/me', '/healthz', '/manage/login', '/nothing']) {
+    const reply = await replica.app.inject({
+      method: 'TRACE' as 'GET',
+      url,
+      headers: { authorization: `Bearer ${text}` },
+    })
+    t.ok([303, 404, 405].includes(reply.statusCode), `${url}: ${reply.statusCode}`)
+    t.notOk(reply.body.includes('authorization'), url)
+  }
+})

@@ -39,7 +39,10 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         expiresAt: toTime(body.expires_at) ?? null,
       }
       const { stored, text } = await lifecycle.createKey(office(request), wanted)
-      return reply.code(201).send({ success: true, data: { ...toWire(stored), key: text } })
+      return reply
+        .code(201)
+        .header('cache-control', 'no-store')
+        .send({ success: true, data: { ...toWire(stored), key: text } })
     },
   )
 
@@ -93,7 +96,10 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     async function rotateKey(request, reply) {
       const { params, body } = request
       const { stored, text } = await lifecycle.rotateKey(office(request), params.id, body.overlap_seconds)
-      return reply.code(201).send({ success: true, data: { ...toWire(stored), key: text } })
+      return reply
+        .code(201)
+        .header('cache-control', 'no-store')
+        .send({ success: true, data: { ...toWire(stored), key: text } })
     },
   )
 }
