@@ -8,7 +8,8 @@ import { newKey } from './helper.ts'
 import { startPostgres } from './postgres.ts'
 import { listening, start, temporaryDirectory } from './process.ts'
 
-const bin = spawnSync('pg_config', ['--bindir'], { encoding: 'utf8' }).stdout?.trim() ?? ''
+const found = spawnSync('pg_config', ['--bindir'], { encoding: 'utf8' })
+const bin = found.status === 0 ? found.stdout.trim() : ''
 const hasTools = ['initdb', 'postgres', 'pg_dump', 'pg_restore'].every((name) => existsSync(join(bin, name)))
 const authorization = (key: string) => ({ headers: { authorization: `Bearer ${key}` } })
 
