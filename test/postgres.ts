@@ -1,5 +1,14 @@
 import { spawn, spawnSync } from 'node:child_process'
-import { chownSync, cpSync, existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
+import {
+  chownSync,
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+} from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join, relative } from 'node:path'
@@ -9,18 +18,30 @@ import pg from 'pg'
 /** PostgreSQL refuses to run as root, so root hands it to nobody. */
 const nobody = 65534
 
-// It goes when our end of the pipe goes, however that ends, and takes its files along.
-const watched = `trap '' INT; "$@" & pid=$!; read -r _; kill -INT $pid; wait $pid; rm -rf "$DIRECTORY"`
+// It goes when our end of the pipe goes, however that ends, and takes its files along. A line starts it anew, once it
+// has ended.
+const watched = `trap '' INT; "$@" & pid=$!
+while read -r _; do wait $pid; "$@" & pid=$!; done
+kill -INT $pid; wait $pid; rm -rf "$DIRECTORY"`
+
+export type Postgres = {
+  url: string
+  stop: () => Promise<void>
+  /** As a power cut of its own: SIGKILL to the server, whose children then end by themselves. */
+  kill: () => Promise<void>
+  /** After a kill: on the same files and the same port. */
+  restart: () => Promise<void>
+  /** SIGSTOP to all its processes: the kernel still takes connections, and nobody answers them. */
+  freeze: () => void
+  thaw: () => void
+}
 
 /**
  * Starts a PostgreSQL server of its own, from the binaries that npm brought, in a temporary directory.
  * @param settings as `-c` takes them, such as `max_connections=20`.
  * @param installed the directory of the binaries of another one, which everyone may run.
  */
-export async function startPostgres(
-  settings: string[] = [],
-  installed?: string,
-): Promise<{ url: string; stop: () => Promise<void> }> {
+export async function startPostgres(settings: string[] = [], installed?: string): Promise<Postgres> {
   const directory = mkdtempSync(join(tmpdir(), 'kener-postgres-'))
   const asRoot = process.getuid?.() === 0
   const user = asRoot ? { uid: nobody, gid: nobody } : {}
@@ -63,7 +84,50 @@ export async function startPostgres(
     await ended
     rmSync(directory, { recursive: true, force: true })
   }
-  return { url, stop }
+  const serverPid = () => Number.parseInt(readFileSync(join(data, 'postmaster.pid'), 'utf8'))
+  const signal = (name: NodeJS.Signals) => {
+    // The server first, which then starts no more children.
+    process.kill(serverPid(), name)
+    for (const pid of childrenOf(serverPid())) process.kill(pid, name)
+  }
+  return {
+    url,
+    stop,
+    kill: async () => {
+      const pids = [serverPid(), ...childrenOf(serverPid())]
+      process.kill(serverPid(), 'SIGKILL')
+      while (pids.some((pid) => readParent(pid) !== undefined)) await delay(5)
+    },
+    restart: async () => {
+      server.stdin.write('\n')
+      await untilItAnswers(url)
+    },
+    freeze: () => {
+      signal('SIGSTOP')
+    },
+    thaw: () => {
+      signal('SIGCONT')
+    },
+  }
+}
+
+function childrenOf(parent: number): number[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .map(Number)
+    .filter((pid) => readParent(pid) === parent)
+}
+
+/** Undefined when the process has ended. Source: proc_pid_stat(5), where the name may hold anything. */
+function readParent(pid: number): number | undefined {
+  try {
+    const [, state, parent] = /\) (\S) (\d+)[^)]*$/.exec(readFileSync(`/proc/${pid}/stat`, 'utf8')) ?? []
+    return state === 'Z' ? undefined : Number(parent)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT' || code === 'ESRCH') return undefined
+    throw error
+  }
 }
 
 /**

@@ -1,0 +1,38 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import t from 'tap'
+import { startPostgres } from '../postgres.ts'
+import {
+  checkByApi,
+  checkBySql,
+  checkPool,
+  createLedger,
+  createMonitor,
+  startLoad,
+  startService,
+} from './load.ts'
+
+const rounds = 3
+const poolMax = 10
+
+await t.test('a database that is killed under load costs 503s, and no acknowledged write', async (t) => {
+  const postgres = await startPostgres(['fsync=on'])
+  t.teardown(postgres.stop)
+  const service = await startService(t, postgres.url, { DATABASE_POOL_MAX: String(poolMax) })
+  const ledger = createLedger()
+  await createMonitor(service, ledger)
+  const load = startLoad(service, ledger)
+  for (let round = 0; round < rounds; round++) {
+    await load.untilServed()
+    // Somewhere in the middle of things, each time elsewhere.
+    await delay(500 + Math.random() * 500)
+    await postgres.kill()
+    await load.untilRefused()
+    await postgres.restart()
+    await load.checkRecovery(t, performance.now())
+  }
+  await load.stop()
+  load.check(t)
+  await checkBySql(t, postgres.url, ledger)
+  await checkByApi(t, service, ledger)
+  await checkPool(t, service, postgres.url, poolMax)
+})

@@ -1,0 +1,355 @@
+import { randomInt } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
+import pg from 'pg'
+import type { Test } from 'tap'
+import { readMinutes } from '../../src/database/minutes.ts'
+import { times } from '../helper.ts'
+import { cli, listening, type Running, start } from '../process.ts'
+
+/**
+ * Clients that read and write without a pause while something is done to the database, and a ledger of all that was
+ * acknowledged to them, to be compared with what is stored.
+ */
+
+const kinds = ['read', 'report', 'incident', 'key', 'revocation'] as const
+type Kind = (typeof kinds)[number]
+
+/** Nobody waits longer for an answer, whatever has become of the database. */
+const answerMsMax = 5_000
+/** And so soon after the database takes connections again all is well. */
+const recoveryMsMax = 2_000
+
+export type Service = { server: Running; origin: string; key: string }
+
+/** A server on the database at `url`, with limits out of the way, and an admin key. */
+export async function startService(t: Test, url: string, env: Record<string, string> = {}): Promise<Service> {
+  const made = await cli(t, ['keys', 'create', '--name', 'ops', '--permissions', 'admin'], {
+    DATABASE_URL: url,
+  })
+  if (made.code !== 0) throw new Error(made.stderr)
+  const server = start(t, 'server', [], { DATABASE_URL: url, PORT: '0', ...wide, ...env })
+  return { server, origin: await listening(server), key: made.stdout.trim() }
+}
+
+export const wide = {
+  RATE_LIMIT_MAX: '1000000000',
+  AUTH_FAILURE_LIMIT_MAX: '1000000000',
+  PUBLIC_RATE_LIMIT_MAX: '1000000000',
+}
+
+type Body = { success: boolean; data?: Record<string, unknown>; error?: { code: string } }
+
+/** Sends a request with the key, and reads all of the answer. */
+export async function send(
+  { origin, key }: Pick<Service, 'origin' | 'key'>,
+  method: string,
+  path: string,
+  body?: object,
+): Promise<{ status: number; headers: Headers; body: Body }> {
+  const reply = await fetch(`${origin}/api${path}`, {
+    method,
+    headers: { authorization: `Bearer ${key}`, ...(body && { 'content-type': 'application/json' }) },
+    ...(body && { body: JSON.stringify(body) }),
+  })
+  return { status: reply.status, headers: reply.headers, body: (await reply.json()) as Body }
+}
+
+export type Ledger = ReturnType<typeof createLedger>
+
+/** What was acknowledged. Nothing is written twice, so that a lost write cannot hide behind a later one. */
+export function createLedger() {
+  return {
+    monitor: 'checked',
+    /** Latencies by minute. Reports go back in time, a minute each. */
+    reports: new Map<number, number>(),
+    nextMinute: Math.floor(Date.now() / 60_000),
+    incidents: new Map<number, string>(),
+    nextTitle: 1,
+    /** A revocation that was asked for and not acknowledged may have happened or not. */
+    keys: new Map<string, { text: string; revocation: 'none' | 'asked' | 'acknowledged' }>(),
+    nextName: 1,
+  }
+}
+
+export async function createMonitor(service: Service, { monitor }: Ledger): Promise<void> {
+  const { status } = await send(service, 'PUT', `/monitors/${monitor}`, { name: 'Checked' })
+  if (status !== 200 && status !== 201) throw new Error(`The monitor was not made: ${status}`)
+}
+
+export type Load = ReturnType<typeof startLoad>
+
+/**
+ * @param cutsAllowed when the server itself is to be killed: requests without any answer are then nothing strange.
+ */
+export function startLoad(service: Service, ledger: Ledger, { clients = 24, cutsAllowed = false } = {}) {
+  const counts = new Map<string, number>()
+  const irregular: string[] = []
+  /** When the newest request that was served began, by kind. */
+  const served = new Map<Kind, number>()
+  let slowestMs = 0
+  let lastRefused = 0
+  let over = false
+
+  const write: Record<Kind, () => Promise<number>> = {
+    read: () => ask('read', 'GET', '/me', undefined, () => undefined),
+    report: () => {
+      const minute = ledger.nextMinute--
+      const latency = randomInt(2_000_000_000)
+      const timestamp = new Date(minute * 60_000).toISOString()
+      const report = { status: 'UP', latency_ms: latency, timestamp }
+      return ask('report', 'POST', `/monitors/${ledger.monitor}/data`, report, () => {
+        ledger.reports.set(minute, latency)
+      })
+    },
+    incident: () => {
+      const title = `Outage ${ledger.nextTitle++}`
+      const incident = {
+        title,
+        monitors: [{ monitor_tag: ledger.monitor, impact: 'DOWN' }],
+        comment: 'It begins',
+      }
+      return ask('incident', 'POST', '/incidents', incident, ({ id }) => {
+        ledger.incidents.set(id as number, title)
+      })
+    },
+    key: () => {
+      const wanted = { name: `key ${ledger.nextName++}`, permissions: ['read:monitors'] }
+      return ask('key', 'POST', '/keys', wanted, ({ id, key }) => {
+        ledger.keys.set(id as string, { text: key as string, revocation: 'none' })
+      })
+    },
+    revocation: async () => {
+      const [id, key] = [...ledger.keys].find(([, { revocation }]) => revocation === 'none') ?? []
+      if (id === undefined || key === undefined) return write.key()
+      key.revocation = 'asked'
+      return ask('revocation', 'POST', `/keys/${id}/revoke`, {}, () => {
+        key.revocation = 'acknowledged'
+      })
+    },
+  }
+
+  async function ask(
+    kind: Kind,
+    method: string,
+    path: string,
+    body: object | undefined,
+    acknowledge: (data: Record<string, unknown>) => void,
+  ): Promise<number> {
+    const began = performance.now()
+    const reply = await send(service, method, path, body).catch((error: unknown) => {
+      if (!cutsAllowed) irregular.push(`${kind}: ${String(error)}`)
+    })
+    const ended = performance.now()
+    slowestMs = Math.max(slowestMs, ended - began)
+    if (!reply) return 0
+    const { status, headers } = reply
+    counts.set(`${kind} ${status}`, (counts.get(`${kind} ${status}`) ?? 0) + 1)
+    if (!isRegular(reply)) irregular.push(`${kind}: ${status} ${JSON.stringify(reply.body)}`)
+    if (status === 503) lastRefused = ended
+    if (status === 200 || status === 201) {
+      acknowledge(reply.body.data ?? {})
+      served.set(kind, Math.max(served.get(kind) ?? 0, began))
+    }
+    return headers.has('retry-after') ? status : 0
+  }
+
+  const running = Array.from({ length: clients }, async (_, place) => {
+    const kind = kinds[place % kinds.length] ?? 'read'
+    while (!over) {
+      const refused = await write[kind]()
+      // A client that comes back at once after each refusal would only measure itself.
+      if (refused) await delay(20)
+    }
+  })
+
+  /** Waits until every kind of request that began after `moment` is served. */
+  async function untilServed(moment = performance.now()): Promise<void> {
+    while (kinds.some((kind) => (served.get(kind) ?? 0) <= moment)) await delay(5)
+  }
+
+  return {
+    irregular,
+    untilServed,
+    /** Waits until every kind of request is refused: what is done to the database has arrived. */
+    untilRefused: async () => {
+      const before = new Map(counts)
+      const refusals = (kind: Kind) =>
+        (counts.get(`${kind} 503`) ?? 0) - (before.get(`${kind} 503`) ?? 0)
+      while (kinds.some((kind) => refusals(kind) === 0)) await delay(5)
+    },
+    /**
+     * From the moment at which the database took connections again: all kinds are served, and from then on nobody is
+     * refused any more.
+     */
+    checkRecovery: async (t: Test, since: number) => {
+      await untilServed(since)
+      await delay(since + recoveryMsMax + 500 - performance.now())
+      const ms = Math.max(0, lastRefused - since)
+      t.ok(ms <= recoveryMsMax, `well again ${Math.round(ms)} ms after the database`)
+    },
+    stop: async () => {
+      over = true
+      await Promise.all(running)
+    },
+    /** After the stop. */
+    check: (t: Test) => {
+      const all = [...counts].sort(([a], [b]) => a.localeCompare(b))
+      t.comment(`answers: ${all.map(([name, count]) => `${name}: ${count}`).join(', ')}`)
+      t.comment(`slowest answer: ${Math.round(slowestMs)} ms`)
+      t.same(irregular.slice(0, 10), [], 'only regular answers')
+      t.ok(slowestMs <= answerMsMax, `none slower than ${answerMsMax} ms`)
+      t.ok(service.server.child.exitCode === null || cutsAllowed, 'the process lives')
+      t.equal(service.server.output.stderr, '', 'and complains of nothing')
+      t.notMatch(service.server.output.stdout, /"level":[56]0/, 'nor in its log')
+    },
+  }
+}
+
+function isRegular({ status, headers, body }: Awaited<ReturnType<typeof send>>): boolean {
+  const retry = /^\d+$/.test(headers.get('retry-after') ?? '')
+  if (!headers.has('x-request-id')) return false
+  if (status === 200 || status === 201) return body.success
+  if (status === 429) return retry && body.error?.code === 'RATE_LIMIT_EXCEEDED'
+  return status === 503 && retry && body.error?.code === 'SERVICE_UNAVAILABLE' && !body.success
+}
+
+/** Compares the ledger with what the API shows. */
+export async function checkByApi(t: Test, service: Service, ledger: Ledger): Promise<void> {
+  const from = new Date(ledger.nextMinute * 60_000).toISOString()
+  const data = `/monitors/${ledger.monitor}/data?from=${from}`
+  const minutes = await readPages(service, `${data}&limit=10000`)
+  const days = await readPages(service, `${data}&interval=day&limit=10000`)
+  const latencies = new Map(
+    minutes.map(({ timestamp, latency_ms }) => [Date.parse(String(timestamp)) / 60_000, latency_ms]),
+  )
+  const lostReports = [...ledger.reports].filter(([minute, latency]) => latencies.get(minute) !== latency)
+  const inDays = days.reduce((sum, { up }) => sum + Number(up), 0)
+  t.equal(inDays, minutes.length, 'the sums of days follow their minutes')
+
+  const incidents = await readPages(service, '/incidents?limit=100')
+  const titles = new Map(incidents.map(({ id, title }) => [id, title]))
+  const lostIncidents = [...ledger.incidents].filter(([id, title]) => titles.get(id) !== title)
+
+  const keys = [...ledger.keys.values()]
+  const lostKeys: string[] = []
+  for (let at = 0; at < keys.length; at += 20) {
+    const some = keys.slice(at, at + 20)
+    await times(some.length, async (place) => {
+      const { text, revocation } = some[place] ?? { text: '', revocation: 'none' }
+      const { status, body } = await send({ ...service, key: text }, 'GET', '/me')
+      const isRevoked = status === 401 && body.error?.code === 'KEY_REVOKED'
+      const wanted = { none: status === 200, asked: status === 200 || isRevoked, acknowledged: isRevoked }
+      if (!wanted[revocation]) lostKeys.push(`${revocation}: ${status}`)
+    })
+  }
+  report(t, 'by the API', ledger, { reports: lostReports, incidents: lostIncidents, keys: lostKeys })
+}
+
+async function readPages(service: Service, path: string): Promise<Record<string, unknown>[]> {
+  const rows: Record<string, unknown>[] = []
+  for (let cursor: string | null = ''; cursor !== null; ) {
+    const { status, body } = await send(service, 'GET', path + (cursor && `&cursor=${cursor}`))
+    const page = body as unknown as Page
+    if (status !== 200) throw new Error(`${path}: ${status}`)
+    rows.push(...page.data)
+    cursor = page.pagination.next_cursor
+  }
+  return rows
+}
+
+type Page = { data: Record<string, unknown>[]; pagination: { next_cursor: string | null } }
+
+/** Compares the ledger with the tables, where a write must also be whole. */
+export async function checkBySql(t: Test, url: string, ledger: Ledger): Promise<void> {
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
+  const hours = await client.query<{ hour: number; statuses: Buffer; latencies: Buffer }>(
+    'select hour, statuses, latencies from monitor_hours',
+  )
+  const incidents = await client.query<{ id: number; title: string; parts: string }>(
+    `select id, title,
+      (select count(*) from incident_comments where incident_id = incidents.id)
+        || ' ' || (select count(*) from incident_monitors where incident_id = incidents.id) as parts
+    from incidents`,
+  )
+  const keys = await client.query<{ id: string; revoked: boolean }>(
+    'select id, revoked_at is not null as revoked from api_keys',
+  )
+  await client.end()
+
+  const latencies = new Map(
+    hours.rows.flatMap(({ hour, ...data }) =>
+      readMinutes({ sums: noSums, ...data }, 0, 60).map((found) => [
+        hour * 60 + found.minute,
+        found.latencyMs,
+      ]),
+    ),
+  )
+  const titles = new Map(incidents.rows.map(({ id, title }) => [id, title]))
+  const revoked = new Map(keys.rows.map((row) => [row.id, row.revoked]))
+  report(t, 'by SQL', ledger, {
+    reports: [...ledger.reports].filter(([minute, latency]) => latencies.get(minute) !== latency),
+    incidents: [...ledger.incidents].filter(([id, title]) => titles.get(id) !== title),
+    keys: [...ledger.keys].filter(
+      ([id, { revocation }]) => revoked.get(id) !== (revocation === 'acknowledged') && revocation !== 'asked',
+    ),
+  })
+  const halves = incidents.rows.filter(({ parts }) => parts !== '1 1')
+  t.same(halves, [], 'every incident has its comment and its monitor')
+}
+
+const noSums = { up: 0, degraded: 0, down: 0, maintenance: 0, latencyCount: 0, latencySum: 0 }
+
+function report(
+  t: Test,
+  how: string,
+  { reports, incidents, keys }: Ledger,
+  lost: { reports: unknown[]; incidents: unknown[]; keys: unknown[] },
+): void {
+  const revocations = [...keys.values()].filter(({ revocation }) => revocation === 'acknowledged').length
+  const lostCount = lost.reports.length + lost.incidents.length + lost.keys.length
+  t.comment(
+    `acknowledged: ${reports.size} reports, ${incidents.size} incidents, ${keys.size} keys, ` +
+      `${revocations} revocations; lost, ${how}: ${lostCount}`,
+  )
+  for (const [name, missing] of Object.entries(lost)) {
+    t.same(missing.slice(0, 5), [], `${how}: no acknowledged write is lost (${name})`)
+  }
+}
+
+/**
+ * The pool is whole: as many statements as it has connections run at the same time, it holds no more connections than
+ * that, and none of them sits in a transaction that nobody ends.
+ * @param url of a role that may see all sessions; `max` is DATABASE_POOL_MAX.
+ */
+export async function checkPool(t: Test, service: Service, url: string, max: number): Promise<void> {
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
+  const count = async (condition: string) => {
+    const { rows } = await client.query<{ count: number }>(
+      `select count(*)::integer from pg_stat_activity where application_name = 'kener-api' and ${condition}`,
+    )
+    return rows[0]?.count ?? 0
+  }
+  async function untilCount(condition: string, isRight: (count: number) => boolean): Promise<number> {
+    for (const deadline = performance.now() + 2_000; ; ) {
+      const found = await count(condition)
+      if (isRight(found) || performance.now() > deadline) return found
+      await delay(5)
+    }
+  }
+
+  const left = await untilCount("state like 'idle in transaction%'", (found) => found === 0)
+  t.equal(left, 0, 'no connection is left in a transaction')
+  // Each list of incidents is a statement of its own, and waits here for the table.
+  await client.query('begin; lock table incidents in access exclusive mode')
+  const asked = times(max, () => send(service, 'GET', '/incidents'))
+  const waiting = await untilCount("wait_event_type = 'Lock'", (found) => found === max)
+  const connections = await count('true')
+  await client.query('rollback')
+  const statuses = (await asked).map(({ status }) => status)
+  await client.end()
+  t.equal(waiting, max, 'as many statements at once as the pool has connections')
+  t.ok(connections <= max, `${connections} connections to the server, of ${max}`)
+  t.same(new Set(statuses), new Set([200]), 'all are answered')
+}
