@@ -1,4 +1,4 @@
-import { mkdirSync, openSync } from 'node:fs'
+import { existsSync, mkdirSync, openSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { PGlite } from '@electric-sql/pglite'
 import { createPgConfig } from '@electric-sql/pglite/node-postgres'
@@ -15,7 +15,7 @@ export async function openEmbedded(
   dataDir: string,
 ): Promise<{ poolConfig: PoolConfig; close: () => Promise<void> }> {
   lockDirectory(dataDir)
-  const pglite = await PGlite.create(join(dataDir, 'postgres')).catch((error: unknown) => {
+  const pglite = await openDirectory(join(dataDir, 'postgres')).catch((error: unknown) => {
     throw new OperatorError(
       `The embedded database in ${dataDir} cannot be opened (${describe(error)}): ` +
         'give this user the right to read and write all of it, or name another DATA_DIR',
@@ -49,6 +49,21 @@ function lockDirectory(dataDir: string): void {
         'use its API (such as POST /api/keys), or stop it first',
     )
   }
+}
+
+/**
+ * A new one is made aside, and moved once it is whole: what a process leaves that is killed meanwhile PGlite would take
+ * for a database, and never open.
+ */
+async function openDirectory(directory: string): Promise<PGlite> {
+  if (!existsSync(directory)) {
+    const unfinished = `${directory}.unfinished`
+    rmSync(unfinished, { recursive: true, force: true })
+    const made = await PGlite.create(unfinished)
+    await made.close()
+    renameSync(unfinished, directory)
+  }
+  return PGlite.create(directory)
 }
 
 /** PGlite also throws what is no Error, such as the file system's { errno, code }. */
