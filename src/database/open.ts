@@ -21,6 +21,9 @@ export type Connections = { total: number; idle: number; waiting: number }
 const connectTimeoutMs = 2_000
 const statementTimeoutMs = 2_500
 
+/** Longer than the 10 s after which the pool gives up an idle connection itself. */
+const idleSessionTimeoutMs = 15_000
+
 const versionMin = 14
 
 type Options = {
@@ -57,7 +60,7 @@ async function openServer(connectionString: string, max: number, options: Option
   const target = { connectionString, application_name: 'kener-api', keepAlive: true }
   const applied = await prepareServer(target)
   // The pool waits for what it returns, which its types do not say.
-  const onConnect = reusePlans as (client: pg.ClientBase) => void
+  const onConnect = beginSession as (client: pg.ClientBase) => void
   const { db, connections } = connect(
     {
       ...target,
@@ -122,11 +125,17 @@ function connect(
 }
 
 /**
+ * The server ends a session that says nothing, be it in a transaction, whose locks it would hold, or out of one. It may
+ * not hear for hours that the connection is gone: a firewall that forgets one tells neither side.
+ *
  * PostgreSQL holds a plan made for one key or one monitor to be so much better than the one for any number of them that
  * it plans anew each time, which takes longer than to run it. None of our statements is better off with a plan of its
  * own (docs/decisions/0009), but for those that write reports. Not in the embedded database: plans made while a table was
  * small hold until it is analyzed, and nobody analyzes there.
  */
-async function reusePlans(client: pg.ClientBase): Promise<void> {
-  await client.query('set plan_cache_mode = force_generic_plan')
+async function beginSession(client: pg.ClientBase): Promise<void> {
+  await client.query(`
+    set idle_in_transaction_session_timeout = ${statementTimeoutMs};
+    set idle_session_timeout = ${idleSessionTimeoutMs};
+    set plan_cache_mode = force_generic_plan`)
 }

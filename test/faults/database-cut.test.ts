@@ -1,0 +1,79 @@
+import { randomInt } from 'node:crypto'
+import { setTimeout as delay } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { startPostgres } from '../postgres.ts'
+import {
+  checkByApi,
+  checkBySql,
+  checkPool,
+  createLedger,
+  createMonitor,
+  startLoad,
+  startService,
+} from './load.ts'
+import { startProxy } from './cutting-proxy.ts'
+
+const poolMax = 10
+const cutsWanted = 300
+
+/** After so long without an answer a connection is given up, and so is a transaction without its next statement. */
+const patienceMs = 2_500
+
+async function startAll(t: Test) {
+  const postgres = await startPostgres(['fsync=on'])
+  t.teardown(postgres.stop)
+  const proxy = await startProxy(t, postgres.url)
+  const service = await startService(t, proxy.url, { DATABASE_POOL_MAX: String(poolMax) })
+  const ledger = createLedger()
+  await createMonitor(service, ledger)
+  return { postgres, proxy, service, ledger }
+}
+
+await t.test('connections cut in the middle of replies cost 503s, and no acknowledged write', async (t) => {
+  const { postgres, proxy, service, ledger } = await startAll(t)
+  const seed = Number(process.env.FAULT_SEED ?? randomInt(2 ** 31))
+  t.comment(`FAULT_SEED=${seed}`)
+  const random = mulberry32(seed)
+  // From the first byte of the handshake to thousands of replies; as many cuts between 10 and 100 as to 1,000.
+  proxy.cutAfter(() => Math.floor(10 ** (random() * 5)))
+  const load = startLoad(t, service, ledger)
+  while (proxy.cuts() < cutsWanted) await delay(10)
+  proxy.cutAfter(() => Infinity)
+  await load.checkRecovery(t, performance.now())
+  await load.stop()
+  t.comment(`cuts: ${proxy.cuts()}`)
+  load.check(t)
+  await checkBySql(t, postgres.url, ledger)
+  await checkByApi(t, service, ledger)
+  await checkPool(t, service, postgres.url, poolMax)
+})
+
+await t.test(
+  'connections that fall silent under load are given up, and so are their transactions',
+  async (t) => {
+    const { postgres, proxy, service, ledger } = await startAll(t)
+    const load = startLoad(t, service, ledger)
+    for (let round = 0; round < 3; round++) {
+      await load.untilServed()
+      await delay(500 + Math.random() * 500)
+      proxy.silence()
+      await load.checkRecovery(t, performance.now() + patienceMs)
+    }
+    await load.stop()
+    load.check(t)
+    await checkBySql(t, postgres.url, ledger)
+    await checkByApi(t, service, ledger)
+    await checkPool(t, service, postgres.url, poolMax)
+  },
+)
+
+/** A small generator that a seed repeats, which Math.random cannot. Source: Tommy Ettinger's mulberry32. */
+function mulberry32(seed: number): () => number {
+  let state = seed
+  return () => {
+    state = (state + 0x6d2b79f5) | 0
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state)
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
+  }
+}
