@@ -1,3 +1,4 @@
+import type { EventEmitter } from 'node:events'
 import { Kysely, type LogEvent, PostgresDialect, sql } from 'kysely'
 import pg from 'pg'
 import type { Config } from '../config.ts'
@@ -116,12 +117,34 @@ function connect(
   pool.on('error', (error) => onConnectionError?.(error))
   // So would one that breaks while it is lent out: its query fails all the same, and with it the request.
   pool.on('connect', (client) => client.on('error', (error) => onConnectionError?.(error)))
+  cutIdleTogether(pool)
   const db = new Kysely<Tables>({
     dialect: new PostgresDialect({ pool }),
     ...(onStatement && { log: onStatement }),
   })
   const connections = () => ({ total: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount })
   return { db, connections }
+}
+
+/** When one connection has fallen silent, each idle one that has, too, would cost those who ask another wait. */
+function cutIdleTogether(pool: pg.Pool): void {
+  const idle = new Set<PreparingClient>()
+  const cutIdle = () => {
+    for (const client of idle) client.cut()
+  }
+  // The pool's types do not know which clients it was told to make.
+  const events = pool as unknown as EventEmitter<PoolEvents>
+  events.on('connect', (client) => (client.onDistrust = cutIdle))
+  events.on('release', (_error, client) => idle.add(client))
+  events.on('acquire', (client) => idle.delete(client))
+  events.on('remove', (client) => idle.delete(client))
+}
+
+type PoolEvents = {
+  connect: [PreparingClient]
+  release: [error: unknown, client: PreparingClient]
+  acquire: [PreparingClient]
+  remove: [PreparingClient]
 }
 
 /**

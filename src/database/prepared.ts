@@ -13,6 +13,9 @@ const names = new Map<string, string>()
  * (it would be taken for the answer to the next query), and one whose plans a newer release's migration has outdated.
  */
 export class PreparingClient extends pg.Client {
+  /** For the pool: what ails one connection may well ail others that were opened before. */
+  onDistrust: () => void = () => undefined
+
   // pg's query has a dozen overloads; Kysely calls the one that answers with a promise.
   override query(text: unknown, values?: unknown, ...rest: unknown[]): never {
     const query = super.query.bind(this) as (...args: unknown[]) => unknown
@@ -22,9 +25,17 @@ export class PreparingClient extends pg.Client {
       : query(text, values, ...rest)
     if (!(result instanceof Promise)) return result as never
     return result.catch((error: unknown) => {
-      if (isBeyondTrust(error)) this.connection.stream.destroy()
+      if (isBeyondTrust(error)) {
+        this.cut()
+        this.onDistrust()
+      }
       throw error
     }) as never
+  }
+
+  /** Without a farewell, which nobody might hear. */
+  cut(): void {
+    this.connection.stream.destroy()
   }
 }
 
