@@ -20,7 +20,7 @@ await t.test('a database that is killed under load costs 503s, and no acknowledg
   const service = await startService(t, postgres.url, { DATABASE_POOL_MAX: String(poolMax) })
   const ledger = createLedger()
   await createMonitor(service, ledger)
-  const load = startLoad(service, ledger)
+  const load = startLoad(t, service, ledger)
   for (let round = 0; round < rounds; round++) {
     await load.untilServed()
     // Somewhere in the middle of things, each time elsewhere.

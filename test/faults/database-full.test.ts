@@ -1,0 +1,100 @@
+import pg from 'pg'
+import t, { type Test } from 'tap'
+import { startPostgres } from '../postgres.ts'
+import { start } from '../process.ts'
+import {
+  checkByApi,
+  checkBySql,
+  checkPool,
+  createLedger,
+  createMonitor,
+  startLoad,
+  startService,
+} from './load.ts'
+
+const poolMax = 5
+
+/** A server with few connections, and a database on it for a role that is nothing special. */
+async function startAll(t: Test) {
+  const postgres = await startPostgres(['fsync=on', 'max_connections=20'])
+  t.teardown(postgres.stop)
+  const admin = new pg.Client({ connectionString: postgres.url })
+  await admin.connect()
+  t.teardown(() => admin.end())
+  await admin.query('create role kener login')
+  await admin.query('create database kener owner kener')
+  const url = new URL(postgres.url)
+  url.username = 'kener'
+  url.pathname = '/kener'
+  const service = await startService(t, url.href, { DATABASE_POOL_MAX: String(poolMax) })
+  const ledger = createLedger()
+  await createMonitor(service, ledger)
+  const adminUrl = new URL(postgres.url)
+  adminUrl.pathname = '/kener'
+  return { admin, url: url.href, adminUrl: adminUrl.href, service, ledger }
+}
+
+/** A server that is started now gives up, with a line that says why. */
+async function checkStart(t: Test, DATABASE_URL: string, why: RegExp): Promise<void> {
+  const { ended, output } = start(t, 'server', [], { DATABASE_URL, PORT: '0' })
+  t.equal((await ended).code, 1, 'a server that is started meanwhile gives up')
+  t.match(output.stderr, /^kener-api: [^\n]*DATABASE_URL[^\n]*\n$/, 'with a line')
+  t.match(output.stderr, why, 'that says why')
+}
+
+await t.test('a database without a free connection costs 503s, until there is one', async (t) => {
+  const { admin, url, adminUrl, service, ledger } = await startAll(t)
+  const load = startLoad(t, service, ledger)
+  await load.untilServed()
+
+  const taken: pg.Client[] = []
+  t.teardown(() => Promise.all(taken.map((client) => client.end())))
+  async function takeOne(): Promise<boolean> {
+    const client = new pg.Client({ connectionString: url })
+    client.on('error', () => undefined)
+    const isTaken = await client.connect().then(
+      () => true,
+      (error: unknown) => {
+        if ((error as { code?: string }).code !== '53300') throw error
+        return false
+      },
+    )
+    if (isTaken) taken.push(client)
+    return isTaken
+  }
+  const cutService = `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'kener-api'`
+  // The service comes back for each connection that it loses, and now and then is first.
+  for (let left = 1; left > 0;) {
+    while (await takeOne());
+    left = (await admin.query(cutService)).rowCount ?? 0
+  }
+  await load.untilRefused()
+  await checkStart(t, url, /too many (clients|connections)|connection slots/)
+  await Promise.all(taken.splice(0).map((client) => client.end()))
+  await load.checkRecovery(t, performance.now())
+
+  await load.stop()
+  load.check(t)
+  await checkBySql(t, url, ledger)
+  await checkByApi(t, service, ledger)
+  await checkPool(t, service, adminUrl, poolMax)
+})
+
+await t.test('a role without a free connection costs 503s, until its limit is lifted', async (t) => {
+  const { admin, url, adminUrl, service, ledger } = await startAll(t)
+  const load = startLoad(t, service, ledger)
+  await load.untilServed()
+
+  await admin.query('alter role kener connection limit 0')
+  await admin.query(`select pg_terminate_backend(pid) from pg_stat_activity where usename = 'kener'`)
+  await load.untilRefused()
+  await checkStart(t, url, /too many connections for role/)
+  await admin.query('alter role kener connection limit -1')
+  await load.checkRecovery(t, performance.now())
+
+  await load.stop()
+  load.check(t)
+  await checkBySql(t, url, ledger)
+  await checkByApi(t, service, ledger)
+  await checkPool(t, service, adminUrl, poolMax)
+})
