@@ -20,8 +20,8 @@ const answerMsMax = 5_000
 const recoveryMsMax = 2_000
 /** After so long the server ends an idle session. */
 const idleSessionMsMax = 16_000
-/** A test does not wait longer to see that it is not. */
-const servedMsMax = 30_000
+/** A test does not wait longer for anything. */
+const waitMsMax = 30_000
 
 export type Service = { server: Running; origin: string; key: string }
 
@@ -177,24 +177,28 @@ export function startLoad(
   }
   t.teardown(stop)
 
-  /** Waits until every kind of request that began after `moment` is served. */
-  async function untilServed(moment = performance.now()): Promise<void> {
-    const isWaiting = (kind: Kind) => (served.get(kind) ?? 0) <= moment
-    const deadline = performance.now() + servedMsMax
-    while (kinds.some(isWaiting)) {
-      if (performance.now() > deadline) throw new Error(`Not served: ${kinds.filter(isWaiting).join(', ')}`)
-      await delay(5)
+  async function until(what: string, isMissing: (kind: Kind) => boolean): Promise<void> {
+    for (const deadline = performance.now() + waitMsMax; ; await delay(5)) {
+      const missing = kinds.filter(isMissing)
+      if (missing.length === 0) return
+      if (performance.now() < deadline) continue
+      throw new Error(`${what} none of ${missing.join(', ')}; irregular: ${irregular[0] ?? 'nothing'}`)
     }
+  }
+
+  /** Waits until every kind of request that began after `moment` is served. */
+  function untilServed(moment = performance.now()): Promise<void> {
+    return until('Served was', (kind) => (served.get(kind) ?? 0) <= moment)
   }
 
   return {
     irregular,
     untilServed,
     /** Waits until every kind of request is refused: what is done to the database has arrived. */
-    untilRefused: async () => {
+    untilRefused: () => {
       const before = new Map(counts)
       const refusals = (kind: Kind) => (counts.get(`${kind} 503`) ?? 0) - (before.get(`${kind} 503`) ?? 0)
-      while (kinds.some((kind) => refusals(kind) === 0)) await delay(5)
+      return until('Refused was', (kind) => refusals(kind) === 0)
     },
     /**
      * From the moment at which the database took connections again: all kinds are served, and from then on nobody is
