@@ -14,7 +14,7 @@ import {
 import { startProxy } from './cutting-proxy.ts'
 
 const poolMax = 10
-const cutsWanted = 300
+const cutsWanted = 200
 
 /** After so long without an answer a connection is given up, and so is a transaction without its next statement. */
 const patienceMs = 2_500

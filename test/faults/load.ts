@@ -178,11 +178,13 @@ export function startLoad(
   t.teardown(stop)
 
   async function until(what: string, isMissing: (kind: Kind) => boolean): Promise<void> {
-    for (const deadline = performance.now() + waitMsMax; ; await delay(5)) {
+    for (const deadline = performance.now() + waitMsMax; ;) {
       const missing = kinds.filter(isMissing)
       if (missing.length === 0) return
-      if (performance.now() < deadline) continue
-      throw new Error(`${what} none of ${missing.join(', ')}; irregular: ${irregular[0] ?? 'nothing'}`)
+      if (performance.now() > deadline) {
+        throw new Error(`${what} none of ${missing.join(', ')}; irregular: ${irregular[0] ?? 'nothing'}`)
+      }
+      await delay(5)
     }
   }
 
