@@ -128,7 +128,8 @@ export function startLoad(
       })
     },
     revocation: async () => {
-      const [id, key] = [...ledger.keys].find(([, { revocation }]) => revocation === 'none') ?? []
+      const keys = [...ledger.keys]
+      const [id, key] = keys.findLast(([, { revocation }]) => revocation !== 'acknowledged') ?? []
       if (id === undefined || key === undefined) return write.key()
       key.revocation = 'asked'
       return ask('revocation', 'POST', `/keys/${id}/revoke`, {}, () => {
