@@ -4,7 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { newKey, times } from '../helper.ts'
 import { ask, keepAlive } from './client.ts'
-import { startProxy } from './proxy.ts'
+import { startBalancer } from './balancer.ts'
 import { isReady, startReplicas, startServer } from './replicas.ts'
 
 /** Counts lost requests by what became of them. */
@@ -125,7 +125,7 @@ await t.test('a rolling restart of three replicas behind a load balancer loses n
   const { url, db, processes, origins } = await startReplicas(t, [{}, {}, {}])
   const { text: key } = await newKey({ db }, { rateLimit: 1_000_000 })
   const targets = new Set(origins)
-  const balancer = await startProxy(t, targets)
+  const balancer = await startBalancer(t, targets)
   await ask(`${balancer}/api/monitors/m`, { key, method: 'PUT', body: { name: 'm' } })
   const losses: Losses = {}
   let answered = 0

@@ -9,7 +9,7 @@ const checkEveryMs = 1_000
  * A load balancer for TCP, as many stand before replicas: each connection goes to the next of those that were ready at
  * the last look. It tries nothing twice. `targets` may change meanwhile.
  */
-export async function startProxy(t: Test, targets: Set<string>): Promise<string> {
+export async function startBalancer(t: Test, targets: Set<string>): Promise<string> {
   const ready = new Set(targets)
   const sockets = new Set<Socket>()
   let next = 0
