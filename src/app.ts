@@ -7,7 +7,7 @@ import type { Tables } from './database/schema.ts'
 import manage from './manage/index.ts'
 import addressCounters from './plugins/address-counters.ts'
 import auth from './plugins/auth.ts'
-import { answerClientError, answerFrameworkError } from './plugins/before-routing.ts'
+import { answerClientError, answerConnect, answerFrameworkError } from './plugins/before-routing.ts'
 import database from './plugins/database.ts'
 import draining from './plugins/draining.ts'
 import errorHandler, { bodyLimitBytes } from './plugins/error-handler.ts'
@@ -60,8 +60,15 @@ export function buildApp({
     requestTimeout: 30_000,
     // Longer than a proxy keeps an idle connection (Caddy: 2 min): it would send a request into one that we just closed.
     keepAliveTimeout: 130_000,
-    // Shorter than requestTimeout, or Node takes the two for one another; and looked at more often than by default.
-    http: { headersTimeout: 15_000, connectionsCheckingInterval: 2_000 },
+    http: {
+      // Shorter than requestTimeout, or Node takes the two for one another; and looked at more often than by default.
+      headersTimeout: 15_000,
+      connectionsCheckingInterval: 2_000,
+      // Or the first of two Authorization headers would count, and a proxy before us may have gone by the second.
+      joinDuplicateHeaders: true,
+      // Node's own refusal has neither a body nor a name; request-shape sees to it.
+      requireHostHeader: false,
+    },
     // A request that got in before the end is answered, not turned away.
     return503OnClosing: false,
     frameworkErrors: (error, request, reply) => void answerFrameworkError(app, error, request, reply),
@@ -70,6 +77,7 @@ export function buildApp({
 
   // RFC 9110, section 10.1.1: an expectation that we do not know may be passed over.
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response))
+  app.server.on('connect', answerConnect)
   app.decorate('config', config)
   app.register(database, { db })
   app.register(traffic)

@@ -124,6 +124,11 @@ export const methodNotAllowed = (method: string, allowed: readonly string[]) =>
     { headers: { allow: allowed.join(', ') } },
   )
 
+export const noProxy = () =>
+  new ApiError(405, 'METHOD_NOT_ALLOWED', 'CONNECT is not possible: this is no proxy', {
+    headers: { allow: '' },
+  })
+
 export const conflict = (message: string) => new ApiError(409, 'CONFLICT', message)
 
 export const payloadTooLarge = (limitBytes: number) =>

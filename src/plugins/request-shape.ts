@@ -1,4 +1,5 @@
 import { isUtf8 } from 'node:buffer'
+import type { IncomingMessage } from 'node:http'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { type ApiError, invalidRequest, unsupportedMediaType } from '../errors.ts'
@@ -7,8 +8,8 @@ import { Nothing } from '../schemas/envelope.ts'
 import { compileExact, compileText } from '../schemas/validator.ts'
 
 /**
- * What a request may look like: JSON in UTF-8, checked against the route's schema. Nothing is dropped in silence,
- * and nothing in a body is turned into another type.
+ * What a request may look like: for one host, with JSON in UTF-8, checked against the route's schema. Nothing is dropped
+ * in silence, and nothing in a body is turned into another type.
  */
 export default fp(
   (app, _options, done) => {
@@ -26,6 +27,13 @@ export default fp(
         ...route.schema,
       }
     })
+    app.addHook('onRequest', (request, _reply, next) => {
+      next(refuseUnclearHost(request.raw))
+    })
+    // Fastify would wait for ever for the body of a client that has gone meanwhile.
+    app.addHook('preParsing', (request, _reply, _payload, next) => {
+      next(request.raw.errored)
+    })
     app.addHook('preValidation', (request, _reply, next) => {
       if (request.body === undefined && request.routeOptions.schema?.body !== undefined) request.body = {}
       next()
@@ -38,6 +46,13 @@ export default fp(
   },
   { name: 'request-shape' },
 )
+
+/** RFC 9112, section 3.2: one Host header, without which only HTTP/1.0 does. */
+function refuseUnclearHost({ headers: { host }, httpVersion }: IncomingMessage): ApiError | undefined {
+  if (host === undefined)
+    return httpVersion === '1.1' ? invalidRequest('The header Host is missing') : undefined
+  return host.includes(',') ? invalidRequest('There is more than one header Host') : undefined
+}
 
 function parseJson(app: FastifyInstance): void {
   const parse = app.getDefaultJsonParser('error', 'error')
