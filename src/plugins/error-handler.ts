@@ -32,7 +32,7 @@ export function answerFailure(error: unknown, request: FastifyRequest, reply: Fa
 
 /** What to answer with, whatever went wrong; the log is told the rest. */
 export function noteFailure(error: unknown, request: FastifyRequest): ApiError {
-  const failure = isFastifyError(error) ? fromFastify(error, request) : toApiError(error)
+  const failure = toFailure(error, request)
   request.failure = failure
   if (failure.status === 500) request.log.error({ err: failure.cause ?? failure }, failure.message)
   if (failure.status === 503) request.log.warn({ cause: describe(failure.cause) }, failure.message)
@@ -42,6 +42,12 @@ export function noteFailure(error: unknown, request: FastifyRequest): ApiError {
 export function toBody({ code, message, details }: ApiError) {
   const shown = details && details.length > 0 ? { details } : {}
   return { success: false, error: { code, message, ...shown } }
+}
+
+function toFailure(error: unknown, request: FastifyRequest): ApiError {
+  // The client has gone before its body was whole. Nobody hears it, but the log must not blame the database.
+  if (error === request.raw.errored) return invalidRequest('The connection ended before the request did')
+  return isFastifyError(error) ? fromFastify(error, request) : toApiError(error)
 }
 
 function toApiError(error: unknown): ApiError {
