@@ -33,10 +33,13 @@ export function compileText(
   const properties =
     (schema as { properties?: Record<string, { type?: string | string[] }> }).properties ?? {}
   return (value) => {
-    const read: Record<string, unknown> = {}
-    for (const [name, text] of Object.entries(value as object)) {
-      read[name] = readText(text, [properties[name]?.type].flat())
-    }
+    // Not by assignment, which would lose a field named __proto__.
+    const read = Object.fromEntries(
+      Object.entries(value as object).map(([name, text]) => [
+        name,
+        readText(text, [properties[name]?.type].flat()),
+      ]),
+    )
     return validate(read) ? { value: read } : { error: validate.errors ?? [] }
   }
 }
