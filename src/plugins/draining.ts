@@ -13,17 +13,19 @@ export default fp<{ isDraining: () => boolean }>(
     let underWay = 0
     let idle: () => void = () => undefined
 
-    app.addHook('onRequest', (_request, _reply, next) => {
+    function settle(): void {
+      underWay--
+      if (underWay === 0) idle()
+    }
+
+    app.addHook('onRequest', (_request, reply, next) => {
       underWay++
+      // Not by onResponse: it never comes when the client goes before its reply.
+      reply.raw.once('close', settle)
       next()
     })
     app.addHook('onSend', (_request, reply, _payload, next) => {
       if (isDraining()) reply.header('connection', 'close')
-      next()
-    })
-    app.addHook('onResponse', (_request, _reply, next) => {
-      underWay--
-      if (underWay === 0) idle()
       next()
     })
     app.decorate('untilIdle', () => {
