@@ -27,6 +27,11 @@ export default fp(
       reply.header('x-request-id', request.id)
       next()
     })
+    // When the client has gone before its reply, onResponse never comes; a guess must not go unseen for that.
+    app.addHook('onSend', (request, reply, _payload, next) => {
+      if (reply.raw.destroyed) logRequest(request, reply)
+      next()
+    })
     app.addHook('onResponse', (request, reply, next) => {
       logRequest(request, reply)
       next()
