@@ -294,3 +294,20 @@ await t.test('ids are positive integers', async (t) => {
   }
   isFailure(t, await call(key, 'GET /api/incidents/2147483647'), 404, 'NOT_FOUND', 'the largest')
 })
+
+await t.test('who changes an incident and who deletes part of it do not deadlock', async (t) => {
+  const { call, key } = await start(t)
+  for (let round = 0; round < 40; round++) {
+    await call(key, 'POST /api/monitors', { tag: 'doomed', name: 'Doomed' })
+    const affected = { monitors: [{ monitor_tag: 'doomed', impact: 'DOWN' }] }
+    const created = await call(key, 'POST /api/incidents', { title: 'T', comment: 'C', ...affected })
+    const { id, comments } = created.json.data
+    const replies = await Promise.all([
+      call(key, `PATCH /api/incidents/${id}/comments/${comments[0].id}`, { state: 'RESOLVED' }),
+      call(key, `PATCH /api/incidents/${id}`, affected),
+      ...(round % 2 ? [call(key, `DELETE /api/incidents/${id}`)] : []),
+      call(key, 'DELETE /api/monitors/doomed'),
+    ])
+    for (const { statusCode, body } of replies) t.ok(statusCode < 500, body)
+  }
+})

@@ -166,11 +166,18 @@ export function updateIncident(db: Kysely<Tables>, id: number, changes: Incident
       .executeTakeFirst()
     if (numUpdatedRows === 0n) return false
     if (monitors) {
+      await holdMonitors(trx, monitors)
       await trx.deleteFrom('incident_monitors').where('incident_id', '=', id).execute()
       await insertAffected(trx, id, monitors)
     }
     return true
   })
+}
+
+/** Before the rows that tie them to an incident: who deletes a monitor takes the two in this order, and would wait for us. */
+async function holdMonitors(trx: Transaction<Tables>, affected: Affected[]): Promise<void> {
+  const tags = affected.map(({ monitor_tag }) => monitor_tag)
+  await sql`select from monitors where tag = any(${tags}::text[]) order by id for key share`.execute(trx)
 }
 
 /** RESOLVED ends an incident, unless it has ended before; any other state opens it again. */
@@ -230,6 +237,8 @@ export function updateComment(
   { comment, state, at }: CommentChanges,
 ): Promise<Comment | undefined> {
   return db.transaction().execute(async (trx) => {
+    // Before its comment: who deletes an incident takes the two in this order, and would wait for us.
+    await sql`select from incidents where id = ${incidentId} for no key update`.execute(trx)
     const updated = await trx
       .updateTable('incident_comments')
       .set((eb) => ({
