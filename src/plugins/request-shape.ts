@@ -1,6 +1,6 @@
 import { isUtf8 } from 'node:buffer'
 import type { IncomingMessage } from 'node:http'
-import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { type ApiError, invalidRequest, unsupportedMediaType } from '../errors.ts'
 import { isUnderApi } from '../permissions.ts'
@@ -18,6 +18,10 @@ export default fp(
     app.setValidatorCompiler(({ schema, httpPart }) =>
       httpPart === 'body' ? compileExact(schema as object) : compileText(schema as object),
     )
+    app.addHook('onRoute', (route) => {
+      if (!storesText.test(route.url)) return
+      route.preHandler = [refuseUnstorableText, ...[route.preHandler ?? []].flat()]
+    })
     app.addHook('onRoute', (route) => {
       // A route that says nothing of its query or its body takes none. Probes may put into theirs what they like.
       if (!isUnderApi(route.url)) return
@@ -37,10 +41,6 @@ export default fp(
     app.addHook('preValidation', (request, _reply, next) => {
       if (request.body === undefined && request.routeOptions.schema?.body !== undefined) request.body = {}
       next()
-    })
-    // Once its shape is known to be right, a body is no deeper than its schema.
-    app.addHook('preHandler', (request, _reply, next) => {
-      next(refuseUnstorableText(request))
     })
     done()
   },
@@ -83,14 +83,26 @@ function takesBody(method: string | string[]): boolean {
   return [method].flat().some((name) => name !== 'GET' && name !== 'HEAD')
 }
 
-/** PostgreSQL stores neither NUL characters nor lone surrogates, in any column. */
-function refuseUnstorableText({ body, query, params }: FastifyRequest): ApiError | undefined {
+/** Everywhere else there is nothing to store, and probes may ask as they like. */
+const storesText = /^\/(api|manage)(\/|$)/
+
+/**
+ * preHandler hook: PostgreSQL stores neither NUL characters nor lone surrogates, in any column. Once its shape is known
+ * to be right, a body is no deeper than its schema; where there is no route, there is no schema.
+ */
+function refuseUnstorableText(
+  { body, query, params }: FastifyRequest,
+  _reply: FastifyReply,
+  next: (refusal?: ApiError) => void,
+): void {
   const path = findUnstorable(body, '') ?? findUnstorable(query, '') ?? findUnstorable(params, '')
-  return path === undefined
-    ? undefined
-    : invalidRequest('The request contains text that cannot be stored', [
-        { path, message: 'must not contain NUL characters or lone surrogates' },
-      ])
+  next(
+    path === undefined
+      ? undefined
+      : invalidRequest('The request contains text that cannot be stored', [
+          { path, message: 'must not contain NUL characters or lone surrogates' },
+        ]),
+  )
 }
 
 /** The JSON pointer to the first such text. */
