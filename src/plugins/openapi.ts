@@ -98,19 +98,15 @@ const failures: [
   status: string,
   name: string,
   description: string,
-  when: (operation: Operation) => boolean,
+  when: (operation: Operation, method: string) => boolean,
 ][] = [
   ['400', 'InvalidRequest', 'INVALID_REQUEST: `details` names each place', isLimited],
   ['401', 'Unauthorized', 'UNAUTHORIZED, KEY_EXPIRED or KEY_REVOKED', needsKey],
   ['403', 'Forbidden', 'FORBIDDEN: the key lacks the permission', needsPermission],
   ['404', 'NotFound', 'NOT_FOUND', (operation) => hasParameter(operation, 'path')],
-  [
-    '413',
-    'PayloadTooLarge',
-    'PAYLOAD_TOO_LARGE: a body may have 1 MiB',
-    (operation) => 'requestBody' in operation,
-  ],
-  ['415', 'UnsupportedMediaType', 'UNSUPPORTED_MEDIA_TYPE', (operation) => 'requestBody' in operation],
+  // Of a DELETE too: it takes no body, but looks at one that is sent.
+  ['413', 'PayloadTooLarge', 'PAYLOAD_TOO_LARGE: a body may have 1 MiB', (_, method) => method !== 'get'],
+  ['415', 'UnsupportedMediaType', 'UNSUPPORTED_MEDIA_TYPE', (_, method) => method !== 'get'],
   ['429', 'RateLimitExceeded', 'RATE_LIMIT_EXCEEDED', isLimited],
   ['500', 'InternalError', 'INTERNAL_ERROR', () => true],
   ['503', 'ServiceUnavailable', 'SERVICE_UNAVAILABLE: try again', () => true],
@@ -142,7 +138,7 @@ const limitHeaders = reference(
 
 function addWhatAllShare({ openapiObject }: { openapiObject: Document }): Document {
   const { paths, components } = openapiObject
-  for (const operation of Object.values(paths).flatMap((methods) => Object.values(methods))) {
+  for (const [method, operation] of Object.values(paths).flatMap((methods) => Object.entries(methods))) {
     const body = operation.requestBody
     if (body) body.required = body.content['application/json']?.schema.required !== undefined
     operation.security = needsKey(operation) ? [{ key: [] }] : []
@@ -151,7 +147,8 @@ function addWhatAllShare({ openapiObject }: { openapiObject: Document }): Docume
       if (operation.responses['204'] === reply) delete reply.content
     }
     for (const [status, name, , when] of failures) {
-      if (when(operation)) operation.responses[status] = { $ref: `#/components/responses/${name}` } as Reply
+      if (when(operation, method))
+        operation.responses[status] = { $ref: `#/components/responses/${name}` } as Reply
     }
   }
   components.headers = headers
