@@ -120,7 +120,7 @@ export async function startReplica(
 }
 
 /** Fails when a reply under /api is not as the service's own description says. */
-function createReplyCheck(app: FastifyInstance): (route: string, reply: Reply) => void {
+export function createReplyCheck(app: FastifyInstance): (route: string, reply: Reply) => void {
   const document = app.swagger() as unknown as Described
   const ajv = new Ajv2020({ strict: false, formats: { 'date-time': /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/ } })
   ajv.addSchema({ ...document, $id: 'openapi' })

@@ -1,0 +1,286 @@
+import { Agent, type IncomingMessage, request as httpRequest } from 'node:http'
+import { text as readAll } from 'node:stream/consumers'
+import fc from 'fast-check'
+import { sql } from 'kysely'
+import t, { type Test } from 'tap'
+import { formatKey, generateKey } from '../src/keys/format.ts'
+import { createReplyCheck, isFailure, newKey, type Replica, type Reply, startReplica } from './helper.ts'
+import { type Described, requestsTo, type WireRequest } from './requests.ts'
+
+/** `FUZZ_SEED=1 FUZZ_RUNS=5000 npm test -- dist/test/hostile-requests.test.js`: another time, and longer. */
+const seed = Number(process.env.FUZZ_SEED ?? Date.now() % 2 ** 31)
+const runs = Number(process.env.FUZZ_RUNS ?? 500)
+const batchSize = 30
+
+/** What a request may write without being asked to: counts, and when a key was used. */
+const countersOnly = ['rate_counters', 'traffic']
+
+const codes: Record<number, string[]> = {
+  400: ['INVALID_REQUEST'],
+  401: ['UNAUTHORIZED', 'KEY_EXPIRED', 'KEY_REVOKED'],
+  403: ['FORBIDDEN'],
+  404: ['NOT_FOUND'],
+  405: ['METHOD_NOT_ALLOWED'],
+  409: ['CONFLICT'],
+  413: ['PAYLOAD_TOO_LARGE'],
+  415: ['UNSUPPORTED_MEDIA_TYPE'],
+  429: ['RATE_LIMIT_EXCEEDED'],
+}
+
+await t.test(
+  `whatever is sent, the reply is as described, and what is refused stores nothing (FUZZ_SEED=${seed})`,
+  async (t) => {
+    const replica = await startReplica(t)
+    const { app, db } = replica
+    await app.listen({ host: '127.0.0.1', port: 0 })
+    const { port } = app.server.address() as { port: number }
+    const { admin, known, others } = await furnish(replica)
+    const { reset, readChanges } = await watchTables(replica)
+    const send = createClient(t, port)
+    const check = createReplyCheck(app)
+    const tried = new Map<string, { all: number; done: number }>()
+    const statuses = new Map<number, number>()
+
+    async function ask(request: WireRequest): Promise<Reply> {
+      const reply = await send(request)
+      try {
+        checkEnvelope(request, reply)
+        // With an empty name it is the list, which the description names without the slash.
+        check(`${request.method} ${request.url.replace(/^(\/api\/\w+)\/(?=\?|$)/, '$1')}`, reply)
+      } catch (error) {
+        const faults = replica.log.filter(({ level }) => Number(level) > 40)
+        throw new Error(
+          `${describe(request)} got ${reply.statusCode} ${reply.body.slice(0, 500)} ${JSON.stringify(faults)}`,
+          { cause: error },
+        )
+      }
+      const count = tried.get(request.operation) ?? { all: 0, done: 0 }
+      count.all++
+      if (reply.statusCode < 300) count.done++
+      tried.set(request.operation, count)
+      statuses.set(reply.statusCode, (statuses.get(reply.statusCode) ?? 0) + 1)
+      return reply
+    }
+
+    /** Once beside others that store something; then again by themselves, until nothing has reason to be stored. */
+    async function stores(requests: WireRequest[]): Promise<void> {
+      await reset()
+      replica.log.length = 0
+      replica.statements.length = 0
+      let harmless = requests
+      for (;;) {
+        const before = await readChanges()
+        const replies = await Promise.all(harmless.map(ask))
+        const left = harmless.filter(
+          ({ method }, index) => ['GET', 'HEAD'].includes(method) || (replies[index]?.statusCode ?? 0) >= 400,
+        )
+        if (left.length === harmless.length) {
+          const changes = (await readChanges()).slice(before.length)
+          if (changes.length > 0) throw new Error(`${changes.join()} by ${harmless.map(describe).join('\n')}`)
+          return
+        }
+        harmless = left
+      }
+    }
+
+    const document = app.swagger() as unknown as Described
+    const requests = requestsTo(document, known, { good: `Bearer ${admin}`, others })
+    const batches = fc.array(requests, { minLength: batchSize, maxLength: batchSize })
+    const outcome = await fc.check(fc.asyncProperty(batches, stores), {
+      seed,
+      numRuns: runs,
+      // A batch starts from the same tables each time, and the error names the request.
+      endOnFailure: true,
+    })
+    if (outcome.failed) throw new Error(`FUZZ_SEED=${seed}`, { cause: outcome.errorInstance })
+    const all = [...tried.values()].reduce((sum, count) => sum + count.all, 0)
+    t.comment(`${all} requests: ${JSON.stringify(Object.fromEntries([...statuses].sort()))}`)
+    t.ok(all >= runs * batchSize, 'each batch was sent')
+    const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
+      Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
+    )
+    if (runs >= 100) {
+      for (const operation of operations) {
+        t.ok((tried.get(operation)?.done ?? 0) > 0, `${operation} has been done as well as refused`)
+      }
+    }
+    t.same(Object.keys({}), [], 'no prototype has been written to')
+    t.equal((await db.selectFrom('api_keys').select('id').where('id', '=', known.self).execute()).length, 1)
+  },
+)
+
+await t.test(
+  'of a field that is said twice the last value counts, as RFC 8259 lets most parsers do',
+  async (t) => {
+    const replica = await startReplica(t)
+    const { text } = await newKey(replica)
+    const send = (payload: string) =>
+      replica.call(text, 'POST /api/keys', undefined, {
+        headers: { 'content-type': 'application/json' },
+        payload,
+      })
+    const reply = await send(
+      '{"name":"first","permissions":["admin"],"name":"last","permissions":["read:monitors"]}',
+    )
+    t.match(reply.json, { data: { name: 'last', permissions: ['read:monitors'] } })
+    const stored = await replica.db
+      .selectFrom('api_keys')
+      .select('permissions')
+      .where('name', '=', 'last')
+      .execute()
+    t.same(stored, [{ permissions: ['read:monitors'] }], 'what is checked is what is stored')
+    isFailure(
+      t,
+      await send('{"name":"n","permissions":["admin"],"name":5}'),
+      400,
+      'INVALID_REQUEST',
+      'the last is bad',
+    )
+  },
+)
+
+/** Something of each kind, and who asks for it. */
+async function furnish(replica: Replica) {
+  const admin = await newKey(replica)
+  const reader = await newKey(replica, { permissions: ['read:monitors'] })
+  const revoked = await newKey(replica)
+  const keys = [await newKey(replica), await newKey(replica), revoked]
+  await replica.call(admin.text, `POST /api/keys/${revoked.id}/revoke`)
+  const tags = ['website', 'api', 'x'.repeat(255)]
+  for (const tag of tags) {
+    await replica.call(admin.text, 'POST /api/monitors', { tag, name: tag })
+    const points = [{ status: 'UP', latency_ms: 5, timestamp: '2026-01-01T00:00:00Z' }, { status: 'DOWN' }]
+    await replica.call(admin.text, `POST /api/monitors/${tag}/data`, { points })
+  }
+  for (const tag of tags) {
+    const body = { title: tag, comment: tag, monitors: [{ monitor_tag: tag, impact: 'DEGRADED' }] }
+    await replica.call(admin.text, 'POST /api/incidents', body)
+  }
+  const wrong = formatKey({ ...generateKey(), id: admin.id })
+  return {
+    admin: admin.text,
+    known: {
+      self: admin.id,
+      keyIds: keys.map(({ id }) => id),
+      incidentIds: [1, 2, 3],
+      commentIds: [1, 2, 3],
+      tags,
+    },
+    others: [
+      ...[reader.text, revoked.text, wrong, formatKey(generateKey()), '', 'x'.repeat(5_000), '\xe9'].map(
+        (key) => `Bearer ${key}`,
+      ),
+      '',
+      'Basic eDp5',
+      'Bearer',
+      `bearer ${admin.text}`,
+      `Bearer  ${admin.text}`,
+      `${admin.text}`,
+    ],
+  }
+}
+
+/** Sees what is stored, also what is taken back by a later statement; and puts all back to how it was. */
+async function watchTables({ db }: Replica) {
+  const { rows } = await sql<{ name: string }>`
+    select table_name as name from information_schema.tables
+    where table_schema = 'public' and table_type = 'BASE TABLE'`.execute(db)
+  const names = rows.map(({ name }) => name).filter((name) => !name.includes('migration'))
+  await sql`create schema watched`.execute(db)
+  await sql`create table watched.changes (seq bigint generated always as identity, what text not null)`.execute(
+    db,
+  )
+  await sql`
+    create function watched.note() returns trigger language plpgsql as $$
+    begin
+      if tg_op = 'UPDATE' and to_jsonb(old) - 'last_used_at' = to_jsonb(new) - 'last_used_at' then return null; end if;
+      insert into watched.changes (what) values (tg_op || ' of ' || tg_table_name);
+      return null;
+    end $$`.execute(db)
+  for (const name of names) {
+    await sql`create table watched.${sql.id(name)} as table public.${sql.id(name)}`.execute(db)
+    if (countersOnly.includes(name)) continue
+    await sql`
+      create trigger watch after insert or update or delete on public.${sql.id(name)}
+      for each row execute function watched.note()`.execute(db)
+  }
+  const all = sql.join(names.map((name) => sql`public.${sql.id(name)}`))
+  const restore = names.map(
+    (name) => sql`insert into public.${sql.id(name)} overriding system value table watched.${sql.id(name)}`,
+  )
+  async function reset(): Promise<void> {
+    await db.transaction().execute(async (transaction) => {
+      await sql`set local session_replication_role = replica`.execute(transaction)
+      await sql`truncate ${all}, watched.changes`.execute(transaction)
+      for (const statement of restore) await statement.execute(transaction)
+    })
+  }
+  async function readChanges(): Promise<string[]> {
+    const changes = await sql<{ what: string }>`select what from watched.changes order by seq`.execute(db)
+    return changes.rows.map(({ what }) => what)
+  }
+  return { reset, readChanges }
+}
+
+/** Not by inject, which mends a URL before it sends it. */
+function createClient(t: Test, port: number) {
+  const agent = new Agent({ keepAlive: true, maxSockets: 16 })
+  t.teardown(() => {
+    agent.destroy()
+  })
+  return async ({ method, url, headers, body }: WireRequest): Promise<Reply> => {
+    const length = body === null ? {} : { 'content-length': body.length }
+    const reply = await new Promise<IncomingMessage>((resolve, reject) => {
+      httpRequest(
+        { agent, port, host: '127.0.0.1', method, path: url, headers: { ...headers, ...length } },
+        resolve,
+      )
+        .on('error', reject)
+        .end(body ?? undefined)
+    })
+    const text = await readAll(reply)
+    const isJson = reply.headers['content-type']?.startsWith('application/json')
+    const json = isJson && text !== '' ? JSON.parse(text) : undefined
+    return { statusCode: reply.statusCode ?? 0, headers: reply.headers, body: text, json }
+  }
+}
+
+/** What holds for every reply. */
+function checkEnvelope({ method, url }: WireRequest, { statusCode, headers, body, json }: Reply): void {
+  expect(statusCode < 500, 'no failure of ours')
+  expect(/^[0-9a-f-]{36}$/.test(String(headers['x-request-id'])), 'X-Request-Id, and a name of our own')
+  expect(headers['set-cookie'] === undefined || !url.startsWith('/api'), 'no cookie')
+  if (statusCode === 401) expect(headers['www-authenticate'] !== undefined, 'WWW-Authenticate')
+  else if (headers['x-ratelimit-limit'] !== undefined)
+    expect(Number(headers['x-ratelimit-remaining']) >= 0, 'the rest')
+  if (statusCode === 405) expect(headers.allow !== undefined, 'Allow')
+  if (method === 'HEAD' || statusCode === 204) {
+    expect(body === '', 'no body')
+    return
+  }
+  expect(headers['content-type'] === 'application/json; charset=utf-8', 'JSON')
+  if (statusCode < 300) {
+    expect(json.success === true && 'data' in json, 'success and data')
+    const rest = Object.keys(json).filter((name) => !['success', 'data', 'pagination'].includes(name))
+    expect(rest.length === 0, 'and no more')
+    return
+  }
+  const { success, error, ...rest } = json
+  expect(success === false && Object.keys(rest).length === 0, 'success and error')
+  expect(codes[statusCode]?.includes(error.code as string) ?? false, `the code of ${statusCode}`)
+  expect(typeof error.message === 'string' && error.message !== '', 'a message')
+  const allowed = statusCode === 400 ? ['code', 'message', 'details'] : ['code', 'message']
+  expect(
+    Object.keys(error).every((name) => allowed.includes(name)),
+    'no more than code, message and details',
+  )
+  expect(body.length < 20_000, 'a short one')
+}
+
+function expect(holds: boolean, what: string): void {
+  if (!holds) throw new Error(`Expected ${what}`)
+}
+
+function describe({ method, url, headers, body }: WireRequest): string {
+  return `${method} ${url} ${JSON.stringify(headers)} ${JSON.stringify(body?.toString('latin1').slice(0, 500) ?? null)}`
+}
