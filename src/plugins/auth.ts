@@ -3,6 +3,8 @@ import type { Socket } from 'node:net'
 import bearerAuth from '@fastify/bearer-auth'
 import type { FastifyRequest, onRequestHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
+import { LRUCache } from 'lru-cache'
+import pLimit, { type LimitFunction } from 'p-limit'
 import type { AdmittedKey, Quota } from '../database/admissions.ts'
 import { createAdmissions } from '../database/admissions.ts'
 import { batch } from '../database/batch.ts'
@@ -59,6 +61,7 @@ export default fp(
     const findHash = batch((ids: string[]) => findHashes(app.db, ids))
     const slowDown = createBrake(20, 1_000)
     const failures = app.createRateLimit({ max: app.config.authFailureLimitMax })
+    const gates = new LRUCache<string, LimitFunction>({ max: 10_000 })
 
     await app.register(bearerAuth, {
       // Our own hook, because with its hook an error of ours would reach the client as it is.
@@ -124,7 +127,15 @@ export default fp(
       return key.id
     }
 
+    /** So many of an address at a time as may fail: a burst must not be through before the first guess is counted. */
     async function verifySecret(key: Key, request: FastifyRequest): Promise<void> {
+      const { key: address } = await failures(request, { increment: false })
+      const gate = gates.get(address) ?? pLimit(app.config.authFailureLimitMax)
+      gates.set(address, gate)
+      await gate(() => verifyInTurn(key, request))
+    }
+
+    async function verifyInTurn(key: Key, request: FastifyRequest): Promise<void> {
       const count = await failures(request, { increment: false })
       if (!count.isAllowed && count.remaining === 0) throw tooManyFailures(count.ttlInSeconds)
       const hash = await findHash(key.id)
