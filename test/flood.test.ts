@@ -1,0 +1,123 @@
+import { Agent, type IncomingMessage, request as httpRequest } from 'node:http'
+import { text as readAll } from 'node:stream/consumers'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import t, { type Test } from 'tap'
+import { formatKey, generateKey } from '../src/keys/format.ts'
+import { createDatabase, newKey, type Replica, startReplica, times } from './helper.ts'
+
+const failureMax = 30
+const connections = 100
+const requests = 5_000
+
+type Ask = (key: string, address?: string) => Promise<IncomingMessage & { body: string }>
+
+/** A replica with the limit of failures that it has by default, behind a proxy that tells addresses. */
+async function startListening(t: Test): Promise<Replica & { ask: Ask }> {
+  const config = { authFailureLimitMax: failureMax, trustProxy: 1 }
+  const replica = await startReplica(t, { url: await createDatabase(t), config })
+  await replica.app.listen({ host: '127.0.0.1', port: 0 })
+  const { port } = replica.app.server.address() as { port: number }
+  const agent = new Agent({ keepAlive: true, maxSockets: connections })
+  t.teardown(() => {
+    agent.destroy()
+  })
+  const ask: Ask = async (key, address = '192.0.2.1') => {
+    const headers = { authorization: `Bearer ${key}`, 'x-forwarded-for': address }
+    const reply = await new Promise<IncomingMessage>((resolve, reject) => {
+      httpRequest({ agent, port, host: '127.0.0.1', path: '/api/me', headers }, resolve)
+        .on('error', reject)
+        .end()
+    })
+    return Object.assign(reply, { body: await readAll(reply) })
+  }
+  return { ...replica, ask }
+}
+
+/** Another one each time: nothing can be remembered of it. */
+const floods: [name: string, makeKey: (id: string) => string][] = [
+  ['garbage', () => `kener_${Math.random()}`],
+  ['keys of unknown ids', () => formatKey(generateKey())],
+  ['wrong secrets of a known id', (id) => formatKey({ ...generateKey(), id })],
+]
+
+for (const [name, makeKey] of floods) {
+  await t.test(`a flood of ${name} leaves Argon2 and the database idle, and good keys alone`, async (t) => {
+    const { app, db, log, statements, ask } = await startListening(t)
+    const good = await newKey({ db }, { rateLimit: 100_000 })
+    const own = [await ask(good.text)]
+    const { stats } = app.secrets
+    const runsBefore = stats.argon2Runs
+    let over = false
+
+    statements.length = 0
+    const memoryBefore = readMemory()
+    async function useGoodKey(): Promise<void> {
+      while (!over) own.push(await ask(good.text))
+    }
+    const goodUse = useGoodKey()
+    const statuses = await times(requests, async () => (await ask(makeKey(good.id))).statusCode)
+    over = true
+    await goodUse
+    log.length = 0
+
+    t.same([...new Set(statuses)].sort(), [401, 429])
+    const told = statuses.filter((status) => status === 401).length
+    // The window may end twice meanwhile on a slow machine.
+    t.ok(told >= failureMax && told <= failureMax * 3, `${told} guesses are answered at all`)
+
+    const runs = stats.argon2Runs - runsBefore
+    t.ok(runs <= told + failureMax, `${runs} runs of Argon2 for ${requests} guesses`)
+    const lookUps = statements.filter((statement) => statement.includes('secret_hash')).length
+    t.ok(lookUps <= told + failureMax, `${lookUps} look-ups`)
+    const rest = statements.length - lookUps
+    t.ok(rest <= own.length + 10, `${rest} statements for ${own.length} requests with the good key`)
+    statements.length = 0
+    const grown = readMemory() - memoryBefore
+    t.ok(grown < 16 * 2 ** 20, `${Math.round(grown / 1024)} KiB more in use`)
+
+    own.push(await ask(good.text))
+    t.same([...new Set(own.map(({ statusCode }) => statusCode))], [200], 'the good key is never refused')
+    isCountedAlone(t, own, 100_000)
+  })
+}
+
+await t.test('a burst of wrong secrets from one address costs no more than its failures', async (t) => {
+  const { app, db, ask } = await startListening(t)
+  const { text, id } = await newKey({ db })
+  const replies = await times(1_000, () => ask(formatKey({ ...generateKey(), id })))
+  const { argon2Runs } = app.secrets.stats
+  t.ok(argon2Runs <= 3 * failureMax, `${argon2Runs} runs of Argon2`)
+  t.same([...new Set(replies.map(({ statusCode }) => statusCode))].sort(), [401, 429])
+  t.equal(
+    (await ask(text, '192.0.2.2')).statusCode,
+    200,
+    'a new key from another address is verified at once',
+  )
+})
+
+await t.test('guesses from ever new addresses cost one Argon2 run each at most, and no quota', async (t) => {
+  const { app, db, ask } = await startListening(t)
+  const { text, id } = await newKey({ db }, { rateLimit: 1_000 })
+  const first = await ask(text)
+  t.equal(first.statusCode, 200)
+  const replies = await times(500, (index) =>
+    ask(formatKey({ ...generateKey(), id }), `198.51.${index >> 8}.${index & 255}`),
+  )
+  t.same([...new Set(replies.map(({ statusCode }) => statusCode))], [401])
+  t.ok(app.secrets.stats.argon2Runs <= 501)
+  isCountedAlone(t, [first, await ask(text)], 1_000)
+})
+
+/** The last of them is told that its window has counted those before it, and no other. */
+function isCountedAlone(t: Test, replies: IncomingMessage[], limit: number): void {
+  const latest = replies.at(-1)?.headers ?? {}
+  const window = replies.filter(({ headers }) => headers['x-ratelimit-reset'] === latest['x-ratelimit-reset'])
+  t.equal(latest['x-ratelimit-remaining'], String(limit - window.length), 'its quota has gone to nobody else')
+}
+
+function readMemory(): number {
+  setFlagsFromString('--expose-gc')
+  ;(runInNewContext('gc') as () => void)()
+  return process.memoryUsage().heapUsed
+}
