@@ -141,6 +141,9 @@ export const unsupportedMediaType = () =>
     'Send the body as application/json, in UTF-8 and not compressed',
   )
 
+export const notAForm = () =>
+  new ApiError(415, 'UNSUPPORTED_MEDIA_TYPE', 'This is not a form: open its page, and send it from there')
+
 export const serviceUnavailable = (message: string, cause?: unknown) =>
   new ApiError(503, 'SERVICE_UNAVAILABLE', message, { headers: retryAfter(1), cause })
 

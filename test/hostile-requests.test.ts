@@ -9,7 +9,7 @@ import { type Described, requestsTo, type WireRequest } from './requests.ts'
 
 /** `FUZZ_SEED=1 FUZZ_RUNS=5000 npm test -- dist/test/hostile-requests.test.js`: another time, and longer. */
 const seed = Number(process.env.FUZZ_SEED ?? Date.now() % 2 ** 31)
-const runs = Number(process.env.FUZZ_RUNS ?? 500)
+const runs = Number(process.env.FUZZ_RUNS ?? 400)
 const batchSize = 30
 
 /** What a request may write without being asked to: counts, and when a key was used. */
@@ -31,7 +31,7 @@ await t.test(
   `whatever is sent, the reply is as described, and what is refused stores nothing (FUZZ_SEED=${seed})`,
   async (t) => {
     const replica = await startReplica(t)
-    const { app, db } = replica
+    const { app } = replica
     await app.listen({ host: '127.0.0.1', port: 0 })
     const { port } = app.server.address() as { port: number }
     const { admin, known, others } = await furnish(replica)
@@ -104,8 +104,8 @@ await t.test(
         t.ok((tried.get(operation)?.done ?? 0) > 0, `${operation} has been done as well as refused`)
       }
     }
-    t.same(Object.keys({}), [], 'no prototype has been written to')
-    t.equal((await db.selectFrom('api_keys').select('id').where('id', '=', known.self).execute()).length, 1)
+    t.equal(({} as Record<string, unknown>).admin, undefined, 'no prototype has been written to')
+    t.equal((await replica.call(admin, 'GET /api/me')).statusCode, 200, 'the service is well')
   },
 )
 
@@ -160,7 +160,6 @@ async function furnish(replica: Replica) {
   return {
     admin: admin.text,
     known: {
-      self: admin.id,
       keyIds: keys.map(({ id }) => id),
       incidentIds: [1, 2, 3],
       commentIds: [1, 2, 3],
@@ -175,7 +174,7 @@ async function furnish(replica: Replica) {
       'Bearer',
       `bearer ${admin.text}`,
       `Bearer  ${admin.text}`,
-      `${admin.text}`,
+      admin.text,
     ],
   }
 }

@@ -307,6 +307,18 @@ await t.test('pages are kept by nobody, framed by nobody, and run no script but 
   t.equal(replies[4]?.statusCode, 404)
 })
 
+await t.test('what is sent as something else than a form is refused in words of forms', async (t) => {
+  const { replica, visitor } = await start(t)
+  for (const type of ['application/json', 'text/plain', 'multipart/form-data; boundary=x']) {
+    const headers = { cookie: visitor.cookie, 'content-type': type }
+    const reply = await replica.app.inject({ method: 'POST', url: `${keys}/new`, headers, payload: '{}' })
+    t.equal(reply.statusCode, 415, type)
+    t.match(reply.headers['content-type'], 'text/html')
+    t.match(reply.body, 'This is not a form')
+    t.notMatch(reply.body, /json/i)
+  }
+})
+
 await t.test('an asset is served with its type, and revalidated', async (t) => {
   const { app } = await startReplica(t)
   for (const [name, type] of [

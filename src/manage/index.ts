@@ -5,6 +5,7 @@ import formbody from '@fastify/formbody'
 import helmet from '@fastify/helmet'
 import staticFiles from '@fastify/static'
 import type { FastifyInstance } from 'fastify'
+import { notAForm } from '../errors.ts'
 import apiKeyRoutes from './api-keys.tsx'
 import logInRoutes from './log-in.tsx'
 import overviewRoutes from './overview.tsx'
@@ -64,6 +65,9 @@ async function pages(app: FastifyInstance) {
   })
   app.removeAllContentTypeParsers()
   await app.register(formbody, { bodyLimit: 16_384 })
+  app.addContentTypeParser('*', (_request, _payload, done) => {
+    done(notAForm())
+  })
   await app.register(cookie)
   await app.register(session)
   await app.register(csrfProtection, {
