@@ -59,7 +59,7 @@ export default fp(
     // A client sends the same key over and over on a connection: what the last one said is not parsed and hashed again.
     const latestVerified = new WeakMap<Socket, { text: string; id: string }>()
     const findHash = batch((ids: string[]) => findHashes(app.db, ids))
-    const slowDown = createBrake(20, 1_000)
+    const slowDown = createBrake(50, 1_000)
     const failures = app.createRateLimit({ max: app.config.authFailureLimitMax })
     const gates = new LRUCache<string, LimitFunction>({ max: 10_000 })
 

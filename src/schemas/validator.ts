@@ -30,16 +30,14 @@ export function compileText(
   schema: object,
 ): (value: unknown) => { value: unknown } | { error: ErrorObject[] } {
   const validate = thorough.compile(schema)
-  const properties =
-    (schema as { properties?: Record<string, { type?: string | string[] }> }).properties ?? {}
+  const { properties = {} } = schema as { properties?: Record<string, { type?: string | string[] }> }
+  const types = new Map(Object.entries(properties).map(([name, { type }]) => [name, [type].flat()]))
   return (value) => {
-    // Not by assignment, which would lose a field named __proto__.
-    const read = Object.fromEntries(
-      Object.entries(value as object).map(([name, text]) => [
-        name,
-        readText(text, [properties[name]?.type].flat()),
-      ]),
-    )
+    // Without a prototype, by which a field named __proto__ would be lost.
+    const read = Object.create(null) as Record<string, unknown>
+    for (const name in value as object) {
+      read[name] = readText((value as Record<string, unknown>)[name], types.get(name) ?? [])
+    }
     return validate(read) ? { value: read } : { error: validate.errors ?? [] }
   }
 }
