@@ -68,7 +68,7 @@ function countMinutes(placed: PlacedReport[]): number {
 }
 
 /** So many hours are written at a time: other requests have their turn in between, while a year goes in. */
-const biteHours = 14 * 24
+const biteHours = 7 * 24
 
 /** The same reports in the same order, cut at the hours. */
 function inBites(placed: PlacedReport[]): PlacedReport[][] {
