@@ -1,8 +1,13 @@
 /** The processes that a measurement is made of: contenders, and those who ask of them. */
 import { execFileSync, fork } from 'node:child_process'
 import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
 
 const here = import.meta.dirname
+
+const { scripts } = JSON.parse(readFileSync(`${here}/../package.json`, 'utf8'))
+/** What `npm start` tells Node. */
+const startFlags = scripts.start.split(' ').filter((word) => word.startsWith('--'))
 
 /** Starts bench/contenders/NAME.js. It ends with us. */
 export async function startContender(name, databaseUrl) {
@@ -22,7 +27,7 @@ export async function startKener(env, execArgv = []) {
   const began = performance.now()
   // Logs are written, to nowhere: what a log costs its reader is not measured.
   const child = fork(`${here}/../dist/src/server.js`, {
-    execArgv,
+    execArgv: [...startFlags, ...execArgv],
     cwd: env.DATA_DIR ?? here,
     env: {
       PATH: process.env.PATH,
