@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap'
 import { permissions } from '../src/permissions.ts'
-import { expire, isFailure, newKey, type Replica, startReplica } from './helper.ts'
+import { createDatabase, expire, isFailure, newKey, type Replica, startReplica } from './helper.ts'
 
 async function start(t: Test): Promise<Replica & { admin: string; adminId: string }> {
   const replica = await startReplica(t)
@@ -244,4 +244,13 @@ await t.test('last_used_at follows the use of a key, and is not written for ever
   for (let count = 0; count < 20; count++) await call(text, 'GET /api/me')
   // A note under way, of this key and of the admin's, may still come in.
   t.ok(statements.filter((sql) => sql.includes('set last_used_at')).length <= 2)
+})
+
+await t.test('the last second of 9999 is a time, in whatever zone the database lives', async (t) => {
+  const url = await createDatabase(t)
+  const replica = await startReplica(t, { url: `${url}?options=-c%20timezone%3DAsia/Tokyo` })
+  const { text } = await newKey(replica, { expiresAt: new Date('9999-12-31T23:59:59Z') })
+  const { statusCode, json } = await replica.call(text, 'GET /api/me')
+  t.equal(statusCode, 200)
+  t.equal(json.data.expires_at, '9999-12-31T23:59:59Z')
 })

@@ -18,7 +18,7 @@ export type Database = {
 /** How many there are, how many of these are free, and how many statements wait for one. */
 export type Connections = { total: number; idle: number; waiting: number }
 
-/** A request waits no longer than these together for a database that does not answer. */
+/** A request waits no longer than these together for a database that does not answer (twice the latter on a new connection). */
 const connectTimeoutMs = 2_000
 const statementTimeoutMs = 2_500
 
@@ -151,6 +151,8 @@ type PoolEvents = {
  * The server ends a session that says nothing, be it in a transaction, whose locks it would hold, or out of one. It may
  * not hear for hours that the connection is gone: a firewall that forgets one tells neither side.
  *
+ * Times that come as JSON are in the session's zone, where the last day of 9999 may be one of 10000, which is no date.
+ *
  * PostgreSQL holds a plan made for one key or one monitor to be so much better than the one for any number of them that
  * it plans anew each time, which takes longer than to run it. None of our statements is better off with a plan of its
  * own (docs/decisions/0009), but for those that write reports. Not in the embedded database: plans made while a table was
@@ -158,6 +160,7 @@ type PoolEvents = {
  */
 async function beginSession(client: pg.ClientBase): Promise<void> {
   await client.query(`
+    set timezone = 'UTC';
     set idle_in_transaction_session_timeout = ${statementTimeoutMs};
     set idle_session_timeout = ${idleSessionTimeoutMs};
     set plan_cache_mode = force_generic_plan`)
