@@ -47,13 +47,14 @@ async function serve(): Promise<void> {
   draining = true
   clearInterval(housekeeping)
   await delay(config.databaseUrl === undefined ? drainAloneMs : drainMs)
-  setTimeout(() => process.exit(0), closeMs).unref()
+  const deadline = setTimeout(() => process.exit(0), closeMs)
   const closed = app.close()
   // Those who are connected and ask for nothing are not waited for.
   await app.untilIdle()
   app.server.closeAllConnections()
   await closed
   await database.close()
+  clearTimeout(deadline)
 }
 
 /** What is too old goes every hour, and at the start. */

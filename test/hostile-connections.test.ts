@@ -347,6 +347,42 @@ await t.test('unusual targets and methods are answered, and open nothing', async
   }
 })
 
+await t.test('who asks for a tunnel and resets the connection, or keeps it, does no harm', async (t) => {
+  const { app, open, exchange, admin } = await startListening(t)
+  for (let round = 0; round < 20; round++) {
+    const socket = await open()
+    socket.on('error', () => undefined)
+    socket.write(`CONNECT elsewhere.test:443 HTTP/1.1\r\n${host}\r\n`)
+    if (round % 2 === 0) await once(socket, 'readable')
+    socket.resetAndDestroy()
+  }
+  const kept = await open()
+  kept.resume().write(`CONNECT elsewhere.test:443 HTTP/1.1\r\n${host}\r\n`)
+  await once(kept, 'close')
+  const connections = promisify(app.server.getConnections.bind(app.server))
+  while ((await connections()) > 0) await delay(10)
+  t.equal((await exchange(`GET /api/me HTTP/1.1\r\n${host}${bearer(admin.text)}\r\n`))[0]?.status, 200)
+})
+
+await t.test(
+  'requests that wait behind another when their client leaves are not waited for, and are logged',
+  async (t) => {
+    const { app, open, log } = await startListening(t)
+    const socket = await open()
+    const guess = `GET /api/me HTTP/1.1\r\nhost: kener.test\r\n${bearer(formatKey(generateKey()))}\r\n`
+    const seen = new Promise((resolve) => {
+      app.server.once('request', resolve)
+    })
+    socket.write(guess.repeat(10))
+    await seen
+    socket.resetAndDestroy()
+    await app.untilIdle()
+    const guesses = () => log.filter(({ event }) => event === 'authentication_failed').length
+    while (guesses() < 10) await delay(10)
+    t.equal(guesses(), 10, 'one line each')
+  },
+)
+
 await t.test('a path is not what it might be made into', async (t) => {
   const { admin, exchange } = await startListening(t)
   const cases: [path: string, withKey: number, without: number][] = [

@@ -52,6 +52,8 @@ export function answerClientError(error: Error & { code?: string }, socket: Sock
 
 /** A tunnel is asked for, to anywhere: there is no path, and no reply by Node. */
 export function answerConnect(_request: IncomingMessage, socket: Duplex): void {
+  // Node has let go of the socket: unheard, its error would end the process, and nobody would close it.
+  for (const event of ['error', 'finish']) socket.once(event, () => socket.destroy())
   answerOnSocket(socket, '405 Method Not Allowed', noProxy())
 }
 

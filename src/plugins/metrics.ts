@@ -4,6 +4,7 @@ import fp from 'fastify-plugin'
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
 import { batchRuns } from '../database/batch.ts'
 import type { Connections } from '../database/open.ts'
+import { isGone } from './request-log.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -93,6 +94,10 @@ function watchRequests(app: FastifyInstance, registry: Registry): void {
   }
 
   app.decorate('countRequest', countRequest)
+  app.addHook('onSend', (request, reply, _payload, next) => {
+    if (isGone(request, reply)) countRequest(request, reply)
+    next()
+  })
   app.addHook('onResponse', (request, reply, next) => {
     countRequest(request, reply)
     next()

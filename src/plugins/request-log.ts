@@ -29,7 +29,7 @@ export default fp(
     })
     // When the client has gone before its reply, onResponse never comes; a guess must not go unseen for that.
     app.addHook('onSend', (request, reply, _payload, next) => {
-      if (reply.raw.destroyed) logRequest(request, reply)
+      if (isGone(request, reply)) logRequest(request, reply)
       next()
     })
     app.addHook('onResponse', (request, reply, next) => {
@@ -40,6 +40,11 @@ export default fp(
   },
   { name: 'request-log' },
 )
+
+/** The client has hung up before its reply, be it this one's turn on the connection or not yet. */
+export function isGone(request: FastifyRequest, reply: FastifyReply): boolean {
+  return reply.raw.destroyed || request.socket.destroyed
+}
 
 export function logRequest(request: FastifyRequest, reply: FastifyReply): void {
   const line = {
