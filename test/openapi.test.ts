@@ -112,6 +112,11 @@ await t.test('the version is that of the package', async (t) => {
   t.match(document, { info: { version } })
 })
 
+await t.test('no example in the description is a key', async (t) => {
+  const { document } = await start(t)
+  t.notMatch(JSON.stringify(document), /kener_[0-9A-Za-z]{16}_/)
+})
+
 await t.test(
   'every schema of a route is valid JSON Schema, since none is checked at the start',
   async (t) => {
