@@ -237,3 +237,22 @@ await t.test('what is not a monitor is refused, with the place', async (t) => {
   isFailure(t, await call(key, 'GET /api/monitors?enabled=maybe'), 400, 'INVALID_REQUEST', 'a bad boolean')
   isFailure(t, await call(key, 'GET /api/monitors/none'), 404, 'NOT_FOUND', 'no such monitor')
 })
+
+await t.test('a monitor that was created is answered with, though others delete it at once', async (t) => {
+  const replica = await startReplica(t)
+  const { text } = await newKey(replica)
+  const written: number[] = []
+  async function repeat(route: 'PUT /api/monitors/busy' | 'DELETE /api/monitors/busy'): Promise<void> {
+    for (let round = 0; round < 100; round++) {
+      const body = route.startsWith('PUT') ? { name: 'Busy' } : undefined
+      const { statusCode } = await replica.call(text, route, body)
+      if (body) written.push(statusCode)
+    }
+  }
+  await times(12, (index) => repeat(index % 2 ? 'PUT /api/monitors/busy' : 'DELETE /api/monitors/busy'))
+  t.equal(written.length, 600)
+  t.same(
+    written.filter((status) => ![200, 201].includes(status)),
+    [],
+  )
+})

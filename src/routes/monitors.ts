@@ -54,8 +54,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     '/',
     { config: write, schema: { body: CreateMonitor, response: { 201: Success(Monitor), 409: Conflict } } },
     async function createMonitor({ body }, reply) {
-      if (!(await monitors.insertMonitor(app.db, body))) throw tagTaken(body.tag)
-      return reply.code(201).send(await showMonitor(body.tag))
+      const [inserted, monitor] = await writeAndRead(body.tag, (db) => monitors.insertMonitor(db, body))
+      if (!inserted) throw tagTaken(body.tag)
+      return reply.code(201).send(show(monitor))
     },
   )
 
@@ -79,8 +80,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     },
     async function putMonitor({ params: { tag }, body }, reply) {
       if (body.tag !== undefined && body.tag !== tag) throw otherTag(tag)
-      const created = await monitors.putMonitor(app.db, { ...body, tag })
-      return reply.code(created ? 201 : 200).send(await showMonitor(tag))
+      const [created, monitor] = await writeAndRead(tag, (db) => monitors.putMonitor(db, { ...body, tag }))
+      return reply.code(created ? 201 : 200).send(show(monitor))
     },
   )
 
@@ -170,9 +171,16 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   )
 
   async function showMonitor(tag: string) {
-    const monitor = await findMonitor(tag)
-    if (!monitor) throw noSuchMonitor()
-    return { success: true as const, data: monitor }
+    return show(await findMonitor(tag))
+  }
+
+  /** In one transaction: who deletes it meanwhile must not make a monitor that was written one that is not there. */
+  function writeAndRead<Written>(tag: string, write: (db: typeof app.db) => Promise<Written>) {
+    return app.db.transaction().execute(async (transaction) => {
+      const written = await write(transaction)
+      const monitor = (await monitors.findMonitors(transaction, [tag])).get(tag)
+      return [written, monitor && toWire(monitor)] as const
+    })
   }
 
   async function writeAlone(reports: Reports): Promise<Outcome> {
@@ -182,6 +190,12 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 }
 
 export default routes
+
+/** @throws ApiError 404 */
+function show<Wire>(monitor: Wire | undefined) {
+  if (!monitor) throw noSuchMonitor()
+  return { success: true as const, data: monitor }
+}
 
 const noSuchMonitor = () => notFound('There is no monitor of this tag')
 
