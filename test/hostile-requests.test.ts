@@ -25,6 +25,8 @@ const codes: Record<number, string[]> = {
   413: ['PAYLOAD_TOO_LARGE'],
   415: ['UNSUPPORTED_MEDIA_TYPE'],
   429: ['RATE_LIMIT_EXCEEDED'],
+  // Of no operation: with so much in its headers, it is no request yet.
+  431: ['INVALID_REQUEST'],
 }
 
 await t.test(
@@ -46,7 +48,8 @@ await t.test(
       try {
         checkEnvelope(request, reply)
         // With an empty name it is the list, which the description names without the slash.
-        check(`${request.method} ${request.url.replace(/^(\/api\/\w+)\/(?=\?|$)/, '$1')}`, reply)
+        if (reply.statusCode !== 431)
+          check(`${request.method} ${request.url.replace(/^(\/api\/\w+)\/(?=\?|$)/, '$1')}`, reply)
       } catch (error) {
         const faults = replica.log.filter(({ level }) => Number(level) > 40)
         throw new Error(
