@@ -2,15 +2,7 @@ import { randomInt } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { startPostgres } from '../postgres.ts'
-import {
-  checkByApi,
-  checkBySql,
-  checkPool,
-  createLedger,
-  createMonitor,
-  startLoad,
-  startService,
-} from './load.ts'
+import { checkAftermath, createLedger, createMonitor, startLoad, startService } from './load.ts'
 import { startProxy } from './cutting-proxy.ts'
 
 const poolMax = 10
@@ -40,12 +32,8 @@ await t.test('connections cut in the middle of replies cost 503s, and no acknowl
   while (proxy.cuts() < cutsWanted) await delay(10)
   proxy.cutAfter(() => Infinity)
   await load.checkRecovery(t, performance.now())
-  await load.stop()
   t.comment(`cuts: ${proxy.cuts()}`)
-  load.check(t)
-  await checkBySql(t, postgres.url, ledger)
-  await checkByApi(t, service, ledger)
-  await checkPool(t, service, postgres.url, poolMax)
+  await checkAftermath(t, { load, service, ledger, url: postgres.url, poolMax })
 })
 
 await t.test(
@@ -59,11 +47,7 @@ await t.test(
       proxy.silence()
       await load.checkRecovery(t, performance.now() + patienceMs)
     }
-    await load.stop()
-    load.check(t)
-    await checkBySql(t, postgres.url, ledger)
-    await checkByApi(t, service, ledger)
-    await checkPool(t, service, postgres.url, poolMax)
+    await checkAftermath(t, { load, service, ledger, url: postgres.url, poolMax })
   },
 )
 

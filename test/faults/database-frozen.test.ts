@@ -2,15 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { startPostgres } from '../postgres.ts'
 import { start } from '../process.ts'
-import {
-  checkByApi,
-  checkBySql,
-  checkPool,
-  createLedger,
-  createMonitor,
-  startLoad,
-  startService,
-} from './load.ts'
+import { checkAftermath, createLedger, createMonitor, startLoad, startService } from './load.ts'
 
 const frozenMs = 10_000
 const poolMax = 10
@@ -36,10 +28,6 @@ await t.test(
       postgres.thaw()
     }
     await load.checkRecovery(t, performance.now())
-    await load.stop()
-    load.check(t)
-    await checkBySql(t, postgres.url, ledger)
-    await checkByApi(t, service, ledger)
-    await checkPool(t, service, postgres.url, poolMax)
+    await checkAftermath(t, { load, service, ledger, url: postgres.url, poolMax })
   },
 )

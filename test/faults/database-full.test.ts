@@ -2,15 +2,7 @@ import pg from 'pg'
 import t, { type Test } from 'tap'
 import { startPostgres } from '../postgres.ts'
 import { start } from '../process.ts'
-import {
-  checkByApi,
-  checkBySql,
-  checkPool,
-  createLedger,
-  createMonitor,
-  startLoad,
-  startService,
-} from './load.ts'
+import { checkAftermath, createLedger, createMonitor, startLoad, startService } from './load.ts'
 
 const poolMax = 5
 
@@ -73,11 +65,7 @@ await t.test('a database without a free connection costs 503s, until there is on
   await Promise.all(taken.splice(0).map((client) => client.end()))
   await load.checkRecovery(t, performance.now())
 
-  await load.stop()
-  load.check(t)
-  await checkBySql(t, url, ledger)
-  await checkByApi(t, service, ledger)
-  await checkPool(t, service, adminUrl, poolMax)
+  await checkAftermath(t, { load, service, ledger, url: adminUrl, poolMax })
 })
 
 await t.test('a role without a free connection costs 503s, until its limit is lifted', async (t) => {
@@ -92,9 +80,5 @@ await t.test('a role without a free connection costs 503s, until its limit is li
   await admin.query('alter role kener connection limit -1')
   await load.checkRecovery(t, performance.now())
 
-  await load.stop()
-  load.check(t)
-  await checkBySql(t, url, ledger)
-  await checkByApi(t, service, ledger)
-  await checkPool(t, service, adminUrl, poolMax)
+  await checkAftermath(t, { load, service, ledger, url: adminUrl, poolMax })
 })

@@ -1,15 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { startPostgres } from '../postgres.ts'
-import {
-  checkByApi,
-  checkBySql,
-  checkPool,
-  createLedger,
-  createMonitor,
-  startLoad,
-  startService,
-} from './load.ts'
+import { checkAftermath, createLedger, createMonitor, startLoad, startService } from './load.ts'
 
 const rounds = 3
 const poolMax = 10
@@ -30,9 +22,5 @@ await t.test('a database that is killed under load costs 503s, and no acknowledg
     await postgres.restart()
     await load.checkRecovery(t, performance.now())
   }
-  await load.stop()
-  load.check(t)
-  await checkBySql(t, postgres.url, ledger)
-  await checkByApi(t, service, ledger)
-  await checkPool(t, service, postgres.url, poolMax)
+  await checkAftermath(t, { load, service, ledger, url: postgres.url, poolMax })
 })

@@ -236,6 +236,23 @@ function isRegular({ status, headers, body }: Awaited<ReturnType<typeof send>>):
   return status === 503 && retry && body.error?.code === 'SERVICE_UNAVAILABLE' && !body.success
 }
 
+/**
+ * At the end of the load: only regular answers, nothing that was acknowledged is lost, and the pool is whole.
+ * @param url of a role that may see all sessions; `poolMax` is DATABASE_POOL_MAX.
+ */
+export async function checkAftermath(
+  t: Test,
+  { load, service, ledger, url, poolMax }: Aftermath,
+): Promise<void> {
+  await load.stop()
+  load.check(t)
+  await checkBySql(t, url, ledger)
+  await checkByApi(t, service, ledger)
+  await checkPool(t, service, url, poolMax)
+}
+
+type Aftermath = { load: Load; service: Service; ledger: Ledger; url: string; poolMax: number }
+
 /** Compares the ledger with what the API shows. */
 export async function checkByApi(t: Test, service: Service, ledger: Ledger): Promise<void> {
   const from = new Date(ledger.nextMinute * 60_000).toISOString()
@@ -283,7 +300,7 @@ async function readPages(service: Service, path: string): Promise<Record<string,
 type Page = { data: Record<string, unknown>[]; pagination: { next_cursor: string | null } }
 
 /** Compares the ledger with the tables, where a write must also be whole. */
-export async function checkBySql(t: Test, url: string, ledger: Ledger): Promise<void> {
+async function checkBySql(t: Test, url: string, ledger: Ledger): Promise<void> {
   const client = new pg.Client({ connectionString: url })
   await client.connect()
   const hours = await client.query<{ hour: number; statuses: Buffer; latencies: Buffer }>(
@@ -343,9 +360,8 @@ function report(
 /**
  * The pool is whole: as many statements as it has connections run at the same time, it holds no more connections than
  * that, and none of them sits in a transaction that nobody ends.
- * @param url of a role that may see all sessions; `max` is DATABASE_POOL_MAX.
  */
-export async function checkPool(t: Test, service: Service, url: string, max: number): Promise<void> {
+async function checkPool(t: Test, service: Service, url: string, max: number): Promise<void> {
   const client = new pg.Client({ connectionString: url })
   await client.connect()
   const count = async (condition: string) => {
