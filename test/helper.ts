@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import { Writable } from 'node:stream'
+import { setTimeout as delay } from 'node:timers/promises'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import type { FastifyInstance, InjectOptions, LightMyRequestResponse } from 'fastify'
 import createRouter from 'find-my-way'
-import type { Kysely } from 'kysely'
+import { type Kysely, sql } from 'kysely'
 import pg from 'pg'
 import { pino } from 'pino'
 import type { Test } from 'tap'
@@ -209,6 +210,22 @@ export async function expire({ db }: Pick<Replica, 'db'>, id: string): Promise<v
 
 export function times<Result>(count: number, make: (index: number) => Promise<Result>): Promise<Result[]> {
   return Promise.all(Array.from({ length: count }, (_, index) => make(index)))
+}
+
+/** Waits for what is to come, for 10 s at most. */
+export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  const deadline = Date.now() + 10_000
+  while (!(await condition())) {
+    if (Date.now() > deadline) throw new Error(`It never came to be: ${String(condition)}`)
+    await delay(5)
+  }
+}
+
+/** Whether a statement waits for another transaction's end. */
+export async function isWaitingForLock(db: Replica['db']): Promise<boolean> {
+  const { rows } = await sql`
+    select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`.execute(db)
+  return rows.length > 0
 }
 
 export function isFailure(t: Test, reply: Reply, status: number, code: string, name: string): void {

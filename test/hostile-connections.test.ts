@@ -6,7 +6,7 @@ import { gzipSync } from 'node:zlib'
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
 import { formatKey, generateKey } from '../src/keys/format.ts'
-import { newKey, type Replica, startReplica } from './helper.ts'
+import { isWaitingForLock, newKey, type Replica, startReplica, until } from './helper.ts'
 
 type RawReply = { status: number; headers: Record<string, string>; body: string }
 
@@ -66,20 +66,6 @@ function parseReplies(text: string): RawReply[] {
     rest = rest.slice(end)
   }
   return replies
-}
-
-async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = Date.now() + 10_000
-  while (!(await condition())) {
-    if (Date.now() > deadline) throw new Error(`It never came to be: ${String(condition)}`)
-    await delay(5)
-  }
-}
-
-async function isWaitingForLock(db: Replica['db']): Promise<boolean> {
-  const { rows } = await sql`
-    select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`.execute(db)
-  return rows.length > 0
 }
 
 async function isWithoutConnections({ server }: Replica['app']): Promise<boolean> {

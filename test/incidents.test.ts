@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import { isFailure, newKey, type Replica, startReplica } from './helper.ts'
+import { isFailure, isWaitingForLock, newKey, type Replica, startReplica, until } from './helper.ts'
 
 async function start(t: Test): Promise<Replica & { key: string }> {
   const replica = await startReplica(t)
@@ -309,5 +309,21 @@ await t.test('who changes an incident and who deletes part of it do not deadlock
       call(key, 'DELETE /api/monitors/doomed'),
     ])
     for (const { statusCode, body } of replies) t.ok(statusCode < 500, body)
+  }
+})
+
+await t.test('a monitor that someone deletes at the same moment is no monitor', async (t) => {
+  const { call, key, db } = await start(t)
+  const body = { title: 'T', monitors: [{ monitor_tag: 'web', impact: 'DOWN' }] }
+  for (const route of ['POST /api/incidents', 'PATCH /api/incidents/1'] as const) {
+    const deletion = await db.startTransaction().execute()
+    await deletion.deleteFrom('monitors').where('tag', '=', 'web').execute()
+    const asked = call(key, route, body)
+    await until(() => isWaitingForLock(db))
+    await deletion.commit().execute()
+    isFailure(t, await asked, 400, 'INVALID_REQUEST', route)
+    t.same((await call(key, 'GET /api/incidents')).json.data.length, route.startsWith('POST') ? 0 : 1)
+    await call(key, 'POST /api/monitors', { tag: 'web', name: 'web' })
+    if (route.startsWith('POST')) await call(key, 'POST /api/incidents', { title: 'To be changed' })
   }
 })

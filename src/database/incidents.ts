@@ -1,6 +1,6 @@
 import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
 import type { Impact, State } from '../schemas/incidents.ts'
-import { incidentIsOpen } from './monitors.ts'
+import { holdMonitors, incidentIsOpen } from './monitors.ts'
 import type { Tables } from './schema.ts'
 
 export type Affected = { monitor_tag: string; impact: Impact }
@@ -8,16 +8,6 @@ export type Affected = { monitor_tag: string; impact: Impact }
 export type Incident = Selectable<Tables['incidents']> & { monitors: Affected[] }
 
 export type Comment = Selectable<Tables['incident_comments']>
-
-/** Names monitors that there are none of; nothing was stored. */
-export class UnknownMonitors extends Error {
-  readonly tags: string[]
-
-  constructor(tags: string[]) {
-    super(`There is no monitor ${tags.join(', ')}`)
-    this.tags = tags
-  }
-}
 
 const columns = sql`
   incidents.*, coalesce((
@@ -99,11 +89,12 @@ export type NewIncident = {
   comment: string | undefined
 }
 
-/** @throws UnknownMonitors, or the database's refusal of an end before the start. @returns its id. */
+/** @throws UnknownMonitors, with nothing stored, or the database's refusal of an end before the start. @returns its id. */
 export function insertIncident(db: Kysely<Tables>, incident: NewIncident): Promise<number> {
   const { title, startedAt, endedAt, monitors, comment } = incident
   const state = incident.state ?? (endedAt ? 'RESOLVED' : 'INVESTIGATING')
   return db.transaction().execute(async (trx) => {
+    const held = await holdMonitors(trx, tagsOf(monitors))
     const started = startedAt ?? sql<Date>`date_trunc('second', now())`
     const ended = endedAt ?? (state === 'RESOLVED' ? sql<Date>`greatest(${started}, ${thisSecond})` : null)
     const { id } = await trx
@@ -111,7 +102,7 @@ export function insertIncident(db: Kysely<Tables>, incident: NewIncident): Promi
       .values({ title, state, started_at: started, ended_at: ended })
       .returning('id')
       .executeTakeFirstOrThrow()
-    await insertAffected(trx, id, monitors)
+    await insertAffected(trx, id, monitors, held)
     if (comment !== undefined) {
       await trx
         .insertInto('incident_comments')
@@ -124,21 +115,19 @@ export function insertIncident(db: Kysely<Tables>, incident: NewIncident): Promi
 
 const thisSecond = sql<Date>`date_trunc('second', now())`
 
-/** In one statement: what it could not place tells which tags are unknown. */
-async function insertAffected(trx: Transaction<Tables>, id: number, affected: Affected[]): Promise<void> {
+/** Ties an incident to monitors that are held already. */
+async function insertAffected(
+  trx: Transaction<Tables>,
+  id: number,
+  affected: Affected[],
+  held: Map<string, number>,
+): Promise<void> {
   if (affected.length === 0) return
-  const tags = affected.map(({ monitor_tag }) => monitor_tag)
-  const { rows } = await sql<{ tag: string }>`
-    with wanted as (
-      select * from unnest(${tags}::text[], ${affected.map(({ impact }) => impact)}::text[]) as wanted (tag, impact)
-    ), stored as (
-      insert into incident_monitors (incident_id, monitor_id, impact)
-      select ${id}::integer, monitors.id, impact from wanted join monitors using (tag)
-    )
-    select tag from wanted where not exists (select from monitors where monitors.tag = wanted.tag)`.execute(
-    trx,
-  )
-  if (rows.length > 0) throw new UnknownMonitors(rows.map(({ tag }) => tag))
+  await sql`
+    insert into incident_monitors (incident_id, monitor_id, impact)
+    select ${id}::integer, * from unnest(
+      ${affected.map(({ monitor_tag }) => held.get(monitor_tag))}::integer[],
+      ${affected.map(({ impact }) => impact)}::text[])`.execute(trx)
 }
 
 export type IncidentChanges = {
@@ -166,19 +155,15 @@ export function updateIncident(db: Kysely<Tables>, id: number, changes: Incident
       .executeTakeFirst()
     if (numUpdatedRows === 0n) return false
     if (monitors) {
-      await holdMonitors(trx, monitors)
+      const held = await holdMonitors(trx, tagsOf(monitors))
       await trx.deleteFrom('incident_monitors').where('incident_id', '=', id).execute()
-      await insertAffected(trx, id, monitors)
+      await insertAffected(trx, id, monitors, held)
     }
     return true
   })
 }
 
-/** Before the rows that tie them to an incident: who deletes a monitor takes the two in this order, and would wait for us. */
-async function holdMonitors(trx: Transaction<Tables>, affected: Affected[]): Promise<void> {
-  const tags = affected.map(({ monitor_tag }) => monitor_tag)
-  await sql`select from monitors where tag = any(${tags}::text[]) order by id for key share`.execute(trx)
-}
+const tagsOf = (affected: Affected[]) => affected.map(({ monitor_tag }) => monitor_tag)
 
 /** RESOLVED ends an incident, unless it has ended before; any other state opens it again. */
 function endOf(state: State, startedAt?: Date, at = thisSecond) {

@@ -1,4 +1,4 @@
-import { type Kysely, type Selectable, sql, type SqlBool, type Updateable } from 'kysely'
+import { type Kysely, type Selectable, sql, type SqlBool, type Transaction, type Updateable } from 'kysely'
 import { fromWorst, type ReportStatus, type Status } from '../schemas/monitors.ts'
 import { writtenOnce } from './prepared.ts'
 import type { Tables } from './schema.ts'
@@ -225,4 +225,32 @@ export async function updateMonitor(
 export async function deleteMonitor(db: Kysely<Tables>, tag: string): Promise<boolean> {
   const { numDeletedRows } = await db.deleteFrom('monitors').where('tag', '=', tag).executeTakeFirst()
   return numDeletedRows > 0n
+}
+
+/** Names monitors that there are none of. */
+export class UnknownMonitors extends Error {
+  readonly tags: string[]
+
+  constructor(tags: string[]) {
+    super(`There is no monitor ${tags.join(', ')}`)
+    this.tags = tags
+  }
+}
+
+/**
+ * Nobody deletes these monitors before the transaction ends. To be called before the rows that tie them to something are
+ * touched: who deletes a monitor takes the two in this order, and would wait for us as we for him.
+ * @returns their ids, by tag. @throws UnknownMonitors
+ */
+export async function holdMonitors(
+  trx: Transaction<Tables>,
+  tags: readonly string[],
+): Promise<Map<string, number>> {
+  if (tags.length === 0) return new Map()
+  const { rows } = await sql<{ id: number; tag: string }>`
+    select id, tag from monitors where tag = any(${tags}::text[]) order by id for key share`.execute(trx)
+  const held = new Map(rows.map(({ id, tag }) => [tag, id]))
+  const unknown = tags.filter((tag) => !held.has(tag))
+  if (unknown.length > 0) throw new UnknownMonitors(unknown)
+  return held
 }

@@ -1,5 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import * as incidents from '../database/incidents.ts'
+import { UnknownMonitors } from '../database/monitors.ts'
 import { type ApiError, invalidRequest, notFound } from '../errors.ts'
 import { NoContent, Page, Success } from '../schemas/envelope.ts'
 import {
@@ -200,7 +201,7 @@ function unknownOrTwice(indices: number[], message: string): ApiError {
 /** What the database refused of an incident, in the words of the contract. */
 function explain(affected: incidents.Affected[] = []) {
   return (error: unknown): never => {
-    if (error instanceof incidents.UnknownMonitors) {
+    if (error instanceof UnknownMonitors) {
       const indices = affected.flatMap(({ monitor_tag: tag }, index) =>
         error.tags.includes(tag) ? [index] : [],
       )
