@@ -2,10 +2,12 @@ import type { Migration } from 'kysely'
 import * as keys from './2026-11-23-keys.ts'
 import * as monitors from './2026-11-23-monitors.ts'
 import * as adminPanel from './2026-11-24-admin-panel.ts'
+import * as kener from './2026-11-25-kener.ts'
 
 /** In the order of their names, which is the order they are applied in. */
 export const migrations: Record<string, Migration> = {
   '2026-11-23-keys': keys,
   '2026-11-23-monitors': monitors,
   '2026-11-24-admin-panel': adminPanel,
+  '2026-11-25-kener': kener,
 }

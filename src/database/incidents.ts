@@ -230,6 +230,7 @@ export function updateComment(
         comment: comment ?? eb.ref('comment'),
         ...(state && { state }),
         ...(at && { commented_at: at }),
+        updated_at: sql`now()`,
       }))
       .where('incident_id', '=', incidentId)
       .where('id', '=', id)

@@ -14,6 +14,8 @@ export type Tables = {
   incidents: IncidentsTable
   incident_monitors: IncidentMonitorsTable
   incident_comments: IncidentCommentsTable
+  kener_monitors: KenerMonitorsTable
+  kener_imports: KenerImportsTable
   admin_sessions: AdminSessionsTable
   traffic: TrafficTable
 }
@@ -103,6 +105,21 @@ type IncidentCommentsTable = {
   state: State
   commented_at: Date
   created_at: Generated<Date>
+  updated_at: Generated<Date>
+}
+
+type KenerMonitorsTable = {
+  monitor_id: number
+  fields: ColumnType<Record<string, unknown>, string, string>
+}
+
+type KenerImportsTable = {
+  source: string
+  kind: 'monitor' | 'incident' | 'comment'
+  source_id: number
+  id: number
+  updated_at: string
+  imported_at: Generated<Date>
 }
 
 type AdminSessionsTable = {
