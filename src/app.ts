@@ -4,6 +4,7 @@ import type { Kysely } from 'kysely'
 import type { Config } from './config.ts'
 import type { Connections } from './database/open.ts'
 import type { Tables } from './database/schema.ts'
+import kener from './kener/index.ts'
 import manage from './manage/index.ts'
 import addressCounters from './plugins/address-counters.ts'
 import auth from './plugins/auth.ts'
@@ -115,6 +116,7 @@ async function api(app: FastifyInstance) {
   app.register(monitorRoutes, { prefix: '/monitors' })
   app.register(incidentRoutes, { prefix: '/incidents' })
   app.register(statusRoutes, { prefix: '/status' })
+  app.register(kener, { prefix: '/v4' })
 }
 
 /** Fastify takes a number of hops for 0, since it cannot know the nearest one; the operator who sets it does. */

@@ -3,7 +3,8 @@ import type { Impact, State } from '../schemas/incidents.ts'
 import { holdMonitors, incidentIsOpen } from './monitors.ts'
 import type { Tables } from './schema.ts'
 
-export type Affected = { monitor_tag: string; impact: Impact }
+/** Kener also speaks of monitors that an incident concerns and leaves UP: that is stored, and is no impact. */
+export type Affected = { monitor_tag: string; impact: Impact | 'UP' }
 
 export type Incident = Selectable<Tables['incidents']> & { monitors: Affected[] }
 
@@ -19,7 +20,8 @@ const columns = sql`
 export type IncidentFilter = {
   state?: State | undefined
   open?: boolean | undefined
-  monitor_tag?: string | undefined
+  /** About any of them. */
+  monitor_tags?: readonly string[] | undefined
   from?: Date | undefined
   to?: Date | undefined
   /** Where the page before ended. */
@@ -32,7 +34,7 @@ export async function listIncidents(
   filter: IncidentFilter,
   limit: number,
 ): Promise<Incident[]> {
-  const { state, open, monitor_tag: tag, from, to, before } = filter
+  const { state, open, monitor_tags: tags, from, to, before } = filter
   const conditions = [
     ...(state === undefined ? [] : [sql`state = ${state}`]),
     ...(open === undefined ? [] : [sql`${incidentIsOpen} = ${open}`]),
@@ -41,12 +43,12 @@ export async function listIncidents(
     ...(before === undefined
       ? []
       : [sql`(started_at, id) < (${before.startedAt}::timestamptz, ${before.id}::integer)`]),
-    ...(tag === undefined
+    ...(tags === undefined
       ? []
       : [
           sql`exists (
             select from incident_monitors join monitors on monitors.id = monitor_id
-            where incident_id = incidents.id and tag = ${tag})`,
+            where incident_id = incidents.id and tag = any(${tags}::text[]))`,
         ]),
   ]
   const where = conditions.length > 0 ? sql`where ${sql.join(conditions, sql` and `)}` : sql``
@@ -168,7 +170,7 @@ const tagsOf = (affected: Affected[]) => affected.map(({ monitor_tag }) => monit
 /** RESOLVED ends an incident, unless it has ended before; any other state opens it again. */
 function endOf(state: State, startedAt?: Date, at = thisSecond) {
   if (state !== 'RESOLVED') return null
-  return sql<Date>`coalesce(ended_at, greatest(${startedAt ?? sql.ref('started_at')}::timestamptz, ${at}))`
+  return sql<Date>`least(ended_at, greatest(${startedAt ?? sql.ref('started_at')}::timestamptz, ${at}))`
 }
 
 export async function deleteIncident(db: Kysely<Tables>, id: number): Promise<boolean> {
@@ -214,12 +216,26 @@ export function insertComment(
   })
 }
 
+export async function findComment(
+  db: Kysely<Tables>,
+  incidentId: number,
+  id: number,
+): Promise<Comment | undefined> {
+  return db
+    .selectFrom('incident_comments')
+    .selectAll()
+    .where('incident_id', '=', incidentId)
+    .where('id', '=', id)
+    .executeTakeFirst()
+}
+
 /** Undefined when there is no such comment on that incident. */
 export function updateComment(
   db: Kysely<Tables>,
   incidentId: number,
   id: number,
   { comment, state, at }: CommentChanges,
+  { movesIncident = true } = {},
 ): Promise<Comment | undefined> {
   return db.transaction().execute(async (trx) => {
     // Before its comment: who deletes an incident takes the two in this order, and would wait for us.
@@ -236,7 +252,7 @@ export function updateComment(
       .where('id', '=', id)
       .returningAll()
       .executeTakeFirst()
-    if (updated) await moveIncident(trx, incidentId, state, at)
+    if (updated) await moveIncident(trx, incidentId, movesIncident ? state : undefined, at)
     return updated
   })
 }

@@ -13,8 +13,13 @@ export type Sums = {
 
 export type Hour = { sums: Sums; statuses: Buffer; latencies: Buffer }
 
-/** The same report for the minutes [first, end) of an hour. */
-export type Stretch = { first: number; end: number; status: ReportStatus; latencyMs: number | null }
+/** The same report for the minutes [first, end) of an hour, but for a latency that differs by the minute. */
+export type Stretch = {
+  first: number
+  end: number
+  status: ReportStatus
+  latencyMs: number | null | ((minute: number) => number)
+}
 
 const noLatency = 0xffffffff
 
@@ -52,7 +57,8 @@ export function writeStretch(hour: Hour, { first, end, status, latencyMs }: Stre
   addMinutes(hour.sums, hour, first, end, -1)
   hour.statuses.fill(reportStatuses.indexOf(status) + 1, first, end)
   for (let minute = first; minute < end; minute++) {
-    hour.latencies.writeUInt32BE(latencyMs ?? noLatency, minute * 4)
+    const latency = typeof latencyMs === 'function' ? latencyMs(minute) : latencyMs
+    hour.latencies.writeUInt32BE(latency ?? noLatency, minute * 4)
   }
   addMinutes(hour.sums, hour, first, end)
 }

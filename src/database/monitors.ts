@@ -3,7 +3,7 @@ import { fromWorst, type ReportStatus, type Status } from '../schemas/monitors.t
 import { writtenOnce } from './prepared.ts'
 import type { Tables } from './schema.ts'
 
-type Settings = Omit<Selectable<Tables['monitors']>, 'id' | 'created_at' | 'updated_at'>
+export type Settings = Omit<Selectable<Tables['monitors']>, 'id' | 'created_at' | 'updated_at'>
 
 /** How many minutes were reported to be what. */
 export type Counts = { up: number; degraded: number; down: number; maintenance: number }

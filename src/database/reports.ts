@@ -1,16 +1,23 @@
 import { type Kysely, sql, type Transaction } from 'kysely'
 import type { ReportStatus } from '../schemas/monitors.ts'
-import { addSums, emptyHour, emptySums, type Hour, type Sums, writeStretch } from './minutes.ts'
+import { addSums, emptyHour, emptySums, type Hour, readMinutes, type Sums, writeStretch } from './minutes.ts'
 import type { MonitorHoursTable, StoredSums, Tables } from './schema.ts'
 
 /** The same report for the minutes [from, to), minutes since 1970. Without a place in time: the present minute. */
-export type Report = { from?: number; to?: number; status: ReportStatus; latencyMs: number | null }
+export type Report = {
+  from?: number
+  to?: number
+  status: ReportStatus
+  /** One that differs by the minute is asked for it by the minute, and says the same of one each time. */
+  latencyMs: number | null | ((minute: number) => number)
+}
 
 /** What one request reports about one monitor: all of it is written, or nothing. A later report wins over an earlier. */
 export type Reports = { tag: string; reports: Report[] }
 
-export type Outcome =
-  { written: number } | { refused: 'no such monitor' } | { refused: 'too late'; index: number }
+export type Outcome = { written: number } | Refusal
+
+export type Refusal = { refused: 'no such monitor' } | { refused: 'too late'; index: number }
 
 /** A reporter's clock may be ahead by this much. */
 const aheadMinutes = 5
@@ -22,37 +29,73 @@ const aheadMinutes = 5
  */
 export function writeReports(db: Kysely<Tables>, asks: Reports[]): Promise<Outcome[]> {
   return db.transaction().execute(async (trx) => {
-    // A plan made while the table was small would read all of it, until PostgreSQL analyzes it.
-    await sql`set local plan_cache_mode = auto`.execute(trx)
-    const monitors = await lockMonitors(trx, asks)
-    const outcomes: Outcome[] = []
-    const stretches: PlacedReport[] = []
-    for (const { tag, reports } of asks) {
-      const monitor = monitors.get(tag)
-      const placed = monitor && reports.map((report) => place(report, monitor))
-      const tooLate = placed?.findIndex(({ to }) => to > (monitor?.minute ?? 0) + 1 + aheadMinutes) ?? -1
-      if (!placed) outcomes.push({ refused: 'no such monitor' })
-      else if (tooLate >= 0) outcomes.push({ refused: 'too late', index: tooLate })
-      else {
-        stretches.push(...placed)
-        outcomes.push({ written: countMinutes(placed) })
-      }
-    }
-    for (const bite of inBites(stretches)) await write(trx, bite)
-    if (stretches.length > 0) await storeLast(trx, stretches)
-    return outcomes
+    const tags = asks.map(({ tag }) => tag)
+    return writeLocked(trx, asks, await lockMonitors(trx, tags))
   })
+}
+
+/** What was reported of a minute. */
+export type Minute = { status: ReportStatus; latencyMs: number | null }
+
+/** Writes one minute as `change` makes it from what was reported of it before. */
+export function changeMinute(
+  db: Kysely<Tables>,
+  tag: string,
+  minute: number,
+  change: (before: Minute | undefined) => Minute,
+): Promise<{ stored: Minute } | Refusal> {
+  return db.transaction().execute(async (trx) => {
+    const monitors = await lockMonitors(trx, [tag])
+    const monitor = monitors.get(tag)
+    if (!monitor) return { refused: 'no such monitor' }
+    const span = { from: minute, to: minute + 1 }
+    const rows = await readHours(trx, [{ ...span, monitorId: monitor.id }])
+    const [before] = [...rows.values()].flatMap(({ data }) =>
+      readMinutes(data, minute % 60, (minute % 60) + 1),
+    )
+    const stored = change(before)
+    const [outcome] = await writeLocked(trx, [{ tag, reports: [{ ...span, ...stored }] }], monitors)
+    return outcome && 'refused' in outcome ? outcome : { stored }
+  })
+}
+
+async function writeLocked(
+  trx: Transaction<Tables>,
+  asks: Reports[],
+  monitors: Map<string, LockedMonitor>,
+): Promise<Outcome[]> {
+  const outcomes: Outcome[] = []
+  const stretches: PlacedReport[] = []
+  for (const { tag, reports } of asks) {
+    const monitor = monitors.get(tag)
+    const placed = monitor && reports.map((report) => place(report, monitor))
+    const tooLate = placed?.findIndex(({ to }) => to > (monitor?.minute ?? 0) + 1 + aheadMinutes) ?? -1
+    if (!placed) outcomes.push({ refused: 'no such monitor' })
+    else if (tooLate >= 0) outcomes.push({ refused: 'too late', index: tooLate })
+    else {
+      stretches.push(...placed)
+      outcomes.push({ written: countMinutes(placed) })
+    }
+  }
+  for (const bite of inBites(stretches)) await write(trx, bite)
+  if (stretches.length > 0) await storeLast(trx, stretches)
+  return outcomes
 }
 
 type LockedMonitor = { id: number; tag: string; /** The present one. */ minute: number }
 
 type PlacedReport = Required<Report> & { monitorId: number }
 
-async function lockMonitors(trx: Transaction<Tables>, asks: Reports[]): Promise<Map<string, LockedMonitor>> {
-  const tags = [...new Set(asks.map(({ tag }) => tag))]
+/** The first thing in a transaction that writes reports. */
+async function lockMonitors(
+  trx: Transaction<Tables>,
+  tags: readonly string[],
+): Promise<Map<string, LockedMonitor>> {
+  // A plan made while the table was small would read all of it, until PostgreSQL analyzes it.
+  await sql`set local plan_cache_mode = auto`.execute(trx)
   const { rows } = await sql<LockedMonitor>`
     select id, tag, floor(extract(epoch from now()) / 60)::integer as minute from monitors
-    where tag = any(${tags}::text[]) order by id for no key update`.execute(trx)
+    where tag = any(${[...new Set(tags)]}::text[]) order by id for no key update`.execute(trx)
   return new Map(rows.map((row) => [row.tag, row]))
 }
 
@@ -101,7 +144,9 @@ async function write(trx: Transaction<Tables>, placed: PlacedReport[]): Promise<
       if (!row) throw new Error('An hour that is written was not read')
       const start = hour * 60
       const first = Math.max(from - start, 0)
-      writeStretch(row.data, { first, end: Math.min(to - start, 60), status, latencyMs })
+      const latency =
+        typeof latencyMs === 'function' ? (minute: number) => latencyMs(start + minute) : latencyMs
+      writeStretch(row.data, { first, end: Math.min(to - start, 60), status, latencyMs: latency })
     }
   }
   for (const [key, { monitorId, hour, data }] of rows) {
@@ -116,7 +161,10 @@ async function write(trx: Transaction<Tables>, placed: PlacedReport[]): Promise<
 }
 
 /** All hours that the reports touch, as they are, or empty. */
-async function readHours(trx: Transaction<Tables>, placed: PlacedReport[]): Promise<Map<string, Row>> {
+async function readHours(
+  trx: Transaction<Tables>,
+  placed: Pick<PlacedReport, 'monitorId' | 'from' | 'to'>[],
+): Promise<Map<string, Row>> {
   const rows = new Map<string, Row>()
   for (const { monitorId, from, to } of placed) {
     for (let hour = Math.floor(from / 60); hour * 60 < to; hour++) {
@@ -202,8 +250,12 @@ async function storeLast(trx: Transaction<Tables>, placed: PlacedReport[]): Prom
     insert into last_reports as stored (monitor_id, minute, status, latency_ms)
     select * from unnest(
       ${last.map(({ monitorId }) => monitorId)}::integer[], ${last.map(({ to }) => to - 1)}::integer[],
-      ${last.map(({ status }) => status)}::text[], ${last.map(({ latencyMs }) => latencyMs)}::integer[])
+      ${last.map(({ status }) => status)}::text[], ${last.map(latencyAtEnd)}::integer[])
     on conflict (monitor_id) do update set
       minute = excluded.minute, status = excluded.status, latency_ms = excluded.latency_ms
     where excluded.minute >= stored.minute`.execute(trx)
+}
+
+function latencyAtEnd({ to, latencyMs }: PlacedReport): number | null {
+  return typeof latencyMs === 'function' ? latencyMs(to - 1) : latencyMs
 }

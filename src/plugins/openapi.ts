@@ -42,6 +42,7 @@ const tags: [name: string, description: string][] = [
   ['monitors', 'What is watched, and what was reported about it'],
   ['incidents', 'What went wrong, whom it concerns, and the story of it'],
   ['status', 'What everyone may see'],
+  ['v4', 'Kener 4 as its clients know it; a bad request has the code BAD_REQUEST here'],
   ['health', 'For those who watch over the process'],
 ]
 
@@ -88,7 +89,7 @@ function describe({ url, config, handler }: RouteOptions) {
         : permission === 'any-key'
           ? 'Needs any valid key.'
           : `Needs the permission \`${permission}\`${meaning}.`,
-    tags: [/^\/api\/([a-z]+)/.exec(url)?.[1] ?? 'health'],
+    tags: [/^\/api\/([a-z0-9]+)/.exec(url)?.[1] ?? 'health'],
     'x-permission': permission,
   }
 }
@@ -100,7 +101,12 @@ const failures: [
   description: string,
   when: (operation: Operation, method: string) => boolean,
 ][] = [
-  ['400', 'InvalidRequest', 'INVALID_REQUEST: `details` names each place', isLimited],
+  [
+    '400',
+    'InvalidRequest',
+    'INVALID_REQUEST (of /api/v4: BAD_REQUEST): `details` names each place',
+    isLimited,
+  ],
   ['401', 'Unauthorized', 'UNAUTHORIZED, KEY_EXPIRED or KEY_REVOKED', needsKey],
   ['403', 'Forbidden', 'FORBIDDEN: the key lacks the permission', needsPermission],
   ['404', 'NotFound', 'NOT_FOUND', (operation) => hasParameter(operation, 'path')],

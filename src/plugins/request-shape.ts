@@ -14,7 +14,7 @@ import { compileExact, compileText } from '../schemas/validator.ts'
 export default fp(
   (app, _options, done) => {
     app.removeAllContentTypeParsers()
-    parseJson(app)
+    parseJson(app, 'application/json')
     app.setValidatorCompiler(({ schema, httpPart }) =>
       httpPart === 'body' ? compileExact(schema as object) : compileText(schema as object),
     )
@@ -54,9 +54,10 @@ function refuseUnclearHost({ headers: { host }, httpVersion }: IncomingMessage):
   return host.includes(',') ? invalidRequest('There is more than one header Host') : undefined
 }
 
-function parseJson(app: FastifyInstance): void {
+/** @param type the media types under which JSON may come; `*` for whatever no other parser takes. */
+export function parseJson(app: FastifyInstance, type: string): void {
   const parse = app.getDefaultJsonParser('error', 'error')
-  app.addContentTypeParser<Buffer>('application/json', { parseAs: 'buffer' }, (request, body, done) => {
+  app.addContentTypeParser<Buffer>(type, { parseAs: 'buffer' }, (request, body, done) => {
     if (!isPlainUtf8(request.headers)) {
       done(unsupportedMediaType())
     } else if (body.length === 0) {
@@ -86,35 +87,39 @@ function takesBody(method: string | string[]): boolean {
 /** Everywhere else there is nothing to store, and probes may ask as they like. */
 const storesText = /^\/(api|manage)(\/|$)/
 
-/**
- * preHandler hook: PostgreSQL stores neither NUL characters nor lone surrogates, in any column. Once its shape is known
- * to be right, a body is no deeper than its schema; where there is no route, there is no schema.
- */
+/** preHandler hook: PostgreSQL stores neither NUL characters nor lone surrogates, in any column. */
 function refuseUnstorableText(
   { body, query, params }: FastifyRequest,
   _reply: FastifyReply,
   next: (refusal?: ApiError) => void,
 ): void {
-  const path = findUnstorable(body, '') ?? findUnstorable(query, '') ?? findUnstorable(params, '')
-  next(
-    path === undefined
-      ? undefined
-      : invalidRequest('The request contains text that cannot be stored', [
-          { path, message: 'must not contain NUL characters or lone surrogates' },
-        ]),
-  )
+  next(findUnstorable(body) ?? findUnstorable(query) ?? findUnstorable(params))
 }
 
-/** The JSON pointer to the first such text. */
-function findUnstorable(value: unknown, path: string): string | undefined {
-  if (typeof value === 'string') return isStorable(value) ? undefined : path
+/** As deep as a schema of ours goes, and as anyone nests what we keep for him. */
+const depthMax = 32
+
+function findUnstorable(value: unknown, path = '', depth = 0): ApiError | undefined {
+  if (typeof value === 'string') return isStorable(value) ? undefined : unstorable(path)
   if (typeof value !== 'object' || value === null) return undefined
+  if (depth === depthMax) {
+    return invalidRequest(`The body is nested deeper than ${depthMax} levels`, [
+      { path, message: `must not be nested deeper than ${depthMax} levels` },
+    ])
+  }
   for (const [name, inner] of Object.entries(value)) {
-    const found = findUnstorable(inner, `${path}/${name}`)
-    if (found !== undefined) return found
+    const refusal = isStorable(name)
+      ? findUnstorable(inner, `${path}/${name}`, depth + 1)
+      : unstorable(`${path}/${name}`)
+    if (refusal) return refusal
   }
   return undefined
 }
+
+const unstorable = (path: string) =>
+  invalidRequest('The request contains text that cannot be stored', [
+    { path, message: 'must not contain NUL characters or lone surrogates' },
+  ])
 
 function isStorable(text: string): boolean {
   return !text.includes('\0') && text.isWellFormed()

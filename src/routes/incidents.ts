@@ -8,6 +8,7 @@ import {
   CommentParams,
   CreateComment,
   CreateIncident,
+  type Impact,
   Incident,
   IncidentParams,
   IncidentWithComments,
@@ -26,12 +27,13 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get(
     '/',
     { config: read, schema: { querystring: ListIncidents, response: { 200: Page(Incident) } } },
-    async function listIncidents({ query: { limit, cursor, from, to, ...filter } }) {
+    async function listIncidents({ query: { limit, cursor, from, to, monitor_tag: tag, ...filter } }) {
       const place = parsePlace(cursor)
       const rows = await incidents.listIncidents(
         app.db,
         {
           ...filter,
+          monitor_tags: tag === undefined ? undefined : [tag],
           from: toTime(from),
           to: toTime(to),
           before: place && { startedAt: place.at, id: place.id },
@@ -57,7 +59,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
           monitors: body.monitors ?? [],
           comment: body.comment,
         })
-        .catch(explain(body.monitors))
+        .catch(explainRefusal(body.monitors))
       return reply.code(201).send(await showIncident(id))
     },
   )
@@ -93,7 +95,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
           state: body.state,
           monitors: body.monitors,
         })
-        .catch(explain(body.monitors))
+        .catch(explainRefusal(body.monitors))
       if (!found) throw noSuchIncident()
       return showIncident(params.id)
     },
@@ -179,13 +181,13 @@ export default routes
 const noSuchIncident = () => notFound('There is no incident of this id')
 const noSuchComment = () => notFound('There is no comment of this id on this incident')
 
-const endBeforeStart = () =>
-  invalidRequest('Invalid body: /ended_at is before the start', [
-    { path: '/ended_at', message: 'must not be before started_at' },
+const endBeforeStart = (path: string) =>
+  invalidRequest(`Invalid body: ${path} is before the start`, [
+    { path, message: 'must not be before the start' },
   ])
 
 /** A monitor is affected in one way. @throws ApiError 400 */
-function refuseTwice(affected: incidents.Affected[] = []): void {
+export function refuseTwice(affected: incidents.Affected[] = []): void {
   const seen = new Set<string>()
   affected.forEach(({ monitor_tag: tag }, index) => {
     if (seen.has(tag)) throw unknownOrTwice([index], 'is named twice')
@@ -198,8 +200,11 @@ function unknownOrTwice(indices: number[], message: string): ApiError {
   return invalidRequest(`Invalid body: ${details[0]?.path ?? '/monitors'} ${message}`, details)
 }
 
-/** What the database refused of an incident, in the words of the contract. */
-function explain(affected: incidents.Affected[] = []) {
+/**
+ * What the database refused of an incident, in words for the client.
+ * @param end where its end stands in the body.
+ */
+export function explainRefusal(affected: incidents.Affected[] = [], end = '/ended_at') {
   return (error: unknown): never => {
     if (error instanceof UnknownMonitors) {
       const indices = affected.flatMap(({ monitor_tag: tag }, index) =>
@@ -208,7 +213,7 @@ function explain(affected: incidents.Affected[] = []) {
       throw unknownOrTwice(indices, 'is not the tag of a monitor')
     }
     if (error instanceof Error && 'constraint' in error && error.constraint === 'incidents_check') {
-      throw endBeforeStart()
+      throw endBeforeStart(end)
     }
     throw error
   }
@@ -233,6 +238,10 @@ function parsePlace(cursor: string | undefined): { at: Date; id: number } | unde
   return { at: new Date(Number(seconds) * 1000), id: Number(id) }
 }
 
+function isImpaired(affected: incidents.Affected): affected is { monitor_tag: string; impact: Impact } {
+  return affected.impact !== 'UP'
+}
+
 /** What everyone may see of an incident. */
 export function toPublicWire(incident: incidents.Incident) {
   return {
@@ -241,7 +250,7 @@ export function toPublicWire(incident: incidents.Incident) {
     state: incident.state,
     started_at: formatTime(incident.started_at),
     ended_at: formatTimeOrNull(incident.ended_at),
-    monitors: incident.monitors,
+    monitors: incident.monitors.filter(isImpaired),
   }
 }
 

@@ -1,4 +1,4 @@
-import { type Static, type TSchema, Type } from 'typebox'
+import { type Static, type TSchema, type TUnsafe, Type } from 'typebox'
 
 export function Success<Data extends TSchema>(data: Data) {
   return Type.Object({ success: Type.Literal(true), data })
@@ -13,16 +13,23 @@ export function Page<Item extends TSchema>(item: Item) {
 }
 
 /** The same, or null. A list of types says so in one line, and is answered with one error, where a union takes three. */
-export function Nullable<Schema extends TSchema & { type: string }>(schema: Schema) {
-  return Type.Unsafe<Static<Schema> | null>({ ...schema, type: [schema.type, 'null'] })
+export function Nullable<Schema extends TSchema & { type: string; enum?: unknown[] }>(schema: Schema) {
+  return Type.Unsafe<Static<Schema> | null>({
+    ...schema,
+    type: [schema.type, 'null'],
+    ...(schema.enum && { enum: [...schema.enum, null] }),
+  })
 }
 
 /** One of these texts. That it is a text is said as well: without, validators take longer and readers guess. */
 export function OneOf<const Value extends string>(values: readonly Value[], options: object = {}) {
-  return Type.Unsafe<Value>({ type: 'string', enum: [...values], ...options })
+  const type = 'string' as const
+  return Type.Unsafe<Value>({ type, enum: [...values], ...options }) as TUnsafe<Value> & { type: typeof type }
 }
 
 export const Nothing = Type.Object({}, { additionalProperties: false })
+
+export const Anything = Type.Object({})
 
 /** The reply that has no body. */
 export const NoContent = Type.Null({ description: 'Done, and nothing to tell' })

@@ -37,7 +37,7 @@ function toDetail({ keyword, instancePath, params, message }: FastifySchemaValid
 }
 
 function list(values: unknown): string {
-  return Array.isArray(values) ? values.join(', ') : String(values)
+  return Array.isArray(values) ? values.map(String).join(', ') : String(values)
 }
 
 function escape(name: unknown): string {

@@ -1,0 +1,84 @@
+import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
+import { insertMonitor, type Settings, updateMonitor } from './monitors.ts'
+import type { Tables } from './schema.ts'
+
+/** What Kener says of a monitor and we do not use: kept, and given back. */
+export type KeptFields = {
+  image?: string | null
+  cron?: string | null
+  monitor_type?: string
+  type_data?: Record<string, unknown> | null
+  monitor_settings_json?: Record<string, unknown> | null
+  confirmation_threshold?: number
+}
+
+export type KenerMonitor = Selectable<Tables['monitors']> & { fields: KeptFields }
+
+export type KenerMonitorFilter = {
+  tag?: string | undefined
+  enabled?: boolean | undefined
+  hidden?: boolean | undefined
+  category_name?: string | undefined
+  monitor_type?: string | undefined
+}
+
+/** Newest first. @param untold the type of a monitor of which Kener never spoke. */
+export async function listKenerMonitors(
+  db: Kysely<Tables>,
+  filter: KenerMonitorFilter,
+  untold: string,
+): Promise<KenerMonitor[]> {
+  const { tag, enabled, hidden, category_name: category, monitor_type: type } = filter
+  const conditions = [
+    sql`true`,
+    ...(tag === undefined ? [] : [sql`tag = ${tag}`]),
+    ...(enabled === undefined ? [] : [sql`enabled = ${enabled}`]),
+    ...(hidden === undefined ? [] : [sql`hidden = ${hidden}`]),
+    ...(category === undefined ? [] : [sql`category_name = ${category}`]),
+    ...(type === undefined ? [] : [sql`coalesce(fields ->> 'monitor_type', ${untold}) = ${type}`]),
+  ]
+  const { rows } = await sql<KenerMonitor>`
+    select monitors.*, coalesce(fields, '{}') as fields
+    from monitors left join kener_monitors on monitor_id = id
+    where ${sql.join(conditions, sql` and `)} order by id desc`.execute(db)
+  return rows
+}
+
+export async function findKenerMonitor(db: Kysely<Tables>, tag: string): Promise<KenerMonitor | undefined> {
+  const [monitor] = await listKenerMonitors(db, { tag }, '')
+  return monitor
+}
+
+/** Undefined, with nothing stored, when the tag is taken. */
+export async function insertKenerMonitor(
+  trx: Transaction<Tables>,
+  settings: Settings,
+  fields: KeptFields,
+): Promise<KenerMonitor | undefined> {
+  if (!(await insertMonitor(trx, settings))) return undefined
+  await keepFields(trx, settings.tag, fields)
+  return findKenerMonitor(trx, settings.tag)
+}
+
+/** Changes what `change` names, given what is there. Undefined when there is no such monitor. */
+export async function updateKenerMonitor(
+  trx: Transaction<Tables>,
+  tag: string,
+  change: (before: KenerMonitor) => { settings: Partial<Settings>; fields: KeptFields },
+): Promise<KenerMonitor | undefined> {
+  // Two who change a part of the same field would otherwise lose one of the parts.
+  await sql`select from monitors where tag = ${tag} for no key update`.execute(trx)
+  const before = await findKenerMonitor(trx, tag)
+  if (!before) return undefined
+  const { settings, fields } = change(before)
+  await updateMonitor(trx, tag, settings)
+  await keepFields(trx, tag, { ...before.fields, ...fields })
+  return findKenerMonitor(trx, tag)
+}
+
+async function keepFields(trx: Transaction<Tables>, tag: string, fields: KeptFields): Promise<void> {
+  await sql`
+    insert into kener_monitors (monitor_id, fields)
+    select id, ${JSON.stringify(fields)}::json from monitors where tag = ${tag}
+    on conflict (monitor_id) do update set fields = excluded.fields`.execute(trx)
+}

@@ -1,0 +1,235 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyRequest } from 'fastify'
+import { type Static, Type } from 'typebox'
+import { readClock } from '../database/clock.ts'
+import * as incidents from '../database/incidents.ts'
+import { notFound } from '../errors.ts'
+import { explainRefusal, refuseTwice } from '../routes/incidents.ts'
+import {
+  Comment,
+  CommentParams,
+  CreateComment,
+  CreateIncident,
+  Incident,
+  IncidentDetail,
+  IncidentParams,
+  ListIncidents,
+  Message,
+  toAffected,
+  toMinuteStart,
+  toSeconds,
+  UpdateComment,
+  UpdateIncident,
+} from './schemas.ts'
+
+const read = { permission: 'read:incidents' } as const
+const write = { permission: 'write:incidents' } as const
+
+/** As many as Kener's list has; it has no pages. */
+const listMax = 1_000
+
+const OneIncident = Type.Object({ incident: IncidentDetail })
+const OneComment = Type.Object({ comment: Comment })
+
+const routes: FastifyPluginAsyncTypebox = async (app) => {
+  app.get(
+    '/',
+    {
+      config: read,
+      schema: {
+        querystring: ListIncidents,
+        response: { 200: Type.Object({ incidents: Type.Array(Incident) }) },
+      },
+    },
+    async function v4ListIncidents(request) {
+      const { start_ts: start, end_ts: end, monitor_tags: tags } = request.query
+      const filter = {
+        from: start === undefined ? undefined : new Date(start * 1000),
+        // The end belongs to Kener's window, and starts are whole seconds.
+        to: end ? new Date((end + 1) * 1000) : undefined,
+        monitor_tags: tags ? tags.split(',').map((tag) => tag.trim()) : undefined,
+      }
+      const found = await incidents.listIncidents(app.db, filter, listMax)
+      return { incidents: found.map((incident) => toWire(incident, originOf(request))) }
+    },
+  )
+
+  app.post(
+    '/',
+    { config: write, schema: { body: CreateIncident, response: { 201: OneIncident } } },
+    async function v4CreateIncident(request, reply) {
+      const { body } = request
+      const monitors = toAffected(body.monitors ?? [], 'DOWN')
+      refuseTwice(monitors)
+      const id = await incidents
+        .insertIncident(app.db, {
+          title: body.title.trim(),
+          startedAt: toMinuteStart(body.start_date_time),
+          endedAt: toEnd(body.end_date_time),
+          // An incident that is told with its end has not been resolved by anyone.
+          state: 'INVESTIGATING',
+          monitors,
+          comment: undefined,
+        })
+        .catch(explainRefusal(monitors, '/end_date_time'))
+      return reply.code(201).send(await show(id, request))
+    },
+  )
+
+  app.get(
+    '/:incident_id',
+    { config: read, schema: { params: IncidentParams, response: { 200: OneIncident } } },
+    async function v4ReadIncident(request) {
+      return show(request.params.incident_id, request)
+    },
+  )
+
+  app.patch(
+    '/:incident_id',
+    {
+      config: write,
+      schema: { params: IncidentParams, body: UpdateIncident, response: { 200: OneIncident } },
+    },
+    async function v4UpdateIncident(request) {
+      const { body, params } = request
+      const id = params.incident_id
+      const monitors = body.monitors && toAffected(body.monitors, 'DOWN')
+      refuseTwice(monitors)
+      const changes = {
+        title: body.title?.trim(),
+        startedAt: body.start_date_time === undefined ? undefined : toMinuteStart(body.start_date_time),
+        endedAt: toEnd(body.end_date_time),
+        monitors,
+      }
+      const found = await incidents
+        .updateIncident(app.db, id, changes)
+        .catch(explainRefusal(monitors, '/end_date_time'))
+      if (!found) throw noSuchIncident(id)
+      return show(id, request)
+    },
+  )
+
+  app.delete(
+    '/:incident_id',
+    { config: { permission: 'admin' }, schema: { params: IncidentParams, response: { 200: Message } } },
+    async function v4DeleteIncident({ params: { incident_id: id } }) {
+      if (!(await incidents.deleteIncident(app.db, id))) throw noSuchIncident(id)
+      return { message: `Incident with id '${id}' deleted successfully` }
+    },
+  )
+
+  app.get(
+    '/:incident_id/comments',
+    {
+      config: read,
+      schema: { params: IncidentParams, response: { 200: Type.Object({ comments: Type.Array(Comment) }) } },
+    },
+    async function v4ListComments({ params: { incident_id: id } }) {
+      if (!(await incidents.findIncident(app.db, id))) throw noSuchIncident(id)
+      const comments = await incidents.listComments(app.db, id)
+      return { comments: comments.map(toWireComment) }
+    },
+  )
+
+  app.post(
+    '/:incident_id/comments',
+    {
+      config: write,
+      schema: { params: IncidentParams, body: CreateComment, response: { 201: OneComment } },
+    },
+    async function v4CreateComment({ params: { incident_id: id }, body }, reply) {
+      const seconds = body.timestamp ?? toSeconds(await readClock(app.db))
+      const comment = { comment: body.comment.trim(), state: body.state, at: toMinuteStart(seconds) }
+      const stored = await incidents.insertComment(app.db, id, comment)
+      if (!stored) throw noSuchIncident(id)
+      return reply.code(201).send({ comment: toWireComment(stored) })
+    },
+  )
+
+  app.get(
+    '/:incident_id/comments/:comment_id',
+    { config: read, schema: { params: CommentParams, response: { 200: OneComment } } },
+    async function v4ReadComment({ params }) {
+      const comment = await incidents.findComment(app.db, params.incident_id, params.comment_id)
+      if (!comment) throw noSuchComment(params)
+      return { comment: toWireComment(comment) }
+    },
+  )
+
+  app.patch(
+    '/:incident_id/comments/:comment_id',
+    {
+      config: write,
+      schema: { params: CommentParams, body: UpdateComment, response: { 200: OneComment } },
+    },
+    async function v4UpdateComment({ params, body: { comment, state, timestamp } }) {
+      const changes = { comment, state, at: timestamp === undefined ? undefined : toMinuteStart(timestamp) }
+      // In Kener a comment moves its incident when it is posted, and not when it is mended.
+      const stored = await incidents.updateComment(app.db, params.incident_id, params.comment_id, changes, {
+        movesIncident: false,
+      })
+      if (!stored) throw noSuchComment(params)
+      return { comment: toWireComment(stored) }
+    },
+  )
+
+  app.delete(
+    '/:incident_id/comments/:comment_id',
+    { config: write, schema: { params: CommentParams, response: { 200: Message } } },
+    async function v4DeleteComment({ params }) {
+      if (!(await incidents.deleteComment(app.db, params.incident_id, params.comment_id))) {
+        throw noSuchComment(params)
+      }
+      return { message: `Comment with id '${params.comment_id}' deleted successfully` }
+    },
+  )
+
+  async function show(id: number, request: FastifyRequest) {
+    const incident = await incidents.findIncident(app.db, id)
+    if (!incident) throw noSuchIncident(id)
+    return { incident: { ...toWire(incident, originOf(request)), incident_type: 'INCIDENT' } }
+  }
+}
+
+export default routes
+
+const noSuchIncident = (id: number) => notFound(`Incident with id '${id}' not found`)
+
+const noSuchComment = ({ incident_id: incident, comment_id: id }: Static<typeof CommentParams>) =>
+  notFound(`Comment with id '${id}' not found for incident '${incident}'`)
+
+function toEnd(seconds: number | null | undefined): Date | null | undefined {
+  return seconds === undefined ? undefined : seconds ? toMinuteStart(seconds) : null
+}
+
+/** As the client knows us: it may look up the incident there, since there is no page of it. */
+function originOf({ protocol, host }: FastifyRequest): string {
+  return `${protocol}://${host}`
+}
+
+function toWire(incident: incidents.Incident, origin: string): Static<typeof Incident> {
+  return {
+    id: incident.id,
+    title: incident.title,
+    start_date_time: toSeconds(incident.started_at),
+    end_date_time: incident.ended_at && toSeconds(incident.ended_at),
+    state: incident.state,
+    incident_source: 'API',
+    monitors: incident.monitors,
+    created_at: incident.created_at.toISOString(),
+    updated_at: incident.updated_at.toISOString(),
+    url: `${origin}/api/v4/incidents/${incident.id}`,
+  }
+}
+
+function toWireComment(comment: incidents.Comment): Static<typeof Comment> {
+  return {
+    id: comment.id,
+    incident_id: comment.incident_id,
+    comment: comment.comment,
+    timestamp: toSeconds(comment.commented_at),
+    state: comment.state,
+    created_at: comment.created_at.toISOString(),
+    updated_at: comment.updated_at.toISOString(),
+  }
+}

@@ -1,0 +1,263 @@
+import { Type } from 'typebox'
+import { Nullable, OneOf } from '../schemas/envelope.ts'
+import { impacts, states } from '../schemas/incidents.ts'
+import { reportStatuses, statuses } from '../schemas/monitors.ts'
+
+/**
+ * Kener 4.1's wire format. Source: `static/api-references/v4.json` and `src/routes/(api)/api/v4` of rajnandan1/kener.
+ * Unlike the rest of /api, it passes over fields that it does not know.
+ */
+
+const secondsMax = 253_402_300_799
+
+/** Since 1970, in UTC. Of a time that comes in, the minute it lies in counts. */
+const Seconds = Type.Number({ minimum: 0, maximum: secondsMax, examples: [1_767_225_600] })
+const WholeSeconds = Type.Integer({ minimum: 0, maximum: secondsMax })
+
+/** The start of the minute that a time lies in. */
+export function toMinuteStart(seconds: number): Date {
+  return new Date(Math.floor(seconds / 60) * 60_000)
+}
+
+export function toSeconds(time: Date): number {
+  return Math.floor(time.getTime() / 1000)
+}
+
+const Id = Type.Integer({ minimum: 1, maximum: 2_147_483_647 })
+const IsoTime = Type.String({ examples: ['2026-01-01T00:00:00.000Z'] })
+const Text = (maxLength: number) => Type.String({ maxLength })
+const Filled = (maxLength: number) => Type.String({ minLength: 1, maxLength, pattern: '\\S' })
+const AnyObject = Type.Object({}, { additionalProperties: true })
+
+/** `{"message": ...}`: what a deletion is answered with. */
+export const Message = Type.Object({ message: Type.String() })
+
+// Monitors.
+
+export const monitorTypes = [
+  'API',
+  'PING',
+  'TCP',
+  'DNS',
+  'NONE',
+  'GROUP',
+  'SSL',
+  'SQL',
+  'HEARTBEAT',
+  'GAMEDIG',
+  'GRPC',
+] as const
+
+const YesNo = OneOf(['YES', 'NO'])
+const Activity = OneOf(['ACTIVE', 'INACTIVE'])
+const MonitorType = OneOf(monitorTypes)
+
+const MonitorTag = Type.String({
+  maxLength: 255,
+  pattern: '^\\s*[a-z0-9]([a-z0-9_-]*[a-z0-9])?\\s*$',
+  description: 'lower-case letters, digits, - and _; begins and ends with a letter or a digit',
+})
+
+export const Monitor = Type.Object({
+  id: Id,
+  tag: Type.String(),
+  name: Type.String(),
+  description: Nullable(Type.String()),
+  image: Nullable(Type.String()),
+  cron: Nullable(Type.String()),
+  default_status: OneOf(statuses),
+  status: Activity,
+  category_name: Nullable(Type.String()),
+  monitor_type: Type.String(),
+  type_data: AnyObject,
+  include_degraded_in_downtime: YesNo,
+  is_hidden: YesNo,
+  confirmation_threshold: Type.Integer(),
+  monitor_settings_json: AnyObject,
+  external_url: Nullable(Type.String()),
+  created_at: IsoTime,
+  updated_at: IsoTime,
+})
+
+/** Null stands for the default. */
+const monitorFields = {
+  description: Type.Optional(Nullable(Text(10_000))),
+  image: Type.Optional(Nullable(Type.String())),
+  cron: Type.Optional(Nullable(Text(255))),
+  default_status: Type.Optional(Nullable(OneOf(statuses))),
+  status: Type.Optional(Nullable(Activity)),
+  category_name: Type.Optional(Nullable(Text(255))),
+  monitor_type: Type.Optional(Nullable(MonitorType)),
+  type_data: Type.Optional(Nullable(AnyObject)),
+  include_degraded_in_downtime: Type.Optional(Nullable(YesNo)),
+  is_hidden: Type.Optional(Nullable(YesNo)),
+  confirmation_threshold: Type.Optional(Nullable(Type.Integer({ minimum: 1, maximum: 60 }))),
+  monitor_settings_json: Type.Optional(Nullable(AnyObject)),
+  external_url: Type.Optional(Nullable(Type.String({ maxLength: 2_048, pattern: '^(https?://|$)' }))),
+}
+
+export const CreateMonitor = Type.Object(
+  { tag: MonitorTag, name: Filled(255), ...monitorFields },
+  {
+    examples: [
+      {
+        tag: 'earth',
+        name: 'Earth',
+        cron: '* * * * *',
+        monitor_type: 'API',
+        type_data: { url: 'https://www.example.com', method: 'GET', timeout: 5000 },
+      },
+    ],
+  },
+)
+
+export const UpdateMonitor = Type.Object(
+  { name: Type.Optional(Filled(255)), ...monitorFields },
+  { examples: [{ status: 'INACTIVE' }] },
+)
+
+/** A filter that is there but empty filters nothing. */
+export const ListMonitors = Type.Object({
+  status: Type.Optional(OneOf(['ACTIVE', 'INACTIVE', ''])),
+  category_name: Type.Optional(Type.String()),
+  monitor_type: Type.Optional(OneOf([...monitorTypes, ''])),
+  is_hidden: Type.Optional(OneOf(['YES', 'NO', ''])),
+})
+
+export const MonitorParams = Type.Object({ monitor_tag: Type.String() })
+
+// Monitor data.
+
+const Latency = Type.Number({ minimum: 0, maximum: 2_000_000_000, description: 'ms' })
+const PointStatus = OneOf(['UP', 'DOWN', 'DEGRADED'])
+
+export const Point = Type.Object({
+  monitor_tag: Type.String(),
+  timestamp: WholeSeconds,
+  status: OneOf(reportStatuses),
+  latency: Type.Number({ minimum: 0 }),
+  type: Type.String(),
+})
+
+export const ReadData = Type.Object({ start_ts: WholeSeconds, end_ts: WholeSeconds })
+
+export const FillData = Type.Object(
+  {
+    start_ts: Seconds,
+    end_ts: Seconds,
+    status: PointStatus,
+    latency: Latency,
+    deviation: Type.Optional(Nullable(Latency)),
+  },
+  {
+    examples: [{ start_ts: 1_767_225_600, end_ts: 1_767_229_200, status: 'UP', latency: 120, deviation: 20 }],
+  },
+)
+
+export const PointParams = Type.Object({ monitor_tag: Type.String(), timestamp: WholeSeconds })
+
+export const UpdatePoint = Type.Object(
+  { status: Type.Optional(PointStatus), latency: Type.Optional(Latency) },
+  { examples: [{ status: 'DEGRADED', latency: 900 }] },
+)
+
+// Incidents.
+
+const AnyImpact = [...impacts, 'UP'] as const
+
+const affected = (fallback: (typeof AnyImpact)[number]) =>
+  Type.Array(
+    Type.Object({
+      monitor_tag: Type.String({ minLength: 1 }),
+      impact: Type.Optional(
+        Nullable(OneOf([...AnyImpact, ''], { description: `${fallback} when empty or left out` })),
+      ),
+    }),
+    { maxItems: 1_000 },
+  )
+
+/** What is said of no impact has the usual one. */
+export function toAffected<Impact extends string>(
+  said: { monitor_tag: string; impact?: Impact | '' | null }[],
+  usual: Impact,
+): { monitor_tag: string; impact: Impact }[] {
+  return said.map(({ monitor_tag, impact }) => ({ monitor_tag, impact: impact ? impact : usual }))
+}
+
+export const Affected = Type.Object({ monitor_tag: Type.String(), impact: OneOf(AnyImpact) })
+
+const incident = {
+  id: Id,
+  title: Type.String(),
+  start_date_time: WholeSeconds,
+  end_date_time: Nullable(WholeSeconds),
+  state: OneOf(states),
+  incident_source: Type.String(),
+  monitors: Type.Array(Affected),
+  created_at: IsoTime,
+  updated_at: IsoTime,
+  url: Type.String(),
+}
+
+/** In lists. */
+export const Incident = Type.Object(incident)
+
+export const IncidentDetail = Type.Object({ ...incident, incident_type: Type.String() })
+
+/** No end: null, or 0. */
+const End = Type.Optional(Nullable(Seconds))
+
+export const CreateIncident = Type.Object(
+  {
+    title: Filled(255),
+    start_date_time: Seconds,
+    end_date_time: End,
+    monitors: Type.Optional(affected('DOWN')),
+  },
+  { examples: [{ title: 'Website is slow', start_date_time: 1_767_225_600 }] },
+)
+
+export const UpdateIncident = Type.Object(
+  {
+    title: Type.Optional(Filled(255)),
+    start_date_time: Type.Optional(Seconds),
+    end_date_time: End,
+    monitors: Type.Optional(affected('DOWN')),
+  },
+  { examples: [{ title: 'Website was slow', monitors: [] }] },
+)
+
+/** `monitor_tags`: about any of these, with commas between them. */
+export const ListIncidents = Type.Object({
+  start_ts: Type.Optional(WholeSeconds),
+  end_ts: Type.Optional(WholeSeconds),
+  monitor_tags: Type.Optional(Type.String()),
+})
+
+export const IncidentParams = Type.Object({ incident_id: Id })
+
+export const Comment = Type.Object({
+  id: Id,
+  incident_id: Id,
+  comment: Type.String(),
+  timestamp: WholeSeconds,
+  state: OneOf(states),
+  created_at: IsoTime,
+  updated_at: IsoTime,
+})
+
+export const CreateComment = Type.Object(
+  { comment: Filled(10_000), state: OneOf(states), timestamp: Type.Optional(Nullable(Seconds)) },
+  { examples: [{ comment: 'We are looking into it', state: 'IDENTIFIED' }] },
+)
+
+export const UpdateComment = Type.Object(
+  {
+    comment: Type.Optional(Filled(10_000)),
+    state: Type.Optional(OneOf(states)),
+    timestamp: Type.Optional(Seconds),
+  },
+  { examples: [{ comment: 'We have found the cause' }] },
+)
+
+export const CommentParams = Type.Object({ incident_id: Id, comment_id: Id })
