@@ -15,6 +15,7 @@ export type Schema = {
   enum?: unknown[]
   properties?: Record<string, Schema>
   required?: string[]
+  additionalProperties?: boolean
   oneOf?: { required: string[] }[]
   items?: Schema
   minItems?: number
@@ -35,7 +36,14 @@ type Operation = {
 export type Described = { paths: Record<string, Record<string, Operation>> }
 
 /** What exists, by the name of the parameter or field that can hold it; keys and incidents both call theirs id. */
-export type Known = { keyIds: string[]; incidentIds: number[]; commentIds: number[]; tags: string[] }
+export type Known = {
+  keyIds: string[]
+  incidentIds: number[]
+  commentIds: number[]
+  tags: string[]
+  /** When something was reported. */
+  seconds: number[]
+}
 
 /** Requests to every operation of a description: good ones, and ones with something wrong somewhere. */
 export function requestsTo(
@@ -59,7 +67,7 @@ export function requestsTo(
           { weight: 1, arbitrary: fc.constantFrom(...methods) },
         ),
         path: pathFor(path, operation.parameters ?? [], known),
-        query: queryFor(operation.parameters ?? []),
+        query: queryFor(operation.parameters ?? [], known),
         headers: fc.oneof({ weight: 12, arbitrary: fc.constant({}) }, fc.constantFrom(...oddHeaders)),
         payload: schema ? bodyFor(schema, known) : fc.oneof({ weight: 8, arbitrary: nobody }, anyBody),
         authorization,
@@ -169,13 +177,15 @@ function pathFor(path: string, parameters: Parameter[], known: Known): fc.Arbitr
   const ofPath = parameters.filter((parameter) => parameter.in === 'path')
   const values = ofPath.map(({ name }) => {
     const existing =
-      name === 'tag'
+      name === 'tag' || name === 'monitor_tag'
         ? known.tags
         : name === 'comment_id'
           ? known.commentIds
-          : path.startsWith('/api/keys')
-            ? known.keyIds
-            : known.incidentIds
+          : name === 'timestamp'
+            ? known.seconds
+            : path.startsWith('/api/keys')
+              ? known.keyIds
+              : known.incidentIds
     return fc.oneof(
       { weight: 9, arbitrary: fc.constantFrom(...existing).map((value) => encodeURIComponent(value)) },
       { weight: 1, arbitrary: oddPart },
@@ -195,11 +205,11 @@ function pathFor(path: string, parameters: Parameter[], known: Known): fc.Arbitr
   return fc.oneof({ weight: 25, arbitrary: filled }, { weight: 1, arbitrary: bent })
 }
 
-function queryFor(parameters: Parameter[]): fc.Arbitrary<string> {
+function queryFor(parameters: Parameter[], known: Known): fc.Arbitrary<string> {
   const good = parameters
     .filter((parameter) => parameter.in === 'query')
     .map(({ name, schema }) =>
-      valueFor(schema, name).map((value) => `${name}=${encodeURIComponent(String(value))}`),
+      valueFor(schema, name, known).map((value) => `${name}=${encodeURIComponent(String(value))}`),
     )
   const names = [
     ...parameters.map(({ name }) => name),
@@ -458,7 +468,13 @@ function valueFor(schema: Schema, name: string, known?: Known): fc.Arbitrary<unk
     case 'boolean':
       return fc.boolean()
     case 'integer':
-      return fc.integer({ min: schema.minimum ?? -100, max: schema.maximum ?? 100 })
+      return aroundKnown(fc.integer({ min: schema.minimum ?? -100, max: schema.maximum ?? 100 }), name, known)
+    case 'number':
+      return aroundKnown(
+        fc.double({ min: schema.minimum ?? -100, max: schema.maximum ?? 100, noNaN: true }),
+        name,
+        known,
+      )
     case 'string':
       if (known && (name === 'monitor_tag' || name === 'tag'))
         return fc.oneof(fc.constantFrom(...known.tags), textFor(schema))
@@ -468,8 +484,18 @@ function valueFor(schema: Schema, name: string, known?: Known): fc.Arbitrary<unk
   }
 }
 
+/** Of all the seconds that there are hardly two would lie within a year. */
+function aroundKnown(any: fc.Arbitrary<number>, name: string, known?: Known): fc.Arbitrary<number> {
+  if (!known || !/_ts$|_date_time$|^timestamp$/.test(name)) return any
+  const near = fc
+    .tuple(fc.constantFrom(...known.seconds), fc.constantFrom(0, 60, 3_599.5, 86_400))
+    .map(([seconds, more]) => seconds + more)
+  return fc.oneof({ weight: 3, arbitrary: near }, any)
+}
+
 function objectFor(schema: Schema, known?: Known): fc.Arbitrary<unknown> {
   const { properties = {}, required = [], oneOf } = schema
+  if (schema.additionalProperties === true) return fc.dictionary(fc.string({ maxLength: 5 }), fc.jsonValue())
   if (oneOf) {
     // Each alternative with the fields that no other one asks for.
     const all = oneOf.flatMap((alternative) => alternative.required)

@@ -1,4 +1,5 @@
 import { type Kysely, sql } from 'kysely'
+import type { ReportStatus } from '../schemas/monitors.ts'
 import { addMinutes, addSums, emptySums, type Hour, readMinutes, type Sums } from './minutes.ts'
 import { toSums } from './reports.ts'
 import type { StoredSums, Tables } from './schema.ts'
@@ -41,15 +42,49 @@ async function readByMinute(
     ) as hours
     where coalesce(reported_before, 0) < ${limit + 60}
     order by hour`.execute(db)
-  const buckets = rows.flatMap(({ hour, statuses, latencies }) => {
-    const data = { sums: emptySums(), statuses, latencies }
-    return readMinutes(data, ...within(span, hour)).map(({ minute }) => {
+  const buckets = rows.flatMap((row) =>
+    minutesWithin(span, row).map(({ minute }) => {
       const sums = emptySums()
-      addMinutes(sums, data, minute, minute + 1)
-      return { minute: hour * 60 + minute, sums }
-    })
-  })
+      addMinutes(sums, toHour(row), minute % 60, (minute % 60) + 1)
+      return { minute, sums }
+    }),
+  )
   return buckets.slice(0, limit)
+}
+
+/** A week at a time: less than anyone would wait for. */
+const pageHours = 7 * 24
+
+/** The minutes that were reported of, ascending; as many as there are, so page by page. */
+export async function* readAllMinutes(
+  db: Kysely<Tables>,
+  monitorId: number,
+  span: Span,
+): AsyncGenerator<ReportedMinute[], void> {
+  for (let first = hourOf(span.from); ;) {
+    const { rows } = await sql<StoredHour>`
+      select hour, statuses, latencies from monitor_hours
+      where monitor_id = ${monitorId} and hour >= ${first} and hour < ${hourAfter(span.to)}
+      order by hour limit ${pageHours}`.execute(db)
+    yield rows.flatMap((row) => minutesWithin(span, row))
+    const last = rows.at(-1)
+    if (!last || rows.length < pageHours) return
+    first = last.hour + 1
+  }
+}
+
+/** `minute` is counted since 1970. */
+export type ReportedMinute = { minute: number; status: ReportStatus; latencyMs: number | null }
+
+function minutesWithin(span: Span, row: StoredHour): ReportedMinute[] {
+  return readMinutes(toHour(row), ...within(span, row.hour)).map(({ minute, ...report }) => ({
+    minute: row.hour * 60 + minute,
+    ...report,
+  }))
+}
+
+function toHour({ statuses, latencies }: StoredHour): Hour {
+  return { sums: emptySums(), statuses, latencies }
 }
 
 /** The minutes are read for the two ends alone, where an hour may lie within the span in part. */

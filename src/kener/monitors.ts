@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { type Static, Type } from 'typebox'
-import { type Bucket, readBuckets } from '../database/data.ts'
+import { readAllMinutes, type ReportedMinute } from '../database/data.ts'
 import {
   findKenerMonitor,
   insertKenerMonitor,
@@ -11,7 +11,7 @@ import {
   updateKenerMonitor,
 } from '../database/kener.ts'
 import { deleteMonitor, type Settings } from '../database/monitors.ts'
-import { changeMinute, type Minute, type Refusal, writeReports } from '../database/reports.ts'
+import { changeMinute, type Refusal, writeReports } from '../database/reports.ts'
 import { invalidRequest, notFound } from '../errors.ts'
 import {
   CreateMonitor,
@@ -32,9 +32,6 @@ const write = { permission: 'write:monitors' } as const
 
 /** As much as a PUT of our own takes at a time: a year, and a leap day. */
 const fillMinutesMax = 366 * 1440
-
-/** So many minutes are read at a time, while a reply is on its way. */
-const pageMinutes = 7 * 1440
 
 const OneMonitor = Type.Object({ monitor: Monitor })
 const OnePoint = Type.Object({ data: Point })
@@ -120,7 +117,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       if (span.from >= span.to)
         throw invalidRequest('start_ts must be less than end_ts, by a minute at least')
       const { id, tag } = await find(params.monitor_tag)
-      const pages = readPages(id, span)
+      const pages = readAllMinutes(app.db, id, span)
       // Before the reply begins, so that a database that does not answer is told of.
       const first = await pages.next()
       reply.type('application/json; charset=utf-8')
@@ -160,11 +157,12 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     async function v4ReadPoint({ params }) {
       const { id, tag } = await find(params.monitor_tag)
       const minute = Math.floor(params.timestamp / 60)
-      const [bucket] = await readBuckets(app.db, id, 'minute', { from: minute, to: minute + 1 }, 1)
-      if (!bucket) {
+      const page = await readAllMinutes(app.db, id, { from: minute, to: minute + 1 }).next()
+      const [reported] = page.value ?? []
+      if (!reported) {
         throw notFound(`No monitoring data found for monitor '${tag}' at timestamp ${minute * 60}`)
       }
-      return { data: toPoint(tag, bucket) }
+      return { data: toPoint(tag, reported) }
     },
   )
 
@@ -179,7 +177,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         latencyMs: body.latency === undefined ? (before?.latencyMs ?? 0) : Math.round(body.latency),
       }))
       if ('refused' in outcome) throw toFailure(outcome, tag)
-      return { data: pointOf(tag, minute, outcome.stored) }
+      return { data: toPoint(tag, { minute, ...outcome.stored }) }
     },
   )
 
@@ -187,13 +185,6 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     const monitor = await findKenerMonitor(app.db, tag)
     if (!monitor) throw noSuchMonitor(tag)
     return monitor
-  }
-
-  async function* readPages(id: number, { from, to }: { from: number; to: number }) {
-    for (let start = from; start < to; start += pageMinutes) {
-      const page = { from: start, to: Math.min(to, start + pageMinutes) }
-      yield await readBuckets(app.db, id, 'minute', page, pageMinutes)
-    }
   }
 }
 
@@ -314,24 +305,19 @@ function merge(before: object | null | undefined, change: object | null): Record
 /** Kener tells where a report came from; all of ours were pushed. */
 const pushed = 'MANUAL'
 
-function toPoint(tag: string, { minute, sums }: Bucket): Static<typeof Point> {
-  const status = sums.up ? 'UP' : sums.degraded ? 'DEGRADED' : sums.down ? 'DOWN' : 'MAINTENANCE'
-  return pointOf(tag, minute, { status, latencyMs: sums.latencyCount > 0 ? sums.latencySum : null })
-}
-
-function pointOf(tag: string, minute: number, { status, latencyMs }: Minute): Static<typeof Point> {
+function toPoint(tag: string, { minute, status, latencyMs }: ReportedMinute): Static<typeof Point> {
   return { monitor_tag: tag, timestamp: minute * 60, status, latency: latencyMs ?? 0, type: pushed }
 }
 
 async function* toJson(
   tag: string,
-  first: IteratorResult<Bucket[], void>,
-  pages: AsyncGenerator<Bucket[], void>,
+  first: IteratorResult<ReportedMinute[], void>,
+  pages: AsyncGenerator<ReportedMinute[], void>,
 ): AsyncGenerator<string> {
   let separator = '{"data":['
   for (let page = first; !page.done; page = await pages.next()) {
     if (page.value.length === 0) continue
-    yield separator + page.value.map((bucket) => JSON.stringify(toPoint(tag, bucket))).join(',')
+    yield separator + page.value.map((minute) => JSON.stringify(toPoint(tag, minute))).join(',')
     separator = ','
   }
   yield separator === ',' ? ']}' : `${separator}]}`
