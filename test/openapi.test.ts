@@ -76,9 +76,10 @@ await t.test('every example in the description works', async (t) => {
       const { id } = await newKey(replica)
       await replica.call(text, 'POST /api/monitors', { tag: 'website', name: 'Website' })
       await replica.call(text, 'POST /api/incidents', { title: 'Incident', comment: 'Comment' })
-      const values = path.startsWith('/api/keys') ? { id } : { id: 1, comment_id: 1, tag: 'website' }
-      const names: Record<string, unknown> = values
-      const url = path.replace(/\{([a-z_]+)\}/g, (_, name: string) => String(names[name]))
+      const url = path.replace(/\{([a-z_]+)\}/g, (_, name: string) => {
+        if (path.startsWith('/api/keys')) return id
+        return name.endsWith('tag') ? 'website' : '1'
+      })
       if (operation.operationId === 'createMonitor') await replica.call(text, 'DELETE /api/monitors/website')
       const reply = await replica.call(text, `${method as 'POST'} ${url}`, example)
       t.ok(reply.statusCode < 300, `${method} ${url} ${JSON.stringify(example)}: ${reply.body}`)

@@ -23,6 +23,13 @@ export default async function kener(app: FastifyInstance) {
     if (schema?.querystring === Nothing) schema.querystring = Anything
   })
 
+  // A filter that is there but empty filters nothing.
+  app.addHook('preValidation', ({ query }, _reply, next) => {
+    const given = query as Record<string, unknown>
+    for (const name of Object.keys(given)) if (given[name] === '') given[name] = undefined
+    next()
+  })
+
   app.register(monitorRoutes, { prefix: '/monitors' })
   app.register(incidentRoutes, { prefix: '/incidents' })
 }

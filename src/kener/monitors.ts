@@ -49,10 +49,10 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     async function v4ListMonitors({ query }) {
       const { status, is_hidden: isHidden, category_name: category, monitor_type: type } = query
       const filter = {
-        enabled: status ? status === 'ACTIVE' : undefined,
-        hidden: isHidden ? isHidden === 'YES' : undefined,
-        category_name: category && category !== 'All Categories' ? category : undefined,
-        monitor_type: type ? type : undefined,
+        enabled: status && status === 'ACTIVE',
+        hidden: isHidden && isHidden === 'YES',
+        category_name: category === 'All Categories' ? undefined : category,
+        monitor_type: type,
       }
       const monitors = await listKenerMonitors(app.db, filter, untoldType)
       return { monitors: monitors.map(toWire) }

@@ -116,12 +116,11 @@ export const UpdateMonitor = Type.Object(
   { examples: [{ status: 'INACTIVE' }] },
 )
 
-/** A filter that is there but empty filters nothing. */
 export const ListMonitors = Type.Object({
-  status: Type.Optional(OneOf(['ACTIVE', 'INACTIVE', ''])),
+  status: Type.Optional(Activity),
   category_name: Type.Optional(Type.String()),
-  monitor_type: Type.Optional(OneOf([...monitorTypes, ''])),
-  is_hidden: Type.Optional(OneOf(['YES', 'NO', ''])),
+  monitor_type: Type.Optional(MonitorType),
+  is_hidden: Type.Optional(YesNo),
 })
 
 export const MonitorParams = Type.Object({ monitor_tag: Type.String() })

@@ -1,0 +1,737 @@
+import t, { type Test } from 'tap'
+import { type Permission, permissions } from '../src/permissions.ts'
+import { isFailure, newKey, type Replica, startReplica, times } from './helper.ts'
+import { createKenerClient, KenerFailure } from './kener-client.ts'
+
+type Kener = ReturnType<typeof createKenerClient>
+
+async function start(t: Test): Promise<Replica & { key: string; kener: Kener }> {
+  const replica = await startReplica(t)
+  const { text } = await newKey(replica)
+  return { ...replica, key: text, kener: createKenerClient(replica, text) }
+}
+
+/** The start of the present minute, in seconds. */
+const thisMinute = () => Math.floor(Date.now() / 60_000) * 60
+const newYear = Date.UTC(2026, 0, 1) / 1000
+
+async function fails(t: Test, asked: Promise<unknown>, status: number, code: string, name: string) {
+  const error = await asked.then(
+    () => undefined,
+    (error: unknown) => error,
+  )
+  t.ok(error instanceof KenerFailure, `${name}: is refused (${String(error)})`)
+  t.match(error, { status, code }, name)
+}
+
+await t.test('monitors: made, read, changed and deleted as a Kener client does', async (t) => {
+  const { kener } = await start(t)
+  t.same(await kener.listMonitors(), [])
+  const made = await kener.createMonitor({ tag: ' earth ', name: ' Earth ' })
+  t.match(
+    made,
+    {
+      tag: 'earth',
+      name: 'Earth',
+      description: null,
+      image: null,
+      cron: '* * * * *',
+      default_status: 'UP',
+      status: 'ACTIVE',
+      category_name: null,
+      monitor_type: 'API',
+      type_data: {},
+      include_degraded_in_downtime: 'NO',
+      is_hidden: 'NO',
+      confirmation_threshold: 1,
+      external_url: null,
+    },
+    "what is not said is Kener's default",
+  )
+  t.match(made.monitor_settings_json, { uptime_formula_numerator: 'up + maintenance + degraded' })
+  t.same(await kener.getMonitor('earth'), made)
+
+  const full = {
+    tag: 'moon',
+    name: 'Moon',
+    description: 'It goes around',
+    image: '/moon.png',
+    cron: '*/5 * * * *',
+    default_status: 'NO_DATA',
+    status: 'INACTIVE',
+    category_name: 'Bodies',
+    monitor_type: 'SSL',
+    type_data: { z: 1, a: { deep: [true, null, 1.5, 'é💡'] } },
+    include_degraded_in_downtime: 'YES',
+    is_hidden: 'YES',
+    confirmation_threshold: 5,
+    monitor_settings_json: { uptime_formula_numerator: 'up' },
+    external_url: 'https://www.example.com/moon',
+  }
+  const moon = await kener.createMonitor(full)
+  t.match(moon, full, 'all of it comes back')
+  t.equal(JSON.stringify(moon.type_data), JSON.stringify(full.type_data), 'in the order in which it came')
+  t.same(
+    (await kener.listMonitors()).map(({ tag }) => tag),
+    ['moon', 'earth'],
+    'the newest first',
+  )
+
+  const changed = await kener.updateMonitor('moon', { name: 'Luna', type_data: { a: 2, b: 3 } })
+  t.match(changed, { ...full, name: 'Luna', type_data: {} }, 'what is not named stays')
+  t.same(changed.type_data, { z: 1, a: 2, b: 3 }, 'objects are merged')
+  t.match(
+    await kener.updateMonitor('moon', { include_degraded_in_downtime: 'NO', confirmation_threshold: null }),
+    { include_degraded_in_downtime: 'NO', confirmation_threshold: 1 },
+    'Kener would lose the one; null is the default',
+  )
+  const cleared = {
+    ...{ description: null, image: null, cron: null, category_name: '', external_url: '' },
+    ...{ type_data: null, monitor_settings_json: null, status: null, default_status: null, is_hidden: null },
+  }
+  t.match(await kener.updateMonitor('moon', cleared), {
+    ...{ description: null, image: null, cron: null, category_name: null, external_url: null },
+    ...{ type_data: {}, status: 'ACTIVE', default_status: 'UP', is_hidden: 'NO' },
+  })
+  const before = await kener.getMonitor('moon')
+  const { updated_at: _, ...same } = await kener.updateMonitor('moon', before)
+  t.match(before, same, 'what was read may be sent back whole')
+
+  t.equal(await kener.deleteMonitor('moon'), "Monitor 'moon' deleted successfully")
+  await fails(t, kener.deleteMonitor('moon'), 404, 'NOT_FOUND', 'again')
+  await fails(t, kener.getMonitor('moon'), 404, 'NOT_FOUND', 'reading')
+  await fails(t, kener.updateMonitor('moon', { name: 'M' }), 404, 'NOT_FOUND', 'changing')
+})
+
+await t.test('a null that was said stays null, for clients that compare', async (t) => {
+  const { kener, call, key } = await start(t)
+  t.equal((await kener.createMonitor({ tag: 'said', name: 'N', cron: null })).cron, null)
+  await call(key, 'POST /api/monitors', { tag: 'ours', name: 'O' })
+  t.match(await kener.getMonitor('ours'), {
+    cron: '* * * * *',
+    monitor_type: 'NONE',
+    default_status: 'NO_DATA',
+  })
+})
+
+await t.test('lists are filtered as in Kener', async (t) => {
+  const { kener, call, key } = await start(t)
+  await kener.createMonitor({ tag: 'a', name: 'A', status: 'INACTIVE', category_name: 'C' })
+  await kener.createMonitor({ tag: 'b', name: 'B', is_hidden: 'YES', monitor_type: 'TCP' })
+  await call(key, 'POST /api/monitors', { tag: 'c', name: 'C' })
+  const tags = async (filter: Record<string, string>) =>
+    (await kener.listMonitors(filter)).map(({ tag }) => tag)
+  t.same(await tags({ status: 'INACTIVE' }), ['a'])
+  t.same(await tags({ status: 'ACTIVE' }), ['c', 'b'])
+  t.same(await tags({ category_name: 'C' }), ['a'])
+  t.same(await tags({ category_name: 'All Categories' }), ['c', 'b', 'a'])
+  t.same(await tags({ is_hidden: 'YES' }), ['b'])
+  t.same(await tags({ is_hidden: 'NO', status: 'ACTIVE' }), ['c'])
+  t.same(await tags({ monitor_type: 'TCP' }), ['b'])
+  t.same(await tags({ monitor_type: 'NONE' }), ['c'])
+  t.same(await tags({ status: '', category_name: '', monitor_type: '', is_hidden: '', other: 'x' }), [
+    'c',
+    'b',
+    'a',
+  ])
+  await fails(t, kener.listMonitors({ status: 'UP' }), 400, 'BAD_REQUEST', 'a status that there is not')
+  await fails(t, kener.listMonitors({ is_hidden: 'yes' }), 400, 'BAD_REQUEST', 'nor this')
+})
+
+await t.test('data: minutes are filled, read, and changed one by one', async (t) => {
+  const { kener } = await start(t)
+  await kener.createMonitor({ tag: 'm', name: 'M' })
+  const fill = { start_ts: newYear + 30, end_ts: newYear + 630, status: 'UP', latency: 100.4 }
+  t.equal(await kener.fillData('m', fill), 10, 'the minutes that the two lie in, without the last')
+  const data = await kener.getData('m', newYear + 59, newYear + 6_000)
+  t.same(
+    data,
+    Array.from({ length: 10 }, (_, index) => {
+      return { monitor_tag: 'm', timestamp: newYear + index * 60, status: 'UP', latency: 100, type: 'MANUAL' }
+    }),
+  )
+  t.equal(
+    await kener.fillData('m', { ...fill, start_ts: newYear + 10, end_ts: newYear + 20 }),
+    1,
+    'part of one',
+  )
+  await fails(t, kener.getData('m', newYear + 10, newYear + 20), 400, 'BAD_REQUEST', 'reading a part of one')
+
+  t.same(await kener.getPoint('m', newYear + 61.0), data[1])
+  await fails(t, kener.getPoint('m', newYear - 60), 404, 'NOT_FOUND', 'nothing was reported')
+  t.match(await kener.updatePoint('m', newYear + 65, { status: 'DOWN' }), {
+    ...{ timestamp: newYear + 60, status: 'DOWN', latency: 100 },
+  })
+  t.match(await kener.updatePoint('m', newYear + 60, { latency: 7.6 }), { status: 'DOWN', latency: 8 })
+  t.match(await kener.updatePoint('m', newYear - 60, {}), { status: 'UP', latency: 0 }, 'the default status')
+  await kener.updateMonitor('m', { default_status: 'DEGRADED' })
+  t.match(await kener.updatePoint('m', newYear - 120, { latency: 5 }), { status: 'DEGRADED', latency: 5 })
+  t.equal((await kener.getData('m', 0, 253_402_300_799)).length, 12, 'all that there is')
+
+  t.equal(await kener.fillData('m', { ...fill, deviation: 50, end_ts: newYear + 360_000 }), 6_000)
+  const latencies = (await kener.getData('m', newYear, newYear + 360_000)).map(({ latency }) => latency)
+  t.equal(latencies.length, 6_000)
+  t.same([Math.min(...latencies), Math.max(...latencies)], [50, 150], 'within the deviation, and up to it')
+  t.ok(new Set(latencies).size > 90, 'each its own')
+  t.equal(await kener.fillData('m', { ...fill, latency: 1, deviation: 5 }), 10)
+  t.ok(
+    (await kener.getData('m', newYear, newYear + 600)).every(({ latency }) => latency >= 0),
+    'none below 0',
+  )
+})
+
+await t.test('a long window is read page by page', async (t) => {
+  const { kener, statements } = await start(t)
+  await kener.createMonitor({ tag: 'm', name: 'M' })
+  const days = 30
+  const written = await kener.fillData('m', {
+    ...{ start_ts: newYear, end_ts: newYear + days * 86_400, status: 'UP', latency: 1 },
+  })
+  t.equal(written, days * 1440)
+  await kener.updatePoint('m', newYear + 400 * 60, { status: 'DOWN' })
+  await kener.updatePoint('m', 60, { status: 'DEGRADED' })
+  statements.length = 0
+  const data = await kener.getData('m', 0, newYear + 400 * 86_400)
+  t.ok(statements.length < 12, `${statements.length} statements, whatever the window`)
+  t.equal(data.length, written + 1)
+  t.same(
+    data.slice(1).map(({ timestamp }) => timestamp),
+    Array.from({ length: written }, (_, index) => newYear + index * 60),
+    'none is missing, none comes twice, in the order of time',
+  )
+  t.same(
+    data.filter(({ status }) => status !== 'UP').map(({ timestamp }) => timestamp),
+    [60, newYear + 400 * 60],
+  )
+})
+
+await t.test('two who change a part each of one minute, or of one object, both have their way', async (t) => {
+  const { kener } = await start(t)
+  await kener.createMonitor({ tag: 'm', name: 'M' })
+  const minutes = Array.from({ length: 20 }, (_, index) => newYear + index * 60)
+  await Promise.all(
+    minutes.flatMap((minute) => [
+      kener.updatePoint('m', minute, { status: 'DOWN' }),
+      kener.updatePoint('m', minute, { latency: 9 }),
+    ]),
+  )
+  for (const point of await kener.getData('m', newYear, newYear + 1_200)) {
+    t.match(point, { status: 'DOWN', latency: 9 })
+  }
+  await times(20, (index) => kener.updateMonitor('m', { type_data: { [`field${index}`]: index } }))
+  t.equal(Object.keys((await kener.getMonitor('m')).type_data).length, 20)
+})
+
+await t.test('incidents: made, read, changed and deleted as a Kener client does', async (t) => {
+  const { kener } = await start(t)
+  for (const tag of ['a', 'b']) await kener.createMonitor({ tag, name: tag })
+  const made = await kener.createIncident({
+    title: ' Slow ',
+    start_date_time: newYear + 59,
+    monitors: [{ monitor_tag: 'b' }, { monitor_tag: 'a', impact: 'UP' }],
+  })
+  t.match(made, {
+    title: 'Slow',
+    start_date_time: newYear,
+    end_date_time: null,
+    state: 'INVESTIGATING',
+    incident_type: 'INCIDENT',
+    incident_source: 'API',
+    monitors: [
+      { monitor_tag: 'a', impact: 'UP' },
+      { monitor_tag: 'b', impact: 'DOWN' },
+    ],
+  })
+  t.same(await kener.getIncident(made.id), made)
+  t.equal(new URL(made.url).pathname, `/api/v4/incidents/${made.id}`, 'where it can be read')
+
+  const changed = await kener.updateIncident(made.id, {
+    title: 'Slower',
+    monitors: [{ monitor_tag: 'a', impact: null }],
+  })
+  t.match(changed, {
+    title: 'Slower',
+    start_date_time: newYear,
+    monitors: [{ monitor_tag: 'a', impact: 'DOWN' }],
+  })
+  t.match(await kener.updateIncident(made.id, { end_date_time: newYear + 3_659 }), {
+    ...{ end_date_time: newYear + 3_600, state: 'INVESTIGATING' },
+  })
+  t.equal((await kener.updateIncident(made.id, { end_date_time: null })).end_date_time, null)
+  t.same((await kener.updateIncident(made.id, { monitors: [] })).monitors, [])
+  const planned = { title: 'P', start_date_time: newYear, end_date_time: newYear + 60 }
+  t.match(await kener.createIncident(planned), { end_date_time: newYear + 60, state: 'INVESTIGATING' })
+  t.equal((await kener.createIncident({ ...planned, end_date_time: 0 })).end_date_time, null, '0: no end')
+
+  t.equal(await kener.deleteIncident(made.id), `Incident with id '${made.id}' deleted successfully`)
+  await fails(t, kener.deleteIncident(made.id), 404, 'NOT_FOUND', 'again')
+  await fails(t, kener.getIncident(made.id), 404, 'NOT_FOUND', 'reading')
+  await fails(t, kener.updateIncident(made.id, { title: 'T' }), 404, 'NOT_FOUND', 'changing')
+  await fails(t, kener.listComments(made.id), 404, 'NOT_FOUND', 'its comments')
+  await fails(
+    t,
+    kener.createComment(made.id, { comment: 'C', state: 'RESOLVED' }),
+    404,
+    'NOT_FOUND',
+    'commenting',
+  )
+})
+
+await t.test('incidents are listed by time and by monitor', async (t) => {
+  const { kener } = await start(t)
+  for (const tag of ['a', 'b', 'c']) await kener.createMonitor({ tag, name: tag })
+  for (const [index, tags] of [['a'], ['b'], ['a', 'b'], []].entries()) {
+    const monitors = tags.map((monitor_tag) => ({ monitor_tag, impact: 'DEGRADED' }))
+    await kener.createIncident({ title: String(index), start_date_time: newYear + index * 3_600, monitors })
+  }
+  const titles = async (filter: Record<string, string | number>) =>
+    (await kener.listIncidents(filter)).map(({ title }) => title).join('')
+  t.equal(await titles({}), '3210', 'the newest first')
+  t.equal(await titles({ start_ts: newYear + 3_600 }), '321')
+  t.equal(await titles({ end_ts: newYear + 3_600 }), '10', 'the end belongs to it')
+  t.equal(await titles({ start_ts: newYear + 1, end_ts: newYear + 7_200 }), '21')
+  t.equal(await titles({ monitor_tags: 'a' }), '20')
+  t.equal(await titles({ monitor_tags: 'a, b' }), '210')
+  t.equal(await titles({ monitor_tags: 'c,nobody' }), '')
+  t.equal(
+    await titles({ start_ts: '', end_ts: '', monitor_tags: '' }),
+    '3210',
+    'what is empty filters nothing',
+  )
+  await fails(t, kener.listIncidents({ start_ts: '1abc' }), 400, 'BAD_REQUEST', 'no number')
+})
+
+await t.test('comments: posting moves the incident, mending does not', async (t) => {
+  const { kener } = await start(t)
+  const { id } = await kener.createIncident({ title: 'T', start_date_time: newYear })
+  const first = await kener.createComment(id, {
+    comment: ' C ',
+    state: 'IDENTIFIED',
+    timestamp: newYear + 119,
+  })
+  t.match(first, { incident_id: id, comment: 'C', state: 'IDENTIFIED', timestamp: newYear + 60 })
+  t.equal((await kener.getIncident(id)).state, 'IDENTIFIED')
+  const before = thisMinute()
+  const second = await kener.createComment(id, { comment: 'D', state: 'RESOLVED', timestamp: null })
+  t.ok([before, thisMinute()].includes(second.timestamp), 'without a time: this minute')
+  t.match(await kener.getIncident(id), { state: 'RESOLVED', end_date_time: second.timestamp })
+  t.same(await kener.listComments(id), [second, first], 'the newest first')
+
+  const mended = await kener.updateComment(id, first.id, {
+    comment: 'E',
+    state: 'MONITORING',
+    timestamp: newYear + 1,
+  })
+  t.match(mended, { id: first.id, comment: 'E', state: 'MONITORING', timestamp: newYear })
+  t.ok(mended.updated_at > first.updated_at)
+  t.equal(mended.created_at, first.created_at)
+  t.same(await kener.getComment(id, first.id), mended)
+  t.equal((await kener.getIncident(id)).state, 'RESOLVED')
+
+  await kener.createComment(id, { comment: 'Again', state: 'INVESTIGATING' })
+  t.match(await kener.getIncident(id), { state: 'INVESTIGATING', end_date_time: null }, 'open again')
+  const other = await kener.createIncident({ title: 'O', start_date_time: newYear })
+  await fails(t, kener.getComment(other.id, first.id), 404, 'NOT_FOUND', 'of another incident')
+  t.equal(await kener.deleteComment(id, first.id), `Comment with id '${first.id}' deleted successfully`)
+  await fails(t, kener.deleteComment(id, first.id), 404, 'NOT_FOUND', 'again')
+  await fails(t, kener.getComment(id, first.id), 404, 'NOT_FOUND', 'reading')
+  await fails(t, kener.updateComment(id, first.id, { comment: 'F' }), 404, 'NOT_FOUND', 'mending')
+})
+
+await t.test('RESOLVED ends an incident that was to end later', async (t) => {
+  const { kener } = await start(t)
+  const planned = { title: 'T', start_date_time: newYear, end_date_time: thisMinute() + 86_400 }
+  const { id } = await kener.createIncident(planned)
+  await kener.createComment(id, { comment: 'Over', state: 'RESOLVED', timestamp: newYear + 600 })
+  t.equal((await kener.getIncident(id)).end_date_time, newYear + 600)
+})
+
+await t.test('what Kener makes of bad input is 400 here, and leaves nothing', async (t) => {
+  const { kener, call, key, db } = await start(t)
+  await kener.createMonitor({ tag: 'm', name: 'M', type_data: { a: 1 } })
+  await kener.fillData('m', { start_ts: newYear, end_ts: newYear + 60, status: 'UP', latency: 1 })
+  const { id } = await kener.createIncident({ title: 'T', start_date_time: newYear })
+  await kener.createComment(id, { comment: 'C', state: 'IDENTIFIED' })
+  const count = async () => {
+    const tables = ['monitors', 'kener_monitors', 'monitor_hours', 'incidents', 'incident_comments'] as const
+    return Promise.all(tables.map((table) => db.selectFrom(table).selectAll().execute()))
+  }
+  const before = await count()
+
+  const monitor = { tag: 'n', name: 'N' }
+  const incident = { title: 'T', start_date_time: newYear }
+  const fill = { start_ts: newYear, end_ts: newYear + 60, status: 'UP', latency: 1 }
+  const comment = { comment: 'C', state: 'IDENTIFIED' }
+  const deep = JSON.parse('['.repeat(40) + ']'.repeat(40)) as unknown
+  const cases: [route: 'POST /monitors', bodies: unknown[]][] = (
+    [
+      [
+        'POST /monitors',
+        [
+          ...[null, [], 'x', 1, {}, { tag: 'n' }, { name: 'N' }, { ...monitor, tag: 'm' }],
+          ...['', ' ', 'N', 'é', '-n', 'a b', '../m', 5, null, 'x'.repeat(256)].map((tag) => ({
+            ...monitor,
+            tag,
+          })),
+          ...['', '  ', null, 5, 'x'.repeat(256)].map((name) => ({ ...monitor, name })),
+          ...['JUNK', 'active', '', 1, true].map((status) => ({ ...monitor, status })),
+          ...['NONE', 'up', 0].map((default_status) => ({ ...monitor, default_status })),
+          ...['yes', true, 1].map((is_hidden) => ({ ...monitor, is_hidden })),
+          ...['no', false].map((value) => ({ ...monitor, include_degraded_in_downtime: value })),
+          ...[0, 61, 1.5, '5', true].map((value) => ({ ...monitor, confirmation_threshold: value })),
+          ...['{}', [], 1, deep, { a: deep }, { 'a\0': 1 }, { a: 'b\0' }, { '\ud800': 1 }].map(
+            (type_data) => ({
+              ...monitor,
+              type_data,
+            }),
+          ),
+          ...['JUNK', 'api', ''].map((monitor_type) => ({ ...monitor, monitor_type })),
+          ...['javascript:alert(1)', 'x', 5].map((external_url) => ({ ...monitor, external_url })),
+          ...[5, {}].map((cron) => ({ ...monitor, cron })),
+        ],
+      ],
+      [
+        'PATCH /monitors/m',
+        [
+          null,
+          [],
+          { name: '' },
+          { name: null },
+          { status: 'JUNK' },
+          { type_data: 'x' },
+          { type_data: { a: deep } },
+        ],
+      ],
+      [
+        'PATCH /monitors/m/data',
+        [
+          ...[
+            null,
+            {},
+            { ...fill, start_ts: undefined },
+            { ...fill, status: undefined },
+            { ...fill, latency: null },
+          ],
+          ...[newYear, newYear - 1, '1', null, 1e300].map((end_ts) => ({ ...fill, end_ts })),
+          ...['MAINTENANCE', 'NO_DATA', 'up', null].map((status) => ({ ...fill, status })),
+          ...[-1, '5', 1e12].map((latency) => ({ ...fill, latency })),
+          ...[-1, '5'].map((deviation) => ({ ...fill, deviation })),
+          { ...fill, start_ts: newYear - 3 * 366 * 86_400 },
+          { ...fill, end_ts: thisMinute() + 3_600 },
+        ],
+      ],
+      [`PATCH /monitors/m/data/${newYear}`, [null, { status: 'JUNK' }, { latency: -1 }, { latency: '1' }]],
+      [`PATCH /monitors/m/data/${thisMinute() + 3_600}`, [{ status: 'UP' }]],
+      ['PATCH /monitors/m/data/1abc', [{ status: 'UP' }]],
+      [
+        'POST /incidents',
+        [
+          ...[null, [], {}, { title: 'T' }, { start_date_time: newYear }],
+          ...['', ' ', null, 5].map((title) => ({ ...incident, title })),
+          ...['1', null, -1, 1e300].map((start_date_time) => ({ ...incident, start_date_time })),
+          ...[newYear - 60, '5', -1].map((end_date_time) => ({ ...incident, end_date_time })),
+          ...[
+            null,
+            {},
+            'm',
+            ['m'],
+            [null],
+            [{}],
+            [{ monitor_tag: 'nobody' }],
+            [{ monitor_tag: 'm' }, { monitor_tag: 'nobody' }],
+            [{ monitor_tag: 'm' }, { monitor_tag: 'm' }],
+            [{ monitor_tag: 'm', impact: 'JUNK' }],
+          ].map((monitors) => ({ ...incident, monitors })),
+        ],
+      ],
+      [
+        `PATCH /incidents/${id}`,
+        [
+          ...[null, { title: '' }, { title: null }, { start_date_time: null }, { start_date_time: '5' }],
+          ...[
+            { end_date_time: newYear - 60 },
+            { start_date_time: newYear + 120, end_date_time: newYear + 60 },
+          ],
+          ...[{ monitors: null }, { title: 'New', monitors: [{ monitor_tag: 'nobody' }] }],
+        ],
+      ],
+      ['PATCH /incidents/1abc', [{ title: 'T' }]],
+      [
+        `POST /incidents/${id}/comments`,
+        [
+          ...[null, {}, { comment: 'C' }, { state: 'RESOLVED' }],
+          ...['', ' ', null, 5].map((text) => ({ ...comment, comment: text })),
+          ...['JUNK', 'resolved', null, 5].map((state) => ({ ...comment, state })),
+          ...['1', -1, 1e300].map((timestamp) => ({ ...comment, timestamp })),
+        ],
+      ],
+      [`PATCH /incidents/${id}/comments/1`, [null, { comment: '' }, { state: 'JUNK' }, { timestamp: 'x' }]],
+      [`PATCH /incidents/${id}/comments/1abc`, [{ comment: 'C' }]],
+    ] as [string, unknown[]][]
+  ).map(([route, bodies]) => [route as 'POST /monitors', bodies])
+  for (const [route, bodies] of cases) {
+    const [method, path] = route.split(' ') as ['POST', string]
+    for (const body of bodies) {
+      const reply = await call(key, `${method} /api/v4${path}`, undefined, {
+        headers: { 'content-type': 'application/json' },
+        payload: JSON.stringify(body),
+      })
+      isFailure(t, reply, 400, 'BAD_REQUEST', `${route} ${JSON.stringify(body).slice(0, 100)}`)
+      t.ok(reply.json.error.message.length > 5, 'and says why')
+    }
+  }
+  for (const path of [
+    'incidents/1abc',
+    'incidents/0',
+    'incidents/-1',
+    'incidents/1.5',
+    'incidents/1/comments/x',
+  ]) {
+    isFailure(t, await call(key, `GET /api/v4/${path}`), 400, 'BAD_REQUEST', path)
+    isFailure(t, await call(key, `DELETE /api/v4/${path}`), 400, 'BAD_REQUEST', path)
+  }
+  for (const query of [
+    '',
+    '?start_ts=1',
+    '?end_ts=1',
+    '?start_ts=x&end_ts=1',
+    '?start_ts=60&end_ts=60',
+    '?start_ts=-1&end_ts=60',
+  ]) {
+    isFailure(t, await call(key, `GET /api/v4/monitors/m/data${query}`), 400, 'BAD_REQUEST', query)
+  }
+  t.same(await count(), before, 'nothing was stored')
+})
+
+await t.test('what is made on one side reads right on the other', async (t) => {
+  const { kener, call, key } = await start(t)
+  await kener.createMonitor({
+    ...{ tag: 'theirs', name: 'Theirs', status: 'INACTIVE', is_hidden: 'YES', category_name: 'C' },
+    ...{
+      include_degraded_in_downtime: 'YES',
+      default_status: 'DOWN',
+      external_url: 'https://e.test',
+      image: '/i.png',
+    },
+  })
+  t.match((await call(key, 'GET /api/monitors/theirs')).json.data, {
+    ...{ tag: 'theirs', name: 'Theirs', enabled: false, hidden: true, category_name: 'C' },
+    ...{ degraded_counts_as_down: true, default_status: 'DOWN', external_url: 'https://e.test' },
+    ...{ stale_after_seconds: null, status: 'DOWN', status_source: 'default' },
+  })
+  const put = await call(key, 'PUT /api/monitors/theirs', { name: 'Now ours', stale_after_seconds: 60 })
+  t.equal(put.statusCode, 200)
+  t.match(await kener.getMonitor('theirs'), {
+    name: 'Now ours',
+    status: 'ACTIVE',
+    is_hidden: 'NO',
+    image: '/i.png',
+  })
+  await kener.updateMonitor('theirs', { name: 'Theirs again' })
+  t.match((await call(key, 'GET /api/monitors/theirs')).json.data, {
+    name: 'Theirs again',
+    stale_after_seconds: 60,
+  })
+
+  await call(key, 'POST /api/monitors', {
+    tag: 'ours',
+    name: 'Ours',
+    hidden: true,
+    degraded_counts_as_down: true,
+  })
+  t.match(await kener.getMonitor('ours'), {
+    is_hidden: 'YES',
+    include_degraded_in_downtime: 'YES',
+    status: 'ACTIVE',
+  })
+
+  await call(key, 'POST /api/monitors/ours/data', {
+    points: ['UP', 'DEGRADED', 'DOWN', 'MAINTENANCE'].map((status, minute) => ({
+      ...{ status, timestamp: `2026-01-01T00:0${minute}:30Z`, latency_ms: minute === 0 ? 12 : null },
+    })),
+  })
+  t.same(
+    (await kener.getData('ours', newYear, newYear + 600)).map(({ status, latency }) => [status, latency]),
+    [
+      ['UP', 12],
+      ['DEGRADED', 0],
+      ['DOWN', 0],
+      ['MAINTENANCE', 0],
+    ],
+  )
+  await kener.updatePoint('ours', newYear, { status: 'DOWN', latency: 99 })
+  t.match((await call(key, 'GET /api/monitors/ours/data?interval=hour')).json.data, [
+    { down: 2, latency_ms: 99 },
+  ])
+  await kener.updatePoint('ours', thisMinute(), { status: 'DEGRADED' })
+  t.match((await call(key, 'GET /api/monitors/ours')).json.data, {
+    status: 'DEGRADED',
+    status_source: 'report',
+  })
+
+  const theirs = await kener.createIncident({
+    ...{ title: 'Theirs', start_date_time: newYear },
+    monitors: [
+      { monitor_tag: 'ours', impact: 'DOWN' },
+      { monitor_tag: 'theirs', impact: 'UP' },
+    ],
+  })
+  t.match((await call(key, `GET /api/incidents/${theirs.id}`)).json.data, {
+    ...{ title: 'Theirs', state: 'INVESTIGATING', started_at: '2026-01-01T00:00:00Z', ended_at: null },
+    monitors: [{ monitor_tag: 'ours', impact: 'DOWN' }],
+  })
+  const { length } = (await call(key, `GET /api/incidents/${theirs.id}`)).json.data.monitors
+  t.equal(length, 1, 'who is UP is not affected')
+  t.match((await call(key, 'GET /api/monitors/ours')).json.data, {
+    status: 'DOWN',
+    status_source: 'incident',
+  })
+  t.match((await call(key, 'GET /api/monitors/theirs')).json.data, {
+    status: 'DOWN',
+    status_source: 'default',
+  })
+  await kener.createComment(theirs.id, { comment: 'Over', state: 'RESOLVED', timestamp: newYear + 60 })
+  const { data } = (await call(key, `GET /api/incidents/${theirs.id}`)).json
+  t.match(data, { state: 'RESOLVED', ended_at: '2026-01-01T00:01:00Z' })
+  t.match(data.comments, [{ comment: 'Over', state: 'RESOLVED', timestamp: '2026-01-01T00:01:00Z' }])
+
+  const ours = await call(key, 'POST /api/incidents', {
+    ...{ title: 'Ours', started_at: '2026-01-01T00:00:30Z', comment: 'We look' },
+    monitors: [{ monitor_tag: 'ours', impact: 'MAINTENANCE' }],
+  })
+  t.match(await kener.getIncident(ours.json.data.id), {
+    ...{ title: 'Ours', start_date_time: newYear + 30, end_date_time: null },
+    monitors: [{ monitor_tag: 'ours', impact: 'MAINTENANCE' }],
+  })
+  t.match(await kener.listComments(ours.json.data.id), [{ comment: 'We look', state: 'INVESTIGATING' }])
+  await kener.deleteMonitor('ours')
+  isFailure(t, await call(key, 'GET /api/monitors/ours'), 404, 'NOT_FOUND', 'gone on both sides')
+})
+
+await t.test('each route needs what its like on our side needs', async (t) => {
+  const replica = await startReplica(t)
+  const expected: [permission: Permission, ...routes: string[]][] = [
+    ['read:monitors', 'GET /monitors', 'GET /monitors/m', 'GET /monitors/m/data', 'GET /monitors/m/data/60'],
+    [
+      'write:monitors',
+      'POST /monitors',
+      'PATCH /monitors/m',
+      'PATCH /monitors/m/data',
+      'PATCH /monitors/m/data/60',
+    ],
+    ['delete:monitors', 'DELETE /monitors/m'],
+    [
+      'read:incidents',
+      'GET /incidents',
+      'GET /incidents/1',
+      'GET /incidents/1/comments',
+      'GET /incidents/1/comments/1',
+    ],
+    [
+      'write:incidents',
+      ...['POST /incidents', 'PATCH /incidents/1', 'POST /incidents/1/comments'],
+      ...['PATCH /incidents/1/comments/1', 'DELETE /incidents/1/comments/1'],
+    ],
+    ['admin', 'DELETE /incidents/1'],
+  ]
+  for (const [permission, ...routes] of expected) {
+    const having = await newKey(replica, { permissions: [permission] })
+    const lacking = await newKey(replica, {
+      permissions: permissions.filter((other) => other !== permission && other !== 'admin'),
+    })
+    for (const route of routes) {
+      const path = route.replace(' ', ' /api/v4') as 'GET /api'
+      isFailure(t, await replica.call(lacking.text, path), 403, 'FORBIDDEN', route)
+      t.notOk(
+        [401, 403, 405].includes((await replica.call(having.text, path)).statusCode),
+        `${route}: enough`,
+      )
+      isFailure(t, await replica.call(null, path), 401, 'UNAUTHORIZED', route)
+    }
+  }
+})
+
+await t.test('limits and their headers are those of /api', async (t) => {
+  const replica = await startReplica(t)
+  const { text } = await newKey(replica, { rateLimit: 2 })
+  const [first, second, third] = [
+    await replica.call(text, 'GET /api/v4/monitors'),
+    await replica.call(text, 'GET /api/me'),
+    await replica.call(text, 'GET /api/v4/monitors'),
+  ]
+  t.match(first.headers, { 'x-ratelimit-limit': '2', 'x-ratelimit-remaining': '1' })
+  t.match(second.headers, { 'x-ratelimit-remaining': '0' }, 'one count for both')
+  isFailure(t, third, 429, 'RATE_LIMIT_EXCEEDED', 'the third')
+  t.match(third.headers, { 'x-ratelimit-remaining': '0', 'retry-after': /^\d+$/ })
+})
+
+await t.test('JSON may come under any name, as Kener takes it', async (t) => {
+  const { call, key, kener } = await start(t)
+  const names = [
+    'application/json; charset=utf-8',
+    'application/x-www-form-urlencoded',
+    'text/plain',
+    undefined,
+  ]
+  for (const [index, name] of names.entries()) {
+    const reply = await call(key, 'POST /api/v4/monitors', undefined, {
+      headers: name === undefined ? {} : { 'content-type': name },
+      payload: Buffer.from(JSON.stringify({ tag: `m${index}`, name: 'M', unknown: 1 })),
+    })
+    t.equal(reply.statusCode, 201, String(name))
+  }
+  t.equal((await kener.listMonitors()).length, names.length)
+  const broken = { headers: { 'content-type': 'text/plain' }, payload: '{"tag":' }
+  isFailure(t, await call(key, 'POST /api/v4/monitors', undefined, broken), 400, 'BAD_REQUEST', 'not JSON')
+  const zipped = { headers: { 'content-encoding': 'gzip' }, payload: 'x' }
+  isFailure(
+    t,
+    await call(key, 'POST /api/v4/monitors', undefined, zipped),
+    415,
+    'UNSUPPORTED_MEDIA_TYPE',
+    'packed',
+  )
+})
+
+await t.test('a list takes one statement, however long it is', async (t) => {
+  const { kener, db, statements } = await start(t)
+  for (const tag of ['a', 'b']) await kener.createMonitor({ tag, name: tag })
+  await times(30, (index) =>
+    kener.createIncident({
+      ...{ title: String(index), start_date_time: newYear },
+      monitors: [{ monitor_tag: 'a' }, { monitor_tag: 'b' }],
+    }),
+  )
+  const { id } = await kener.createIncident({ title: 'T', start_date_time: newYear })
+  await times(30, () => kener.createComment(id, { comment: 'C', state: 'IDENTIFIED' }))
+  await db.selectFrom('monitors').select('id').execute()
+  for (const [name, list, most] of [
+    ['monitors', () => kener.listMonitors(), 1],
+    ['incidents', () => kener.listIncidents(), 1],
+    ['comments', () => kener.listComments(id), 2],
+  ] as const) {
+    statements.length = 0
+    t.ok((await list()).length >= 2)
+    const own = statements.filter((statement) => !/rate_counters|traffic/.test(statement))
+    t.ok(own.length <= most, `${name}: ${own.length} statements`)
+  }
+})
+
+await t.test('what is not served is not there', async (t) => {
+  const { call, key } = await start(t)
+  for (const path of [
+    '',
+    '/',
+    '/pages',
+    '/pages/~home',
+    '/site',
+    '/site/title',
+    '/monitors/m/alert-configs',
+  ]) {
+    isFailure(t, await call(key, `GET /api/v4${path}`), 404, 'NOT_FOUND', path)
+    isFailure(t, await call(null, `GET /api/v4${path}`), 401, 'UNAUTHORIZED', `${path} without a key`)
+  }
+  const reply = await call(key, 'PUT /api/v4/monitors/m', {})
+  isFailure(t, reply, 405, 'METHOD_NOT_ALLOWED', 'as in Kener')
+  t.match(reply.headers.allow, /GET/)
+})
