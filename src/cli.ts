@@ -1,10 +1,14 @@
 #!/usr/bin/env node
-import { parseArgs } from 'node:util'
-import { loadEnvFile, readConfig } from './config.ts'
+import { parseArgs, type ParseArgsConfig } from 'node:util'
+import { loadEnvFile, readConfig, readKenerKey } from './config.ts'
 import { readClock } from './database/clock.ts'
 import { type ApiKey, findKey, listKeys, revokeKey } from './database/keys.ts'
 import { type Database, openDatabase } from './database/open.ts'
+import { isUnavailable } from './database/unavailable.ts'
 import { ApiError } from './errors.ts'
+import { connectKener, parseKenerUrl } from './kener/client.ts'
+import { importFromKener } from './kener/import.ts'
+import { createProgress } from './kener/progress.ts'
 import * as lifecycle from './keys/lifecycle.ts'
 import { createSecrets } from './keys/secrets.ts'
 import { explainAndExit, OperatorError } from './operator-error.ts'
@@ -22,10 +26,15 @@ const usage = `Usage:
   keys list
   keys revoke ID
   migrate
+  import kener --url URL [--dry-run]
+      brings the monitors and incidents of a Kener 4 here, whose API key is in KENER_API_KEY; again, what has changed
+      --dry-run: says what would be done
 `
 
 /** What changes here is told on the terminal. */
 const silent = { info: () => undefined }
+
+const option = { type: 'string' } as const
 
 /** The command line itself is wrong: exit code 2. */
 class UsageError extends Error {}
@@ -47,6 +56,13 @@ async function run([first = '', ...rest]: string[]): Promise<void> {
     return
   }
   const [second = '', ...more] = rest
+  if (first === 'import') {
+    if (second !== 'kener')
+      throw new UsageError(second ? `There is no command import ${second}` : 'import kener?')
+    const { url, dryRun } = readImport(more)
+    await withDatabase((database) => importKener(database, url, dryRun))
+    return
+  }
   if (first !== 'keys') throw new UsageError(first ? `There is no command ${first}` : 'Which command?')
   if (second === 'create') {
     const wanted = readNewKey(more)
@@ -123,6 +139,22 @@ async function revoke({ db }: Database, id: string): Promise<void> {
   )
 }
 
+async function importKener({ db }: Database, url: string, dryRun: boolean): Promise<void> {
+  const progress = createProgress(process.stderr)
+  const kener = connectKener(url, readKenerKey(process.env), {
+    onWait: (why, ms) => {
+      progress.show(`${why}: trying again in ${Math.ceil(ms / 1000)} s`)
+    },
+  })
+  const isWhole = await importFromKener({ db, kener, dryRun, progress }).catch((error: unknown) => {
+    if (!isUnavailable(error)) throw error
+    throw new OperatorError(
+      'The database cannot be reached any more: run this again, it goes on where it stopped',
+    )
+  })
+  if (!isWhole) process.exitCode = 1
+}
+
 function describe(key: ApiKey): string {
   const expiry = key.expires_at ? `expires ${formatTime(key.expires_at)}` : 'never expires'
   const lastUse = key.last_used_at ? `last used ${formatTime(key.last_used_at)}` : 'never used'
@@ -148,7 +180,12 @@ type WantedKey = Static<typeof CreateKey> & {
 
 /** By the same schema as POST /api/keys. @throws UsageError */
 function readNewKey(args: string[]): WantedKey {
-  const { name, permissions, expires, 'rate-limit': rateLimit } = parseOptions(args)
+  const {
+    name,
+    permissions,
+    expires,
+    'rate-limit': rateLimit,
+  } = parseOptions(args, { name: option, permissions: option, expires: option, 'rate-limit': option })
   if (name === undefined || permissions === undefined) {
     throw new UsageError('keys create takes --name and --permissions')
   }
@@ -171,10 +208,24 @@ function inOptions({ message, details: [detail] = [] }: ApiError): string {
   return `${option} ${detail.message}`
 }
 
-function parseOptions(args: string[]) {
+/** @throws UsageError */
+function readImport(args: string[]): { url: string; dryRun: boolean } {
+  const { url: text, 'dry-run': dryRun = false } = parseOptions(args, {
+    url: option,
+    'dry-run': { type: 'boolean' },
+  })
+  if (text === undefined) throw new UsageError('import kener takes --url')
+  const url = parseKenerUrl(text)
+  if (url === undefined)
+    throw new UsageError('--url must be a URL like https://status.example.com, without a password')
+  return { url, dryRun }
+}
+
+function parseOptions<Options extends NonNullable<ParseArgsConfig['options']>>(
+  args: string[],
+  options: Options,
+) {
   try {
-    const option = { type: 'string' } as const
-    const options = { name: option, permissions: option, expires: option, 'rate-limit': option }
     return parseArgs({ args, options, strict: true }).values
   } catch (error) {
     throw new UsageError(error instanceof Error ? error.message : String(error))

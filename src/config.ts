@@ -66,6 +66,15 @@ export function readConfig(env: NodeJS.ProcessEnv) {
   }
 }
 
+/**
+ * For the import alone: of no use to the service, which must not fail for it.
+ * @throws OperatorError that names the variable, and never shows the key
+ */
+export function readKenerKey({ KENER_API_KEY: key = '' }: NodeJS.ProcessEnv): string {
+  if (/^[\x21-\x7e]+$/.test(key)) return key
+  throw new OperatorError('KENER_API_KEY must be an API key of the Kener that is imported')
+}
+
 function readVariable(name: string, schema: TSchema & { default?: unknown }, text = ''): unknown {
   if (text === '') return schema.default
   const value = 'type' in schema && schema.type === 'integer' && /^\d{1,15}$/.test(text) ? Number(text) : text

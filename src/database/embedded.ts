@@ -46,7 +46,7 @@ function lockDirectory(dataDir: string): void {
   if (!tryLock(file)) {
     throw new OperatorError(
       `The embedded database in ${dataDir} is in use by a running server: ` +
-        'use its API (such as POST /api/keys), or stop it first',
+        'use its API (such as POST /api/keys), or stop it first; many may share a PostgreSQL server (DATABASE_URL)',
     )
   }
 }

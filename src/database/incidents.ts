@@ -118,7 +118,7 @@ export function insertIncident(db: Kysely<Tables>, incident: NewIncident): Promi
 const thisSecond = sql<Date>`date_trunc('second', now())`
 
 /** Ties an incident to monitors that are held already. */
-async function insertAffected(
+export async function insertAffected(
   trx: Transaction<Tables>,
   id: number,
   affected: Affected[],

@@ -246,11 +246,19 @@ export async function holdMonitors(
   trx: Transaction<Tables>,
   tags: readonly string[],
 ): Promise<Map<string, number>> {
-  if (tags.length === 0) return new Map()
-  const { rows } = await sql<{ id: number; tag: string }>`
-    select id, tag from monitors where tag = any(${tags}::text[]) order by id for key share`.execute(trx)
-  const held = new Map(rows.map(({ id, tag }) => [tag, id]))
+  const held = await holdKnownMonitors(trx, tags)
   const unknown = tags.filter((tag) => !held.has(tag))
   if (unknown.length > 0) throw new UnknownMonitors(unknown)
   return held
+}
+
+/** The same, of those of them that there are. */
+export async function holdKnownMonitors(
+  trx: Transaction<Tables>,
+  tags: readonly string[],
+): Promise<Map<string, number>> {
+  if (tags.length === 0) return new Map()
+  const { rows } = await sql<{ id: number; tag: string }>`
+    select id, tag from monitors where tag = any(${tags}::text[]) order by id for key share`.execute(trx)
+  return new Map(rows.map(({ id, tag }) => [tag, id]))
 }

@@ -8,7 +8,7 @@ import { reportStatuses, statuses } from '../schemas/monitors.ts'
  * Unlike the rest of /api, it passes over fields that it does not know.
  */
 
-const secondsMax = 253_402_300_799
+export const secondsMax = 253_402_300_799
 
 /** Since 1970, in UTC. Of a time that comes in, the minute it lies in counts. */
 const Seconds = Type.Number({ minimum: 0, maximum: secondsMax, examples: [1_767_225_600] })
@@ -23,7 +23,7 @@ export function toSeconds(time: Date): number {
   return Math.floor(time.getTime() / 1000)
 }
 
-const Id = Type.Integer({ minimum: 1, maximum: 2_147_483_647 })
+export const Id = Type.Integer({ minimum: 1, maximum: 2_147_483_647 })
 const IsoTime = Type.String({ examples: ['2026-01-01T00:00:00.000Z'] })
 const Text = (maxLength: number) => Type.String({ maxLength })
 const Filled = (maxLength: number) => Type.String({ minLength: 1, maxLength, pattern: '\\S' })

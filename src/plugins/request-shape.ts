@@ -121,6 +121,6 @@ const unstorable = (path: string) =>
     { path, message: 'must not contain NUL characters or lone surrogates' },
   ])
 
-function isStorable(text: string): boolean {
+export function isStorable(text: string): boolean {
   return !text.includes('\0') && text.isWellFormed()
 }

@@ -1,0 +1,38 @@
+import type { Writable } from 'node:stream'
+
+export type Progress = ReturnType<typeof createProgress>
+
+/** What a long command says on the way: one line that is rewritten on a terminal, a line now and then elsewhere. */
+export function createProgress(stream: Writable & { isTTY?: boolean; columns?: number }) {
+  const isTerminal = stream.isTTY === true
+  const pauseMs = isTerminal ? 100 : 10_000
+  let shownAt = -Infinity
+  return {
+    /** Where it stands; most of these are not shown. */
+    show(text: string): void {
+      if (performance.now() - shownAt < pauseMs) return
+      shownAt = performance.now()
+      // A line that wraps could not be taken back.
+      stream.write(isTerminal ? `${takeBack}${text.slice(0, (stream.columns ?? 80) - 1)}` : `${text}\n`)
+    },
+
+    /** What has to be read. */
+    tell(line: string): void {
+      stream.write(`${isTerminal ? takeBack : ''}${line}\n`)
+    },
+  }
+}
+
+const takeBack = '\r\u001b[K'
+
+/**
+ * What others wrote, so that it can neither break a line nor colour the terminal: JSON alone leaves those controls as
+ * they are that come after ASCII, and those that turn the direction of the line.
+ */
+export function quote(value: unknown): string {
+  const text = typeof value === 'string' && value.length > 80 ? `${value.slice(0, 79)}…` : value
+  return JSON.stringify(text ?? null).replace(
+    /[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  )
+}
