@@ -146,13 +146,16 @@ async function importKener({ db }: Database, url: string, dryRun: boolean): Prom
       progress.show(`${why}: trying again in ${Math.ceil(ms / 1000)} s`)
     },
   })
-  const isWhole = await importFromKener({ db, kener, dryRun, progress }).catch((error: unknown) => {
+  try {
+    const isWhole = await importFromKener({ db, kener, dryRun, progress })
+    if (!isWhole) process.exitCode = 1
+  } catch (error) {
+    progress.clear()
     if (!isUnavailable(error)) throw error
     throw new OperatorError(
-      'The database cannot be reached any more: run this again, it goes on where it stopped',
+      'The database cannot be reached any more: run this again when it can, it goes on where it stopped',
     )
-  })
-  if (!isWhole) process.exitCode = 1
+  }
 }
 
 function describe(key: ApiKey): string {

@@ -41,7 +41,9 @@ export async function startFakeKener(t: Test, { key = 'the-key-of-kener', base =
     } else if (path === '/incidents') {
       const [from, to] = [bound('start_ts'), bound('end_ts')]
       const listed = content.incidents
-        .filter(({ start_date_time: start }) => (!from || Number(start) >= from) && (!to || Number(start) <= to))
+        .filter(
+          ({ start_date_time: start }) => (!from || Number(start) >= from) && (!to || Number(start) <= to),
+        )
         .sort((a, b) => b.id - a.id)
       reply(200, { incidents: listed.slice(0, 1000) })
     } else if (id && content.incidents.some((incident) => incident.id === Number(id))) {

@@ -19,11 +19,10 @@ const Comments = Type.Object({ comments: Type.Array(Item) })
 /** Kener lists no more incidents than these: the newest by id of a window. */
 const listMax = 1_000
 
-const timeoutMs = 30_000
 const bytesMax = 64 * 1024 * 1024
 const redirectsMax = 5
 
-/** Before each further attempt, unless the server names its own wait. */
+/** Before each further attempt, or longer when the server says so. */
 const waitsMs = [1_000, 2_000, 4_000, 8_000]
 const waitMaxMs = 60_000
 
@@ -33,6 +32,8 @@ type Options = {
   /** Completes the sentence "... tries again in 2 s". */
   onWait?: (why: string, ms: number) => void
   wait?: (ms: number) => Promise<unknown>
+  /** For one reply, with all of its body. */
+  timeoutMs?: number
 }
 
 /** Where a Kener is, as it is remembered: its API may be named too. Undefined for what is no such URL. */
@@ -44,7 +45,11 @@ export function parseKenerUrl(text: string): string | undefined {
 }
 
 /** @param url as parseKenerUrl gives it. All that it answers with throws an OperatorError when nothing can be made of it. */
-export function connectKener(url: string, key: string, { onWait, wait = delay }: Options = {}) {
+export function connectKener(
+  url: string,
+  key: string,
+  { onWait, wait = delay, timeoutMs = 30_000 }: Options = {},
+) {
   return {
     url,
 
@@ -111,7 +116,7 @@ export function connectKener(url: string, key: string, { onWait, wait = delay }:
             `${url} ${error.message}, ${failures + 1} times in a row: run this again later, it goes on where it stopped`,
           )
         }
-        const ms = Math.min(error.retryAfterMs ?? waitMs, waitMaxMs)
+        const ms = Math.min(Math.max(waitMs, error.retryAfterMs ?? 0), waitMaxMs)
         onWait?.(`${url} ${error.message}`, ms)
         await wait(ms)
       }
@@ -189,7 +194,7 @@ class Passing extends Error {
 /** By its code alone: the words of an error may hold what the other side sent. @throws Passing, or what is no fault of the network. */
 function toPassing(error: unknown): never {
   if (error instanceof OperatorError || !(error instanceof Error)) throw error
-  if (error.name === 'TimeoutError') throw new Passing(`did not answer within ${timeoutMs / 1000} s`)
+  if (error.name === 'TimeoutError') throw new Passing('did not answer in time')
   // Of fetch's own making is what has a cause; all else is ours.
   if (error.cause === undefined) throw error
   const cause: unknown = error.cause instanceof AggregateError ? error.cause.errors[0] : error.cause
@@ -202,7 +207,7 @@ function toPassing(error: unknown): never {
 function parseRetryAfter(text: string | null): number | undefined {
   if (text === null) return undefined
   const ms = /^\d+$/.test(text) ? Number(text) * 1000 : Date.parse(text) - Date.now()
-  return Number.isNaN(ms) ? undefined : Math.max(ms, 0)
+  return Number.isNaN(ms) ? undefined : ms
 }
 
 /** Of the starts of incidents, in seconds; both ends belong to it. */

@@ -183,6 +183,7 @@ async function importWithComments(
   }
   const from = sourceOf(kener, item)
   const outcome = !before ? 'new' : before.updated_at === from.updated_at ? 'unchanged' : 'changed'
+  const { comments, tally, notes } = readTimeline(kener, timeline, known.comments)
   const read = outcome === 'unchanged' ? { notes: [] } : toIncident(item, tags)
   if ('unusable' in read) {
     tell(`skipped, with ${timeline.length} comments: ${read.unusable}`)
@@ -190,7 +191,6 @@ async function importWithComments(
     count(tallies.comments, 'skipped', timeline.length)
     return
   }
-  const { comments, tally, notes } = readTimeline(kener, timeline, known.comments)
   const changes = 'value' in read ? { from, ...read.value } : undefined
   const isStored =
     dryRun ||
@@ -204,7 +204,7 @@ async function importWithComments(
   if (dryRun && changes) tell(outcome)
   if (dryRun && comments.length > 0) tell(`comments: ${describe(tally)}`)
   count(tallies.incidents, outcome)
-  for (const each of outcomes) count(tallies.comments, each, tally[each])
+  for (const each of outcomes) count(tallies.comments, each, tally[each] ?? 0)
 }
 
 /** What of a timeline is to be stored, and what becomes of each comment. */
@@ -248,8 +248,12 @@ function countHere(known: Map<number, Imported>): number {
 /** What does not say when it was changed is known by what it says. */
 function sourceOf({ url }: Kener, item: ItemThere): Source {
   const { updated_at: said } = item
-  const version = typeof said === 'string' && said !== '' ? said : hash('sha256', JSON.stringify(item))
-  return { source: url, source_id: item.id, updated_at: version }
+  const isSaid = typeof said === 'string' && said !== '' && isStorable(said)
+  return {
+    source: url,
+    source_id: item.id,
+    updated_at: isSaid ? said : hash('sha256', JSON.stringify(item)),
+  }
 }
 
 // What things of Kener's are here. `notes` say what could not be taken as it was, each for the end of a sentence.

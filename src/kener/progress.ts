@@ -7,19 +7,26 @@ export function createProgress(stream: Writable & { isTTY?: boolean; columns?: n
   const isTerminal = stream.isTTY === true
   const pauseMs = isTerminal ? 100 : 10_000
   let shownAt = -Infinity
+  const clear = () => {
+    if (isTerminal) stream.write(takeBack)
+  }
   return {
     /** Where it stands; most of these are not shown. */
     show(text: string): void {
       if (performance.now() - shownAt < pauseMs) return
       shownAt = performance.now()
       // A line that wraps could not be taken back.
-      stream.write(isTerminal ? `${takeBack}${text.slice(0, (stream.columns ?? 80) - 1)}` : `${text}\n`)
+      clear()
+      stream.write(isTerminal ? text.slice(0, (stream.columns ?? 80) - 1) : `${text}\n`)
     },
 
     /** What has to be read. */
     tell(line: string): void {
-      stream.write(`${isTerminal ? takeBack : ''}${line}\n`)
+      clear()
+      stream.write(`${line}\n`)
     },
+
+    clear,
   }
 }
 

@@ -1,0 +1,871 @@
+import { createServer } from 'node:http'
+import { join } from 'node:path'
+import { Writable } from 'node:stream'
+import { type Kysely, sql } from 'kysely'
+import t from 'tap'
+import type { Tables } from '../src/database/schema.ts'
+import { connectKener, parseKenerUrl } from '../src/kener/client.ts'
+import { importFromKener } from '../src/kener/import.ts'
+import { createProgress, quote } from '../src/kener/progress.ts'
+import { OperatorError } from '../src/operator-error.ts'
+import { commentThere, type FakeKener, incidentThere, monitorThere, startFakeKener } from './fake-kener.ts'
+import { createDatabase, isWaitingForLock, newKey, startReplica, until } from './helper.ts'
+import { cli, listening, start, temporaryDirectory } from './process.ts'
+
+const command = (kener: { url: string }, ...more: string[]) => [
+  'import',
+  'kener',
+  '--url',
+  kener.url,
+  ...more,
+]
+
+/** Two monitors, and an incident of two comments. */
+function fill({ content }: FakeKener): void {
+  content.monitors = [
+    monitorThere(1, 'earth', {
+      category_name: 'Planets',
+      image: '/earth.png',
+      external_url: 'https://example.com',
+    }),
+    monitorThere(2, 'moon', { status: 'INACTIVE', is_hidden: 'YES', include_degraded_in_downtime: 'YES' }),
+  ]
+  content.incidents = [
+    incidentThere(7, {
+      start_date_time: 1_767_225_600,
+      end_date_time: 1_767_229_200,
+      state: 'RESOLVED',
+      monitors: [
+        { monitor_tag: 'earth', impact: 'DOWN' },
+        { monitor_tag: 'moon', impact: 'UP' },
+      ],
+    }),
+  ]
+  content.comments = new Map([
+    [
+      7,
+      [
+        commentThere(12, 7, { comment: 'It is over', state: 'RESOLVED', timestamp: 1_767_229_200 }),
+        commentThere(11, 7, { comment: 'We look into it', timestamp: 1_767_225_660 }),
+      ],
+    ],
+  ])
+}
+
+/** Imports within this process. */
+async function run(db: Kysely<Tables>, { url, key }: { url: string; key: string }, { dryRun = false } = {}) {
+  let said = ''
+  const stream = new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      said += chunk.toString()
+      done()
+    },
+  })
+  const wait = () => Promise.resolve()
+  const isWhole = await importFromKener({
+    db,
+    kener: connectKener(url, key, { wait }),
+    dryRun,
+    progress: createProgress(stream),
+  })
+  if (said.includes(key)) throw new Error('The key was shown')
+  return { isWhole, said }
+}
+
+function withoutOurs(row: object): object {
+  const ours = ['id', 'created_at', 'updated_at']
+  return Object.fromEntries(Object.entries(row).filter(([name]) => !ours.includes(name)))
+}
+
+/** All that an import writes, but for ids here and times of ours. */
+async function contentOf(db: Kysely<Tables>) {
+  const monitors = await db
+    .selectFrom('monitors')
+    .leftJoin('kener_monitors', 'monitor_id', 'id')
+    .selectAll('monitors')
+    .select('fields')
+    .orderBy('tag')
+    .execute()
+  const incidents = await db.selectFrom('incidents').selectAll().orderBy('title').orderBy('id').execute()
+  const affected = await db
+    .selectFrom('incident_monitors')
+    .innerJoin('monitors', 'monitors.id', 'monitor_id')
+    .innerJoin('incidents', 'incidents.id', 'incident_id')
+    .select(['title', 'tag', 'impact'])
+    .orderBy('title')
+    .orderBy('tag')
+    .execute()
+  const comments = await db
+    .selectFrom('incident_comments')
+    .innerJoin('incidents', 'incidents.id', 'incident_id')
+    .select(['title', 'comment', 'incident_comments.state', 'commented_at'])
+    .orderBy('title')
+    .orderBy('commented_at')
+    .orderBy('comment')
+    .execute()
+  return {
+    monitors: monitors.map(withoutOurs),
+    incidents: incidents.map(withoutOurs),
+    affected,
+    comments,
+  }
+}
+
+await t.test('an import brings monitors, and incidents with their comments as they are there', async (t) => {
+  const kener = await startFakeKener(t)
+  fill(kener)
+  const replica = await startReplica(t)
+  const url = await createDatabase(t)
+  const here = await startReplica(t, { url })
+  const { code, stdout, stderr } = await cli(t, command(kener), {
+    DATABASE_URL: url,
+    KENER_API_KEY: kener.key,
+  })
+  t.equal(code, 0)
+  t.equal(stdout, '')
+  t.match(stderr, /^monitors: 2 new\nincidents: 1 new\ncomments: 2 new\n$/m)
+  t.notOk(stderr.includes(kener.key))
+  t.ok(kener.requests.every(({ authorization }) => authorization === `Bearer ${kener.key}`))
+
+  const admin = (await newKey(here)).text
+  const { json: v4 } = await here.call(admin, 'GET /api/v4/monitors')
+  for (const there of kener.content.monitors) {
+    t.match(
+      v4.monitors.find(({ tag }: { tag: string }) => tag === there.tag),
+      withoutOurs(there),
+      'and what we only keep',
+    )
+  }
+  const { json: list } = await here.call(admin, 'GET /api/incidents')
+  const { json } = await here.call(admin, `GET /api/incidents/${list.data[0].id}`)
+  t.match(json.data, {
+    title: 'Incident 7',
+    state: 'RESOLVED',
+    started_at: '2026-01-01T00:00:00Z',
+    ended_at: '2026-01-01T01:00:00Z',
+    monitors: [{ monitor_tag: 'earth', impact: 'DOWN' }],
+    comments: [
+      { comment: 'It is over', state: 'RESOLVED', timestamp: '2026-01-01T01:00:00Z' },
+      { comment: 'We look into it', state: 'INVESTIGATING', timestamp: '2026-01-01T00:01:00Z' },
+    ],
+  })
+  t.match(await contentOf(here.db), { affected: [{ impact: 'DOWN' }, { tag: 'moon', impact: 'UP' }] })
+  t.same((await contentOf(replica.db)).monitors, [], 'and nowhere else')
+})
+
+await t.test(
+  'a second import leaves alone what has not changed there, and what was edited here',
+  async (t) => {
+    const kener = await startFakeKener(t)
+    fill(kener)
+    const { db } = await startReplica(t)
+    await run(db, kener)
+    await db.updateTable('monitors').set({ name: 'Mine' }).where('tag', '=', 'earth').execute()
+    await db.updateTable('incidents').set({ title: 'Mine' }).execute()
+    await db.updateTable('incident_comments').set({ comment: 'Mine' }).execute()
+    const before = await contentOf(db)
+    const { isWhole, said } = await run(db, kener)
+    t.ok(isWhole)
+    t.match(said, 'monitors: 2 unchanged\nincidents: 1 unchanged\ncomments: 2 unchanged\n')
+    t.same(await contentOf(db), before)
+  },
+)
+
+await t.test('what has changed there is brought up to date, each thing by its own time', async (t) => {
+  const kener = await startFakeKener(t)
+  fill(kener)
+  const { db } = await startReplica(t)
+  await run(db, kener)
+  const { monitors, incidents, comments } = kener.content
+  const later = '2026-01-28 09:00:00'
+
+  await t.test('a monitor, but for what Kener does not know', async (t) => {
+    await db.updateTable('monitors').set({ stale_after_seconds: 180 }).execute()
+    Object.assign(monitors[0] ?? {}, { name: 'Terra', cron: null, updated_at: later })
+    Object.assign(monitors[1] ?? {}, { name: 'Luna' })
+    t.match((await run(db, kener)).said, /monitors: 1 changed, 1 unchanged/)
+    t.match((await contentOf(db)).monitors, [
+      { tag: 'earth', name: 'Terra', stale_after_seconds: 180, fields: { cron: null, image: '/earth.png' } },
+      { tag: 'moon', name: 'Monitor 2' },
+    ])
+  })
+
+  await t.test('a comment that is edited, though its incident says nothing of it', async (t) => {
+    Object.assign(comments.get(7)?.[0] ?? {}, { comment: 'Really over', updated_at: later })
+    t.match((await run(db, kener)).said, /incidents: 1 unchanged\ncomments: 1 changed, 1 unchanged/)
+    t.match((await contentOf(db)).comments, [{ comment: 'We look into it' }, { comment: 'Really over' }])
+  })
+
+  await t.test('an incident with a new comment, whose state does not move it', async (t) => {
+    comments
+      .get(7)
+      ?.push(commentThere(13, 7, { comment: 'Not over', state: 'IDENTIFIED', timestamp: 1_767_229_260 }))
+    Object.assign(incidents[0] ?? {}, {
+      title: 'Again',
+      state: 'MONITORING',
+      end_date_time: null,
+      updated_at: later,
+      monitors: [{ monitor_tag: 'moon', impact: 'DEGRADED' }],
+    })
+    t.match((await run(db, kener)).said, /incidents: 1 changed\ncomments: 1 new, 2 unchanged/)
+    const { incidents: stored, affected, comments: timeline } = await contentOf(db)
+    t.match(stored, [{ title: 'Again', state: 'MONITORING', ended_at: null }])
+    t.same(affected, [{ title: 'Again', tag: 'moon', impact: 'DEGRADED' }])
+    t.match(timeline[2], { comment: 'Not over', state: 'IDENTIFIED' })
+  })
+
+  await t.test('what says no time of its own is known by what it says', async (t) => {
+    Object.assign(monitors[1] ?? {}, { updated_at: null })
+    t.match((await run(db, kener)).said, /monitors: 1 changed, 1 unchanged/)
+    t.match((await run(db, kener)).said, /monitors: 2 unchanged/)
+    Object.assign(monitors[1] ?? {}, { name: 'Selene' })
+    t.match((await run(db, kener)).said, /monitors: 1 changed, 1 unchanged/)
+  })
+
+  await t.test('what is no longer there stays', async (t) => {
+    comments.get(7)?.splice(0, 1)
+    monitors.splice(0, 1)
+    const { said, isWhole } = await run(db, kener)
+    t.match(said, /monitors: 1 unchanged, 1 no longer there\n.*\ncomments: 2 unchanged, 1 no longer there/)
+    t.ok(isWhole)
+    t.match(await contentOf(db), { monitors: { length: 2 }, comments: { length: 3 } })
+  })
+})
+
+await t.test('what was deleted here does not come back', async (t) => {
+  const kener = await startFakeKener(t)
+  fill(kener)
+  const { content } = kener
+  content.incidents.push(incidentThere(8))
+  content.comments.set(8, [commentThere(21, 8)])
+  const { db } = await startReplica(t)
+  await run(db, kener)
+  await db.deleteFrom('monitors').where('tag', '=', 'earth').execute()
+  await db.deleteFrom('incidents').where('title', '=', 'Incident 8').execute()
+  await db.deleteFrom('incident_comments').where('comment', '=', 'It is over').execute()
+  const before = await contentOf(db)
+  // Nor when it changes there.
+  const all = [...content.monitors, ...content.incidents, ...[...content.comments.values()].flat()]
+  for (const each of all) each.updated_at = '2026-01-28T00:00:00.000Z'
+  kener.requests.length = 0
+  const { isWhole, said } = await run(db, kener)
+  t.ok(isWhole)
+  t.match(
+    said,
+    /monitors: 1 changed, 1 gone here\nincidents: 1 changed, 1 gone here\ncomments: 1 changed, 1 gone here\n/,
+  )
+  t.match(said, /incident 7 "Incident 7": the monitor "earth" that it names is not here: it is left out/)
+  t.same(await contentOf(db), before)
+  t.notOk(
+    kener.requests.some(({ path }) => path.includes('/8/')),
+    'nobody asks for what is gone',
+  )
+})
+
+await t.test(
+  'a monitor of the same tag that was here before stays as it is, and takes the incidents',
+  async (t) => {
+    const kener = await startFakeKener(t)
+    fill(kener)
+    const url = await createDatabase(t)
+    const { call, db } = await startReplica(t, { url })
+    const admin = (await newKey({ db })).text
+    await call(admin, 'POST /api/monitors', { tag: 'earth', name: 'Mine' })
+    const { code, stderr } = await cli(t, command(kener), { DATABASE_URL: url, KENER_API_KEY: kener.key })
+    t.equal(code, 0)
+    t.match(stderr, /^monitor 1 "earth": there is one of this tag here already, which is left as it is\n/m)
+    t.match(stderr, /^monitors: 1 new, 1 there already\n/m)
+    const { monitors, affected } = await contentOf(db)
+    t.match(monitors[0], { tag: 'earth', name: 'Mine', fields: null })
+    t.match(affected, [{ tag: 'earth', impact: 'DOWN' }, { tag: 'moon' }])
+  },
+)
+
+await t.test(
+  'an import that is killed anywhere goes on where it stopped, and nothing comes twice',
+  async (t) => {
+    const kener = await startFakeKener(t)
+    kener.content.monitors = Array.from({ length: 5 }, (_, index) =>
+      monitorThere(index + 1, `monitor-${index + 1}`),
+    )
+    for (let id = 1; id <= 24; id++) {
+      const monitors = [{ monitor_tag: `monitor-${(id % 5) + 1}`, impact: 'DOWN' }]
+      kener.content.incidents.push(incidentThere(id, { monitors }))
+      kener.content.comments.set(id, [commentThere(id * 10, id), commentThere(id * 10 + 1, id)])
+    }
+    const url = await createDatabase(t)
+    const { db } = await startReplica(t, { url })
+    const env = { DATABASE_URL: url, KENER_API_KEY: kener.key }
+    for (const reached of [
+      '/incidents',
+      '/incidents/1/',
+      '/incidents/9/',
+      '/incidents/16/',
+      '/incidents/24/',
+    ]) {
+      let isReached = false
+      kener.hooks.intercept = ({ url = '' }) => (isReached ||= url.includes(reached))
+      const killed = start(t, 'cli', command(kener), env)
+      await until(() => isReached)
+      killed.child.kill('SIGKILL')
+      t.equal((await killed.ended).signal, 'SIGKILL')
+    }
+    delete kener.hooks.intercept
+    const last = await cli(t, command(kener), env)
+    t.equal(last.code, 0)
+    t.match(last.stderr, /incidents: [48] new, (16|20) unchanged\n/)
+
+    const other = await startReplica(t)
+    await run(other.db, kener)
+    t.same(await contentOf(db), await contentOf(other.db), 'as of one go')
+    t.match(await contentOf(db), { incidents: { length: 24 }, comments: { length: 48 } })
+  },
+)
+
+await t.test('an import that is killed between a thing and its note has stored neither', async (t) => {
+  const kener = await startFakeKener(t)
+  fill(kener)
+  const url = await createDatabase(t)
+  const { db } = await startReplica(t, { url })
+  const env = { DATABASE_URL: url, KENER_API_KEY: kener.key }
+  await cli(t, command(kener), env)
+  for (const table of ['monitors', 'incidents'] as const) await db.deleteFrom(table).execute()
+  await db.deleteFrom('kener_imports').execute()
+  const killed = await db.transaction().execute(async (trx) => {
+    await sql`lock table kener_imports in share mode`.execute(trx)
+    const running = start(t, 'cli', command(kener), env)
+    await until(() => isWaitingForLock(db))
+    running.child.kill('SIGKILL')
+    return running.ended
+  })
+  t.equal(killed.signal, 'SIGKILL')
+  t.match(await contentOf(db), { monitors: [], incidents: [] })
+  t.match((await run(db, kener)).said, 'monitors: 2 new\nincidents: 1 new\ncomments: 2 new\n')
+})
+
+await t.test('two imports at once bring each thing once', async (t) => {
+  const kener = await startFakeKener(t)
+  for (let id = 1; id <= 40; id++) {
+    kener.content.monitors.push(monitorThere(id, `monitor-${id}`))
+    kener.content.incidents.push(incidentThere(id))
+    kener.content.comments.set(id, [commentThere(id, id)])
+  }
+  const { db } = await startReplica(t)
+  const both = await Promise.allSettled([run(db, kener), run(db, kener)])
+  for (const outcome of both) {
+    if (outcome.status === 'rejected')
+      t.match(outcome.reason, { message: /^Another import from .* is under way/ })
+  }
+  t.match(
+    (await run(db, kener)).said,
+    'monitors: 40 unchanged\nincidents: 40 unchanged\ncomments: 40 unchanged\n',
+  )
+  t.match(await contentOf(db), {
+    monitors: { length: 40 },
+    incidents: { length: 40 },
+    comments: { length: 40 },
+  })
+})
+
+await t.test('incidents beyond the 1000 that Kener lists are found', async (t) => {
+  const kener = await startFakeKener(t)
+  const client = connectKener(kener.url, kener.key)
+  const list = async (starts: number[]) => {
+    kener.content.incidents = starts.map((start, index) =>
+      incidentThere(index + 1, { start_date_time: start }),
+    )
+    kener.requests.length = 0
+    const { incidents, cutAt } = await client.incidents()
+    return { ids: incidents.map(({ id }) => id), cutAt, requests: kener.requests.length }
+  }
+  const every = (count: number, start: (index: number) => number) =>
+    Array.from({ length: count }, (_, i) => start(i))
+  const minute = 1_767_225_600
+  const shapes: [name: string, starts: number[]][] = [
+    ['none', []],
+    ['999', every(999, (i) => minute + i * 60)],
+    ['1000', every(1000, (i) => minute + i * 60)],
+    ['one a minute', every(3500, (i) => minute + i * 60)],
+    ['stored in the order of neither', every(3500, (i) => minute + ((i * 7919) % 3500) * 60)],
+    ['newest first', every(3500, (i) => minute - i * 60)],
+    ['999 in each of four minutes', every(3996, (i) => minute + (i % 4) * 60)],
+    ['one years after the others', every(1500, (i) => (i === 0 ? 4_000_000_000 : minute + i))],
+    ['in milliseconds, or at the beginning of time', every(1500, (i) => (i < 700 ? 0 : minute * 1000 + i))],
+  ]
+  for (const [name, starts] of shapes) {
+    const { ids, cutAt, requests } = await list(starts)
+    t.same(
+      ids,
+      every(starts.length, (i) => i + 1),
+      name,
+    )
+    t.same(cutAt, [], name)
+    t.ok(requests <= 70, `${name}: ${requests} requests`)
+  }
+
+  for (const shared of [minute, 1, 0]) {
+    const { ids, cutAt } = await list([...every(700, (i) => minute + 60 + i), ...every(1400, () => shared)])
+    t.same(
+      ids,
+      every(1700, (i) => (i < 700 ? i : i + 400) + 1),
+      'of those that share a start the newest',
+    )
+    t.same(cutAt, [Math.max(shared, 1)])
+  }
+  kener.content.incidents = every(2000, (i) => i).map((i) => incidentThere(i + 1))
+  kener.hooks.intercept = (_request, response) => {
+    response.end(JSON.stringify({ incidents: kener.content.incidents.slice(0, 1000) }))
+    return true
+  }
+  await t.rejects(client.incidents(), { message: /passes over start_ts and end_ts/ })
+})
+
+await t.test('more than 1000 incidents of one minute are told, and are exit code 1', async (t) => {
+  const kener = await startFakeKener(t)
+  for (let id = 1; id <= 1001; id++)
+    kener.content.incidents.push(incidentThere(id, { start_date_time: 1_767_225_600 }))
+  const { db } = await startReplica(t)
+  const { isWhole, said } = await run(db, kener, { dryRun: true })
+  t.notOk(isWhole)
+  t.match(said, /incidents that start at 2026-01-01T00:00:00Z: skipped are those that Kener does not list/)
+  t.match(said, /^incidents: 1000 new, 1 skipped$/m)
+})
+
+await t.test('odd data is brought as near as it goes, and told', async (t) => {
+  const kener = await startFakeKener(t)
+  const { content } = kener
+  content.monitors = [
+    monitorThere(1, 'My Site.com', { name: ' ', updated_at: '2026-01-27 16:07:19' }),
+    monitorThere(2, 'nulls', {
+      ...{ description: null, cron: null, default_status: null, status: null, category_name: null },
+      ...{ type_data: null, monitor_settings_json: null, confirmation_threshold: null, is_hidden: null },
+      ...{ include_degraded_in_downtime: null, monitor_type: null, created_at: null, updated_at: null },
+    }),
+    monitorThere(3, 'wrong', {
+      ...{
+        default_status: 'NONE',
+        external_url: 'example.com',
+        category_name: '',
+        monitor_type: 'TELEPATHY',
+      },
+      ...{
+        description: 'd'.repeat(10_001),
+        name: '\u{1f30d}'.repeat(300),
+        confirmation_threshold: 0,
+        extra: { a: 1 },
+      },
+    }),
+    monitorThere(4, '...', { name: 'bell\u0000\u001b[31m\ud800' }),
+    monitorThere(5, 'my-site-com'),
+    monitorThere(6, 'MY SITE COM'),
+  ]
+  const monitors = [
+    { monitor_tag: 'My Site.com', impact: 'DOWN' },
+    { monitor_tag: 'nulls', impact: null },
+    { monitor_tag: 'wrong', impact: 'NONE' },
+    { monitor_tag: 'gone', impact: 'DOWN' },
+    { monitor_tag: 'my-site-com', impact: 'SEVERE' },
+    'nonsense',
+  ]
+  content.incidents = [
+    incidentThere(1, { title: 't'.repeat(256), state: 'OPEN', monitors }),
+    incidentThere(2, { title: '', end_date_time: 1, monitors: null, state: null }),
+    incidentThere(3, { start_date_time: 1_767_225_600_000 }),
+    incidentThere(4, {
+      end_date_time: 1e15,
+      monitors: [
+        { monitor_tag: 'nulls', impact: 'DEGRADED' },
+        { monitor_tag: 'nulls', impact: 'DOWN' },
+      ],
+    }),
+    incidentThere(5, { state: 'RESOLVED', end_date_time: 0, start_date_time: 1_767_225_661 }),
+  ]
+  content.comments = new Map([
+    [
+      1,
+      [
+        commentThere(1, 1, { comment: 'c'.repeat(10_001), state: 'CLOSED' }),
+        commentThere(2, 1, { comment: null }),
+      ],
+    ],
+    [2, [commentThere(3, 2, { timestamp: null })]],
+    [3, [commentThere(4, 3)]],
+  ])
+  const url = await createDatabase(t)
+  const here = await startReplica(t, { url })
+  const env = { DATABASE_URL: url, KENER_API_KEY: kener.key }
+  const { code, stderr } = await cli(t, command(kener), env)
+  t.equal(code, 1)
+  const told = [
+    `monitor 1 "My Site.com": skipped, since its tag would become "my-site-com", which is taken here: change one of the two`,
+    `monitor 3 "wrong": its name of 300 characters is cut to 255`,
+    `monitor 3 "wrong": its description of 10001 characters is cut to 10000`,
+    `monitor 3 "wrong": its default_status "NONE" is none that can be here: it becomes "NO_DATA"`,
+    `monitor 3 "wrong": its external_url "example.com" is none that can be here: it becomes null`,
+    `monitor 3 "wrong": its monitor_type "TELEPATHY" is none that can be here: it becomes null`,
+    `monitor 3 "wrong": its confirmation_threshold 0 is none that can be here: it becomes null`,
+    `monitor 4 "...": its tag becomes "monitor-4"`,
+    `monitor 4 "...": characters that cannot be stored become \ufffd`,
+    `monitor 6 "MY SITE COM": skipped, since its tag would become "my-site-com", which is taken here: change one of the two`,
+    `incident 1 "${'t'.repeat(79)}…": its title of 256 characters is cut to 255`,
+    `incident 1 "${'t'.repeat(79)}…": its state "OPEN" is none that can be here: it becomes INVESTIGATING`,
+    `incident 1 "${'t'.repeat(79)}…": the monitor "My Site.com" that it names is not here: it is left out`,
+    `incident 1 "${'t'.repeat(79)}…": the monitor "gone" that it names is not here: it is left out`,
+    `incident 1 "${'t'.repeat(79)}…": its impact "NONE" on "wrong" is none that can be here: it becomes UP`,
+    `incident 1 "${'t'.repeat(79)}…": its impact "SEVERE" on "my-site-com" is none that can be here: it becomes DOWN`,
+    `incident 1 "${'t'.repeat(79)}…": "nonsense" names no monitor: it is left out`,
+    `incident 1 "${'t'.repeat(79)}…": comment 1: its text of 10001 characters is cut to 10000`,
+    `incident 1 "${'t'.repeat(79)}…": comment 1: its state "CLOSED" is none that can be here: it becomes INVESTIGATING`,
+    `incident 1 "${'t'.repeat(79)}…": comment 2: its text is empty: it becomes "(no text)"`,
+    `incident 2 "": its title is empty: it becomes "Incident 2"`,
+    `incident 2 "": its state null is none that can be here: it becomes INVESTIGATING`,
+    `incident 2 "": its end, 1970-01-01T00:00:01Z, is before its start: it ends when it starts`,
+    `incident 2 "": comment 3 is skipped: its time is null, which is none in seconds since 1970`,
+    `incident 3 "Incident 3": skipped, with 1 comments: it starts at 1767225600000, which is no time in seconds since 1970`,
+    `incident 4 "Incident 4": its end 1000000000000000 is no time in seconds since 1970: it has none here`,
+    `incident 4 "Incident 4": names "nulls" twice: the worse impact counts`,
+  ]
+  const summary = ['monitors: 4 new, 2 skipped', 'incidents: 4 new, 1 skipped', 'comments: 2 new, 2 skipped']
+  const lines = stderr
+    .trimEnd()
+    .split('\n')
+    .filter((line) => !line.startsWith('Asking '))
+  t.same(
+    lines.filter((line) => !/^(monitors|incidents): 0 of/.test(line)).sort(),
+    [...told, ...summary].sort(),
+  )
+
+  const admin = (await newKey(here)).text
+  t.equal((await here.call(admin, 'GET /api/v4/monitors')).statusCode, 200)
+  const { json } = await here.call(admin, 'GET /api/monitors')
+  t.match(json.data, [
+    { tag: 'monitor-4', name: 'bell\ufffd\u001b[31m\ufffd' },
+    { tag: 'my-site-com', name: 'Monitor 5' },
+    { tag: 'nulls', default_status: 'NO_DATA', enabled: true, hidden: false, category_name: null },
+    { tag: 'wrong', name: '\u{1f30d}'.repeat(255), default_status: 'NO_DATA', external_url: null },
+  ])
+  const { incidents, affected } = await contentOf(here.db)
+  t.match(incidents, [
+    { title: 'Incident 2', ended_at: new Date((1_767_225_600 + 2 * 3600) * 1000) },
+    { title: 'Incident 4', ended_at: null },
+    { title: 'Incident 5', state: 'RESOLVED', ended_at: null, started_at: new Date(1_767_225_661_000) },
+    { title: 't'.repeat(255) },
+  ])
+  t.match(affected, [
+    { title: 'Incident 4', tag: 'nulls', impact: 'DOWN' },
+    { tag: 'my-site-com', impact: 'DOWN' },
+    { tag: 'nulls', impact: 'DOWN' },
+    { tag: 'wrong', impact: 'UP' },
+  ])
+
+  const again = await cli(t, command(kener), env)
+  t.equal(again.code, 1, 'what is skipped is told each time')
+  t.equal(again.stderr.match(/skipped[:,]/g)?.length, 4)
+  t.match(again.stderr, /^incidents: 4 unchanged, 1 skipped$/m)
+})
+
+await t.test('a dry run says what would be done, and writes nothing', async (t) => {
+  const kener = await startFakeKener(t)
+  fill(kener)
+  const url = await createDatabase(t)
+  const { db } = await startReplica(t, { url })
+  const env = { DATABASE_URL: url, KENER_API_KEY: kener.key }
+  const dry = await cli(t, command(kener, '--dry-run'), env)
+  t.equal(dry.code, 0)
+  t.match(dry.stderr, /^monitor 1 "earth": new\nmonitor 2 "moon": new\n/m)
+  t.match(dry.stderr, /^incident 7 "Incident 7": new\nincident 7 "Incident 7": comments: 2 new\n/m)
+  t.match(
+    dry.stderr,
+    /^monitors: 2 new\nincidents: 1 new\ncomments: 2 new\nThis was a dry run: nothing was written\n$/m,
+  )
+  t.same(await contentOf(db), { monitors: [], incidents: [], affected: [], comments: [] })
+  t.same(await db.selectFrom('kener_imports').selectAll().execute(), [])
+
+  await cli(t, command(kener), env)
+  const before = [await contentOf(db), await db.selectFrom('kener_imports').selectAll().execute()]
+  const all = [
+    ...kener.content.monitors,
+    ...kener.content.incidents,
+    ...(kener.content.comments.get(7) ?? []),
+  ]
+  for (const each of all) Object.assign(each, { name: 'n', title: 't', comment: 'c', updated_at: 'later' })
+  t.match(
+    (await cli(t, command(kener, '--dry-run'), env)).stderr,
+    /^monitors: 2 changed\nincidents: 1 changed\ncomments: 2 changed\n/m,
+  )
+  t.same([await contentOf(db), await db.selectFrom('kener_imports').selectAll().execute()], before)
+})
+
+await t.test('what is wrong with the source is said in one line, without the key', async (t) => {
+  const { db } = await startReplica(t)
+  const kener = await startFakeKener(t, { base: '/status' })
+  const answer = (status: number, body: string, headers = {}) => {
+    kener.hooks.intercept = (_request, response) => {
+      response.writeHead(status, headers).end(body)
+      return true
+    }
+  }
+  const failsWith = async (message: RegExp, url = kener.url, key = kener.key) => {
+    const error = await run(db, { url, key }).then(
+      () => undefined,
+      (error: unknown) => error,
+    )
+    t.type(error, OperatorError)
+    t.match(error, { message })
+    t.notOk(String(error).includes(kener.key))
+  }
+  await failsWith(/^The key in KENER_API_KEY was refused by http\S+\/status \(401\)$/, kener.url, 'another')
+  await failsWith(
+    /^There is no Kener 4 API at http\S+\/elsewhere$/,
+    kener.url.replace('/status', '/elsewhere'),
+  )
+  answer(200, `<html>${kener.key}</html>`)
+  await failsWith(/^http\S+ answered with something that is no JSON: is it a Kener 4\?$/)
+  answer(200, '{"monitors":[{"id":"1","tag":"a"}]}')
+  await failsWith(/^http\S+ did not answer as a Kener 4 does: \/monitors\/0\/id must be integer$/)
+  answer(200, '[]')
+  await failsWith(/^http\S+ did not answer as a Kener 4 does: the reply must be object$/)
+  answer(418, kener.key)
+  await failsWith(/^http\S+ answered 418: is it a Kener 4\?$/)
+  answer(200, ' '.repeat(65 * 1024 * 1024))
+  await failsWith(/^http\S+ answered with more than 64 MiB$/)
+  answer(500, kener.key)
+  await failsWith(
+    /^http\S+ answered 500, 5 times in a row: run this again later, it goes on where it stopped$/,
+  )
+  kener.hooks.intercept = ({ socket }) => Boolean(socket.destroy())
+  await failsWith(/^http\S+ cannot be reached \(UND_ERR_SOCKET\), 5 times in a row/)
+  kener.hooks.intercept = (_request, response) => {
+    response.writeHead(200, { 'content-length': 100 }).write('{', () => response.destroy())
+    return true
+  }
+  await failsWith(/^http\S+ cannot be reached \(\w+\), 5 times in a row/)
+  t.same((await contentOf(db)).monitors, [])
+})
+
+await t.test('the key goes to no other server, and is followed within its own', async (t) => {
+  const kener = await startFakeKener(t)
+  fill(kener)
+  const { db } = await startReplica(t)
+  const asked: unknown[] = []
+  const other = createServer(({ headers }, response) => {
+    asked.push(headers)
+    response.end('{"monitors":[]}')
+  })
+  other.listen(0, '127.0.0.1')
+  t.teardown(() => other.close())
+  await until(() => other.listening)
+  const { port } = other.address() as { port: number }
+  const redirect = (toLocation: (path: string) => string | undefined) => {
+    kener.hooks.intercept = ({ url = '' }, response) => {
+      const location = toLocation(url)
+      if (location !== undefined) response.writeHead(308, { location }).end()
+      return location !== undefined
+    }
+  }
+  redirect((path) => `http://127.0.0.1:${port}${path}`)
+  await t.rejects(run(db, kener), {
+    message: `${kener.url} redirects to another server, "http://127.0.0.1:${port}", where the key must not go: if that is the Kener, say so with --url`,
+  })
+  t.same(asked, [])
+  redirect((path) => (path.endsWith('?moved') ? undefined : `${path}?moved`))
+  t.match((await run(db, kener)).said, /monitors: 2 new/)
+  redirect((path) => path)
+  await t.rejects(run(db, kener), { message: /redirects more than 5 times/ })
+})
+
+await t.test('a source that is busy is waited for as long as it says, others longer each time', async (t) => {
+  const kener = await startFakeKener(t)
+  fill(kener)
+  const waits: number[] = []
+  const wait = (ms: number) => Promise.resolve(waits.push(ms))
+  const shown: string[] = []
+  const client = connectKener(kener.url, kener.key, {
+    wait,
+    timeoutMs: 200,
+    onWait: (why) => shown.push(why),
+  })
+  const fail = (times: number, status: number, headers = {}) => {
+    let left = times
+    kener.hooks.intercept = (_request, response) => {
+      if (left-- > 0) response.writeHead(status, headers).end()
+      return left >= 0
+    }
+  }
+  const asks = async (expected: number[]) => {
+    waits.length = 0
+    t.equal((await client.monitors()).length, 2)
+    t.same(waits, expected)
+  }
+  fail(2, 429, { 'retry-after': '7' })
+  await asks([7_000, 7_000])
+  fail(1, 429, { 'retry-after': '86400' })
+  await asks([60_000])
+  fail(1, 503, { 'retry-after': new Date(Date.now() + 3_600_000).toUTCString() })
+  await asks([60_000])
+  fail(1, 503, { 'retry-after': 'Thu, 01 Jan 1970 00:00:00 GMT' })
+  await asks([1_000])
+  fail(4, 502, { 'retry-after': 'soon' })
+  await asks([1_000, 2_000, 4_000, 8_000])
+  t.equal(shown.at(-1), `${kener.url} answered 502`)
+  let left = 1
+  kener.hooks.intercept = () => left-- > 0
+  await asks([1_000])
+  t.equal(shown.at(-1), `${kener.url} did not answer in time`)
+})
+
+await t.test('a real wait: 429 with Retry-After, by the command', async (t) => {
+  const kener = await startFakeKener(t)
+  fill(kener)
+  let refusals = 1
+  kener.hooks.intercept = (_request, response) => {
+    if (refusals-- > 0) response.writeHead(429, { 'retry-after': '1' }).end()
+    return refusals >= 0
+  }
+  const env = { DATABASE_URL: await createDatabase(t), KENER_API_KEY: kener.key }
+  const { code, stderr } = await cli(t, command(kener), env)
+  t.equal(code, 0)
+  t.match(stderr, /monitors: 2 new/)
+})
+
+await t.test('an incident that is deleted there while it is read is none', async (t) => {
+  const kener = await startFakeKener(t)
+  fill(kener)
+  kener.hooks.intercept = ({ url }, response) => {
+    if (url?.endsWith('/comments')) response.writeHead(404).end()
+    return response.writableEnded
+  }
+  const { db } = await startReplica(t)
+  const { isWhole, said } = await run(db, kener)
+  t.ok(isWhole)
+  t.match(said, /monitors: 2 new\nincidents: 1 no longer there\ncomments: none\n/)
+})
+
+await t.test('wrong use is exit code 2, and a key that is none is told without it', async (t) => {
+  const env = { DATABASE_URL: 'postgres://127.0.0.1:1/x' }
+  const wrong: [args: string[], message: RegExp][] = [
+    [['import'], /import kener\?/],
+    [['import', 'other'], /There is no command import other/],
+    [['import', 'kener'], /--url/],
+    [['import', 'kener', '--url', 'nonsense'], /--url must be a URL/],
+    [['import', 'kener', '--url', 'ftp://status.example.com'], /--url must be a URL/],
+    [['import', 'kener', '--url', 'https://name:word@status.example.com'], /--url must be a URL/],
+    [['import', 'kener', '--url', 'https://status.example.com', '--key', 'k'], /--key/],
+    [['import', 'kener', '--url', 'https://status.example.com', 'extra'], /extra/],
+  ]
+  for (const [args, message] of wrong) {
+    const { code, stderr } = await cli(t, args, env)
+    t.equal(code, 2, args.join(' '))
+    t.match(stderr.split('\n')[0], message)
+    t.match(stderr, /Usage:/)
+  }
+  const database = { DATABASE_URL: await createDatabase(t) }
+  for (const key of ['', 'two words', 'ends with a line\n', 'schlüssel']) {
+    const { code, stderr } = await cli(t, command({ url: 'http://127.0.0.1:1' }), {
+      ...database,
+      KENER_API_KEY: key,
+    })
+    t.equal(code, 1)
+    t.equal(stderr, 'kener-api: KENER_API_KEY must be an API key of the Kener that is imported\n')
+  }
+})
+
+await t.test('a URL is the same with and without a slash, or with its API', (t) => {
+  for (const text of ['https://Example.com', 'https://example.com/', 'https://example.com:443/api/v4/']) {
+    t.equal(parseKenerUrl(text), 'https://example.com')
+  }
+  t.equal(parseKenerUrl('https://example.com/status//'), 'https://example.com/status')
+  t.equal(parseKenerUrl('https://example.com/?a=1'), undefined)
+  t.end()
+})
+
+await t.test('an embedded database takes an import, unless a server runs on it', async (t) => {
+  const kener = await startFakeKener(t, { base: '/status' })
+  fill(kener)
+  const env = { DATA_DIR: join(temporaryDirectory(t), 'data'), KENER_API_KEY: kener.key, PORT: '0' }
+  const imported = await cli(t, command({ url: `${kener.url}/` }), env)
+  t.equal(imported.code, 0, imported.stderr)
+  t.match(imported.stderr, /monitors: 2 new\nincidents: 1 new\ncomments: 2 new\n/)
+  await listening(start(t, 'server', [], env))
+  const refused = await cli(t, command(kener), env)
+  t.equal(refused.code, 1)
+  t.match(
+    refused.stderr,
+    /^kener-api: [^\n]*in use by a running server[^\n]*stop it first[^\n]*DATABASE_URL[^\n]*\n$/,
+  )
+})
+
+await t.test('another kener-api is a source, too: both sides are the same', async (t) => {
+  const there = await startReplica(t)
+  const admin = (await newKey(there)).text
+  for (const tag of ['a', 'b']) {
+    const body = {
+      tag,
+      name: tag,
+      image: '/x.png',
+      monitor_type: 'TCP',
+      type_data: { hosts: ['h'] },
+      is_hidden: 'YES',
+    }
+    await there.call(admin, 'POST /api/v4/monitors', body)
+  }
+  for (let day = 1; day <= 9; day++) {
+    const { json } = await there.call(admin, 'POST /api/v4/incidents', {
+      title: `Day ${day}`,
+      start_date_time: day * 86_400,
+      monitors: [
+        { monitor_tag: 'a', impact: 'DOWN' },
+        { monitor_tag: 'b', impact: 'UP' },
+      ],
+    })
+    for (const [minute, state] of ['IDENTIFIED', 'RESOLVED'].entries()) {
+      const comment = { comment: state, state, timestamp: day * 86_400 + minute * 60 }
+      await there.call(admin, `POST /api/v4/incidents/${json.incident.id}/comments`, comment)
+    }
+  }
+  const url = await there.app.listen({ port: 0, host: '127.0.0.1' })
+  const database = await createDatabase(t)
+  const here = await startReplica(t, { url: database })
+  const env = { DATABASE_URL: database, KENER_API_KEY: admin }
+  const first = await cli(t, command({ url }), env)
+  t.match(first.stderr, /monitors: 2 new\nincidents: 9 new\ncomments: 18 new\n/)
+  const [mine, theirs] = [await contentOf(here.db), await contentOf(there.db)]
+  t.same({ ...mine, monitors: [] }, { ...theirs, monitors: [] })
+  const monitorsOf = async ({ call }: typeof here, key: string) => {
+    const { json } = await call(key, 'GET /api/v4/monitors')
+    return json.monitors.map((monitor: object) => ({ ...monitor, created_at: '', updated_at: '' }))
+  }
+  t.same(await monitorsOf(here, (await newKey(here)).text), await monitorsOf(there, admin))
+  t.match(
+    (await cli(t, command({ url }), env)).stderr,
+    /monitors: 2 unchanged\nincidents: 9 unchanged\ncomments: 18 unchanged\n/,
+  )
+})
+
+await t.test('progress is one line on a terminal, and few elsewhere', (t) => {
+  const write = (isTTY: boolean) => {
+    let text = ''
+    const stream = new Writable({
+      write(chunk: Buffer, _encoding, done) {
+        text += chunk.toString()
+        done()
+      },
+    })
+    const progress = createProgress(Object.assign(stream, { isTTY, columns: 20 }))
+    for (let index = 0; index < 1000; index++) progress.show(`incidents: ${index} of a thousand`)
+    progress.tell('done')
+    progress.clear()
+    return text
+  }
+  t.equal(write(false), 'incidents: 0 of a thousand\ndone\n')
+  t.match(write(true), /^(\r\u001b\[K[^\r\n]{1,19})+\r\u001b\[Kdone\n\r\u001b\[K$/)
+  t.end()
+})
+
+await t.test('text of others cannot steer the terminal', (t) => {
+  t.equal(quote('a\u001b[31m\r\n"'), '"a\\u001b[31m\\r\\n\\""')
+  t.equal(quote('\u009b31m\u007f\u202e\u2066'), '"\\u009b31m\\u007f\\u202e\\u2066"')
+  t.equal(quote('x'.repeat(81)), `"${'x'.repeat(79)}…"`)
+  t.equal(quote(undefined), 'null')
+  t.end()
+})
