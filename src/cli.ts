@@ -143,7 +143,7 @@ async function importKener({ db }: Database, url: string, dryRun: boolean): Prom
   const progress = createProgress(process.stderr)
   const kener = connectKener(url, readKenerKey(process.env), {
     onWait: (why, ms) => {
-      progress.show(`${why}: trying again in ${Math.ceil(ms / 1000)} s`)
+      progress.tell(`${why}: trying again in ${Math.ceil(ms / 1000)} s`)
     },
   })
   try {

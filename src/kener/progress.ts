@@ -6,6 +6,8 @@ export type Progress = ReturnType<typeof createProgress>
 export function createProgress(stream: Writable & { isTTY?: boolean; columns?: number }) {
   const isTerminal = stream.isTTY === true
   const pauseMs = isTerminal ? 100 : 10_000
+  // A line that wraps could not be taken back. Some terminals say 0, which is to say that they do not know.
+  const width = stream.columns || 80
   let shownAt = -Infinity
   const clear = () => {
     if (isTerminal) stream.write(takeBack)
@@ -15,9 +17,8 @@ export function createProgress(stream: Writable & { isTTY?: boolean; columns?: n
     show(text: string): void {
       if (performance.now() - shownAt < pauseMs) return
       shownAt = performance.now()
-      // A line that wraps could not be taken back.
       clear()
-      stream.write(isTerminal ? text.slice(0, (stream.columns ?? 80) - 1) : `${text}\n`)
+      stream.write(isTerminal ? text.slice(0, width - 1) : `${text}\n`)
     },
 
     /** What has to be read. */
