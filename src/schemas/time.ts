@@ -4,6 +4,9 @@ import { Type } from 'typebox'
 /** RFC 3339. Out: UTC and whole seconds. In: any offset; a fraction of a second is cut off. */
 export const Time = Type.String({ format: 'date-time', examples: ['2024-01-01T00:00:00Z'] })
 
+/** The last that four digits of a year can say. */
+export const latestTime = new Date('9999-12-31T23:59:59Z')
+
 export const timeRule = 'must be a time like 2024-01-01T00:00:00Z, from 1970 to 9999'
 
 /** Undefined when the text is no RFC 3339 time, or outside what PostgreSQL and four digits of a year can say. */
@@ -11,7 +14,7 @@ export function parseTime(text: string): Date | undefined {
   if (!/^\d{4}-\d{2}-\d{2}T/i.test(text) || !isDateTime(text)) return undefined
   // JavaScript knows no leap second; RFC 3339 does.
   const seconds = Math.floor(Date.parse(text.replace(/:60(?=\D)/, ':59').toUpperCase()) / 1000)
-  return seconds >= 0 && seconds < 253_402_300_800 ? new Date(seconds * 1000) : undefined
+  return seconds >= 0 && seconds * 1000 <= latestTime.getTime() ? new Date(seconds * 1000) : undefined
 }
 
 export function formatTime(time: Date): string {
@@ -22,11 +25,21 @@ export function formatTimeOrNull(time: Date | null): string | null {
   return time && formatTime(time)
 }
 
-/** The minute that a time lies in, counted since 1970. The schema has checked that it is a time. */
-export function parseMinute(text: string): number {
+/** The schema has checked that it is a time. */
+export function readTime(text: string): Date {
   const time = parseTime(text)
   if (!time) throw new Error('A time that the schema took cannot be read')
-  return Math.floor(time.getTime() / 60_000)
+  return time
+}
+
+/** Of a field that may be left out. */
+export function toTime(text: string | undefined): Date | undefined {
+  return text === undefined ? undefined : readTime(text)
+}
+
+/** The minute that a time lies in, counted since 1970. */
+export function parseMinute(text: string): number {
+  return Math.floor(readTime(text).getTime() / 60_000)
 }
 
 export function formatMinute(minute: number): string {
