@@ -4,7 +4,8 @@ import { type Static, Type } from 'typebox'
 import { readClock } from '../database/clock.ts'
 import * as incidents from '../database/incidents.ts'
 import { notFound } from '../errors.ts'
-import { explainRefusal, refuseTwice } from '../routes/incidents.ts'
+import { refuseTwice } from '../routes/affected.ts'
+import { explainRefusal } from '../routes/incidents.ts'
 import {
   Comment,
   CommentParams,

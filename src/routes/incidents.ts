@@ -1,7 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import * as incidents from '../database/incidents.ts'
-import { UnknownMonitors } from '../database/monitors.ts'
-import { type ApiError, invalidRequest, notFound } from '../errors.ts'
+import { invalidRequest, notFound } from '../errors.ts'
 import { NoContent, Page, Success } from '../schemas/envelope.ts'
 import {
   Comment,
@@ -17,8 +16,9 @@ import {
   UpdateComment,
   UpdateIncident,
 } from '../schemas/incidents.ts'
-import { parseCursor, toPage } from '../schemas/page.ts'
-import { formatTime, formatTimeOrNull, parseTime } from '../schemas/time.ts'
+import { formatPlace, parsePlace, toPage } from '../schemas/page.ts'
+import { formatTime, formatTimeOrNull, toTime } from '../schemas/time.ts'
+import { explainMonitors, refuseTwice } from './affected.ts'
 
 const read = { permission: 'read:incidents' } as const
 const write = { permission: 'write:incidents' } as const
@@ -186,32 +186,13 @@ const endBeforeStart = (path: string) =>
     { path, message: 'must not be before the start' },
   ])
 
-/** A monitor is affected in one way. @throws ApiError 400 */
-export function refuseTwice(affected: incidents.Affected[] = []): void {
-  const seen = new Set<string>()
-  affected.forEach(({ monitor_tag: tag }, index) => {
-    if (seen.has(tag)) throw unknownOrTwice([index], 'is named twice')
-    seen.add(tag)
-  })
-}
-
-function unknownOrTwice(indices: number[], message: string): ApiError {
-  const details = indices.map((index) => ({ path: `/monitors/${index}/monitor_tag`, message }))
-  return invalidRequest(`Invalid body: ${details[0]?.path ?? '/monitors'} ${message}`, details)
-}
-
 /**
  * What the database refused of an incident, in words for the client.
  * @param end where its end stands in the body.
  */
 export function explainRefusal(affected: incidents.Affected[] = [], end = '/ended_at') {
   return (error: unknown): never => {
-    if (error instanceof UnknownMonitors) {
-      const indices = affected.flatMap(({ monitor_tag: tag }, index) =>
-        error.tags.includes(tag) ? [index] : [],
-      )
-      throw unknownOrTwice(indices, 'is not the tag of a monitor')
-    }
+    explainMonitors(error, affected)
     if (error instanceof Error && 'constraint' in error && error.constraint === 'incidents_check') {
       throw endBeforeStart(end)
     }
@@ -219,23 +200,8 @@ export function explainRefusal(affected: incidents.Affected[] = [], end = '/ende
   }
 }
 
-/** The schema has checked that it is one. */
-function toTime(text: string | undefined): Date | undefined {
-  return text === undefined ? undefined : parseTime(text)
-}
-
 function toTimeOrNull(text: string | null | undefined): Date | null | undefined {
   return text === null ? null : toTime(text)
-}
-
-function formatPlace(at: Date, id: number): string {
-  return `${at.getTime() / 1000}:${id}`
-}
-
-function parsePlace(cursor: string | undefined): { at: Date; id: number } | undefined {
-  if (cursor === undefined) return undefined
-  const [seconds, id] = parseCursor(cursor, /^\d{1,12}:\d{1,9}$/).split(':')
-  return { at: new Date(Number(seconds) * 1000), id: Number(id) }
 }
 
 function isImpaired(affected: incidents.Affected): affected is { monitor_tag: string; impact: Impact } {

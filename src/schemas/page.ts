@@ -34,3 +34,15 @@ export function parseCursor(cursor: string, shape: RegExp): string {
   }
   return place
 }
+
+/** The place in a list that is ordered by a time, and by id where times are the same. */
+export function formatPlace(at: Date, id: number): string {
+  return `${at.getTime() / 1000}:${id}`
+}
+
+/** @throws ApiError 400 */
+export function parsePlace(cursor: string | undefined): { at: Date; id: number } | undefined {
+  if (cursor === undefined) return undefined
+  const [seconds, id] = parseCursor(cursor, /^\d{1,12}:\d{1,9}$/).split(':')
+  return { at: new Date(Number(seconds) * 1000), id: Number(id) }
+}
