@@ -3,6 +3,7 @@ import * as keys from './2026-11-23-keys.ts'
 import * as monitors from './2026-11-23-monitors.ts'
 import * as adminPanel from './2026-11-24-admin-panel.ts'
 import * as kener from './2026-11-25-kener.ts'
+import * as maintenances from './2026-11-25-maintenances.ts'
 
 /** In the order of their names, which is the order they are applied in. */
 export const migrations: Record<string, Migration> = {
@@ -10,4 +11,5 @@ export const migrations: Record<string, Migration> = {
   '2026-11-23-monitors': monitors,
   '2026-11-24-admin-panel': adminPanel,
   '2026-11-25-kener': kener,
+  '2026-11-25-maintenances': maintenances,
 }

@@ -23,6 +23,7 @@ import docsRoutes from './routes/docs.ts'
 import healthRoutes from './routes/health.ts'
 import keyRoutes from './routes/keys.ts'
 import incidentRoutes from './routes/incidents.ts'
+import maintenanceRoutes from './routes/maintenances.ts'
 import meRoutes from './routes/me.ts'
 import monitorRoutes from './routes/monitors.ts'
 import statusRoutes from './routes/status.ts'
@@ -115,6 +116,7 @@ async function api(app: FastifyInstance) {
   app.register(keyRoutes, { prefix: '/keys' })
   app.register(monitorRoutes, { prefix: '/monitors' })
   app.register(incidentRoutes, { prefix: '/incidents' })
+  app.register(maintenanceRoutes, { prefix: '/maintenances' })
   app.register(statusRoutes, { prefix: '/status' })
   app.register(kener, { prefix: '/v4' })
 }

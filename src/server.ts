@@ -3,6 +3,7 @@ import type { Logger } from 'pino'
 import { buildApp } from './app.ts'
 import { loadEnvFile, readConfig } from './config.ts'
 import { listKeys } from './database/keys.ts'
+import { giveDueEvents } from './database/maintenances.ts'
 import { type Database, openDatabase } from './database/open.ts'
 import { removeOldMinutes } from './database/retention.ts'
 import { removeEndedSessions } from './database/sessions.ts'
@@ -57,17 +58,18 @@ async function serve(): Promise<void> {
   clearTimeout(deadline)
 }
 
-/** What is too old goes every hour, and at the start. */
+/** Every hour, and at the start: what is too old goes, and maintenances get the events that have come near. */
 function keepHouse({ db }: Database, days: number, logger: Logger): NodeJS.Timeout {
-  async function cleanUp() {
+  async function clearUp() {
+    await giveDueEvents(db)
     const hours = await removeOldMinutes(db, days)
     if (hours > 0) logger.info({ hours }, 'removed minutes past their retention')
     await removeEndedSessions(db)
     await removeOldTraffic(db)
   }
   const run = () => {
-    cleanUp().catch((error: unknown) => {
-      logger.warn({ err: error }, 'could not remove what is too old; the next try is in an hour')
+    clearUp().catch((error: unknown) => {
+      logger.warn({ err: error }, 'could not keep house; the next try is in an hour')
     })
   }
   run()

@@ -158,6 +158,13 @@ async function furnish(replica: Replica) {
   for (const tag of tags) {
     const body = { title: tag, comment: tag, monitors: [{ monitor_tag: tag, impact: 'DEGRADED' }] }
     await replica.call(admin.text, 'POST /api/incidents', body)
+    const work = {
+      title: tag,
+      starts_at: '2999-01-01T00:00:00Z',
+      duration_seconds: 60,
+      monitors: [{ monitor_tag: tag }],
+    }
+    await replica.call(admin.text, 'POST /api/maintenances', work)
   }
   const wrong = formatKey({ ...generateKey(), id: admin.id })
   return {
@@ -166,6 +173,8 @@ async function furnish(replica: Replica) {
       keyIds: keys.map(({ id }) => id),
       incidentIds: [1, 2, 3],
       commentIds: [1, 2, 3],
+      maintenanceIds: [1, 2, 3],
+      eventIds: [1, 2, 3],
       tags,
       seconds: [Date.UTC(2026, 0, 1) / 1000],
     },

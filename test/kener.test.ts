@@ -587,7 +587,7 @@ await t.test('what is made on one side reads right on the other', async (t) => {
     status_source: 'incident',
   })
   t.match((await call(key, 'GET /api/monitors/theirs')).json.data, {
-    status: 'DOWN',
+    status: 'NO_DATA',
     status_source: 'default',
   })
   await kener.createComment(theirs.id, { comment: 'Over', state: 'RESOLVED', timestamp: newYear + 60 })

@@ -76,6 +76,8 @@ await t.test('every example in the description works', async (t) => {
       const { id } = await newKey(replica)
       await replica.call(text, 'POST /api/monitors', { tag: 'website', name: 'Website' })
       await replica.call(text, 'POST /api/incidents', { title: 'Incident', comment: 'Comment' })
+      const when = { starts_at: '2999-01-01T00:00:00Z', duration_seconds: 60 }
+      await replica.call(text, 'POST /api/maintenances', { title: 'Maintenance', ...when })
       const url = path.replace(/\{([a-z_]+)\}/g, (_, name: string) => {
         if (path.startsWith('/api/keys')) return id
         return name.endsWith('tag') ? 'website' : '1'

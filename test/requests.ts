@@ -35,11 +35,13 @@ type Operation = {
 }
 export type Described = { paths: Record<string, Record<string, Operation>> }
 
-/** What exists, by the name of the parameter or field that can hold it; keys and incidents both call theirs id. */
+/** What exists, by the name of the parameter or field that can hold it; keys and others call theirs id. */
 export type Known = {
   keyIds: string[]
   incidentIds: number[]
   commentIds: number[]
+  maintenanceIds: number[]
+  eventIds: number[]
   tags: string[]
   /** When something was reported. */
   seconds: number[]
@@ -181,11 +183,15 @@ function pathFor(path: string, parameters: Parameter[], known: Known): fc.Arbitr
         ? known.tags
         : name === 'comment_id'
           ? known.commentIds
-          : name === 'timestamp'
-            ? known.seconds
-            : path.startsWith('/api/keys')
-              ? known.keyIds
-              : known.incidentIds
+          : name === 'event_id'
+            ? known.eventIds
+            : name === 'timestamp'
+              ? known.seconds
+              : path.startsWith('/api/keys')
+                ? known.keyIds
+                : path.startsWith('/api/maintenances')
+                  ? known.maintenanceIds
+                  : known.incidentIds
     return fc.oneof(
       { weight: 9, arbitrary: fc.constantFrom(...existing).map((value) => encodeURIComponent(value)) },
       { weight: 1, arbitrary: oddPart },
@@ -449,6 +455,16 @@ const times = [
   ],
 ]
 
+const rules = [
+  'FREQ=WEEKLY;BYDAY=SU',
+  'FREQ=HOURLY',
+  'FREQ=DAILY;COUNT=1000',
+  'FREQ=YEARLY;UNTIL=99991231',
+  'FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30',
+  'FREQ=YEARLY;BYDAY=53MO;BYSETPOS=-366',
+  'FREQ=MINUTELY',
+]
+
 function valueFor(schema: Schema, name: string, known?: Known): fc.Arbitrary<unknown> {
   if (schema.enum) return fc.constantFrom(...schema.enum)
   const [type, or] = [schema.type].flat()
@@ -478,6 +494,7 @@ function valueFor(schema: Schema, name: string, known?: Known): fc.Arbitrary<unk
     case 'string':
       if (known && (name === 'monitor_tag' || name === 'tag'))
         return fc.oneof(fc.constantFrom(...known.tags), textFor(schema))
+      if (name === 'rrule') return fc.oneof(fc.constantFrom(...rules), textFor(schema))
       return textFor(schema)
     default:
       throw new Error(`No value can be made for ${name}: ${JSON.stringify(schema)}`)

@@ -6,7 +6,10 @@ await t.test('the public status needs no key, and leaves out what is hidden or d
   const { call } = replica
   const { text: key } = await newKey(replica)
   const status = async () => (await call(null, 'GET /api/status')).json
-  t.same(await status(), { success: true, data: { status: 'NO_DATA', monitors: [], incidents: [] } })
+  t.same(await status(), {
+    success: true,
+    data: { status: 'NO_DATA', monitors: [], incidents: [], maintenances: [] },
+  })
 
   const make = (tag: string, more = {}) =>
     call(key, 'POST /api/monitors', { tag, name: tag.toUpperCase(), ...more })
@@ -21,7 +24,7 @@ await t.test('the public status needs no key, and leaves out what is hidden or d
     { tag: 'api', name: 'API', category_name: 'Core', status: 'UP' },
     { tag: 'web', name: 'WEB', category_name: null, status: 'UP' },
   ]
-  t.same((await status()).data, { status: 'UP', monitors: up, incidents: [] })
+  t.same((await status()).data, { status: 'UP', monitors: up, incidents: [], maintenances: [] })
 
   const incident = (title: string, tags: string[], more = {}) =>
     call(key, 'POST /api/incidents', {

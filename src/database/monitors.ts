@@ -10,7 +10,7 @@ export type Counts = { up: number; degraded: number; down: number; maintenance: 
 
 export type Monitor = Selectable<Tables['monitors']> & {
   status: Status
-  status_source: 'incident' | 'report' | 'default'
+  status_source: 'incident' | 'maintenance' | 'report' | 'default'
   last_minute: number | null
   last_status: ReportStatus | null
   last_latency_ms: number | null
@@ -21,20 +21,38 @@ export type Monitor = Selectable<Tables['monitors']> & {
 export const incidentIsOpen = sql<SqlBool>`
   (incidents.state <> 'RESOLVED' and started_at <= now() and (ended_at is null or ended_at > now()))`
 
+/** An event of a maintenance is under way when nobody has closed it, and now is its time. In the words of an index. */
+export const eventIsUnderWay = sql<SqlBool>`
+  (closed_as is null and tstzrange(maintenance_events.starts_at, maintenance_events.ends_at) @> now())`
+
 /**
- * What each monitor is now: the worst impact of its open incidents, else its newest report unless that is stale, else
- * its default. `last_reports.minute` is when the minute began.
+ * What each monitor is now: the worst impact of its open incidents and of its maintenances under way, else its newest
+ * report unless that is stale, else its default. An impact UP says something of a maintenance alone. Of equal impacts
+ * that of an incident, an even number, is the worst. `last_reports.minute` is when the minute began.
+ *
+ * Few events are under way, but PostgreSQL takes them for many: `offset 0` and the inner select make it go from each of
+ * them to its maintenance and monitors, where it would read all that there are.
  */
 const currentStatus = sql`
-  with impacts as (
-    select monitor_id, min(case impact when 'DOWN' then 1 when 'MAINTENANCE' then 2 else 3 end) as worst
+  with effects as (
+    select monitor_id, impact, 0 as source
     from incidents join incident_monitors on incident_id = incidents.id
-    where ${incidentIsOpen}
-    group by monitor_id
+    where ${incidentIsOpen} and impact <> 'UP'
+    union all
+    select monitor_id, impact, 1 as source
+    from maintenance_events, lateral (
+      select monitor_id, impact from maintenance_monitors where maintenance_id = maintenance_events.maintenance_id offset 0
+    ) as affected
+    where ${eventIsUnderWay} and (select enabled from maintenances where id = maintenance_id)
+  ), impacts as (
+    select monitor_id, min(source + case impact when 'DOWN' then 2 when 'MAINTENANCE' then 4 when 'DEGRADED' then 6 else 8 end)
+      as worst
+    from effects group by monitor_id
   ), current as (
     select monitors.*, last.minute as last_minute, last.status as last_status, last.latency_ms as last_latency_ms,
-      case when worst is not null then 'incident' when is_fresh then 'report' else 'default' end as status_source,
-      case when worst is not null then (array['DOWN', 'MAINTENANCE', 'DEGRADED'])[worst]
+      case when worst is not null then (array['incident', 'maintenance'])[worst % 2 + 1]
+        when is_fresh then 'report' else 'default' end as status_source,
+      case when worst is not null then (array['DOWN', 'MAINTENANCE', 'DEGRADED', 'UP'])[worst / 2]
         when is_fresh then last.status else default_status end as status
     from monitors
     left join last_reports as last on last.monitor_id = monitors.id

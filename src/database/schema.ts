@@ -1,6 +1,7 @@
 import type { ColumnType, Generated, GeneratedAlways } from 'kysely'
 import type { Permission } from '../permissions.ts'
 import type { Impact, State } from '../schemas/incidents.ts'
+import type { Closing, MaintenanceImpact } from '../schemas/maintenances.ts'
 import type { ReportStatus, Status } from '../schemas/monitors.ts'
 
 /** The tables as the migrations leave them. */
@@ -16,6 +17,9 @@ export type Tables = {
   incident_comments: IncidentCommentsTable
   kener_monitors: KenerMonitorsTable
   kener_imports: KenerImportsTable
+  maintenances: MaintenancesTable
+  maintenance_monitors: MaintenanceMonitorsTable
+  maintenance_events: MaintenanceEventsTable
   admin_sessions: AdminSessionsTable
   traffic: TrafficTable
 }
@@ -96,7 +100,7 @@ type IncidentsTable = {
   updated_at: Generated<Date>
 }
 
-type IncidentMonitorsTable = { incident_id: number; monitor_id: number; impact: Impact }
+type IncidentMonitorsTable = { incident_id: number; monitor_id: number; impact: Impact | 'UP' }
 
 type IncidentCommentsTable = {
   id: GeneratedAlways<number>
@@ -120,6 +124,33 @@ type KenerImportsTable = {
   id: number
   updated_at: string
   imported_at: Generated<Date>
+}
+
+type MaintenancesTable = {
+  id: GeneratedAlways<number>
+  title: string
+  description: string | null
+  starts_at: Date
+  rrule: string
+  duration_seconds: number
+  enabled: boolean
+  /** Infinity, once the rule gives no more: pg hands that over as a number. */
+  generated_until: ColumnType<Date | number | null, never, never>
+  created_at: Generated<Date>
+  updated_at: Generated<Date>
+}
+
+type MaintenanceMonitorsTable = { maintenance_id: number; monitor_id: number; impact: MaintenanceImpact }
+
+type MaintenanceEventsTable = {
+  id: GeneratedAlways<number>
+  maintenance_id: number
+  occurrence: Date
+  starts_at: Date
+  ends_at: Date
+  closed_as: Closing | null
+  created_at: Generated<Date>
+  updated_at: Generated<Date>
 }
 
 type AdminSessionsTable = {

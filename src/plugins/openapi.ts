@@ -41,6 +41,7 @@ const tags: [name: string, description: string][] = [
   ['keys', 'API keys and their permissions, expiry, limits, rotation and revocation'],
   ['monitors', 'What is watched, and what was reported about it'],
   ['incidents', 'What went wrong, whom it concerns, and the story of it'],
+  ['maintenances', 'What is to be worked on, whom it concerns, and when'],
   ['status', 'What everyone may see'],
   ['v4', 'Kener 4 as its clients know it; a bad request has the code BAD_REQUEST here'],
   ['health', 'For those who watch over the process'],

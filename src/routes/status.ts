@@ -1,17 +1,25 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { batch } from '../database/batch.ts'
 import { listPublicIncidents } from '../database/incidents.ts'
+import { listPublicMaintenances } from '../database/maintenances.ts'
 import { listPublicMonitors } from '../database/monitors.ts'
 import { Success } from '../schemas/envelope.ts'
-import { StatusPage } from '../schemas/incidents.ts'
 import { fromWorst } from '../schemas/monitors.ts'
+import { StatusPage } from '../schemas/status.ts'
 import { formatTime } from '../schemas/time.ts'
 import { toPublicWire } from './incidents.ts'
+import { toPublicWire as toPublicMaintenance } from './maintenances.ts'
+
+const maintenancesMax = 100
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   // Everyone sees the same page, so those who ask at the same time share a reading of it.
   const readPage = batch(async (asks: null[]) => {
-    const [monitors, incidents] = await Promise.all([listPublicMonitors(app.db), listPublicIncidents(app.db)])
+    const [monitors, incidents, maintenances] = await Promise.all([
+      listPublicMonitors(app.db),
+      listPublicIncidents(app.db),
+      listPublicMaintenances(app.db, maintenancesMax),
+    ])
     // Of all monitors together: the worst that one of them is.
     const status = fromWorst.find((candidate) => monitors.some((monitor) => monitor.status === candidate))
     const page = {
@@ -21,6 +29,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         ...toPublicWire(incident),
         newest_comment: newest && { ...newest, timestamp: formatTime(new Date(newest.timestamp * 1000)) },
       })),
+      maintenances: maintenances.map(toPublicMaintenance),
     }
     return asks.map(() => page)
   })

@@ -1,6 +1,5 @@
 import { Type } from 'typebox'
 import { Nullable, OneOf } from './envelope.ts'
-import { Status } from './monitors.ts'
 import { pageQuery } from './page.ts'
 import { Time } from './time.ts'
 
@@ -13,9 +12,9 @@ export type Impact = (typeof impacts)[number]
 const strict = { additionalProperties: false }
 
 const State = OneOf(states)
-const Title = Type.String({ minLength: 1, maxLength: 255, pattern: '\\S' })
+export const Title = Type.String({ minLength: 1, maxLength: 255, pattern: '\\S' })
 const Text = Type.String({ minLength: 1, maxLength: 10_000, pattern: '\\S' })
-const Id = Type.Integer({ minimum: 1, maximum: 2_147_483_647 })
+export const Id = Type.Integer({ minimum: 1, maximum: 2_147_483_647 })
 
 const Affected = Type.Object({ monitor_tag: Type.String(), impact: OneOf(impacts) }, strict)
 const AffectedList = Type.Array(Affected, { maxItems: 1_000 })
@@ -118,16 +117,3 @@ export const UpdateComment = Type.Partial(CreateComment, {
 export const ListComments = Type.Object(pageQuery, strict)
 
 export { Comment }
-
-export const StatusPage = Type.Object({
-  status: Status,
-  monitors: Type.Array(
-    Type.Object({
-      tag: Type.String(),
-      name: Type.String(),
-      category_name: Nullable(Type.String()),
-      status: Status,
-    }),
-  ),
-  incidents: Type.Array(PublicIncident),
-})

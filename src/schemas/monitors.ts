@@ -101,7 +101,7 @@ export const Monitor = Type.Object({
   name: Name,
   ...settings,
   status: Status,
-  status_source: OneOf(['incident', 'report', 'default']),
+  status_source: OneOf(['incident', 'maintenance', 'report', 'default']),
   last_report: Nullable(Type.Object({ timestamp: Time, status: ReportStatus, latency_ms: Latency })),
   uptime: Type.Object({ '24h': Share, '7d': Share, '30d': Share, '90d': Share }),
   created_at: Time,
