@@ -63,6 +63,43 @@ export type KenerComment = {
   created_at: string
   updated_at: string
 }
+export type KenerMaintenance = {
+  id: number
+  title: string
+  description: string | null
+  start_date_time: number
+  rrule: string
+  duration_seconds: number
+  status: string
+  monitors: { monitor_tag: string; impact: string }[]
+  created_at: string
+  updated_at: string
+  url: string
+}
+export type KenerEvent = {
+  id: number
+  maintenance_id: number
+  start_date_time: number
+  end_date_time: number
+  status: string
+  created_at: string
+  updated_at: string
+  url: string
+}
+export type KenerTimetableEvent = {
+  maintenance_id: number
+  event_id: number
+  event_start_date_time: number
+  event_end_date_time: number
+  event_status: string
+  maintenance_title: string
+  maintenance_description: string | null
+  maintenance_status: string
+  maintenance_rrule: string
+  maintenance_duration_seconds: number
+  monitors: { monitor_tag: string; impact: string }[]
+  url: string
+}
 
 type Type =
   'string' | 'text or null' | 'integer' | 'integer or null' | 'number' | 'object' | 'time' | 'url' | Shape[]
@@ -116,6 +153,44 @@ const comment: Shape = {
   state: 'string',
   created_at: 'time',
   updated_at: 'time',
+}
+
+const maintenance: Shape = {
+  id: 'integer',
+  title: 'string',
+  description: 'text or null',
+  start_date_time: 'integer',
+  rrule: 'string',
+  duration_seconds: 'integer',
+  status: 'string',
+  monitors: [{ monitor_tag: 'string', impact: 'string' }],
+  created_at: 'time',
+  updated_at: 'time',
+  url: 'url',
+}
+const event: Shape = {
+  id: 'integer',
+  maintenance_id: 'integer',
+  start_date_time: 'integer',
+  end_date_time: 'integer',
+  status: 'string',
+  created_at: 'time',
+  updated_at: 'time',
+  url: 'url',
+}
+const timetableEvent: Shape = {
+  maintenance_id: 'integer',
+  event_id: 'integer',
+  event_start_date_time: 'integer',
+  event_end_date_time: 'integer',
+  event_status: 'string',
+  maintenance_title: 'string',
+  maintenance_description: 'text or null',
+  maintenance_status: 'string',
+  maintenance_rrule: 'string',
+  maintenance_duration_seconds: 'integer',
+  monitors: [{ monitor_tag: 'string', impact: 'string' }],
+  url: 'url',
 }
 
 const holds: Record<Exclude<Type, Shape[]>, (value: unknown) => boolean> = {
@@ -225,5 +300,43 @@ export function createKenerClient({ call }: Pick<Replica, 'call'>, key: string) 
     updateComment: (id: number, commentId: number, body: unknown) =>
       fetchOne<KenerComment>('PATCH', `/incidents/${id}/comments/${commentId}`, body, ['comment', comment]),
     deleteComment: (id: number, commentId: number) => remove(`/incidents/${id}/comments/${commentId}`),
+    listMaintenances: (filter: Record<string, string> = {}) =>
+      fetchOne<KenerMaintenance[]>('GET', `/maintenances?${query(filter)}`, undefined, [
+        'maintenances',
+        [maintenance],
+      ]),
+    createMaintenance: (body: unknown) =>
+      fetchOne<KenerMaintenance>('POST', '/maintenances', body, ['maintenance', maintenance, 201]),
+    getMaintenance: (id: number) =>
+      fetchOne<KenerMaintenance>('GET', `/maintenances/${id}`, undefined, ['maintenance', maintenance]),
+    updateMaintenance: (id: number, body: unknown) =>
+      fetchOne<KenerMaintenance>('PATCH', `/maintenances/${id}`, body, ['maintenance', maintenance]),
+    deleteMaintenance: (id: number) => remove(`/maintenances/${id}`),
+    listEvents: async (id: number, filter: Record<string, number> = {}) => {
+      const { events, ...rest } = await ask(
+        'GET',
+        `/maintenances/${id}/events?${query(filter)}`,
+        undefined,
+        200,
+      )
+      expectShape(rest, { page: 'integer', limit: 'integer' }, 'the page')
+      for (const item of events as unknown[]) expectShape(item, event, 'event')
+      return { events: events as KenerEvent[], ...rest } as {
+        events: KenerEvent[]
+        page: number
+        limit: number
+      }
+    },
+    listTimetable: async (filter: Record<string, string | number> = {}) => {
+      const { events, ...rest } = await ask('GET', `/maintenances/events?${query(filter)}`, undefined, 200)
+      expectShape(rest, { page: 'integer', limit: 'integer', total: 'integer' }, 'the page')
+      for (const item of events as unknown[]) expectShape(item, timetableEvent, 'event')
+      return { events: events as KenerTimetableEvent[], total: Number(rest.total) }
+    },
+    getEvent: (id: number, eventId: number) =>
+      fetchOne<KenerEvent>('GET', `/maintenances/${id}/events/${eventId}`, undefined, ['event', event]),
+    updateEvent: (id: number, eventId: number, body: unknown) =>
+      fetchOne<KenerEvent>('PATCH', `/maintenances/${id}/events/${eventId}`, body, ['event', event]),
+    deleteEvent: (id: number, eventId: number) => remove(`/maintenances/${id}/events/${eventId}`),
   }
 }

@@ -94,8 +94,8 @@ await t.test('monitors: made, read, changed and deleted as a Kener client does',
     ...{ type_data: {}, status: 'ACTIVE', default_status: 'UP', is_hidden: 'NO' },
   })
   const before = await kener.getMonitor('moon')
-  const { updated_at: _, ...same } = await kener.updateMonitor('moon', before)
-  t.match(before, same, 'what was read may be sent back whole')
+  const after = await kener.updateMonitor('moon', before)
+  t.same({ ...after, updated_at: before.updated_at }, before, 'what was read may be sent back whole')
 
   t.equal(await kener.deleteMonitor('moon'), "Monitor 'moon' deleted successfully")
   await fails(t, kener.deleteMonitor('moon'), 404, 'NOT_FOUND', 'again')
@@ -346,14 +346,249 @@ await t.test('RESOLVED ends an incident that was to end later', async (t) => {
   t.equal((await kener.getIncident(id)).end_date_time, newYear + 600)
 })
 
+const once = 'FREQ=MINUTELY;COUNT=1'
+const hour = 3_600
+
+await t.test('maintenances: made, read, changed and deleted as a Kener client does', async (t) => {
+  const { kener } = await start(t)
+  for (const tag of ['a', 'b']) await kener.createMonitor({ tag, name: tag })
+  const soon = thisMinute() + 24 * hour
+  const made = await kener.createMaintenance({
+    ...{
+      title: ' Upgrade ',
+      start_date_time: soon + 59,
+      rrule: once,
+      duration_seconds: hour,
+      status: 'ignored',
+    },
+    monitors: [{ monitor_tag: 'b', impact: 'DOWN' }, { monitor_tag: 'a' }],
+  })
+  t.match(made, {
+    ...{ title: 'Upgrade', description: null, start_date_time: soon, rrule: once, duration_seconds: hour },
+    status: 'ACTIVE',
+    monitors: [
+      { monitor_tag: 'a', impact: 'MAINTENANCE' },
+      { monitor_tag: 'b', impact: 'DOWN' },
+    ],
+  })
+  t.same(await kener.getMaintenance(made.id), made)
+  t.equal(new URL(made.url).pathname, `/api/v4/maintenances/${made.id}`, 'where it can be read')
+  const weekly = {
+    title: 'W',
+    start_date_time: newYear,
+    rrule: ' FREQ=WEEKLY;BYDAY=TH ',
+    duration_seconds: 60,
+  }
+  const other = await kener.createMaintenance({ ...weekly, description: 'D' })
+  t.match(other, { rrule: 'FREQ=WEEKLY;BYDAY=TH', description: 'D', monitors: [] })
+
+  t.match(
+    await kener.updateMaintenance(made.id, {
+      status: 'INACTIVE',
+      monitors: [{ monitor_tag: 'a', impact: 'UP' }],
+    }),
+    { title: 'Upgrade', status: 'INACTIVE', monitors: [{ monitor_tag: 'a', impact: 'UP' }] },
+  )
+  const ids = async (filter: Record<string, string>) =>
+    (await kener.listMaintenances(filter)).map(({ id }) => id)
+  t.same(await ids({}), [made.id, other.id])
+  t.same(await ids({ status: 'ACTIVE' }), [other.id])
+  t.same(await ids({ status: 'INACTIVE', monitor_tag: 'a' }), [made.id])
+  t.same(await ids({ monitor_tag: 'b' }), [])
+  t.same(await ids({ status: '', monitor_tag: '' }), [made.id, other.id])
+  await fails(t, kener.listMaintenances({ status: 'JUNK' }), 400, 'BAD_REQUEST', 'a status that there is not')
+
+  t.equal(await kener.deleteMaintenance(made.id), `Maintenance with id '${made.id}' deleted successfully`)
+  await fails(t, kener.deleteMaintenance(made.id), 404, 'NOT_FOUND', 'again')
+  await fails(t, kener.getMaintenance(made.id), 404, 'NOT_FOUND', 'reading')
+  await fails(t, kener.updateMaintenance(made.id, { title: 'T' }), 404, 'NOT_FOUND', 'changing')
+  await fails(t, kener.listEvents(made.id), 404, 'NOT_FOUND', 'its events')
+  await fails(t, kener.getEvent(made.id, 1), 404, 'NOT_FOUND', 'one of them')
+})
+
+await t.test('events: what the rule gives, each moved, closed and deleted by itself', async (t) => {
+  const { kener } = await start(t)
+  const begin = thisMinute()
+  const daily = { title: 'D', start_date_time: begin - hour, rrule: 'FREQ=DAILY', duration_seconds: 2 * hour }
+  const { id } = await kener.createMaintenance(daily)
+  const { events, page, limit } = await kener.listEvents(id)
+  t.same([page, limit], [1, 20])
+  t.ok(events.length >= 7, 'a week of them')
+  t.same(
+    events.map(({ start_date_time, end_date_time }) => [start_date_time, end_date_time]),
+    events.map((_, index) => [begin - hour + index * 24 * hour, begin + hour + index * 24 * hour]),
+  )
+  t.same(
+    events.slice(0, 2).map(({ status }) => status),
+    ['ONGOING', 'SCHEDULED'],
+  )
+  const [first, second, third] = events.map((event) => event.id) as [number, number, number]
+  t.same(await kener.getEvent(id, first), events[0])
+  t.same((await kener.listEvents(id, { page: 2, limit: 2 })).events, events.slice(2, 4))
+  t.match(
+    await kener.listEvents(id, { page: 0, limit: 1_000 }),
+    { page: 1, limit: 100 },
+    'the nearest that there is',
+  )
+  t.same((await kener.listEvents(id, { page: 99 })).events, [])
+
+  t.match(await kener.updateEvent(id, second, { status: 'CANCELLED' }), {
+    ...{ status: 'CANCELLED', start_date_time: begin + 23 * hour, end_date_time: begin + 25 * hour },
+  })
+  await fails(
+    t,
+    kener.updateEvent(id, second, { status: 'COMPLETED' }),
+    400,
+    'BAD_REQUEST',
+    'it is cancelled',
+  )
+  await fails(
+    t,
+    kener.updateEvent(id, third, { status: 'COMPLETED' }),
+    400,
+    'BAD_REQUEST',
+    'it has not begun',
+  )
+  const completed = await kener.updateEvent(id, first, { status: 'COMPLETED' })
+  t.equal(completed.status, 'COMPLETED')
+  t.ok(completed.end_date_time < begin + hour, 'it ends now')
+  const moved = { start_date_time: begin + 90 * hour + 30, end_date_time: begin + 91 * hour + 30 }
+  t.match(await kener.updateEvent(id, third, moved), {
+    ...{ start_date_time: begin + 90 * hour, end_date_time: begin + 91 * hour, status: 'SCHEDULED' },
+  })
+  t.equal(await kener.deleteEvent(id, third), `Event with id '${third}' deleted successfully`)
+  await fails(t, kener.deleteEvent(id, third), 404, 'NOT_FOUND', 'again')
+  await fails(t, kener.updateEvent(id, third, moved), 404, 'NOT_FOUND', 'moving')
+  await fails(t, kener.updateEvent(id, third, { status: 'CANCELLED' }), 404, 'NOT_FOUND', 'closing')
+  const other = await kener.createMaintenance(daily)
+  await fails(t, kener.getEvent(other.id, first), 404, 'NOT_FOUND', 'of another maintenance')
+
+  await kener.updateMaintenance(id, { title: 'E' })
+  t.same(
+    (await kener.listEvents(id)).events.map((event) => event.id),
+    events.map((event) => event.id).filter((event) => event !== third),
+    'what was deleted is not made again',
+  )
+})
+
+await t.test('the events of all maintenances make one timetable', async (t) => {
+  const { kener } = await start(t)
+  for (const tag of ['a', 'b']) await kener.createMonitor({ tag, name: tag })
+  const begin = thisMinute()
+  const make = async (title: string, inHours: number, tags: string[]) =>
+    kener.createMaintenance({
+      ...{ title, start_date_time: begin + inHours * hour, rrule: once, duration_seconds: hour },
+      monitors: tags.map((monitor_tag) => ({ monitor_tag })),
+    })
+  await make('past', -5, ['a'])
+  const now = await make('now', 0, ['a'])
+  await make('late', 50, ['a', 'b'])
+  await make('soon', 2, ['b'])
+  const titles = async (filter: Record<string, string | number>) => {
+    const { events, total } = await kener.listTimetable(filter)
+    return `${events.map((event) => event.maintenance_title).join()} of ${total}`
+  }
+  t.equal(await titles({}), 'soon,late of 2', 'from now on')
+  t.equal(await titles({ event_start_date_time: begin - 24 * hour }), 'past,now,soon,late of 4')
+  t.equal(await titles({ event_start_date_time: begin, limit: 1, page: 2 }), 'soon of 3')
+  t.equal(await titles({ event_start_date_time: begin, page: 9 }), ' of 3')
+  t.equal(await titles({ monitors: 'b' }), 'soon,late of 2')
+  t.equal(await titles({ event_start_date_time: 1, monitors: 'a, b' }), 'past,now,soon,late of 4')
+  t.equal(await titles({ monitors: 'nobody' }), ' of 0')
+  t.equal(await titles({ event_start_date_time: 1, event_status: 'ongoing' }), 'now of 1')
+  t.equal(await titles({ event_start_date_time: 1, event_status: 'COMPLETED' }), 'past of 1')
+  t.equal(
+    await titles({ event_start_date_time: 1, maintenance_id: now.id, start_ts: 'passed over' }),
+    'now of 1',
+  )
+  t.match((await kener.listTimetable({ monitors: 'a' })).events[0], {
+    ...{
+      event_start_date_time: begin + 50 * hour,
+      event_end_date_time: begin + 51 * hour,
+      event_status: 'SCHEDULED',
+    },
+    ...{ maintenance_title: 'late', maintenance_status: 'ACTIVE', maintenance_rrule: once },
+    maintenance_duration_seconds: hour,
+    monitors: [
+      { monitor_tag: 'a', impact: 'MAINTENANCE' },
+      { monitor_tag: 'b', impact: 'MAINTENANCE' },
+    ],
+  })
+  for (const filter of [
+    { event_status: 'JUNK' },
+    { event_start_date_time: '1abc' },
+    { page: 'x' },
+    { maintenance_id: '1abc' },
+  ]) {
+    await fails(
+      t,
+      kener.listTimetable(filter),
+      400,
+      'BAD_REQUEST',
+      JSON.stringify(filter),
+    )
+  }
+})
+
+await t.test('a maintenance under way covers the status of its monitors, on both sides', async (t) => {
+  const { kener, call, key } = await start(t)
+  await kener.createMonitor({ tag: 'm', name: 'M' })
+  await kener.updatePoint('m', thisMinute(), { status: 'DOWN' })
+  const { id } = await kener.createMaintenance({
+    ...{ title: 'Now', start_date_time: thisMinute(), rrule: once, duration_seconds: hour },
+    monitors: [{ monitor_tag: 'm' }],
+  })
+  const status = async () => (await call(key, 'GET /api/monitors/m')).json.data
+  t.match(await status(), {
+    status: 'MAINTENANCE',
+    status_source: 'maintenance',
+    last_report: { status: 'DOWN' },
+  })
+  t.match((await call(null, 'GET /api/status')).json.data, {
+    ...{ status: 'MAINTENANCE', monitors: [{ tag: 'm', status: 'MAINTENANCE' }] },
+    maintenances: [
+      { id, title: 'Now', state: 'ONGOING', monitors: [{ monitor_tag: 'm', impact: 'MAINTENANCE' }] },
+    ],
+  })
+  t.match((await call(key, `GET /api/maintenances/${id}`)).json.data, {
+    title: 'Now',
+    rrule: null,
+    enabled: true,
+  })
+  const [event] = (await kener.listEvents(id)).events
+  await kener.updateEvent(id, event?.id ?? 0, { status: 'CANCELLED' })
+  t.match(await status(), { status: 'DOWN', status_source: 'report' }, 'over')
+
+  const ours = await call(key, 'POST /api/maintenances', {
+    ...{ title: 'Ours', starts_at: '2026-01-01T00:00:00Z', duration_seconds: 600, rrule: 'FREQ=DAILY' },
+    monitors: [{ monitor_tag: 'm', impact: 'DEGRADED' }],
+  })
+  t.match(await kener.getMaintenance(ours.json.data.id), {
+    ...{
+      title: 'Ours',
+      start_date_time: newYear,
+      rrule: 'FREQ=DAILY',
+      duration_seconds: 600,
+      status: 'ACTIVE',
+    },
+    monitors: [{ monitor_tag: 'm', impact: 'DEGRADED' }],
+  })
+})
+
 await t.test('what Kener makes of bad input is 400 here, and leaves nothing', async (t) => {
   const { kener, call, key, db } = await start(t)
   await kener.createMonitor({ tag: 'm', name: 'M', type_data: { a: 1 } })
   await kener.fillData('m', { start_ts: newYear, end_ts: newYear + 60, status: 'UP', latency: 1 })
   const { id } = await kener.createIncident({ title: 'T', start_date_time: newYear })
   await kener.createComment(id, { comment: 'C', state: 'IDENTIFIED' })
+  const weekly = { title: 'T', start_date_time: newYear, rrule: 'FREQ=WEEKLY;BYDAY=SU', duration_seconds: 60 }
+  const planned = await kener.createMaintenance(weekly)
+  const [event] = (await kener.listEvents(planned.id)).events
   const count = async () => {
-    const tables = ['monitors', 'kener_monitors', 'monitor_hours', 'incidents', 'incident_comments'] as const
+    const tables = [
+      ...(['monitors', 'kener_monitors', 'monitor_hours', 'incidents', 'incident_comments'] as const),
+      ...(['maintenances', 'maintenance_monitors', 'maintenance_events'] as const),
+    ]
     return Promise.all(tables.map((table) => db.selectFrom(table).selectAll().execute()))
   }
   const before = await count()
@@ -467,6 +702,71 @@ await t.test('what Kener makes of bad input is 400 here, and leaves nothing', as
       ],
       [`PATCH /incidents/${id}/comments/1`, [null, { comment: '' }, { state: 'JUNK' }, { timestamp: 'x' }]],
       [`PATCH /incidents/${id}/comments/1abc`, [{ comment: 'C' }]],
+      [
+        'POST /maintenances',
+        [
+          ...[null, [], {}, { title: 'T' }],
+          ...['', ' ', null, 5].map((title) => ({ ...weekly, title })),
+          ...['1', null, -1, 1e300].map((start_date_time) => ({ ...weekly, start_date_time })),
+          ...[
+            '',
+            ' ',
+            'JUNK',
+            'FREQ=ONCE',
+            'BYDAY=MO',
+            'FREQ=WEEKLY;BYDAY=',
+            'FREQ=DAILY;JUNK=1',
+            null,
+            5,
+          ].map((rrule) => ({ ...weekly, rrule })),
+          ...[
+            'FREQ=SECONDLY',
+            'FREQ=MINUTELY',
+            'FREQ=DAILY;BYMONTH=2;BYMONTHDAY=30',
+            'FREQ=DAILY\nEXDATE:20260101',
+          ].map((rrule) => ({ ...weekly, rrule })),
+          ...[0, -1, 1.5, '60', null, 1e300].map((duration_seconds) => ({ ...weekly, duration_seconds })),
+          ...[null, {}, ['m'], [{ monitor_tag: 'nobody' }], [{ monitor_tag: 'm', impact: 'JUNK' }]].map(
+            (monitors) => ({
+              ...weekly,
+              monitors,
+            }),
+          ),
+          { ...weekly, monitors: [{ monitor_tag: 'm' }, { monitor_tag: 'm' }] },
+        ],
+      ],
+      [
+        `PATCH /maintenances/${planned.id}`,
+        [
+          ...[
+            null,
+            { title: '' },
+            { rrule: 'JUNK' },
+            { status: 'JUNK' },
+            { status: null },
+            { duration_seconds: 0 },
+          ],
+          ...[{ start_date_time: 'x' }, { title: 'New', monitors: [{ monitor_tag: 'nobody' }] }],
+        ],
+      ],
+      ['PATCH /maintenances/1abc', [{ title: 'T' }]],
+      [
+        `PATCH /maintenances/${planned.id}/events/${event?.id}`,
+        [
+          ...[null, {}, { status: 'JUNK' }, { status: 'ONGOING' }, { status: 'COMPLETED' }],
+          ...[
+            { start_date_time: newYear },
+            { end_date_time: newYear },
+            { start_date_time: newYear, end_date_time: newYear },
+          ],
+          ...[
+            { start_date_time: newYear + 1, end_date_time: newYear + 59 },
+            { start_date_time: 'x', end_date_time: 5 },
+          ],
+          { status: 'CANCELLED', start_date_time: newYear, end_date_time: newYear + 60 },
+        ],
+      ],
+      [`PATCH /maintenances/${planned.id}/events/1abc`, [{ status: 'CANCELLED' }]],
     ] as [string, unknown[]][]
   ).map(([route, bodies]) => [route as 'POST /monitors', bodies])
   for (const [route, bodies] of cases) {
@@ -486,6 +786,8 @@ await t.test('what Kener makes of bad input is 400 here, and leaves nothing', as
     'incidents/-1',
     'incidents/1.5',
     'incidents/1/comments/x',
+    'maintenances/1abc',
+    'maintenances/1/events/x',
   ]) {
     isFailure(t, await call(key, `GET /api/v4/${path}`), 400, 'BAD_REQUEST', path)
     isFailure(t, await call(key, `DELETE /api/v4/${path}`), 400, 'BAD_REQUEST', path)
@@ -626,13 +928,16 @@ await t.test('each route needs what its like on our side needs', async (t) => {
       'GET /incidents/1',
       'GET /incidents/1/comments',
       'GET /incidents/1/comments/1',
+      ...['GET /maintenances', 'GET /maintenances/1', 'GET /maintenances/events'],
+      ...['GET /maintenances/1/events', 'GET /maintenances/1/events/1'],
     ],
     [
       'write:incidents',
       ...['POST /incidents', 'PATCH /incidents/1', 'POST /incidents/1/comments'],
       ...['PATCH /incidents/1/comments/1', 'DELETE /incidents/1/comments/1'],
+      ...['POST /maintenances', 'PATCH /maintenances/1', 'PATCH /maintenances/1/events/1'],
     ],
-    ['admin', 'DELETE /incidents/1'],
+    ['admin', 'DELETE /incidents/1', 'DELETE /maintenances/1', 'DELETE /maintenances/1/events/1'],
   ]
   for (const [permission, ...routes] of expected) {
     const having = await newKey(replica, { permissions: [permission] })
@@ -704,11 +1009,16 @@ await t.test('a list takes one statement, however long it is', async (t) => {
   )
   const { id } = await kener.createIncident({ title: 'T', start_date_time: newYear })
   await times(30, () => kener.createComment(id, { comment: 'C', state: 'IDENTIFIED' }))
+  const daily = { title: 'T', start_date_time: newYear, rrule: 'FREQ=DAILY', duration_seconds: 60 }
+  for (const monitor_tag of ['a', 'b'])
+    await kener.createMaintenance({ ...daily, monitors: [{ monitor_tag }] })
   await db.selectFrom('monitors').select('id').execute()
   for (const [name, list, most] of [
     ['monitors', () => kener.listMonitors(), 1],
     ['incidents', () => kener.listIncidents(), 1],
     ['comments', () => kener.listComments(id), 2],
+    ['maintenances', () => kener.listMaintenances(), 1],
+    ['events', async () => (await kener.listTimetable()).events, 3],
   ] as const) {
     statements.length = 0
     t.ok((await list()).length >= 2)

@@ -175,23 +175,27 @@ const oddParts = [
 ]
 const oddPart = fc.constantFrom(...oddParts)
 
+function existingFor(name: string, path: string, known: Known): (string | number)[] {
+  switch (name) {
+    case 'tag':
+    case 'monitor_tag':
+      return known.tags
+    case 'timestamp':
+      return known.seconds
+    case 'comment_id':
+      return known.commentIds
+    case 'event_id':
+      return known.eventIds
+    default:
+      if (path.startsWith('/api/keys')) return known.keyIds
+      return path.includes('/maintenances') ? known.maintenanceIds : known.incidentIds
+  }
+}
+
 function pathFor(path: string, parameters: Parameter[], known: Known): fc.Arbitrary<string> {
   const ofPath = parameters.filter((parameter) => parameter.in === 'path')
   const values = ofPath.map(({ name }) => {
-    const existing =
-      name === 'tag' || name === 'monitor_tag'
-        ? known.tags
-        : name === 'comment_id'
-          ? known.commentIds
-          : name === 'event_id'
-            ? known.eventIds
-            : name === 'timestamp'
-              ? known.seconds
-              : path.startsWith('/api/keys')
-                ? known.keyIds
-                : path.startsWith('/api/maintenances')
-                  ? known.maintenanceIds
-                  : known.incidentIds
+    const existing = existingFor(name, path, known)
     return fc.oneof(
       { weight: 9, arbitrary: fc.constantFrom(...existing).map((value) => encodeURIComponent(value)) },
       { weight: 1, arbitrary: oddPart },

@@ -27,12 +27,15 @@ const eventsToCome = sql`
   maintenance_events where maintenance_id = maintenances.id and closed_as is null and maintenance_events.ends_at > now()
   order by maintenance_events.starts_at, maintenance_events.id`
 
-const columns = sql`
-  maintenances.*, coalesce((
+const affectedMonitors = sql`
+  coalesce((
     select json_agg(json_build_object('monitor_tag', tag, 'impact', impact) order by tag)
     from maintenance_monitors join monitors on monitors.id = monitor_id
     where maintenance_id = maintenances.id
-  ), '[]') as monitors, (
+  ), '[]') as monitors`
+
+const columns = sql`
+  maintenances.*, ${affectedMonitors}, (
     select json_build_object('id', id, 'starts_at', extract(epoch from maintenance_events.starts_at),
       'ends_at', extract(epoch from ends_at), 'state', ${eventState})
     from ${eventsToCome} limit 1
@@ -60,18 +63,19 @@ export async function listMaintenances(
     ...(before === undefined
       ? []
       : [sql`(starts_at, id) < (${before.startsAt}::timestamptz, ${before.id}::integer)`]),
-    ...(tags === undefined
-      ? []
-      : [
-          sql`exists (
-            select from maintenance_monitors join monitors on monitors.id = monitor_id
-            where maintenance_id = maintenances.id and tag = any(${tags}::text[]))`,
-        ]),
+    ...(tags === undefined ? [] : [concerns(tags)]),
   ]
   const where = conditions.length > 0 ? sql`where ${sql.join(conditions, sql` and `)}` : sql``
   const { rows } = await sql<Maintenance>`
     select ${columns} from maintenances ${where} order by starts_at desc, id desc limit ${limit}`.execute(db)
   return rows
+}
+
+/** Whether a maintenance is about any of them. */
+function concerns(tags: readonly string[]) {
+  return sql`exists (
+    select from maintenance_monitors join monitors on monitors.id = monitor_id
+    where maintenance_id = maintenances.id and tag = any(${tags}::text[]))`
 }
 
 export type PublicMaintenance = Pick<Maintenance, 'id' | 'title' | 'description' | 'monitors'> &
@@ -280,19 +284,62 @@ export async function deleteMaintenance(db: Kysely<Tables>, id: number): Promise
   return numDeletedRows > 0n
 }
 
-/** Soonest first. */
+/** Soonest first; from a place on, or past so many. */
 export async function listEvents(
   db: Kysely<Tables>,
   maintenanceId: number,
-  { after, limit }: { after?: { startsAt: Date; id: number } | undefined; limit: number },
+  {
+    after,
+    offset = 0,
+    limit,
+  }: { after?: { startsAt: Date; id: number } | undefined; offset?: number; limit: number },
 ): Promise<Event[]> {
   const where = after
     ? sql`and (starts_at, id) > (${after.startsAt}::timestamptz, ${after.id}::integer)`
     : sql``
   const { rows } = await sql<Event>`
     select ${eventColumns} from maintenance_events where maintenance_id = ${maintenanceId} ${where}
-    order by starts_at, id limit ${limit}`.execute(db)
+    order by starts_at, id limit ${limit} offset ${offset}`.execute(db)
   return rows
+}
+
+export type TimetableFilter = {
+  /** Those that start then, or later. */
+  from: Date
+  state?: EventState | undefined
+  maintenance_id?: number | undefined
+  /** About any of them. */
+  monitor_tags?: readonly string[] | undefined
+}
+
+export type TimetableEvent = Event &
+  Pick<Maintenance, 'title' | 'description' | 'enabled' | 'rrule' | 'duration_seconds' | 'monitors'>
+
+/** The events of all maintenances, soonest first; `total` counts those of the other pages, too. */
+export async function listTimetable(
+  db: Kysely<Tables>,
+  filter: TimetableFilter,
+  { limit, offset }: { limit: number; offset: number },
+): Promise<{ events: TimetableEvent[]; total: number }> {
+  const { from, state, maintenance_id: maintenanceId, monitor_tags: tags } = filter
+  const conditions = [
+    sql`maintenance_events.starts_at >= ${from}::timestamptz`,
+    ...(state === undefined ? [] : [sql`(${eventState}) = ${state}`]),
+    ...(maintenanceId === undefined ? [] : [sql`maintenance_id = ${maintenanceId}`]),
+    ...(tags === undefined ? [] : [concerns(tags)]),
+  ]
+  const matching = sql`
+    from maintenance_events join maintenances on maintenances.id = maintenance_id
+    where ${sql.join(conditions, sql` and `)}`
+  const [{ rows: events }, { rows: counts }] = await Promise.all([
+    sql<TimetableEvent>`
+      select ${eventColumns}, title, description, enabled, rrule, duration_seconds, ${affectedMonitors} ${matching}
+      order by maintenance_events.starts_at, maintenance_events.id limit ${limit} offset ${offset}`.execute(
+      db,
+    ),
+    sql<{ total: number }>`select count(*)::integer as total ${matching}`.execute(db),
+  ])
+  return { events, total: counts[0]?.total ?? 0 }
 }
 
 export async function findEvent(

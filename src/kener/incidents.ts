@@ -16,6 +16,8 @@ import {
   IncidentParams,
   ListIncidents,
   Message,
+  originOf,
+  splitTags,
   toAffected,
   toMinuteStart,
   toSeconds,
@@ -48,7 +50,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         from: start === undefined ? undefined : new Date(start * 1000),
         // The end belongs to Kener's window, and starts are whole seconds.
         to: end ? new Date((end + 1) * 1000) : undefined,
-        monitor_tags: tags ? tags.split(',').map((tag) => tag.trim()) : undefined,
+        monitor_tags: tags === undefined ? undefined : splitTags(tags),
       }
       const found = await incidents.listIncidents(app.db, filter, listMax)
       return { incidents: found.map((incident) => toWire(incident, originOf(request))) }
@@ -203,11 +205,6 @@ function toEnd(seconds: number | null | undefined): Date | null | undefined {
   return seconds === undefined ? undefined : seconds ? toMinuteStart(seconds) : null
 }
 
-/** As the client knows us: it may look up the incident there, since there is no page of it. */
-function originOf({ protocol, host }: FastifyRequest): string {
-  return `${protocol}://${host}`
-}
-
 function toWire(incident: incidents.Incident, origin: string): Static<typeof Incident> {
   return {
     id: incident.id,
@@ -219,7 +216,7 @@ function toWire(incident: incidents.Incident, origin: string): Static<typeof Inc
     monitors: incident.monitors,
     created_at: incident.created_at.toISOString(),
     updated_at: incident.updated_at.toISOString(),
-    url: `${origin}/api/v4/incidents/${incident.id}`,
+    url: `${origin}/incidents/${incident.id}`,
   }
 }
 

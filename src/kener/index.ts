@@ -3,6 +3,7 @@ import { noteFailure, toBody } from '../plugins/error-handler.ts'
 import { parseJson } from '../plugins/request-shape.ts'
 import { Anything, Nothing } from '../schemas/envelope.ts'
 import incidentRoutes from './incidents.ts'
+import maintenanceRoutes from './maintenances.ts'
 import monitorRoutes from './monitors.ts'
 
 /**
@@ -32,4 +33,5 @@ export default async function kener(app: FastifyInstance) {
 
   app.register(monitorRoutes, { prefix: '/monitors' })
   app.register(incidentRoutes, { prefix: '/incidents' })
+  app.register(maintenanceRoutes, { prefix: '/maintenances' })
 }

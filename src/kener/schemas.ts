@@ -1,6 +1,9 @@
+import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
+import { durationMaxSeconds } from '../maintenances/schedule.ts'
 import { Nullable, OneOf } from '../schemas/envelope.ts'
 import { impacts, states } from '../schemas/incidents.ts'
+import { closings, eventStates } from '../schemas/maintenances.ts'
 import { reportStatuses, statuses } from '../schemas/monitors.ts'
 
 /**
@@ -21,6 +24,16 @@ export function toMinuteStart(seconds: number): Date {
 
 export function toSeconds(time: Date): number {
   return Math.floor(time.getTime() / 1000)
+}
+
+/** As the client knows us: what has a page of its own in Kener may be read here, with a key. */
+export function originOf({ protocol, host }: FastifyRequest): string {
+  return `${protocol}://${host}/api/v4`
+}
+
+/** With commas between them. */
+export function splitTags(text: string): string[] {
+  return text.split(',').map((tag) => tag.trim())
 }
 
 export const Id = Type.Integer({ minimum: 1, maximum: 2_147_483_647 })
@@ -260,3 +273,128 @@ export const UpdateComment = Type.Object(
 )
 
 export const CommentParams = Type.Object({ incident_id: Id, comment_id: Id })
+
+// Maintenances.
+
+export const Maintenance = Type.Object({
+  id: Id,
+  title: Type.String(),
+  description: Nullable(Type.String()),
+  start_date_time: WholeSeconds,
+  rrule: Type.String(),
+  duration_seconds: Type.Integer(),
+  status: Activity,
+  monitors: Type.Array(Affected),
+  created_at: IsoTime,
+  updated_at: IsoTime,
+  url: Type.String(),
+})
+
+const Duration = Type.Integer({ minimum: 1, maximum: durationMaxSeconds })
+const Rule = Type.String({
+  minLength: 1,
+  maxLength: 255,
+  description: 'the value of an RRULE (RFC 5545) in UTC, hourly at the most; FREQ=MINUTELY;COUNT=1: once',
+})
+
+export const CreateMaintenance = Type.Object(
+  {
+    title: Filled(255),
+    description: Type.Optional(Nullable(Text(10_000))),
+    start_date_time: Seconds,
+    rrule: Rule,
+    duration_seconds: Duration,
+    monitors: Type.Optional(affected('MAINTENANCE')),
+  },
+  {
+    examples: [
+      {
+        title: 'Weekly updates',
+        start_date_time: 1_767_225_600,
+        rrule: 'FREQ=WEEKLY;BYDAY=SU',
+        duration_seconds: 3_600,
+      },
+    ],
+  },
+)
+
+export const UpdateMaintenance = Type.Object(
+  {
+    title: Type.Optional(Filled(255)),
+    description: Type.Optional(Nullable(Text(10_000))),
+    start_date_time: Type.Optional(Seconds),
+    rrule: Type.Optional(Rule),
+    duration_seconds: Type.Optional(Duration),
+    status: Type.Optional(Activity),
+    monitors: Type.Optional(affected('MAINTENANCE')),
+  },
+  { examples: [{ status: 'INACTIVE' }] },
+)
+
+export const ListMaintenances = Type.Object({
+  status: Type.Optional(Activity),
+  monitor_tag: Type.Optional(Type.String()),
+})
+
+export const MaintenanceParams = Type.Object({ maintenance_id: Id })
+
+const EventStatus = OneOf(eventStates)
+
+export const Event = Type.Object({
+  id: Id,
+  maintenance_id: Id,
+  start_date_time: WholeSeconds,
+  end_date_time: WholeSeconds,
+  status: EventStatus,
+  created_at: IsoTime,
+  updated_at: IsoTime,
+  url: Type.String(),
+})
+
+/** An event among those of all maintenances: with what it is an event of. */
+export const TimetableEvent = Type.Object({
+  maintenance_id: Id,
+  event_id: Id,
+  event_start_date_time: WholeSeconds,
+  event_end_date_time: WholeSeconds,
+  event_status: EventStatus,
+  maintenance_title: Type.String(),
+  maintenance_description: Nullable(Type.String()),
+  maintenance_status: Activity,
+  maintenance_rrule: Type.String(),
+  maintenance_duration_seconds: Type.Integer(),
+  monitors: Type.Array(Affected),
+  url: Type.String(),
+})
+
+const pageQuery = {
+  page: Type.Optional(Type.Integer({ maximum: 1_000_000 })),
+  limit: Type.Optional(Type.Integer()),
+}
+
+export const ListEvents = Type.Object(pageQuery)
+
+/** `event_start_date_time`: those that begin then or later; else from now on. `monitors`: tags with commas between. */
+export const ListTimetable = Type.Object({
+  ...pageQuery,
+  monitors: Type.Optional(Type.String()),
+  event_status: Type.Optional(OneOf([...eventStates, ...eventStates.map((state) => state.toLowerCase())])),
+  event_start_date_time: Type.Optional(WholeSeconds),
+  maintenance_id: Type.Optional(Id),
+})
+
+export const EventParams = Type.Object({ maintenance_id: Id, event_id: Id })
+
+/** It is closed, or it is moved. */
+export const UpdateEvent = Type.Object(
+  {
+    status: Type.Optional(OneOf(closings)),
+    start_date_time: Type.Optional(Seconds),
+    end_date_time: Type.Optional(Seconds),
+  },
+  {
+    examples: [{ start_date_time: 32_503_680_000, end_date_time: 32_503_683_600 }],
+    oneOf: [{ required: ['status'] }, { required: ['start_date_time', 'end_date_time'] }],
+    dependentRequired: { start_date_time: ['end_date_time'], end_date_time: ['start_date_time'] },
+  },
+)

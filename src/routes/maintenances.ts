@@ -58,7 +58,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
           enabled: body.enabled,
           monitors: body.monitors.map(toAffected),
         })
-        .catch(explain(body.monitors))
+        .catch(explainRefusal(body.monitors))
       return reply.code(201).send(await showMaintenance(id))
     },
   )
@@ -93,7 +93,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
           enabled: body.enabled,
           monitors: body.monitors?.map(toAffected),
         })
-        .catch(explain(body.monitors))
+        .catch(explainRefusal(body.monitors))
       if (!found) throw noSuchMaintenance()
       return showMaintenance(params.id)
     },
@@ -169,7 +169,7 @@ const invalidField = (path: string, message: string) =>
   invalidRequest(`Invalid body: ${path} ${message}`, [{ path, message }])
 
 /** What was refused of a maintenance, in words for the client. */
-function explain(affected: Named[] = []) {
+export function explainRefusal(affected: Named[] = []) {
   return (error: unknown): never => {
     explainMonitors(error, affected)
     if (error instanceof InvalidSchedule) throw invalidField(`/${error.field}`, error.message)

@@ -44,7 +44,8 @@ export const Maintenance = Type.Object({
   title: Title,
   description: Description,
   starts_at: Time,
-  duration_seconds: Duration,
+  // Clients of Kener may have planned less than a minute.
+  duration_seconds: { ...Duration, minimum: 1 },
   rrule: Rule,
   enabled: Type.Boolean(),
   monitors: Type.Array(Affected),

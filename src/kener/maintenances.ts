@@ -1,0 +1,299 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyRequest } from 'fastify'
+import { type Static, Type } from 'typebox'
+import { readClock } from '../database/clock.ts'
+import * as maintenances from '../database/maintenances.ts'
+import { invalidRequest, notFound } from '../errors.ts'
+import { refuseTwice } from '../routes/affected.ts'
+import { explainRefusal } from '../routes/maintenances.ts'
+import {
+  CreateMaintenance,
+  Event,
+  EventParams,
+  ListEvents,
+  ListMaintenances,
+  ListTimetable,
+  Maintenance,
+  MaintenanceParams,
+  Message,
+  originOf,
+  splitTags,
+  TimetableEvent,
+  toAffected,
+  toMinuteStart,
+  toSeconds,
+  UpdateEvent,
+  UpdateMaintenance,
+} from './schemas.ts'
+
+const read = { permission: 'read:incidents' } as const
+const write = { permission: 'write:incidents' } as const
+const admin = { permission: 'admin' } as const
+
+/** Kener's list has no pages; this is more than anyone plans. */
+const listMax = 1_000
+
+const OneMaintenance = Type.Object({ maintenance: Maintenance })
+const OneEvent = Type.Object({ event: Event })
+const page = { page: Type.Integer(), limit: Type.Integer() }
+
+const routes: FastifyPluginAsyncTypebox = async (app) => {
+  app.get(
+    '/',
+    {
+      config: read,
+      schema: {
+        querystring: ListMaintenances,
+        response: { 200: Type.Object({ maintenances: Type.Array(Maintenance) }) },
+      },
+    },
+    async function v4ListMaintenances(request) {
+      const { status, monitor_tag: tag } = request.query
+      const filter = {
+        enabled: status && status === 'ACTIVE',
+        monitor_tags: tag === undefined ? undefined : [tag],
+      }
+      const found = await maintenances.listMaintenances(app.db, filter, listMax)
+      return { maintenances: found.map((maintenance) => toWire(maintenance, request)) }
+    },
+  )
+
+  app.post(
+    '/',
+    { config: write, schema: { body: CreateMaintenance, response: { 201: OneMaintenance } } },
+    async function v4CreateMaintenance(request, reply) {
+      const { body } = request
+      const monitors = toAffected(body.monitors ?? [], 'MAINTENANCE')
+      refuseTwice(monitors)
+      const id = await maintenances
+        .insertMaintenance(app.db, {
+          title: body.title.trim(),
+          description: body.description ?? null,
+          startsAt: toMinuteStart(body.start_date_time),
+          rrule: body.rrule.trim(),
+          durationSeconds: body.duration_seconds,
+          enabled: true,
+          monitors,
+        })
+        .catch(explainRefusal(monitors))
+      return reply.code(201).send(await show(id, request))
+    },
+  )
+
+  app.get(
+    '/:maintenance_id',
+    { config: read, schema: { params: MaintenanceParams, response: { 200: OneMaintenance } } },
+    async function v4ReadMaintenance(request) {
+      return show(request.params.maintenance_id, request)
+    },
+  )
+
+  app.patch(
+    '/:maintenance_id',
+    {
+      config: write,
+      schema: { params: MaintenanceParams, body: UpdateMaintenance, response: { 200: OneMaintenance } },
+    },
+    async function v4UpdateMaintenance(request) {
+      const { body, params } = request
+      const id = params.maintenance_id
+      const monitors = body.monitors && toAffected(body.monitors, 'MAINTENANCE')
+      refuseTwice(monitors)
+      const changes = {
+        title: body.title?.trim(),
+        description: body.description,
+        startsAt: body.start_date_time === undefined ? undefined : toMinuteStart(body.start_date_time),
+        rrule: body.rrule?.trim(),
+        durationSeconds: body.duration_seconds,
+        enabled: body.status && body.status === 'ACTIVE',
+        monitors,
+      }
+      const found = await maintenances.updateMaintenance(app.db, id, changes).catch(explainRefusal(monitors))
+      if (!found) throw noSuchMaintenance(id)
+      return show(id, request)
+    },
+  )
+
+  app.delete(
+    '/:maintenance_id',
+    { config: admin, schema: { params: MaintenanceParams, response: { 200: Message } } },
+    async function v4DeleteMaintenance({ params: { maintenance_id: id } }) {
+      if (!(await maintenances.deleteMaintenance(app.db, id))) throw noSuchMaintenance(id)
+      return { message: `Maintenance with id '${id}' deleted successfully` }
+    },
+  )
+
+  app.get(
+    '/events',
+    {
+      config: read,
+      schema: {
+        querystring: ListTimetable,
+        response: {
+          200: Type.Object({ events: Type.Array(TimetableEvent), ...page, total: Type.Integer() }),
+        },
+      },
+    },
+    async function v4ListTimetable(request) {
+      const { query } = request
+      const { page, limit, offset } = toPage(query)
+      const from = query.event_start_date_time
+      const { events, total } = await maintenances.listTimetable(
+        app.db,
+        {
+          from: from === undefined ? await readClock(app.db) : toMinuteStart(from),
+          state: query.event_status?.toUpperCase() as maintenances.Event['state'] | undefined,
+          maintenance_id: query.maintenance_id,
+          monitor_tags: query.monitors === undefined ? undefined : splitTags(query.monitors),
+        },
+        { limit, offset },
+      )
+      return { events: events.map((event) => toTimetable(event, request)), page, limit, total }
+    },
+  )
+
+  app.get(
+    '/:maintenance_id/events',
+    {
+      config: read,
+      schema: {
+        params: MaintenanceParams,
+        querystring: ListEvents,
+        response: { 200: Type.Object({ events: Type.Array(Event), ...page }) },
+      },
+    },
+    async function v4ListEvents(request) {
+      const id = request.params.maintenance_id
+      if (!(await maintenances.findMaintenance(app.db, id))) throw noSuchMaintenance(id)
+      const { page, limit, offset } = toPage(request.query)
+      const events = await maintenances.listEvents(app.db, id, { limit, offset })
+      return { events: events.map((event) => toWireEvent(event, request)), page, limit }
+    },
+  )
+
+  app.get(
+    '/:maintenance_id/events/:event_id',
+    { config: read, schema: { params: EventParams, response: { 200: OneEvent } } },
+    async function v4ReadEvent(request) {
+      const { maintenance_id: maintenanceId, event_id: id } = request.params
+      const event = await maintenances.findEvent(app.db, maintenanceId, id)
+      if (!event) throw await noSuchEvent(request.params)
+      return { event: toWireEvent(event, request) }
+    },
+  )
+
+  app.patch(
+    '/:maintenance_id/events/:event_id',
+    { config: write, schema: { params: EventParams, body: UpdateEvent, response: { 200: OneEvent } } },
+    async function v4UpdateEvent(request) {
+      const { maintenance_id: maintenanceId, event_id: id } = request.params
+      const { status, start_date_time: start = 0, end_date_time: end = 0 } = request.body
+      if (status !== undefined) {
+        const closed = await maintenances.closeEvent(app.db, maintenanceId, id, status)
+        if (!closed) throw await noSuchEvent(request.params)
+        if ('refused' in closed) {
+          throw invalidRequest(`Cannot transition event from ${closed.refused} to ${status}`)
+        }
+        return { event: toWireEvent(closed, request) }
+      }
+      const times = { startsAt: toMinuteStart(start), endsAt: toMinuteStart(end) }
+      if (times.endsAt <= times.startsAt) {
+        throw invalidRequest('end_date_time must be after start_date_time, by a minute at least')
+      }
+      const moved = await maintenances.moveEvent(app.db, maintenanceId, id, times)
+      if (!moved) throw await noSuchEvent(request.params)
+      return { event: toWireEvent(moved, request) }
+    },
+  )
+
+  app.delete(
+    '/:maintenance_id/events/:event_id',
+    { config: admin, schema: { params: EventParams, response: { 200: Message } } },
+    async function v4DeleteEvent({ params }) {
+      if (!(await maintenances.deleteEvent(app.db, params.maintenance_id, params.event_id))) {
+        throw await noSuchEvent(params)
+      }
+      return { message: `Event with id '${params.event_id}' deleted successfully` }
+    },
+  )
+
+  async function show(id: number, request: FastifyRequest) {
+    const maintenance = await maintenances.findMaintenance(app.db, id)
+    if (!maintenance) throw noSuchMaintenance(id)
+    return { maintenance: toWire(maintenance, request) }
+  }
+
+  /** It may be the maintenance that there is not. */
+  async function noSuchEvent({ maintenance_id: maintenanceId, event_id: id }: Static<typeof EventParams>) {
+    return (await maintenances.findMaintenance(app.db, maintenanceId))
+      ? notFound(`Event with id '${id}' not found for this maintenance`)
+      : noSuchMaintenance(maintenanceId)
+  }
+}
+
+export default routes
+
+const noSuchMaintenance = (id: number) => notFound(`Maintenance with id '${id}' not found`)
+
+/** Numbers that are too small or too large are taken for the nearest, as Kener takes them. */
+function toPage({ page = 1, limit = 20 }: { page?: number; limit?: number }) {
+  const asked = { page: Math.max(page, 1), limit: Math.min(Math.max(limit, 1), 100) }
+  return { ...asked, offset: (asked.page - 1) * asked.limit }
+}
+
+function toWire(maintenance: maintenances.Maintenance, request: FastifyRequest): Static<typeof Maintenance> {
+  return {
+    id: maintenance.id,
+    title: maintenance.title,
+    description: maintenance.description,
+    start_date_time: toSeconds(maintenance.starts_at),
+    rrule: maintenance.rrule,
+    duration_seconds: maintenance.duration_seconds,
+    status: toStatus(maintenance.enabled),
+    monitors: maintenance.monitors,
+    created_at: maintenance.created_at.toISOString(),
+    updated_at: maintenance.updated_at.toISOString(),
+    url: `${originOf(request)}/maintenances/${maintenance.id}`,
+  }
+}
+
+function toWireEvent(event: maintenances.Event, request: FastifyRequest): Static<typeof Event> {
+  return {
+    id: event.id,
+    maintenance_id: event.maintenance_id,
+    start_date_time: toSeconds(event.starts_at),
+    end_date_time: toSeconds(event.ends_at),
+    status: event.state,
+    created_at: event.created_at.toISOString(),
+    updated_at: event.updated_at.toISOString(),
+    url: urlOf(event, request),
+  }
+}
+
+function toTimetable(
+  event: maintenances.TimetableEvent,
+  request: FastifyRequest,
+): Static<typeof TimetableEvent> {
+  return {
+    maintenance_id: event.maintenance_id,
+    event_id: event.id,
+    event_start_date_time: toSeconds(event.starts_at),
+    event_end_date_time: toSeconds(event.ends_at),
+    event_status: event.state,
+    maintenance_title: event.title,
+    maintenance_description: event.description,
+    maintenance_status: toStatus(event.enabled),
+    maintenance_rrule: event.rrule,
+    maintenance_duration_seconds: event.duration_seconds,
+    monitors: event.monitors,
+    url: urlOf(event, request),
+  }
+}
+
+function toStatus(enabled: boolean) {
+  return enabled ? ('ACTIVE' as const) : ('INACTIVE' as const)
+}
+
+function urlOf({ maintenance_id: maintenanceId, id }: maintenances.Event, request: FastifyRequest): string {
+  return `${originOf(request)}/maintenances/${maintenanceId}/events/${id}`
+}
