@@ -520,13 +520,7 @@ await t.test('the events of all maintenances make one timetable', async (t) => {
     { page: 'x' },
     { maintenance_id: '1abc' },
   ]) {
-    await fails(
-      t,
-      kener.listTimetable(filter),
-      400,
-      'BAD_REQUEST',
-      JSON.stringify(filter),
-    )
+    await fails(t, kener.listTimetable(filter), 400, 'BAD_REQUEST', JSON.stringify(filter))
   }
 })
 
