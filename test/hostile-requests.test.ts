@@ -102,7 +102,7 @@ await t.test(
     const operations = Object.entries(document.paths).flatMap(([path, methods]) =>
       Object.keys(methods).map((method) => `${method.toUpperCase()} ${path}`),
     )
-    if (runs >= 100) {
+    if (runs >= 400) {
       for (const operation of operations) {
         t.ok((tried.get(operation)?.done ?? 0) > 0, `${operation} has been done as well as refused`)
       }

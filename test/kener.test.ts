@@ -430,6 +430,7 @@ await t.test('events: what the rule gives, each moved, closed and deleted by its
     { page: 1, limit: 100 },
     'the nearest that there is',
   )
+  t.match(await kener.listEvents(id, { page: 0, limit: 0 }), { page: 1, limit: 20 }, '0 is nothing said')
   t.same((await kener.listEvents(id, { page: 99 })).events, [])
 
   t.match(await kener.updateEvent(id, second, { status: 'CANCELLED' }), {
@@ -495,6 +496,7 @@ await t.test('the events of all maintenances make one timetable', async (t) => {
   t.equal(await titles({ monitors: 'b' }), 'soon,late of 2')
   t.equal(await titles({ event_start_date_time: 1, monitors: 'a, b' }), 'past,now,soon,late of 4')
   t.equal(await titles({ monitors: 'nobody' }), ' of 0')
+  t.equal(await titles({ monitors: ',' }), 'soon,late of 2', 'no tag at all')
   t.equal(await titles({ event_start_date_time: 1, event_status: 'ongoing' }), 'now of 1')
   t.equal(await titles({ event_start_date_time: 1, event_status: 'COMPLETED' }), 'past of 1')
   t.equal(
@@ -567,6 +569,41 @@ await t.test('a maintenance under way covers the status of its monitors, on both
     },
     monitors: [{ monitor_tag: 'm', impact: 'DEGRADED' }],
   })
+})
+
+await t.test('a maintenance that was read may be sent back, and nothing moves', async (t) => {
+  const { kener, call, key } = await start(t)
+  const ours = { title: 'T', starts_at: '2026-01-01T00:00:30Z', duration_seconds: hour, rrule: 'FREQ=DAILY' }
+  const { id } = (await call(key, 'POST /api/maintenances', ours)).json.data
+  const { events } = await kener.listEvents(id)
+  const read = await kener.getMaintenance(id)
+  t.same({ ...(await kener.updateMaintenance(id, read)), updated_at: read.updated_at }, read)
+  t.same((await kener.listEvents(id)).events, events)
+})
+
+await t.test('what is kept for Kener is bounded, and half a million values hold nobody up', async (t) => {
+  const { kener, call, key } = await start(t)
+  const big = (length: number) => ({ a: 'x'.repeat(length) })
+  await kener.createMonitor({ tag: 'm', name: 'M', type_data: big(60_000) })
+  await fails(
+    t,
+    kener.createMonitor({ tag: 'n', name: 'N', type_data: big(66_000) }),
+    400,
+    'BAD_REQUEST',
+    'at once',
+  )
+  await fails(
+    t,
+    kener.updateMonitor('m', { type_data: { b: 'x'.repeat(6_000) } }),
+    400,
+    'BAD_REQUEST',
+    'by and by',
+  )
+  t.same((await kener.getMonitor('m')).type_data, big(60_000))
+  t.equal((await kener.updateMonitor('m', { type_data: { a: 1, b: 'x'.repeat(6_000) } })).type_data.a, 1)
+  await kener.createMonitor({ tag: 'wide', name: 'W', passed_over: Array(400_000).fill(1) })
+  const reply = await call(key, 'DELETE /api/v4/monitors/wide', { passed: 'over' })
+  t.equal(reply.statusCode, 200, 'a body of a deletion is passed over too')
 })
 
 await t.test('what Kener makes of bad input is 400 here, and leaves nothing', async (t) => {

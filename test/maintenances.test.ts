@@ -241,6 +241,73 @@ await t.test('what happens once is replaced though it is under way, but not once
   t.equal((await events(id)).length, 1 + 1)
 })
 
+await t.test('what was closed or deleted under way does not begin again with another schedule', async (t) => {
+  const { make, events, call, key } = await start(t)
+  const later = iso(Date.now() - 9 * minute)
+  const underWayOf = async (id: number) => (await events(id)).filter(({ state }) => state === 'ONGOING')
+  for (const change of [
+    { starts_at: later },
+    { duration_seconds: 5400 },
+    { rrule: 'FREQ=DAILY;INTERVAL=2' },
+  ]) {
+    for (const end of ['PATCH', 'DELETE'] as const) {
+      const { id } = await make({ ...underWay(), rrule: 'FREQ=DAILY' })
+      const [event] = await underWayOf(id)
+      await call(
+        key,
+        `${end} /api/maintenances/${id}/events/${event?.id}`,
+        end === 'PATCH' ? { state: 'COMPLETED' } : undefined,
+      )
+      await call(key, `PATCH /api/maintenances/${id}`, change)
+      t.same(await underWayOf(id), [], `${end}, then ${JSON.stringify(change)}`)
+    }
+  }
+  const { id } = await make(underWay())
+  await call(key, `DELETE /api/maintenances/${id}/events/${(await events(id))[0]?.id}`)
+  await call(key, `PATCH /api/maintenances/${id}`, { duration_seconds: 5400 })
+  t.same(await events(id), [], 'nor does what happens once, for being longer')
+})
+
+await t.test('another duration changes the events that there are, where nobody moved them', async (t) => {
+  const { make, events, pass, call, key } = await start(t)
+  const { id } = await make({ ...underWay(), rrule: 'FREQ=DAILY' })
+  const [ongoing, deleted, moved, ...rest] = await events(id)
+  const path = `/api/maintenances/${id}/events` as const
+  await call(key, `DELETE ${path}/${deleted?.id}`)
+  const times = { starts_at: iso(Date.now() + 20 * day), ends_at: iso(Date.now() + 21 * day) }
+  await call(key, `PATCH ${path}/${moved?.id}`, times)
+  await call(key, `PATCH /api/maintenances/${id}`, { duration_seconds: 7200 })
+  const after = await events(id)
+  t.same(
+    after.map((event) => event.id),
+    [ongoing, ...rest, moved].map((event) => event?.id),
+  )
+  t.same(after[0], ongoing, 'what is under way stays as it is')
+  t.match(after.at(-1), times)
+  for (const { starts_at, ends_at } of after.slice(1, -1)) {
+    t.equal(Date.parse(ends_at) - Date.parse(starts_at), 2 * hour)
+  }
+
+  const once = await make(underWay())
+  await pass(once.id, 2 * hour)
+  t.match(await events(once.id), [{ state: 'COMPLETED' }])
+  const longer = await call(key, `PATCH /api/maintenances/${once.id}`, { duration_seconds: 4 * 3600 })
+  t.match(
+    longer.json.data,
+    { next_event: { state: 'ONGOING' } },
+    'what happens once goes on, though it was over',
+  )
+  t.equal((await events(once.id)).length, 1)
+})
+
+await t.test('what was to recur and is to happen once is under way once', async (t) => {
+  const { make, events, call, key } = await start(t)
+  const { id } = await make({ ...underWay(), rrule: 'FREQ=DAILY' })
+  await call(key, `PATCH /api/maintenances/${id}`, { rrule: null, starts_at: iso(Date.now() - 5 * minute) })
+  t.match(await events(id), [{ state: 'ONGOING' }])
+  t.equal((await events(id)).length, 1)
+})
+
 await t.test('a change of the rest leaves the events alone', async (t) => {
   const { make, events, call, key } = await start(t)
   const made = await make({ rrule: 'FREQ=DAILY', monitors: [{ monitor_tag: 'api', impact: 'UP' }] })

@@ -60,7 +60,7 @@ export async function insertKenerMonitor(
   return findKenerMonitor(trx, settings.tag)
 }
 
-/** Changes what `change` names, given what is there. Undefined when there is no such monitor. */
+/** `change` is given what is there, and gives back the settings that change and all fields. Undefined when there is no such monitor. */
 export async function updateKenerMonitor(
   trx: Transaction<Tables>,
   tag: string,
@@ -72,7 +72,7 @@ export async function updateKenerMonitor(
   if (!before) return undefined
   const { settings, fields } = change(before)
   await updateMonitor(trx, tag, settings)
-  await keepFields(trx, tag, { ...before.fields, ...fields })
+  await keepFields(trx, tag, fields)
   return findKenerMonitor(trx, tag)
 }
 

@@ -185,9 +185,9 @@ export function updateMaintenance(
     const before = toSchedule(stored)
     const { startsAt = before.startsAt, rrule = before.rrule } = changes
     const { durationSeconds = before.durationSeconds } = changes
-    const isMoved = startsAt.getTime() !== before.startsAt.getTime()
-    const isOther = isMoved || rrule !== before.rrule || durationSeconds !== before.durationSeconds
-    if (isOther) parseSchedule({ startsAt, rrule, durationSeconds })
+    const isOtherTime = startsAt.getTime() !== before.startsAt.getTime() || rrule !== before.rrule
+    const isOtherLength = durationSeconds !== before.durationSeconds
+    if (isOtherTime || isOtherLength) parseSchedule({ startsAt, rrule, durationSeconds })
     const { title, description, enabled, monitors } = changes
     await trx
       .updateTable('maintenances')
@@ -207,7 +207,8 @@ export function updateMaintenance(
       await trx.deleteFrom('maintenance_monitors').where('maintenance_id', '=', id).execute()
       await insertAffected(trx, id, monitors, held)
     }
-    if (isOther) await takeBackEvents(trx, id, before)
+    if (isOtherTime) await takeBackEvents(trx, id, rrule)
+    else if (isOtherLength) await resizeEvents(trx, id, before, durationSeconds)
     await giveEvents(trx, id)
     return true
   })
@@ -218,19 +219,31 @@ function toSchedule(row: Pick<Maintenance, 'starts_at' | 'rrule' | 'duration_sec
 }
 
 /**
- * What the schedule of before has yet to bring, unless it was closed by hand. An event under way is what it is, and no
- * second one joins it; but of what happens once it is all that there is, and goes with it.
+ * Another schedule, other events: what the one before has yet to bring goes, unless it was closed by hand, and the new
+ * one counts from now on. An event under way is what it is, and no second one joins it; but of what happens once it is
+ * all that there is, and gives way to the new one.
  */
-async function takeBackEvents(trx: Transaction<Tables>, id: number, before: Schedule): Promise<void> {
-  const time = before.rrule === once ? sql`ends_at` : sql`starts_at`
+async function takeBackEvents(trx: Transaction<Tables>, id: number, rrule: string): Promise<void> {
+  const [time, until] = rrule === once ? [sql`ends_at`, null] : [sql`starts_at`, sql`now()`]
   await sql`
     delete from maintenance_events where maintenance_id = ${id} and closed_as is null and ${time} > now()`.execute(
     trx,
   )
+  await sql`update maintenances set generated_until = ${until} where id = ${id}`.execute(trx)
+}
+
+/** Of the same times, another length: of those to come, and of what happens once; not where someone moved it by hand. */
+async function resizeEvents(
+  trx: Transaction<Tables>,
+  id: number,
+  { rrule, durationSeconds: before }: Schedule,
+  after: number,
+): Promise<void> {
   await sql`
-    update maintenances set generated_until = (
-      select max(now()) from maintenance_events where maintenance_id = maintenances.id and ${eventIsUnderWay})
-    where id = ${id}`.execute(trx)
+    update maintenance_events set ends_at = starts_at + make_interval(secs => ${after}::integer), updated_at = now()
+    where maintenance_id = ${id} and closed_as is null and starts_at = occurrence
+      and ends_at = starts_at + make_interval(secs => ${before}::integer)
+      and ${rrule === once ? sql`true` : sql`starts_at > now()`}`.execute(trx)
 }
 
 /** It, or its schedule, is new; or time has come within a week of where its events end. */

@@ -22,6 +22,7 @@ export default async function kener(app: FastifyInstance) {
   app.addHook('onRoute', ({ schema }) => {
     // Kener passes over what it does not know, in a query as in a body.
     if (schema?.querystring === Nothing) schema.querystring = Anything
+    if (schema?.body === Nothing) schema.body = Anything
   })
 
   // A filter that is there but empty filters nothing.

@@ -68,7 +68,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       const id = await maintenances
         .insertMaintenance(app.db, {
           title: body.title.trim(),
-          description: body.description ?? null,
+          description: body.description || null,
           startsAt: toMinuteStart(body.start_date_time),
           rrule: body.rrule.trim(),
           durationSeconds: body.duration_seconds,
@@ -97,12 +97,14 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     async function v4UpdateMaintenance(request) {
       const { body, params } = request
       const id = params.maintenance_id
+      const before = await maintenances.findMaintenance(app.db, id)
+      if (!before) throw noSuchMaintenance(id)
       const monitors = body.monitors && toAffected(body.monitors, 'MAINTENANCE')
       refuseTwice(monitors)
       const changes = {
         title: body.title?.trim(),
         description: body.description,
-        startsAt: body.start_date_time === undefined ? undefined : toMinuteStart(body.start_date_time),
+        startsAt: toNewStart(body.start_date_time, before.starts_at),
         rrule: body.rrule?.trim(),
         durationSeconds: body.duration_seconds,
         enabled: body.status && body.status === 'ACTIVE',
@@ -138,13 +140,14 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       const { query } = request
       const { page, limit, offset } = toPage(query)
       const from = query.event_start_date_time
+      const tags = splitTags(query.monitors ?? '')
       const { events, total } = await maintenances.listTimetable(
         app.db,
         {
           from: from === undefined ? await readClock(app.db) : toMinuteStart(from),
           state: query.event_status?.toUpperCase() as maintenances.Event['state'] | undefined,
           maintenance_id: query.maintenance_id,
-          monitor_tags: query.monitors === undefined ? undefined : splitTags(query.monitors),
+          monitor_tags: tags.length > 0 ? tags : undefined,
         },
         { limit, offset },
       )
@@ -235,10 +238,17 @@ export default routes
 
 const noSuchMaintenance = (id: number) => notFound(`Maintenance with id '${id}' not found`)
 
-/** Numbers that are too small or too large are taken for the nearest, as Kener takes them. */
-function toPage({ page = 1, limit = 20 }: { page?: number; limit?: number }) {
-  const asked = { page: Math.max(page, 1), limit: Math.min(Math.max(limit, 1), 100) }
+/** As Kener takes them: 0 for nothing said, and what is too small or too large for the nearest. */
+function toPage({ page, limit }: { page?: number; limit?: number }) {
+  const asked = { page: Math.max(page || 1, 1), limit: Math.min(Math.max(limit || 20, 1), 100) }
   return { ...asked, offset: (asked.page - 1) * asked.limit }
+}
+
+/** What was read may be sent back: a start within a minute is not moved to the minute's. */
+function toNewStart(seconds: number | undefined, before: Date): Date | undefined {
+  if (seconds === undefined) return undefined
+  const start = toMinuteStart(seconds)
+  return start.getTime() === toMinuteStart(toSeconds(before)).getTime() ? undefined : start
 }
 
 function toWire(maintenance: maintenances.Maintenance, request: FastifyRequest): Static<typeof Maintenance> {

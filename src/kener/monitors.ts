@@ -16,6 +16,7 @@ import { invalidRequest, notFound } from '../errors.ts'
 import {
   CreateMonitor,
   FillData,
+  latencyMaxMs,
   ListMonitors,
   Message,
   Monitor,
@@ -64,6 +65,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     { config: write, schema: { body: CreateMonitor, response: { 201: OneMonitor } } },
     async function v4CreateMonitor({ body }, reply) {
       const { settings, fields } = toNewMonitor(body)
+      refuseLarge(fields)
       const monitor = await app.db.transaction().execute((trx) => insertKenerMonitor(trx, settings, fields))
       if (!monitor) throw invalidRequest(`Monitor with tag '${settings.tag}' already exists`)
       return reply.code(201).send({ monitor: toWire(monitor) })
@@ -82,9 +84,13 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     '/:monitor_tag',
     { config: write, schema: { params: MonitorParams, body: UpdateMonitor, response: { 200: OneMonitor } } },
     async function v4UpdateMonitor({ params: { monitor_tag: tag }, body }) {
-      const monitor = await app.db
-        .transaction()
-        .execute((trx) => updateKenerMonitor(trx, tag, (before) => toChanges(body, before.fields)))
+      const monitor = await app.db.transaction().execute((trx) =>
+        updateKenerMonitor(trx, tag, (before) => {
+          const changes = toChanges(body, before.fields)
+          refuseLarge(changes.fields)
+          return changes
+        }),
+      )
       if (!monitor) throw noSuchMonitor(tag)
       return { monitor: toWire(monitor) }
     },
@@ -192,6 +198,18 @@ export default routes
 
 const noSuchMonitor = (tag: string) => notFound(`Monitor with tag '${tag}' not found`)
 
+/** A list has all monitors at once, and each with all that is kept for it. */
+const keptMax = 65_536
+
+/** @throws ApiError 400 */
+function refuseLarge(fields: KeptFields): void {
+  if (JSON.stringify(fields).length > keptMax) {
+    throw invalidRequest(
+      `image, cron, type_data and monitor_settings_json have more than ${keptMax} characters together`,
+    )
+  }
+}
+
 function toFailure(refusal: Refusal | undefined, tag: string) {
   return refusal?.refused === 'too late'
     ? invalidRequest('Monitoring data must be no more than 5 minutes ahead of now')
@@ -240,11 +258,8 @@ function toYesNo(value: boolean) {
 
 /** What a monitor of Kener's is here. What it does not say is as in Kener. */
 export function toNewMonitor(body: Static<typeof CreateMonitor>): { settings: Settings; fields: KeptFields } {
-  const { settings, fields } = toChanges(body, {})
-  return {
-    settings: { ...defaults, ...settings, tag: body.tag.trim(), name: body.name.trim() },
-    fields: { monitor_type: defaultType, ...fields },
-  }
+  const { settings, fields } = toChanges(body, { monitor_type: defaultType })
+  return { settings: { ...defaults, ...settings, tag: body.tag.trim(), name: body.name.trim() }, fields }
 }
 
 const defaultType = 'API'
@@ -260,7 +275,7 @@ const defaults = {
   degraded_counts_as_down: false,
 } as const
 
-/** The fields that a body names, null being the default. Objects are merged into what was there. */
+/** With the fields that a body names, null being the default. Objects are merged into what was there. */
 function toChanges(
   body: Static<typeof UpdateMonitor>,
   before: KeptFields,
@@ -282,6 +297,7 @@ function toChanges(
       }),
     },
     fields: {
+      ...before,
       ...(body.image !== undefined && { image: body.image }),
       ...(body.cron !== undefined && { cron: body.cron }),
       ...(body.monitor_type !== undefined && { monitor_type: body.monitor_type ?? defaultType }),
@@ -326,8 +342,10 @@ async function* toJson(
 /** Around `latency`, at random; the same for a minute each time it is asked for. */
 function spread(latency: number, deviation: number, from: number, to: number) {
   if (deviation === 0) return latency
-  const chosen = Float64Array.from({ length: to - from }, () =>
-    Math.max(0, latency + Math.floor(Math.random() * (2 * deviation + 1)) - deviation),
-  )
-  return (minute: number) => Math.min(chosen[minute - from] ?? latency, 2_000_000_000)
+  const chosen = new Uint32Array(to - from)
+  for (let index = 0; index < chosen.length; index++) {
+    const offset = Math.floor(Math.random() * (2 * deviation + 1)) - deviation
+    chosen[index] = Math.min(Math.max(latency + offset, 0), latencyMaxMs)
+  }
+  return (minute: number) => chosen[minute - from] ?? latency
 }

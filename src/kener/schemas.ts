@@ -33,7 +33,10 @@ export function originOf({ protocol, host }: FastifyRequest): string {
 
 /** With commas between them. */
 export function splitTags(text: string): string[] {
-  return text.split(',').map((tag) => tag.trim())
+  return text
+    .split(',')
+    .map((tag) => tag.trim())
+    .filter((tag) => tag !== '')
 }
 
 export const Id = Type.Integer({ minimum: 1, maximum: 2_147_483_647 })
@@ -140,7 +143,8 @@ export const MonitorParams = Type.Object({ monitor_tag: Type.String() })
 
 // Monitor data.
 
-const Latency = Type.Number({ minimum: 0, maximum: 2_000_000_000, description: 'ms' })
+export const latencyMaxMs = 2_000_000_000
+const Latency = Type.Number({ minimum: 0, maximum: latencyMaxMs, description: 'ms' })
 const PointStatus = OneOf(['UP', 'DOWN', 'DEGRADED'])
 
 export const Point = Type.Object({

@@ -27,7 +27,10 @@ const searchedMax = { YEARLY: 100, MONTHLY: 500, WEEKLY: 1_000, DAILY: 3_000, HO
 /** A year of hours, and a week: all that a look at a stretch of time can meet. */
 const listedMax = 10_000
 
-const numberMax = 1_000
+const intervalMax = 1_000
+
+/** They are counted anew each time, from the first. */
+const countMax = 100
 
 /** Tells which field of a schedule cannot be, and why, in words that follow its name. */
 export class InvalidSchedule extends Error {
@@ -52,6 +55,7 @@ export function parseSchedule(schedule: Schedule): Schedule {
   const parts = parseParts(rrule)
   refuseTooOften(parts)
   refuseCostly(parts)
+  refuseMisread(parts)
   if (parts.has('COUNT') && parts.has('UNTIL')) refuse('must not have both COUNT and UNTIL')
   refuseNever(schedule, parts.has('COUNT'))
   return schedule
@@ -125,8 +129,8 @@ const isPlace = (max: number) => (text: string) => isWithin(1, max)(text.replace
 /** By name: what a value may be, in code and in words, and how many there may be in a list. */
 const partsKnown = new Map<string, [isValid: (value: string) => boolean, words: string, most?: number]>([
   ['FREQ', [isOneOf(frequencies), 'YEARLY, MONTHLY, WEEKLY, DAILY or HOURLY']],
-  ['INTERVAL', [isWithin(1, numberMax), `1 to ${numberMax}`]],
-  ['COUNT', [isWithin(1, numberMax), `1 to ${numberMax}`]],
+  ['INTERVAL', [isWithin(1, intervalMax), `1 to ${intervalMax}`]],
+  ['COUNT', [isWithin(1, countMax), `1 to ${countMax}`]],
   ['UNTIL', [(text) => readUntil(text) !== undefined, 'a day like 20270131 or a time like 20270131T120000Z']],
   ['BYMONTH', [isWithin(1, 12), 'months from 1 to 12', 12]],
   ['BYMONTHDAY', [isPlace(31), 'days from 1 to 31 or -31 to -1', 62]],
@@ -169,7 +173,21 @@ function refuseCostly(parts: Parts): void {
     if (!['YEARLY', 'MONTHLY'].includes(frequency)) refuse('must have BYSETPOS with YEARLY or MONTHLY alone')
     if ((parts.get('BYHOUR')?.length ?? 0) > 1) refuse('must have one hour for BYHOUR together with BYSETPOS')
   }
-  if (parts.has('BYYEARDAY') && parts.has('BYWEEKNO')) refuse('must not have both BYYEARDAY and BYWEEKNO')
+}
+
+/**
+ * What the library gives wrong days for.
+ * @throws InvalidSchedule
+ */
+function refuseMisread(parts: Parts): void {
+  const others = ['BYMONTH', 'BYMONTHDAY', 'BYWEEKNO', 'BYDAY'].filter((name) => parts.has(name))
+  if (parts.has('BYYEARDAY') && others.length > 0)
+    refuse(`must not have ${others.join(', ')} together with BYYEARDAY`)
+  if (!parts.has('BYWEEKNO')) return
+  const days = parts.get('BYDAY') ?? []
+  if (days.length === 0 || days.some((day) => day.length > 2) || parts.has('BYMONTHDAY')) {
+    refuse('must have BYDAY with days like MO, and no BYMONTHDAY, together with BYWEEKNO')
+  }
 }
 
 /** @throws InvalidSchedule */

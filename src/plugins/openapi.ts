@@ -2,7 +2,7 @@ import swagger from '@fastify/swagger'
 import type { FastifySchema, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { permissionDescriptions } from '../permissions.ts'
-import { Failure, Nothing } from '../schemas/envelope.ts'
+import { Anything, Failure, Nothing } from '../schemas/envelope.ts'
 
 /**
  * The description of the API, made from the routes themselves: their schemas, their `config.permission`, and the names
@@ -61,7 +61,7 @@ type Document = { paths: Record<string, Record<string, Operation>>; components: 
 /** A route outside /api may have no schema at all. */
 function relaxRequest(schema: FastifySchema | undefined): FastifySchema {
   return {
-    body: schema?.body === Nothing ? undefined : relax(schema?.body),
+    body: schema?.body === Nothing || schema?.body === Anything ? undefined : relax(schema?.body),
     querystring: relax(schema?.querystring),
   }
 }

@@ -93,33 +93,46 @@ function refuseUnstorableText(
   _reply: FastifyReply,
   next: (refusal?: ApiError) => void,
 ): void {
-  next(findUnstorable(body) ?? findUnstorable(query) ?? findUnstorable(params))
+  const fault = findUnstorable(body) ?? findUnstorable(query) ?? findUnstorable(params)
+  next(fault && invalidRequest(fault.summary, [{ path: fault.path, message: fault.message }]))
 }
 
 /** As deep as a schema of ours goes, and as anyone nests what we keep for him. */
 const depthMax = 32
 
-function findUnstorable(value: unknown, path = '', depth = 0): ApiError | undefined {
-  if (typeof value === 'string') return isStorable(value) ? undefined : unstorable(path)
+type Fault = { path: string; summary: string; message: string }
+
+const unstorable: Fault = {
+  path: '',
+  summary: 'The request contains text that cannot be stored',
+  message: 'must not contain NUL characters or lone surrogates',
+}
+const tooDeep: Fault = {
+  path: '',
+  summary: `The body is nested deeper than ${depthMax} levels`,
+  message: `must not be nested deeper than ${depthMax} levels`,
+}
+
+/** The first fault, with the JSON pointer to it. Nothing is made for what is well: a body may hold half a million things. */
+function findUnstorable(value: unknown, depth = 0): Fault | undefined {
+  if (typeof value === 'string') return isStorable(value) ? undefined : unstorable
   if (typeof value !== 'object' || value === null) return undefined
-  if (depth === depthMax) {
-    return invalidRequest(`The body is nested deeper than ${depthMax} levels`, [
-      { path, message: `must not be nested deeper than ${depthMax} levels` },
-    ])
+  if (depth === depthMax) return tooDeep
+  if (Array.isArray(value)) {
+    for (let index = 0; index < value.length; index++) {
+      const fault = findUnstorable(value[index], depth + 1)
+      if (fault) return { ...fault, path: `/${index}${fault.path}` }
+    }
+    return undefined
   }
-  for (const [name, inner] of Object.entries(value)) {
-    const refusal = isStorable(name)
-      ? findUnstorable(inner, `${path}/${name}`, depth + 1)
-      : unstorable(`${path}/${name}`)
-    if (refusal) return refusal
+  for (const name of Object.keys(value)) {
+    const fault = isStorable(name)
+      ? findUnstorable((value as Record<string, unknown>)[name], depth + 1)
+      : unstorable
+    if (fault) return { ...fault, path: `/${name}${fault.path}` }
   }
   return undefined
 }
-
-const unstorable = (path: string) =>
-  invalidRequest('The request contains text that cannot be stored', [
-    { path, message: 'must not contain NUL characters or lone surrogates' },
-  ])
 
 export function isStorable(text: string): boolean {
   return !text.includes('\0') && text.isWellFormed()
