@@ -9,6 +9,7 @@ import { ApiError } from './errors.ts'
 import { connectKener, parseKenerUrl } from './kener/client.ts'
 import { importFromKener } from './kener/import.ts'
 import { createProgress } from './kener/progress.ts'
+import { parseKey } from './keys/format.ts'
 import * as lifecycle from './keys/lifecycle.ts'
 import { createSecrets } from './keys/secrets.ts'
 import { explainAndExit, OperatorError } from './operator-error.ts'
@@ -141,7 +142,14 @@ async function revoke({ db }: Database, id: string): Promise<void> {
 
 async function importKener({ db }: Database, url: string, dryRun: boolean): Promise<void> {
   const progress = createProgress(process.stderr)
-  const kener = connectKener(url, readKenerKey(process.env), {
+  const key = readKenerKey(process.env)
+  // The same variable holds a key of ours for those who follow the README; it must not go elsewhere.
+  if (await findKey(db, parseKey(key)?.id ?? '')) {
+    throw new OperatorError(
+      'KENER_API_KEY holds a key of this service: it must be one of the Kener that is imported',
+    )
+  }
+  const kener = connectKener(url, key, {
     onWait: (why, ms) => {
       progress.tell(`${why}: trying again in ${Math.ceil(ms / 1000)} s`)
     },

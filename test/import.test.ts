@@ -770,6 +770,20 @@ await t.test('wrong use is exit code 2, and a key that is none is told without i
   }
 })
 
+await t.test('a key of our own goes to no Kener', async (t) => {
+  const kener = await startFakeKener(t)
+  const replica = await startReplica(t, { url: await createDatabase(t) })
+  const { text } = await newKey(replica)
+  const { code, stderr } = await cli(t, command(kener), {
+    DATABASE_URL: replica.app.config.databaseUrl ?? '',
+    KENER_API_KEY: text,
+  })
+  t.equal(code, 1)
+  t.match(stderr, /^kener-api: KENER_API_KEY holds a key of this service: [^\n]*\n$/)
+  t.notOk(stderr.includes(text))
+  t.same(kener.requests, [], 'nobody was asked')
+})
+
 await t.test('a URL is the same with and without a slash, or with its API', (t) => {
   for (const text of ['https://Example.com', 'https://example.com/', 'https://example.com:443/api/v4/']) {
     t.equal(parseKenerUrl(text), 'https://example.com')
