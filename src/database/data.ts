@@ -42,13 +42,14 @@ async function readByMinute(
     ) as hours
     where coalesce(reported_before, 0) < ${limit + 60}
     order by hour`.execute(db)
-  const buckets = rows.flatMap((row) =>
-    minutesWithin(span, row).map(({ minute }) => {
+  const buckets = rows.flatMap((row) => {
+    const hour = toHour(row)
+    return minutesWithin(span, row).map(({ minute }) => {
       const sums = emptySums()
-      addMinutes(sums, toHour(row), minute % 60, (minute % 60) + 1)
+      addMinutes(sums, hour, minute % 60, (minute % 60) + 1)
       return { minute, sums }
-    }),
-  )
+    })
+  })
   return buckets.slice(0, limit)
 }
 

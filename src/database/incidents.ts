@@ -1,5 +1,6 @@
 import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
 import type { Impact, State } from '../schemas/incidents.ts'
+import { affectedMonitors, tagsOf } from './affected.ts'
 import { holdMonitors, incidentIsOpen } from './monitors.ts'
 import type { Tables } from './schema.ts'
 
@@ -10,12 +11,10 @@ export type Incident = Selectable<Tables['incidents']> & { monitors: Affected[] 
 
 export type Comment = Selectable<Tables['incident_comments']>
 
-const columns = sql`
-  incidents.*, coalesce((
-    select json_agg(json_build_object('monitor_tag', tag, 'impact', impact) order by tag)
-    from incident_monitors join monitors on monitors.id = monitor_id
-    where incident_id = incidents.id
-  ), '[]') as monitors`
+/** What an incident says of monitors. */
+export const affectedByIncident = affectedMonitors('incidents', 'incident')
+
+const columns = sql`incidents.*, ${affectedByIncident.column}`
 
 export type IncidentFilter = {
   state?: State | undefined
@@ -43,13 +42,7 @@ export async function listIncidents(
     ...(before === undefined
       ? []
       : [sql`(started_at, id) < (${before.startedAt}::timestamptz, ${before.id}::integer)`]),
-    ...(tags === undefined
-      ? []
-      : [
-          sql`exists (
-            select from incident_monitors join monitors on monitors.id = monitor_id
-            where incident_id = incidents.id and tag = any(${tags}::text[]))`,
-        ]),
+    ...(tags === undefined ? [] : [affectedByIncident.includes(tags)]),
   ]
   const where = conditions.length > 0 ? sql`where ${sql.join(conditions, sql` and `)}` : sql``
   const { rows } = await sql<Incident>`
@@ -66,13 +59,8 @@ export async function listPublicIncidents(
       select json_build_object('comment', comment, 'state', state, 'timestamp', extract(epoch from commented_at))
       from incident_comments where incident_id = incidents.id order by commented_at desc, id desc limit 1
     ) as newest_comment
-    from incidents, lateral (
-      select count(*) as total, coalesce(
-        json_agg(json_build_object('monitor_tag', tag, 'impact', impact) order by tag)
-          filter (where enabled and not hidden), '[]') as monitors
-      from incident_monitors join monitors on monitors.id = monitor_id where incident_id = incidents.id
-    ) as affected
-    where ${incidentIsOpen} and (total = 0 or json_array_length(monitors) > 0)
+    from incidents, ${affectedByIncident.seenByPublic}
+    where ${incidentIsOpen} and ${affectedByIncident.isPublic}
     order by started_at desc, id desc`.execute(db)
   return rows
 }
@@ -104,7 +92,7 @@ export function insertIncident(db: Kysely<Tables>, incident: NewIncident): Promi
       .values({ title, state, started_at: started, ended_at: ended })
       .returning('id')
       .executeTakeFirstOrThrow()
-    await insertAffected(trx, id, monitors, held)
+    await affectedByIncident.insert(trx, id, monitors, held)
     if (comment !== undefined) {
       await trx
         .insertInto('incident_comments')
@@ -116,21 +104,6 @@ export function insertIncident(db: Kysely<Tables>, incident: NewIncident): Promi
 }
 
 const thisSecond = sql<Date>`date_trunc('second', now())`
-
-/** Ties an incident to monitors that are held already. */
-export async function insertAffected(
-  trx: Transaction<Tables>,
-  id: number,
-  affected: Affected[],
-  held: Map<string, number>,
-): Promise<void> {
-  if (affected.length === 0) return
-  await sql`
-    insert into incident_monitors (incident_id, monitor_id, impact)
-    select ${id}::integer, * from unnest(
-      ${affected.map(({ monitor_tag }) => held.get(monitor_tag))}::integer[],
-      ${affected.map(({ impact }) => impact)}::text[])`.execute(trx)
-}
 
 export type IncidentChanges = {
   title?: string | undefined
@@ -158,14 +131,11 @@ export function updateIncident(db: Kysely<Tables>, id: number, changes: Incident
     if (numUpdatedRows === 0n) return false
     if (monitors) {
       const held = await holdMonitors(trx, tagsOf(monitors))
-      await trx.deleteFrom('incident_monitors').where('incident_id', '=', id).execute()
-      await insertAffected(trx, id, monitors, held)
+      await affectedByIncident.replace(trx, id, monitors, held)
     }
     return true
   })
 }
-
-const tagsOf = (affected: Affected[]) => affected.map(({ monitor_tag }) => monitor_tag)
 
 /** RESOLVED ends an incident, unless it has ended before; any other state opens it again. */
 function endOf(state: State, startedAt?: Date, at = thisSecond) {

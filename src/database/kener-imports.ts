@@ -1,7 +1,8 @@
 import { type Kysely, sql, type Transaction } from 'kysely'
 import { OperatorError } from '../operator-error.ts'
 import type { State } from '../schemas/incidents.ts'
-import { type Affected, insertAffected } from './incidents.ts'
+import { tagsOf } from './affected.ts'
+import { type Affected, affectedByIncident } from './incidents.ts'
 import { insertKenerMonitor, type KeptFields, updateKenerMonitor } from './kener.ts'
 import { holdKnownMonitors, type Settings } from './monitors.ts'
 import type { Tables } from './schema.ts'
@@ -107,13 +108,9 @@ export function importIncident(
     const id = await storeIncident(trx, known, changes)
     if (id === undefined) return false
     if (changes) {
-      const held = await holdKnownMonitors(
-        trx,
-        changes.monitors.map(({ monitor_tag }) => monitor_tag),
-      )
-      await trx.deleteFrom('incident_monitors').where('incident_id', '=', id).execute()
+      const held = await holdKnownMonitors(trx, tagsOf(changes.monitors))
       const here = changes.monitors.filter(({ monitor_tag }) => held.has(monitor_tag))
-      await insertAffected(trx, id, here, held)
+      await affectedByIncident.replace(trx, id, here, held)
       await noteImport(trx, 'incident', changes.from, id)
     }
     for (const comment of comments) await storeComment(trx, id, comment)

@@ -1,6 +1,7 @@
 import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
 import { once, parseSchedule, planEvents, type Schedule } from '../maintenances/schedule.ts'
 import type { Closing, EventState, MaintenanceImpact } from '../schemas/maintenances.ts'
+import { affectedMonitors, tagsOf } from './affected.ts'
 import { eventIsUnderWay, holdMonitors } from './monitors.ts'
 import type { Tables } from './schema.ts'
 
@@ -27,15 +28,10 @@ const eventsToCome = sql`
   maintenance_events where maintenance_id = maintenances.id and closed_as is null and maintenance_events.ends_at > now()
   order by maintenance_events.starts_at, maintenance_events.id`
 
-const affectedMonitors = sql`
-  coalesce((
-    select json_agg(json_build_object('monitor_tag', tag, 'impact', impact) order by tag)
-    from maintenance_monitors join monitors on monitors.id = monitor_id
-    where maintenance_id = maintenances.id
-  ), '[]') as monitors`
+const affectedByMaintenance = affectedMonitors('maintenances', 'maintenance')
 
 const columns = sql`
-  maintenances.*, ${affectedMonitors}, (
+  maintenances.*, ${affectedByMaintenance.column}, (
     select json_build_object('id', id, 'starts_at', extract(epoch from maintenance_events.starts_at),
       'ends_at', extract(epoch from ends_at), 'state', ${eventState})
     from ${eventsToCome} limit 1
@@ -63,19 +59,12 @@ export async function listMaintenances(
     ...(before === undefined
       ? []
       : [sql`(starts_at, id) < (${before.startsAt}::timestamptz, ${before.id}::integer)`]),
-    ...(tags === undefined ? [] : [concerns(tags)]),
+    ...(tags === undefined ? [] : [affectedByMaintenance.includes(tags)]),
   ]
   const where = conditions.length > 0 ? sql`where ${sql.join(conditions, sql` and `)}` : sql``
   const { rows } = await sql<Maintenance>`
     select ${columns} from maintenances ${where} order by starts_at desc, id desc limit ${limit}`.execute(db)
   return rows
-}
-
-/** Whether a maintenance is about any of them. */
-function concerns(tags: readonly string[]) {
-  return sql`exists (
-    select from maintenance_monitors join monitors on monitors.id = monitor_id
-    where maintenance_id = maintenances.id and tag = any(${tags}::text[]))`
 }
 
 export type PublicMaintenance = Pick<Maintenance, 'id' | 'title' | 'description' | 'monitors'> &
@@ -93,14 +82,9 @@ export async function listPublicMaintenances(
     select maintenances.id, title, description, next.state, next.starts_at, next.ends_at, affected.monitors
     from maintenances, lateral (
       select ${eventState} as state, maintenance_events.starts_at, ends_at from ${eventsToCome} limit 1
-    ) as next, lateral (
-      select count(*) as total, coalesce(
-        json_agg(json_build_object('monitor_tag', tag, 'impact', impact) order by tag)
-          filter (where monitors.enabled and not hidden), '[]') as monitors
-      from maintenance_monitors join monitors on monitors.id = monitor_id where maintenance_id = maintenances.id
-    ) as affected
+    ) as next, ${affectedByMaintenance.seenByPublic}
     where maintenances.enabled and next.starts_at <= now() + interval '7 days'
-      and (total = 0 or json_array_length(monitors) > 0)
+      and ${affectedByMaintenance.isPublic}
     order by next.starts_at, maintenances.id limit ${limit}`.execute(db)
   return rows
 }
@@ -135,27 +119,10 @@ export function insertMaintenance(db: Kysely<Tables>, maintenance: NewMaintenanc
       })
       .returning('id')
       .executeTakeFirstOrThrow()
-    await insertAffected(trx, id, monitors, held)
+    await affectedByMaintenance.insert(trx, id, monitors, held)
     await giveEvents(trx, id)
     return id
   })
-}
-
-const tagsOf = (affected: Affected[]) => affected.map(({ monitor_tag }) => monitor_tag)
-
-/** Ties a maintenance to monitors that are held already. */
-async function insertAffected(
-  trx: Transaction<Tables>,
-  id: number,
-  affected: Affected[],
-  held: Map<string, number>,
-): Promise<void> {
-  if (affected.length === 0) return
-  await sql`
-    insert into maintenance_monitors (maintenance_id, monitor_id, impact)
-    select ${id}::integer, * from unnest(
-      ${affected.map(({ monitor_tag }) => held.get(monitor_tag))}::integer[],
-      ${affected.map(({ impact }) => impact)}::text[])`.execute(trx)
 }
 
 export type MaintenanceChanges = {
@@ -204,8 +171,7 @@ export function updateMaintenance(
       .execute()
     if (monitors) {
       const held = await holdMonitors(trx, tagsOf(monitors))
-      await trx.deleteFrom('maintenance_monitors').where('maintenance_id', '=', id).execute()
-      await insertAffected(trx, id, monitors, held)
+      await affectedByMaintenance.replace(trx, id, monitors, held)
     }
     if (isOtherTime) await takeBackEvents(trx, id, rrule)
     else if (isOtherLength) await resizeEvents(trx, id, before, durationSeconds)
@@ -339,14 +305,14 @@ export async function listTimetable(
     sql`maintenance_events.starts_at >= ${from}::timestamptz`,
     ...(state === undefined ? [] : [sql`(${eventState}) = ${state}`]),
     ...(maintenanceId === undefined ? [] : [sql`maintenance_id = ${maintenanceId}`]),
-    ...(tags === undefined ? [] : [concerns(tags)]),
+    ...(tags === undefined ? [] : [affectedByMaintenance.includes(tags)]),
   ]
   const matching = sql`
     from maintenance_events join maintenances on maintenances.id = maintenance_id
     where ${sql.join(conditions, sql` and `)}`
   const [{ rows: events }, { rows: counts }] = await Promise.all([
     sql<TimetableEvent>`
-      select ${eventColumns}, title, description, enabled, rrule, duration_seconds, ${affectedMonitors} ${matching}
+      select ${eventColumns}, title, description, enabled, rrule, duration_seconds, ${affectedByMaintenance.column} ${matching}
       order by maintenance_events.starts_at, maintenance_events.id limit ${limit} offset ${offset}`.execute(
       db,
     ),
