@@ -88,7 +88,7 @@ export async function startPostgres(settings: string[] = [], installed?: string)
   const signal = (name: NodeJS.Signals) => {
     // The server first, which then starts no more children.
     process.kill(serverPid(), name)
-    for (const pid of childrenOf(serverPid())) process.kill(pid, name)
+    for (const pid of childrenOf(serverPid())) signalIfRunning(pid, name)
   }
   return {
     url,
@@ -108,6 +108,15 @@ export async function startPostgres(settings: string[] = [], installed?: string)
     thaw: () => {
       signal('SIGCONT')
     },
+  }
+}
+
+/** A server process may end on its own at any moment: an autovacuum's work is done, or its client has gone. */
+function signalIfRunning(pid: number, name: NodeJS.Signals) {
+  try {
+    process.kill(pid, name)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
   }
 }
 
