@@ -90,7 +90,7 @@ await t.test('monitors: made, read, changed and deleted as a Kener client does',
     ...{ type_data: null, monitor_settings_json: null, status: null, default_status: null, is_hidden: null },
   }
   t.match(await kener.updateMonitor('moon', cleared), {
-    ...{ description: null, image: null, cron: null, category_name: null, external_url: null },
+    ...{ description: null, image: null, cron: null, category_name: '', external_url: '' },
     ...{ type_data: {}, status: 'ACTIVE', default_status: 'UP', is_hidden: 'NO' },
   })
   const before = await kener.getMonitor('moon')
@@ -280,22 +280,22 @@ await t.test('incidents: made, read, changed and deleted as a Kener client does'
 await t.test('incidents are listed by time and by monitor', async (t) => {
   const { kener } = await start(t)
   for (const tag of ['a', 'b', 'c']) await kener.createMonitor({ tag, name: tag })
-  for (const [index, tags] of [['a'], ['b'], ['a', 'b'], []].entries()) {
+  for (const [index, tags] of [...[['a'], ['b'], ['a', 'b'], []].entries()].reverse()) {
     const monitors = tags.map((monitor_tag) => ({ monitor_tag, impact: 'DEGRADED' }))
     await kener.createIncident({ title: String(index), start_date_time: newYear + index * 3_600, monitors })
   }
   const titles = async (filter: Record<string, string | number>) =>
     (await kener.listIncidents(filter)).map(({ title }) => title).join('')
-  t.equal(await titles({}), '3210', 'the newest first')
-  t.equal(await titles({ start_ts: newYear + 3_600 }), '321')
-  t.equal(await titles({ end_ts: newYear + 3_600 }), '10', 'the end belongs to it')
-  t.equal(await titles({ start_ts: newYear + 1, end_ts: newYear + 7_200 }), '21')
-  t.equal(await titles({ monitor_tags: 'a' }), '20')
-  t.equal(await titles({ monitor_tags: 'a, b' }), '210')
+  t.equal(await titles({}), '0123', 'what was made last comes first')
+  t.equal(await titles({ start_ts: newYear + 3_600 }), '123')
+  t.equal(await titles({ end_ts: newYear + 3_600 }), '01', 'the end belongs to it')
+  t.equal(await titles({ start_ts: newYear + 1, end_ts: newYear + 7_200 }), '12')
+  t.equal(await titles({ monitor_tags: 'a' }), '02')
+  t.equal(await titles({ monitor_tags: 'a, b' }), '012')
   t.equal(await titles({ monitor_tags: 'c,nobody' }), '')
   t.equal(
     await titles({ start_ts: '', end_ts: '', monitor_tags: '' }),
-    '3210',
+    '0123',
     'what is empty filters nothing',
   )
   await fails(t, kener.listIncidents({ start_ts: '1abc' }), 400, 'BAD_REQUEST', 'no number')
@@ -391,11 +391,11 @@ await t.test('maintenances: made, read, changed and deleted as a Kener client do
   )
   const ids = async (filter: Record<string, string>) =>
     (await kener.listMaintenances(filter)).map(({ id }) => id)
-  t.same(await ids({}), [made.id, other.id])
+  t.same(await ids({}), [other.id, made.id], 'what was made last comes first')
   t.same(await ids({ status: 'ACTIVE' }), [other.id])
   t.same(await ids({ status: 'INACTIVE', monitor_tag: 'a' }), [made.id])
   t.same(await ids({ monitor_tag: 'b' }), [])
-  t.same(await ids({ status: '', monitor_tag: '' }), [made.id, other.id])
+  t.same(await ids({ status: '', monitor_tag: '' }), [other.id, made.id])
   await fails(t, kener.listMaintenances({ status: 'JUNK' }), 400, 'BAD_REQUEST', 'a status that there is not')
 
   t.equal(await kener.deleteMaintenance(made.id), `Maintenance with id '${made.id}' deleted successfully`)

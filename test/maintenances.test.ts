@@ -21,18 +21,21 @@ async function start(t: Test, url?: string) {
   /** As if so much time had passed. */
   async function pass(id: number, milliseconds: number): Promise<void> {
     const elapsed = sql`${milliseconds} * interval '1 ms'`
-    // Away from each other first: of two events one would take the place that the other has not left.
-    for (const shift of [sql`- interval '999 days'`, sql`+ interval '999 days' - ${elapsed}`]) {
-      await sql`update maintenance_events set occurrence = occurrence ${shift} where maintenance_id = ${id}`.execute(
-        db,
-      )
-    }
-    await sql`
-      update maintenance_events set starts_at = starts_at - ${elapsed}, ends_at = ends_at - ${elapsed}
-      where maintenance_id = ${id}`.execute(db)
-    await sql`
-      update maintenances set starts_at = starts_at - ${elapsed}, generated_until = generated_until - ${elapsed}
-      where id = ${id}`.execute(db)
+    await db.transaction().execute(async (trx) => {
+      await sql`
+        update maintenances set starts_at = starts_at - ${elapsed}, generated_until = generated_until - ${elapsed}
+        where id = ${id}`.execute(trx)
+      // Away from each other first: of two events one would take the place that the other has not left.
+      for (const shift of [sql`- interval '999 days'`, sql`+ interval '999 days' - ${elapsed}`]) {
+        await sql`
+          update maintenance_events set occurrence = occurrence ${shift} where maintenance_id = ${id}`.execute(
+          trx,
+        )
+      }
+      await sql`
+        update maintenance_events set starts_at = starts_at - ${elapsed}, ends_at = ends_at - ${elapsed}
+        where maintenance_id = ${id}`.execute(trx)
+    })
   }
   return { ...replica, key, make, events, pass }
 }
@@ -140,15 +143,23 @@ await t.test('a replica leaves to another one what that is at', async (t) => {
   t.equal((await events(busy.id)).length, before + 1)
 })
 
-await t.test('the process gives events when it starts', async (t) => {
+await t.test('the process gives events when it starts, and every hour', async (t) => {
   const url = await createDatabase(t)
   const { make, events, pass } = await start(t, url)
   const { id } = await make({ rrule: 'FREQ=DAILY' })
   await pass(id, 2 * day)
   const before = (await events(id)).length
-  const server = startProcess(t, 'server', [], { DATABASE_URL: url, PORT: '0' })
+  const shortHours = `
+    const inReal = setInterval
+    globalThis.setInterval = (run, ms, ...rest) => inReal(run, ms === 3_600_000 ? 50 : ms, ...rest)`
+  const server = startProcess(t, 'server', [], {
+    ...{ DATABASE_URL: url, PORT: '0' },
+    NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(shortHours)}`,
+  })
   await listening(server)
   await until(async () => (await events(id)).length === before + 2)
+  await pass(id, day)
+  await until(async () => (await events(id)).length === before + 3)
   server.child.kill('SIGTERM')
   t.equal((await server.ended).code, 0)
 })
@@ -616,6 +627,19 @@ await t.test('the public page shows what is under way or near, of visible monito
   ])
   t.equal(data.maintenances.length, 2)
   t.notMatch(JSON.stringify(data), /secret|retired/)
+})
+
+await t.test('the public page shows the hundred that come first', async (t) => {
+  const { make, call } = await start(t)
+  const order = Array.from({ length: 101 }, (_, index) => (index * 10) % 101)
+  for (const place of order) {
+    await make({ title: String(place), starts_at: iso(Date.now() + day + place * minute) })
+  }
+  const { data } = (await call(null, 'GET /api/status')).json
+  t.same(
+    data.maintenances.map(({ title }: { title: string }) => title),
+    Array.from({ length: 100 }, (_, index) => String(index)),
+  )
 })
 
 await t.test('who changes a maintenance and who deletes part of it do not deadlock', async (t) => {

@@ -27,11 +27,12 @@ export type IncidentFilter = {
   before?: { startedAt: Date; id: number } | undefined
 }
 
-/** Newest start first; one statement, with the monitors of each. */
+/** Newest start first, or newest made first; one statement, with the monitors of each. */
 export async function listIncidents(
   db: Kysely<Tables>,
   filter: IncidentFilter,
   limit: number,
+  newest: 'start' | 'id' = 'start',
 ): Promise<Incident[]> {
   const { state, open, monitor_tags: tags, from, to, before } = filter
   const conditions = [
@@ -45,8 +46,9 @@ export async function listIncidents(
     ...(tags === undefined ? [] : [affectedByIncident.includes(tags)]),
   ]
   const where = conditions.length > 0 ? sql`where ${sql.join(conditions, sql` and `)}` : sql``
+  const order = newest === 'start' ? sql`started_at desc, id desc` : sql`id desc`
   const { rows } = await sql<Incident>`
-    select ${columns} from incidents ${where} order by started_at desc, id desc limit ${limit}`.execute(db)
+    select ${columns} from incidents ${where} order by ${order} limit ${limit}`.execute(db)
   return rows
 }
 

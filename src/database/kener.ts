@@ -4,6 +4,9 @@ import type { Tables } from './schema.ts'
 
 /** What Kener says of a monitor and we do not use: kept, and given back. */
 export type KeptFields = {
+  /** For Kener none may be an empty text too; for us it is null alone. */
+  category_name?: '' | undefined
+  external_url?: '' | undefined
   image?: string | null
   cron?: string | null
   monitor_type?: string

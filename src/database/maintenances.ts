@@ -47,11 +47,12 @@ export type MaintenanceFilter = {
   before?: { startsAt: Date; id: number } | undefined
 }
 
-/** Newest start first; one statement, with the monitors and the next event of each. */
+/** Newest start first, or newest made first; one statement, with the monitors and the next event of each. */
 export async function listMaintenances(
   db: Kysely<Tables>,
   filter: MaintenanceFilter,
   limit: number,
+  newest: 'start' | 'id' = 'start',
 ): Promise<Maintenance[]> {
   const { enabled, monitor_tags: tags, before } = filter
   const conditions = [
@@ -62,8 +63,9 @@ export async function listMaintenances(
     ...(tags === undefined ? [] : [affectedByMaintenance.includes(tags)]),
   ]
   const where = conditions.length > 0 ? sql`where ${sql.join(conditions, sql` and `)}` : sql``
+  const order = newest === 'start' ? sql`starts_at desc, id desc` : sql`id desc`
   const { rows } = await sql<Maintenance>`
-    select ${columns} from maintenances ${where} order by starts_at desc, id desc limit ${limit}`.execute(db)
+    select ${columns} from maintenances ${where} order by ${order} limit ${limit}`.execute(db)
   return rows
 }
 

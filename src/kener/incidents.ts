@@ -52,7 +52,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         to: end ? new Date((end + 1) * 1000) : undefined,
         monitor_tags: tags === undefined ? undefined : splitTags(tags),
       }
-      const found = await incidents.listIncidents(app.db, filter, listMax)
+      const found = await incidents.listIncidents(app.db, filter, listMax, 'id')
       return { incidents: found.map((incident) => toWire(incident, originOf(request))) }
     },
   )

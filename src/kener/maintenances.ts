@@ -53,7 +53,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         enabled: status && status === 'ACTIVE',
         monitor_tags: tag === undefined ? undefined : [tag],
       }
-      const found = await maintenances.listMaintenances(app.db, filter, listMax)
+      const found = await maintenances.listMaintenances(app.db, filter, listMax, 'id')
       return { maintenances: found.map((maintenance) => toWire(maintenance, request)) }
     },
   )

@@ -239,14 +239,14 @@ function toWire({ fields, ...monitor }: KenerMonitor): Static<typeof Monitor> {
     cron: fields.cron === undefined ? untoldCron : fields.cron,
     default_status: monitor.default_status,
     status: monitor.enabled ? 'ACTIVE' : 'INACTIVE',
-    category_name: monitor.category_name,
+    category_name: monitor.category_name ?? fields.category_name ?? null,
     monitor_type: fields.monitor_type ?? untoldType,
     type_data: fields.type_data ?? {},
     include_degraded_in_downtime: toYesNo(monitor.degraded_counts_as_down),
     is_hidden: toYesNo(monitor.hidden),
     confirmation_threshold: fields.confirmation_threshold ?? 1,
     monitor_settings_json: fields.monitor_settings_json ?? untoldFormulas,
-    external_url: monitor.external_url,
+    external_url: monitor.external_url ?? fields.external_url ?? null,
     created_at: monitor.created_at.toISOString(),
     updated_at: monitor.updated_at.toISOString(),
   }
@@ -285,8 +285,8 @@ function toChanges(
     settings: {
       ...(body.name !== undefined && { name: body.name.trim() }),
       ...(description !== undefined && { description }),
-      ...(category !== undefined && { category_name: category === '' ? null : category }),
-      ...(url !== undefined && { external_url: url === '' ? null : url }),
+      ...(category !== undefined && { category_name: category || null }),
+      ...(url !== undefined && { external_url: url || null }),
       ...(body.status !== undefined && { enabled: body.status !== 'INACTIVE' }),
       ...(body.is_hidden !== undefined && { hidden: body.is_hidden === 'YES' }),
       ...(body.default_status !== undefined && {
@@ -298,6 +298,8 @@ function toChanges(
     },
     fields: {
       ...before,
+      ...(category !== undefined && { category_name: category === '' ? '' : undefined }),
+      ...(url !== undefined && { external_url: url === '' ? '' : undefined }),
       ...(body.image !== undefined && { image: body.image }),
       ...(body.cron !== undefined && { cron: body.cron }),
       ...(body.monitor_type !== undefined && { monitor_type: body.monitor_type ?? defaultType }),
