@@ -20,7 +20,7 @@ import { explainAndExit } from './operator-error.ts'
  * told by then may lose what he sends on an idle connection at the moment that it is closed.
  */
 const drainMs = 3_000
-const closeMs = 6_000
+const closeMs = 5_000
 
 /** Nobody can take over from a server on the embedded database, so its clients are only told. */
 const drainAloneMs = 500

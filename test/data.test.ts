@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap'
 import { removeOldMinutes } from '../src/database/retention.ts'
-import { isFailure, newKey, type Replica, startReplica, times } from './helper.ts'
+import { isFailure, isWaitingForLock, newKey, type Replica, startReplica, times, until } from './helper.ts'
 
 async function start(t: Test): Promise<Replica & { key: string }> {
   const replica = await startReplica(t)
@@ -385,3 +385,36 @@ await t.test('minutes past their retention go, by one replica at a time; the dai
   t.equal(await read('minute'), 3)
   t.equal(await read('day'), 5)
 })
+
+await t.test('an hour that someone writes to is removed the next time, and not waited for', async (t) => {
+  const { db, call, key } = await start(t)
+  const points = [100, 200].map((days) => ({
+    status: 'UP',
+    timestamp: iso(thisMinute() - days * 1440 * minuteMs),
+  }))
+  await call(key, 'POST /api/monitors/m/data', { points })
+  const writer = await db.startTransaction().execute()
+  await writer.selectFrom('monitor_hours').select('hour').orderBy('hour').limit(1).forUpdate().execute()
+  t.equal(await removeOldMinutes(db, 90), 1)
+  await writer.commit().execute()
+  t.equal(await removeOldMinutes(db, 90), 1)
+})
+
+await t.test(
+  'who reports about a monitor that is written to waits for it, and no one else does',
+  async (t) => {
+    const { db, call, key } = await start(t)
+    for (const tag of ['busy', 'free']) await call(key, 'POST /api/monitors', { tag, name: tag })
+    const report = (tag: string) => call(key, `POST /api/monitors/${tag}/data`, { status: 'UP' })
+    const writer = await db.startTransaction().execute()
+    await writer.selectFrom('monitors').select('id').where('tag', '=', 'busy').forNoKeyUpdate().execute()
+    const waiting = times(30, () => report('busy'))
+    await until(() => isWaitingForLock(db))
+    const free = await times(30, () => report('free'))
+    t.ok(free.every(({ statusCode }) => statusCode === 200))
+    t.ok(await isWaitingForLock(db), 'meanwhile')
+    await writer.commit().execute()
+    t.ok((await waiting).every(({ statusCode }) => statusCode === 200))
+    isFailure(t, await report('nobody'), 404, 'NOT_FOUND', 'a monitor that there is not')
+  },
+)

@@ -1,6 +1,16 @@
+import { sql } from 'kysely'
 import t, { type Test } from 'tap'
 import { permissions } from '../src/permissions.ts'
-import { createDatabase, expire, isFailure, newKey, type Replica, startReplica } from './helper.ts'
+import {
+  createDatabase,
+  expire,
+  isFailure,
+  isWaitingForLock,
+  newKey,
+  type Replica,
+  startReplica,
+  until,
+} from './helper.ts'
 
 async function start(t: Test): Promise<Replica & { admin: string; adminId: string }> {
   const replica = await startReplica(t)
@@ -216,6 +226,19 @@ await t.test('of many rotations at once without overlap one succeeds', async (t)
   t.equal(replies.filter(({ statusCode }) => statusCode === 409).length, 19)
   const successors = await db.selectFrom('api_keys').select('id').where('rotated_from', '=', id).execute()
   t.equal(successors.length, 1)
+})
+
+await t.test('a rotation that waited for another finds the key ended', async (t) => {
+  const { call, admin, db } = await start(t)
+  const { id } = await newKey({ db })
+  const first = await db.startTransaction().execute()
+  await first.selectFrom('api_keys').select('id').where('id', '=', id).forUpdate().execute()
+  const second = call(admin, `POST /api/keys/${id}/rotate`)
+  await until(() => isWaitingForLock(db))
+  // Later than the second began.
+  await sql`update api_keys set expires_at = clock_timestamp() where id = ${id}`.execute(first)
+  await first.commit().execute()
+  isFailure(t, await second, 409, 'CONFLICT', 'the second')
 })
 
 await t.test('an id that names no key is 404', async (t) => {

@@ -1,7 +1,18 @@
 import type { FastifyInstance, RouteOptions } from 'fastify'
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
-import { createDatabase, expire, newKey, type Replica, startReplica, times } from './helper.ts'
+import { readSessions, startSession } from '../src/database/sessions.ts'
+import {
+  createDatabase,
+  expire,
+  isWaitingForLock,
+  newKey,
+  type Replica,
+  startReplica,
+  times,
+  until,
+  untilMinuteHasRoom,
+} from './helper.ts'
 import { keyIn, logIn, visit, type Visited } from './visitor.ts'
 
 const keys = '/manage/settings/api-keys'
@@ -94,6 +105,7 @@ await t.test('failed log-ins are limited per address; a known key is not held up
   const replica = await startReplica(t, { config: { authFailureLimitMax: 3 } })
   const { text } = await newKey(replica)
   await logIn(replica.app, text)
+  await untilMinuteHasRoom()
   for (const status of [401, 401, 401, 429, 429]) {
     const reply = await visit(replica.app).submit('/manage/login', { key: 'nonsense' })
     t.equal(reply.statusCode, status)
@@ -262,6 +274,7 @@ await t.test(
     const wrongMethod = await visitor.post(keys, {})
     t.equal(wrongMethod.statusCode, 405)
     t.equal(wrongMethod.headers.allow, 'GET, HEAD')
+    await untilMinuteHasRoom()
     const statuses = await times(
       30,
       async () => (await visit(replica.app).post('/manage/nope', {})).statusCode,
@@ -288,6 +301,7 @@ await t.test('garbage in the cookie costs nothing, and a flood of tokens next to
   replica.statements.length = 0
   await times(50, (index) => look(`kener_manage=${'x'.repeat(index * 7)}`))
   t.same(replica.statements, [], 'no statement for what is no token')
+  await untilMinuteHasRoom()
   const replies = await times(200, (index) => look(`kener_manage=${String(index).padStart(43, 'x')}`))
   t.ok(replica.statements.length <= 20, `${replica.statements.length} statements for 200 unknown tokens`)
   t.same(
@@ -312,4 +326,28 @@ await t.test('neither log nor database holds a key or a token', async (t) => {
     t.ok(secret.length >= 43)
     t.notOk(traces.includes(secret.slice(-40)))
   }
+})
+
+await t.test('two replicas that read the same sessions do not wait for each other', async (t) => {
+  const { db } = await startReplica(t)
+  const { id } = await newKey({ db })
+  // In the order of the table the second comes first.
+  for (const digest of ['b', 'a']) await startSession(db, digest, id)
+  const other = await db.startTransaction().execute()
+  await other
+    .selectFrom('admin_sessions')
+    .select('key_id')
+    .where('token_digest', '=', 'a')
+    .forUpdate()
+    .execute()
+  const reading = readSessions(db, ['a', 'b'])
+  await until(() => isWaitingForLock(db))
+  await other
+    .selectFrom('admin_sessions')
+    .select('key_id')
+    .where('token_digest', '=', 'b')
+    .forUpdate()
+    .execute()
+  await other.commit().execute()
+  t.equal((await reading).size, 2)
 })

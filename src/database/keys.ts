@@ -149,6 +149,9 @@ export async function revokeKey(db: Kysely<Tables>, id: string): Promise<ApiKey 
  * Stores a successor with the name, permissions, limit and expiry of an active key, and lets the old one end after
  * `overlapSeconds`, but never later than it would have. Undefined, with nothing changed, when `id` names no active key;
  * and when the successor's id is taken.
+ *
+ * Active by the clock and not by now(): of two rotations at once the second waits for the row, and finds it ended at a
+ * moment that may lie after its own beginning.
  */
 export async function rotateKey(
   db: Kysely<Tables>,
@@ -157,7 +160,7 @@ export async function rotateKey(
   const { rows } = await sql<ApiKey>`
     with old as (
       select id, name, permissions, rate_limit, expires_at from api_keys
-      where id = ${id} and revoked_at is null and (expires_at is null or expires_at > now())
+      where id = ${id} and revoked_at is null and (expires_at is null or expires_at > clock_timestamp())
         and not exists (select from api_keys where id = ${successorId})
       for update
     ), made as (

@@ -26,11 +26,17 @@ const aheadMinutes = 5
  * Writes what several requests report, in one transaction of a fixed number of statements. The monitors' rows are
  * locked first, in the order of their ids: whoever writes minutes of a monitor waits for whoever does, so that sums
  * follow the minutes.
+ *
+ * @param heldMonitors 'skip': a monitor that someone else writes to just now counts as one that is not there.
  */
-export function writeReports(db: Kysely<Tables>, asks: Reports[]): Promise<Outcome[]> {
+export function writeReports(
+  db: Kysely<Tables>,
+  asks: Reports[],
+  heldMonitors: 'wait' | 'skip' = 'wait',
+): Promise<Outcome[]> {
   return db.transaction().execute(async (trx) => {
     const tags = asks.map(({ tag }) => tag)
-    return writeLocked(trx, asks, await lockMonitors(trx, tags))
+    return writeLocked(trx, asks, await lockMonitors(trx, tags, heldMonitors))
   })
 }
 
@@ -90,12 +96,14 @@ type PlacedReport = Required<Report> & { monitorId: number }
 async function lockMonitors(
   trx: Transaction<Tables>,
   tags: readonly string[],
+  held: 'wait' | 'skip' = 'wait',
 ): Promise<Map<string, LockedMonitor>> {
   // A plan made while the table was small would read all of it, until PostgreSQL analyzes it.
   await sql`set local plan_cache_mode = auto`.execute(trx)
   const { rows } = await sql<LockedMonitor>`
     select id, tag, floor(extract(epoch from now()) / 60)::integer as minute from monitors
-    where tag = any(${[...new Set(tags)]}::text[]) order by id for no key update`.execute(trx)
+    where tag = any(${[...new Set(tags)]}::text[]) order by id
+    for no key update ${held === 'skip' ? sql`skip locked` : sql``}`.execute(trx)
   return new Map(rows.map((row) => [row.tag, row]))
 }
 

@@ -9,7 +9,7 @@ const lockKey = 7_461_200
 
 /**
  * Removes the hours that ended more than `days` days ago; the daily sums stay. One replica at a time does so: the
- * others find the lock taken, and leave it to that one.
+ * others find the lock taken, and leave it to that one. Hours that someone writes to just now are left for the next time.
  * @returns how many rows went.
  */
 export async function removeOldMinutes(db: Kysely<Tables>, days: number): Promise<number> {
@@ -27,7 +27,8 @@ async function removeSome(trx: Transaction<Tables>, days: number): Promise<numbe
   const { numAffectedRows = 0n } = await sql`
     delete from monitor_hours where ctid = any(array(
       select ctid from monitor_hours
-      where hour < floor(extract(epoch from now()) / 3600)::integer - ${days * 24}::integer limit ${rowsMax}
+      where hour < floor(extract(epoch from now()) / 3600)::integer - ${days * 24}::integer
+      limit ${rowsMax} for update skip locked
     ))`.execute(trx)
   return Number(numAffectedRows)
 }

@@ -36,6 +36,7 @@ export async function startSession(db: Kysely<Tables>, digest: string, keyId: st
 /**
  * Whose sessions these are, by digest, with the keys as they are now; they count as seen. Those that are over go for
  * good: their time has passed, or their key is no active admin key any more. `now` is the time, by the database's clock.
+ * The rows are locked in the order of their digests, so that two replicas cannot wait for each other.
  */
 export async function readSessions(
   db: Kysely<Tables>,
@@ -47,6 +48,7 @@ export async function readSessions(
         ${isActiveAdmin} and ends_at > now() and not ${isIdle} as lives
       from admin_sessions join api_keys on id = key_id
       where token_digest = any(${digests}::text[])
+      order by token_digest for update of admin_sessions
     ), seen as (
       update admin_sessions set seen_at = now() from found
       where found.token_digest = admin_sessions.token_digest and lives

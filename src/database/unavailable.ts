@@ -1,7 +1,10 @@
 import { isOutdatedPlan } from './prepared.ts'
 
-/** Conditions of a server that is away, starting, stopping, or full. Source: PostgreSQL, appendix A, error codes. */
-const states = /^(08...|57P0[1-5]|57014|53[0-3]00|55P03)$/
+/**
+ * Conditions of a server that is away, starting, stopping, or full; and 40P01, of a transaction that was given up to end
+ * a deadlock. Source: PostgreSQL, appendix A, error codes.
+ */
+const states = /^(08...|57P0[1-5]|57014|53[0-3]00|55P03|40P01)$/
 
 const network = new Set([
   'ECONNREFUSED',
