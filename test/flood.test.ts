@@ -4,7 +4,7 @@ import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t, { type Test } from 'tap'
 import { formatKey, generateKey } from '../src/keys/format.ts'
-import { createDatabase, newKey, type Replica, startReplica, times } from './helper.ts'
+import { createDatabase, newKey, type Replica, startReplica, times, untilMinuteHasRoom } from './helper.ts'
 
 const failureMax = 30
 const connections = 100
@@ -66,10 +66,12 @@ for (const [name, makeKey] of floods) {
     // The window may end twice meanwhile on a slow machine.
     t.ok(told >= failureMax && told <= failureMax * 3, `${told} guesses are answered at all`)
 
+    // In each window as many more may be under way as may fail.
+    const guessesMax = told + failureMax * Math.ceil(told / failureMax)
     const runs = stats.argon2Runs - runsBefore
-    t.ok(runs <= told + failureMax, `${runs} runs of Argon2 for ${requests} guesses`)
+    t.ok(runs <= guessesMax, `${runs} runs of Argon2 for ${requests} guesses`)
     const lookUps = statements.filter((statement) => statement.includes('secret_hash')).length
-    t.ok(lookUps <= told + failureMax, `${lookUps} look-ups`)
+    t.ok(lookUps <= guessesMax, `${lookUps} look-ups`)
     const rest = statements.length - lookUps
     t.ok(rest <= own.length + 10, `${rest} statements for ${own.length} requests with the good key`)
     statements.length = 0
@@ -85,9 +87,10 @@ for (const [name, makeKey] of floods) {
 await t.test('a burst of wrong secrets from one address costs no more than its failures', async (t) => {
   const { app, db, ask } = await startListening(t)
   const { text, id } = await newKey({ db })
+  await untilMinuteHasRoom()
   const replies = await times(1_000, () => ask(formatKey({ ...generateKey(), id })))
   const { argon2Runs } = app.secrets.stats
-  t.ok(argon2Runs <= 3 * failureMax, `${argon2Runs} runs of Argon2`)
+  t.ok(argon2Runs <= 2 * failureMax, `${argon2Runs} runs of Argon2`)
   t.same([...new Set(replies.map(({ statusCode }) => statusCode))].sort(), [401, 429])
   t.equal(
     (await ask(text, '192.0.2.2')).statusCode,

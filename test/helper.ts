@@ -221,6 +221,13 @@ export async function until(condition: () => boolean | Promise<boolean>): Promis
   }
 }
 
+/** For a test that counts within one minute: waits for the next when little is left of this one. */
+export async function untilMinuteHasRoom(): Promise<void> {
+  const roomMs = 5_000
+  const leftMs = 60_000 - (Date.now() % 60_000)
+  if (leftMs < roomMs) await delay(leftMs + 10)
+}
+
 /** Whether a statement waits for another transaction's end. */
 export async function isWaitingForLock(db: Replica['db']): Promise<boolean> {
   const { rows } = await sql`

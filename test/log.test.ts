@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { formatKey, generateKey } from '../src/keys/format.ts'
-import { expire, newKey, startReplica, times } from './helper.ts'
+import { expire, newKey, startReplica, times, untilMinuteHasRoom } from './helper.ts'
 import { logIn, readHidden, visit } from './visitor.ts'
 
 await t.test('a request is one line: its id, method, route, key, status and time', async (t) => {
@@ -40,6 +40,7 @@ await t.test('security events have a name that stays', async (t) => {
   await replica.call(admin, `POST /api/keys/${String(id)}/revoke`)
   t.match(event('key_revoked'), [{ subjectKeyId: id }])
 
+  await untilMinuteHasRoom()
   const expired = await newKey(replica)
   await expire(replica, expired.id)
   const unknown = generateKey()

@@ -94,6 +94,8 @@ export async function startPostgres(settings: string[] = [], installed?: string)
     url,
     stop,
     kill: async () => {
+      // Stopped first, so that none of its children goes unnoticed.
+      process.kill(serverPid(), 'SIGSTOP')
       const pids = [serverPid(), ...childrenOf(serverPid())]
       process.kill(serverPid(), 'SIGKILL')
       while (pids.some((pid) => readParent(pid) !== undefined)) await delay(5)

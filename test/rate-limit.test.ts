@@ -2,7 +2,16 @@ import { once } from 'node:events'
 import { Agent, get, type IncomingMessage } from 'node:http'
 import t, { type Test } from 'tap'
 import { formatKey, generateKey } from '../src/keys/format.ts'
-import { createDatabase, isFailure, newKey, type Replica, type Reply, startReplica, times } from './helper.ts'
+import {
+  createDatabase,
+  isFailure,
+  newKey,
+  type Replica,
+  type Reply,
+  startReplica,
+  times,
+  untilMinuteHasRoom,
+} from './helper.ts'
 
 async function startTwo(t: Test): Promise<[Replica, Replica]> {
   const url = await createDatabase(t)
@@ -200,6 +209,7 @@ await t.test(
 await t.test('public routes are counted per client address, IPv6 by its /64', async (t) => {
   const replica = await startReplica(t, { config: { publicRateLimitMax: 3 } })
   const ask = (remoteAddress: string) => replica.call(null, 'GET /api/status', undefined, { remoteAddress })
+  await untilMinuteHasRoom()
   for (let count = 0; count < 3; count++) t.equal((await ask('10.0.0.1')).statusCode, 200)
   const refused = await ask('10.0.0.1')
   isFailure(t, refused, 429, 'RATE_LIMIT_EXCEEDED', 'the fourth')
@@ -218,6 +228,7 @@ await t.test('failed authentications are counted per client address', async (t) 
   t.equal((await replica.call(known.text, 'GET /api/me', undefined, from('10.0.0.1'))).statusCode, 200)
 
   const wrong = () => formatKey({ ...generateKey(), id: known.id })
+  await untilMinuteHasRoom()
   const replies = await times(40, (index) =>
     replica.call(index % 2 ? 'nonsense' : wrong(), 'GET /api/me', undefined, from('10.0.0.1')),
   )

@@ -3,7 +3,6 @@ import { connect, createServer, type Socket } from 'node:net'
 import t from 'tap'
 import { openDatabase } from '../src/database/open.ts'
 import { createDatabase, newKey } from './helper.ts'
-import { freePort } from './postgres.ts'
 import { listening, npm, start } from './process.ts'
 
 const oneLine = /^kener-api: [^\n]+\n$/
@@ -17,8 +16,8 @@ await t.test('a bad variable ends the process with one line and exit code 1', as
 })
 
 await t.test('a database that cannot be reached is said in one line', async (t) => {
-  const port = await freePort()
-  const urls = [`postgres://u:swordfish@127.0.0.1:${port}/x`, `postgres://u:swordfish@localhost:${port}/x`]
+  // Where nothing listens.
+  const urls = ['postgres://u:swordfish@127.0.0.1:1/x', 'postgres://u:swordfish@localhost:1/x']
   for (const DATABASE_URL of urls) {
     const { ended, output } = start(t, 'server', [], { DATABASE_URL, PORT: '0' })
     t.equal((await ended).code, 1)

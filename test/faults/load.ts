@@ -392,7 +392,7 @@ async function checkPool(t: Test, service: Service, url: string, max: number): P
   let waiting = 0
   let used = 0
   let statuses: number[] = []
-  for (let tries = 0; waiting < max && tries < 5; tries++) {
+  for (let tries = 0; (waiting < max || statuses.some((status) => status !== 200)) && tries < 5; tries++) {
     await client.query('begin; lock table incidents in access exclusive mode')
     const asked = times(max, () => send(service, 'GET', '/incidents'))
     waiting = await untilCount("wait_event_type = 'Lock'", (found) => found === max)

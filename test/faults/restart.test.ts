@@ -97,6 +97,7 @@ await t.test('readiness tells of the end first: who looks every second has looke
       () => false,
     )
   while (await isServed()) await delay(20)
+  clearInterval(checks)
   t.ok(looks >= 2, `${looks} looks before the first connection is refused`)
   t.same(await server.ended, { code: 0, signal: null })
 })
