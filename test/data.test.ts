@@ -254,6 +254,10 @@ await t.test('reads by minute, hour and day hold just what lies within [from, to
       t.equal(total, expected, `${interval} ${from} ${to}`)
     }
   }
+  for (const list of ['monitors/m/data', 'incidents'] as const) {
+    const reply = await call(key, `GET /api/${list}?from=2026-02-02T00:00:00Z&to=2026-02-01T00:00:00Z`)
+    isFailure(t, reply, 400, 'INVALID_REQUEST', `${list}: the end before the start`)
+  }
 })
 
 await t.test('data pages without skipping or repeating, in every interval', async (t) => {
@@ -365,6 +369,22 @@ await t.test('a stale report gives way to the default: a dead man’s switch', a
   t.match(await status(), { status: 'UP', status_source: 'report' })
   await call(key, 'PATCH /api/monitors/m', { stale_after_seconds: null })
   t.match(await status(), { status: 'UP', status_source: 'report' })
+})
+
+await t.test('a report is as old as it is, not as the minute that it stands for', async (t) => {
+  const { call, key } = await start(t)
+  await call(key, 'PATCH /api/monitors/m', { default_status: 'DOWN', stale_after_seconds: 30 })
+  const source = async () => (await call(key, 'GET /api/monitors/m')).json.data.status_source
+  const report = (secondsAgo: number) =>
+    call(key, 'POST /api/monitors/m/data', { status: 'UP', timestamp: iso(Date.now() - secondsAgo * 1000) })
+  await report(40)
+  t.equal(await source(), 'default')
+  await report(15)
+  t.equal(await source(), 'report')
+  await call(key, 'PATCH /api/monitors/m', { stale_after_seconds: 10 })
+  t.equal(await source(), 'default')
+  await call(key, 'POST /api/monitors/m/data', { status: 'UP' })
+  t.equal(await source(), 'report')
 })
 
 await t.test('minutes past their retention go, by one replica at a time; the daily sums stay', async (t) => {

@@ -28,7 +28,7 @@ export const eventIsUnderWay = sql<SqlBool>`
 /**
  * What each monitor is now: the worst impact of its open incidents and of its maintenances under way, else its newest
  * report unless that is stale, else its default. An impact UP says something of a maintenance alone. Of equal impacts
- * that of an incident, an even number, is the worst. `last_reports.minute` is when the minute began.
+ * that of an incident, an even number, is the worst. A report is as old as the second it was made in.
  *
  * Few events are under way, but PostgreSQL takes them for many: `offset 0` and the inner select make it go from each of
  * them to its maintenance and monitors, where it would read all that there are.
@@ -59,7 +59,7 @@ const currentStatus = sql`
     left join impacts on impacts.monitor_id = monitors.id
     cross join lateral (
       select last.minute is not null and (
-        stale_after_seconds is null or extract(epoch from now()) - last.minute * 60::float8 <= stale_after_seconds
+        stale_after_seconds is null or extract(epoch from now()) - (last.minute * 60::float8 + last.second) <= stale_after_seconds
       ) as is_fresh
     ) as freshness
   )`

@@ -7,6 +7,8 @@ import type { MonitorHoursTable, StoredSums, Tables } from './schema.ts'
 export type Report = {
   from?: number
   to?: number
+  /** Of its minute, the one in which it was made; 0 unless told. Without a place in time: the present second. */
+  second?: number
   status: ReportStatus
   /** One that differs by the minute is asked for it by the minute, and says the same of one each time. */
   latencyMs: number | null | ((minute: number) => number)
@@ -88,7 +90,8 @@ async function writeLocked(
   return outcomes
 }
 
-type LockedMonitor = { id: number; tag: string; /** The present one. */ minute: number }
+/** With the present minute, and the present second of it. */
+type LockedMonitor = { id: number; tag: string; minute: number; second: number }
 
 type PlacedReport = Required<Report> & { monitorId: number }
 
@@ -101,15 +104,18 @@ async function lockMonitors(
   // A plan made while the table was small would read all of it, until PostgreSQL analyzes it.
   await sql`set local plan_cache_mode = auto`.execute(trx)
   const { rows } = await sql<LockedMonitor>`
-    select id, tag, floor(extract(epoch from now()) / 60)::integer as minute from monitors
+    select id, tag, floor(extract(epoch from now()) / 60)::integer as minute,
+      floor(extract(second from now()))::integer as second
+    from monitors
     where tag = any(${[...new Set(tags)]}::text[]) order by id
     for no key update ${held === 'skip' ? sql`skip locked` : sql``}`.execute(trx)
   return new Map(rows.map((row) => [row.tag, row]))
 }
 
-function place({ from, to, status, latencyMs }: Report, { id, minute }: LockedMonitor): PlacedReport {
-  const first = from ?? minute
-  return { monitorId: id, from: first, to: to ?? first + 1, status, latencyMs }
+function place({ from, to, status, latencyMs, ...report }: Report, monitor: LockedMonitor): PlacedReport {
+  const first = from ?? monitor.minute
+  const second = report.second ?? (from === undefined ? monitor.second : 0)
+  return { monitorId: monitor.id, from: first, to: to ?? first + 1, second, status, latencyMs }
 }
 
 /** Two points of one minute are one minute. */
@@ -255,12 +261,13 @@ async function storeLast(trx: Transaction<Tables>, placed: PlacedReport[]): Prom
   }
   const last = [...newest.values()]
   await sql`
-    insert into last_reports as stored (monitor_id, minute, status, latency_ms)
+    insert into last_reports as stored (monitor_id, minute, second, status, latency_ms)
     select * from unnest(
       ${last.map(({ monitorId }) => monitorId)}::integer[], ${last.map(({ to }) => to - 1)}::integer[],
+      ${last.map(({ second }) => second)}::smallint[],
       ${last.map(({ status }) => status)}::text[], ${last.map(latencyAtEnd)}::integer[])
     on conflict (monitor_id) do update set
-      minute = excluded.minute, status = excluded.status, latency_ms = excluded.latency_ms
+      minute = excluded.minute, second = excluded.second, status = excluded.status, latency_ms = excluded.latency_ms
     where excluded.minute >= stored.minute`.execute(trx)
 }
 

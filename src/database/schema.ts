@@ -66,6 +66,8 @@ type MonitorsTable = {
 type LastReportsTable = {
   monitor_id: number
   minute: number
+  /** Of that minute, the one in which the report was made. */
+  second: Generated<number>
   status: ReportStatus
   latency_ms: number | null
 }

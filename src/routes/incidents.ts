@@ -16,7 +16,7 @@ import {
   UpdateComment,
   UpdateIncident,
 } from '../schemas/incidents.ts'
-import { formatPlace, parsePlace, toPage } from '../schemas/page.ts'
+import { formatPlace, parsePlace, toPage, refuseBackwards } from '../schemas/page.ts'
 import { formatTime, formatTimeOrNull, toTime } from '../schemas/time.ts'
 import { explainMonitors, refuseTwice } from './affected.ts'
 
@@ -28,6 +28,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     '/',
     { config: read, schema: { querystring: ListIncidents, response: { 200: Page(Incident) } } },
     async function listIncidents({ query: { limit, cursor, from, to, monitor_tag: tag, ...filter } }) {
+      refuseBackwards({ from, to })
       const place = parsePlace(cursor)
       const rows = await incidents.listIncidents(
         app.db,

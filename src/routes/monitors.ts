@@ -19,8 +19,8 @@ import {
   UpdateMonitor,
   Written,
 } from '../schemas/monitors.ts'
-import { parseCursor, toPage } from '../schemas/page.ts'
-import { formatMinute, formatTime, parseMinute } from '../schemas/time.ts'
+import { parseCursor, refuseBackwards, toPage } from '../schemas/page.ts'
+import { formatMinute, formatTime, parseMinute, readTime } from '../schemas/time.ts'
 
 const read = { permission: 'read:monitors' } as const
 const write = { permission: 'write:monitors' } as const
@@ -118,7 +118,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       const reports = points.map(({ status, latency_ms = null, timestamp }) => ({
         status,
         latencyMs: latency_ms,
-        ...(timestamp !== undefined && { from: parseMinute(timestamp) }),
+        ...(timestamp !== undefined && placeInTime(timestamp)),
       }))
       const asked = { tag, reports }
       const outcome = reports.length > sharedPointsMax ? await writeAlone(asked) : await shareWrite(asked)
@@ -146,6 +146,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     },
     async function readData({ params, query: { interval, limit, cursor, ...span } }) {
       const after = cursor === undefined ? 0 : Number(parseCursor(cursor, /^\d{1,10}$/)) + 1
+      refuseBackwards(span)
       const from = Math.max(span.from === undefined ? 0 : parseMinute(span.from), after)
       const to = span.to === undefined ? parseMinute('9999-12-31T23:59:00Z') : parseMinute(span.to)
       const monitor = await monitors.findMonitorId(app.db, params.tag)
@@ -213,6 +214,11 @@ const otherTag = (tag: string) =>
   invalidRequest('Invalid body: /tag is not that of the path', [
     { path: '/tag', message: `must be ${tag}, as in the path: a tag does not change` },
   ])
+
+function placeInTime(timestamp: string) {
+  const seconds = readTime(timestamp).getTime() / 1000
+  return { from: Math.floor(seconds / 60), second: seconds % 60 }
+}
 
 const badSpan = (path: string, message: string) =>
   invalidRequest(`Invalid body: ${path} ${message}`, [{ path, message }])

@@ -1,5 +1,6 @@
 import { Type } from 'typebox'
 import { invalidRequest } from '../errors.ts'
+import { readTime } from './time.ts'
 
 /** What every list takes in its query. */
 export const pageQuery = {
@@ -33,6 +34,14 @@ export function parseCursor(cursor: string, shape: RegExp): string {
     ])
   }
   return place
+}
+
+/** A list of what lies in [from, to), where `to` comes first, is asked for by mistake. @throws ApiError 400 */
+export function refuseBackwards({ from, to }: { from?: string | undefined; to?: string | undefined }): void {
+  if (from === undefined || to === undefined || readTime(from) <= readTime(to)) return
+  throw invalidRequest('Invalid query: /to is before from', [
+    { path: '/to', message: 'must not be before from' },
+  ])
 }
 
 /** The place in a list that is ordered by a time, and by id where times are the same. */
