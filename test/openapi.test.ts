@@ -11,9 +11,14 @@ type Operation = {
   requestBody?: {
     content: Record<string, { example?: unknown; examples?: Record<string, { value: unknown }> }>
   }
-  responses: Record<string, { $ref?: string }>
+  responses: Record<string, Described>
 }
-type Document = { openapi: string; paths: Record<string, Record<string, Operation>> }
+type Described = { $ref?: string; content?: Record<string, { example?: unknown }> }
+type Document = {
+  openapi: string
+  paths: Record<string, Record<string, Operation>>
+  components: { responses: Record<string, Described> }
+}
 
 async function start(t: Test): Promise<{ replica: Replica; document: Document }> {
   const replica = await startReplica(t)
@@ -89,6 +94,34 @@ await t.test('every example in the description works', async (t) => {
     }
   }
   t.ok(replayed >= 10)
+})
+
+await t.test('every reply that has a body has an example of it, and the example is one', async (t) => {
+  const { document } = await start(t)
+  const ajv = new Ajv2020({ strict: false, validateFormats: false })
+  ajv.addSchema({ ...document, $id: 'openapi' })
+  let checked = 0
+  const replies = [
+    ...operations(document).map(({ path, method, operation }) => ({
+      name: `${method} ${path}`,
+      place: ['paths', path, method.toLowerCase(), 'responses'],
+      replies: operation.responses,
+    })),
+    { name: 'failures', place: ['components', 'responses'], replies: document.components.responses },
+  ]
+  for (const { name, place, replies: all } of replies) {
+    for (const [status, { content }] of Object.entries(all)) {
+      const media = content?.['application/json']
+      if (!media) continue
+      const pointer = [...place, status, 'content', 'application/json', 'schema']
+        .map((part) => encodeURIComponent(part.replaceAll('~', '~0').replaceAll('/', '~1')))
+        .join('/')
+      const validate = ajv.getSchema(`openapi#/${pointer}`)
+      t.ok(validate?.(media.example), `${name} ${status}: ${ajv.errorsText(validate?.errors)}`)
+      checked++
+    }
+  }
+  t.ok(checked > operations(document).length, `${checked} examples`)
 })
 
 await t.test('/docs is served by us alone', async (t) => {

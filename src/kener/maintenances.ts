@@ -35,7 +35,7 @@ const listMax = 1_000
 
 const OneMaintenance = Type.Object({ maintenance: Maintenance })
 const OneEvent = Type.Object({ event: Event })
-const page = { page: Type.Integer(), limit: Type.Integer() }
+const page = { page: Type.Integer({ examples: [1] }), limit: Type.Integer({ examples: [20] }) }
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get(
@@ -132,7 +132,11 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       schema: {
         querystring: ListTimetable,
         response: {
-          200: Type.Object({ events: Type.Array(TimetableEvent), ...page, total: Type.Integer() }),
+          200: Type.Object({
+            events: Type.Array(TimetableEvent),
+            ...page,
+            total: Type.Integer({ examples: [1] }),
+          }),
         },
       },
     },

@@ -139,7 +139,10 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         params: MonitorParams,
         body: FillData,
         response: {
-          200: Type.Object({ message: Type.String(), updated_count: Type.Integer({ minimum: 0 }) }),
+          200: Type.Object(
+            { message: Type.String(), updated_count: Type.Integer({ minimum: 0 }) },
+            { examples: [{ message: 'Monitoring data updated successfully', updated_count: 60 }] },
+          ),
         },
       },
     },

@@ -45,8 +45,13 @@ const Text = (maxLength: number) => Type.String({ maxLength })
 const Filled = (maxLength: number) => Type.String({ minLength: 1, maxLength, pattern: '\\S' })
 const AnyObject = Type.Object({}, { additionalProperties: true })
 
+const timesExample = { created_at: '2026-01-01T00:00:00.000Z', updated_at: '2026-01-01T00:00:00.000Z' }
+
 /** `{"message": ...}`: what a deletion is answered with. */
-export const Message = Type.Object({ message: Type.String() })
+export const Message = Type.Object(
+  { message: Type.String() },
+  { examples: [{ message: '… deleted successfully' }] },
+)
 
 // Monitors.
 
@@ -74,26 +79,54 @@ const MonitorTag = Type.String({
   description: 'lower-case letters, digits, - and _; begins and ends with a letter or a digit',
 })
 
-export const Monitor = Type.Object({
-  id: Id,
-  tag: Type.String(),
-  name: Type.String(),
-  description: Nullable(Type.String()),
-  image: Nullable(Type.String()),
-  cron: Nullable(Type.String()),
-  default_status: OneOf(statuses),
-  status: Activity,
-  category_name: Nullable(Type.String()),
-  monitor_type: Type.String(),
-  type_data: AnyObject,
-  include_degraded_in_downtime: YesNo,
-  is_hidden: YesNo,
-  confirmation_threshold: Type.Integer(),
-  monitor_settings_json: AnyObject,
-  external_url: Nullable(Type.String()),
-  created_at: IsoTime,
-  updated_at: IsoTime,
-})
+export const Monitor = Type.Object(
+  {
+    id: Id,
+    tag: Type.String(),
+    name: Type.String(),
+    description: Nullable(Type.String()),
+    image: Nullable(Type.String()),
+    cron: Nullable(Type.String()),
+    default_status: OneOf(statuses),
+    status: Activity,
+    category_name: Nullable(Type.String()),
+    monitor_type: Type.String(),
+    type_data: AnyObject,
+    include_degraded_in_downtime: YesNo,
+    is_hidden: YesNo,
+    confirmation_threshold: Type.Integer(),
+    monitor_settings_json: AnyObject,
+    external_url: Nullable(Type.String()),
+    created_at: IsoTime,
+    updated_at: IsoTime,
+  },
+  {
+    examples: [
+      {
+        id: 1,
+        tag: 'website',
+        name: 'Website',
+        description: null,
+        image: null,
+        cron: '* * * * *',
+        default_status: 'UP',
+        status: 'ACTIVE',
+        category_name: 'Public',
+        monitor_type: 'API',
+        type_data: { url: 'https://www.example.com' },
+        include_degraded_in_downtime: 'NO',
+        is_hidden: 'NO',
+        confirmation_threshold: 1,
+        monitor_settings_json: {
+          uptime_formula_numerator: 'up + maintenance + degraded',
+          uptime_formula_denominator: 'up + down + degraded + maintenance',
+        },
+        external_url: 'https://www.example.com',
+        ...timesExample,
+      },
+    ],
+  },
+)
 
 /** Null stands for the default. */
 const monitorFields = {
@@ -147,13 +180,20 @@ export const latencyMaxMs = 2_000_000_000
 const Latency = Type.Number({ minimum: 0, maximum: latencyMaxMs, description: 'ms' })
 const PointStatus = OneOf(['UP', 'DOWN', 'DEGRADED'])
 
-export const Point = Type.Object({
-  monitor_tag: Type.String(),
-  timestamp: WholeSeconds,
-  status: OneOf(reportStatuses),
-  latency: Type.Number({ minimum: 0 }),
-  type: Type.String(),
-})
+export const Point = Type.Object(
+  {
+    monitor_tag: Type.String(),
+    timestamp: WholeSeconds,
+    status: OneOf(reportStatuses),
+    latency: Type.Number({ minimum: 0 }),
+    type: Type.String(),
+  },
+  {
+    examples: [
+      { monitor_tag: 'website', timestamp: 1_767_225_600, status: 'UP', latency: 120, type: 'MANUAL' },
+    ],
+  },
+)
 
 export const ReadData = Type.Object({ start_ts: WholeSeconds, end_ts: WholeSeconds })
 
@@ -215,10 +255,25 @@ const incident = {
   url: Type.String(),
 }
 
-/** In lists. */
-export const Incident = Type.Object(incident)
+const incidentExample = {
+  id: 1,
+  title: 'Website is slow',
+  start_date_time: 1_767_225_600,
+  end_date_time: null,
+  state: 'INVESTIGATING',
+  incident_source: 'API',
+  monitors: [{ monitor_tag: 'website', impact: 'DEGRADED' }],
+  ...timesExample,
+  url: 'https://status.example.com/api/v4/incidents/1',
+}
 
-export const IncidentDetail = Type.Object({ ...incident, incident_type: Type.String() })
+/** In lists. */
+export const Incident = Type.Object(incident, { examples: [incidentExample] })
+
+export const IncidentDetail = Type.Object(
+  { ...incident, incident_type: Type.String() },
+  { examples: [{ ...incidentExample, incident_type: 'INCIDENT' }] },
+)
 
 /** No end: null, or 0. */
 const End = Type.Optional(Nullable(Seconds))
@@ -252,15 +307,29 @@ export const ListIncidents = Type.Object({
 
 export const IncidentParams = Type.Object({ incident_id: Id })
 
-export const Comment = Type.Object({
-  id: Id,
-  incident_id: Id,
-  comment: Type.String(),
-  timestamp: WholeSeconds,
-  state: OneOf(states),
-  created_at: IsoTime,
-  updated_at: IsoTime,
-})
+export const Comment = Type.Object(
+  {
+    id: Id,
+    incident_id: Id,
+    comment: Type.String(),
+    timestamp: WholeSeconds,
+    state: OneOf(states),
+    created_at: IsoTime,
+    updated_at: IsoTime,
+  },
+  {
+    examples: [
+      {
+        id: 1,
+        incident_id: 1,
+        comment: 'We are looking into it',
+        timestamp: 1_767_225_600,
+        state: 'INVESTIGATING',
+        ...timesExample,
+      },
+    ],
+  },
+)
 
 export const CreateComment = Type.Object(
   { comment: Filled(10_000), state: OneOf(states), timestamp: Type.Optional(Nullable(Seconds)) },
@@ -280,19 +349,37 @@ export const CommentParams = Type.Object({ incident_id: Id, comment_id: Id })
 
 // Maintenances.
 
-export const Maintenance = Type.Object({
-  id: Id,
-  title: Type.String(),
-  description: Nullable(Type.String()),
-  start_date_time: WholeSeconds,
-  rrule: Type.String(),
-  duration_seconds: Type.Integer(),
-  status: Activity,
-  monitors: Type.Array(Affected),
-  created_at: IsoTime,
-  updated_at: IsoTime,
-  url: Type.String(),
-})
+export const Maintenance = Type.Object(
+  {
+    id: Id,
+    title: Type.String(),
+    description: Nullable(Type.String()),
+    start_date_time: WholeSeconds,
+    rrule: Type.String(),
+    duration_seconds: Type.Integer(),
+    status: Activity,
+    monitors: Type.Array(Affected),
+    created_at: IsoTime,
+    updated_at: IsoTime,
+    url: Type.String(),
+  },
+  {
+    examples: [
+      {
+        id: 1,
+        title: 'Weekly updates',
+        description: null,
+        start_date_time: 1_767_225_600,
+        rrule: 'FREQ=WEEKLY;BYDAY=SU',
+        duration_seconds: 3_600,
+        status: 'ACTIVE',
+        monitors: [{ monitor_tag: 'website', impact: 'MAINTENANCE' }],
+        ...timesExample,
+        url: 'https://status.example.com/api/v4/maintenances/1',
+      },
+    ],
+  },
+)
 
 const Duration = Type.Integer({ minimum: 1, maximum: durationMaxSeconds })
 const Rule = Type.String({
@@ -344,32 +431,67 @@ export const MaintenanceParams = Type.Object({ maintenance_id: Id })
 
 const EventStatus = OneOf(eventStates)
 
-export const Event = Type.Object({
-  id: Id,
-  maintenance_id: Id,
-  start_date_time: WholeSeconds,
-  end_date_time: WholeSeconds,
-  status: EventStatus,
-  created_at: IsoTime,
-  updated_at: IsoTime,
-  url: Type.String(),
-})
+export const Event = Type.Object(
+  {
+    id: Id,
+    maintenance_id: Id,
+    start_date_time: WholeSeconds,
+    end_date_time: WholeSeconds,
+    status: EventStatus,
+    created_at: IsoTime,
+    updated_at: IsoTime,
+    url: Type.String(),
+  },
+  {
+    examples: [
+      {
+        id: 1,
+        maintenance_id: 1,
+        start_date_time: 1_767_484_800,
+        end_date_time: 1_767_488_400,
+        status: 'SCHEDULED',
+        ...timesExample,
+        url: 'https://status.example.com/api/v4/maintenances/1/events/1',
+      },
+    ],
+  },
+)
 
 /** An event among those of all maintenances: with what it is an event of. */
-export const TimetableEvent = Type.Object({
-  maintenance_id: Id,
-  event_id: Id,
-  event_start_date_time: WholeSeconds,
-  event_end_date_time: WholeSeconds,
-  event_status: EventStatus,
-  maintenance_title: Type.String(),
-  maintenance_description: Nullable(Type.String()),
-  maintenance_status: Activity,
-  maintenance_rrule: Type.String(),
-  maintenance_duration_seconds: Type.Integer(),
-  monitors: Type.Array(Affected),
-  url: Type.String(),
-})
+export const TimetableEvent = Type.Object(
+  {
+    maintenance_id: Id,
+    event_id: Id,
+    event_start_date_time: WholeSeconds,
+    event_end_date_time: WholeSeconds,
+    event_status: EventStatus,
+    maintenance_title: Type.String(),
+    maintenance_description: Nullable(Type.String()),
+    maintenance_status: Activity,
+    maintenance_rrule: Type.String(),
+    maintenance_duration_seconds: Type.Integer(),
+    monitors: Type.Array(Affected),
+    url: Type.String(),
+  },
+  {
+    examples: [
+      {
+        maintenance_id: 1,
+        event_id: 1,
+        event_start_date_time: 1_767_484_800,
+        event_end_date_time: 1_767_488_400,
+        event_status: 'SCHEDULED',
+        maintenance_title: 'Weekly updates',
+        maintenance_description: null,
+        maintenance_status: 'ACTIVE',
+        maintenance_rrule: 'FREQ=WEEKLY;BYDAY=SU',
+        maintenance_duration_seconds: 3_600,
+        monitors: [{ monitor_tag: 'website', impact: 'MAINTENANCE' }],
+        url: 'https://status.example.com/api/v4/maintenances/1/events/1',
+      },
+    ],
+  },
+)
 
 const pageQuery = {
   page: Type.Optional(Type.Integer({ maximum: 1_000_000 })),

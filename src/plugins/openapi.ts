@@ -1,8 +1,21 @@
 import swagger from '@fastify/swagger'
 import type { FastifySchema, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
+import {
+  type ApiError,
+  forbidden,
+  internalError,
+  invalidRequest,
+  missingCredentials,
+  notFound,
+  payloadTooLarge,
+  rateLimitExceeded,
+  serviceUnavailable,
+  unsupportedMediaType,
+} from '../errors.ts'
 import { permissionDescriptions } from '../permissions.ts'
 import { Anything, Failure, Nothing } from '../schemas/envelope.ts'
+import { bodyLimitBytes, toBody } from './error-handler.ts'
 
 /**
  * The description of the API, made from the routes themselves: their schemas, their `config.permission`, and the names
@@ -55,7 +68,8 @@ type Operation = {
   responses: Record<string, Reply>
   security?: object[]
 }
-type Reply = { description: string; headers?: object; content?: object; $ref?: string }
+type Reply = { description: string; headers?: object; content?: Record<string, Media>; $ref?: string }
+type Media = { schema: object; example?: unknown }
 type Document = { paths: Record<string, Record<string, Operation>>; components: Record<string, object> }
 
 /** A route outside /api may have no schema at all. */
@@ -95,28 +109,43 @@ function describe({ url, config, handler }: RouteOptions) {
   }
 }
 
-/** By status: what it means, and when an operation can answer so. */
+/** By status: what it means, one of its kind, and when an operation can answer so. */
 const failures: [
-  status: string,
   name: string,
   description: string,
+  example: ApiError,
   when: (operation: Operation, method: string) => boolean,
 ][] = [
   [
-    '400',
     'InvalidRequest',
     'INVALID_REQUEST (of /api/v4: BAD_REQUEST): `details` names each place',
+    invalidRequest('Invalid body: /name is required', [{ path: '/name', message: 'is required' }]),
     isLimited,
   ],
-  ['401', 'Unauthorized', 'UNAUTHORIZED, KEY_EXPIRED or KEY_REVOKED', needsKey],
-  ['403', 'Forbidden', 'FORBIDDEN: the key lacks the permission', needsPermission],
-  ['404', 'NotFound', 'NOT_FOUND', (operation) => hasParameter(operation, 'path')],
+  ['Unauthorized', 'UNAUTHORIZED, KEY_EXPIRED or KEY_REVOKED', missingCredentials(), needsKey],
+  ['Forbidden', 'FORBIDDEN: the key lacks the permission', forbidden('write:monitors'), needsPermission],
+  [
+    'NotFound',
+    'NOT_FOUND',
+    notFound('There is no monitor of this tag'),
+    (operation) => hasParameter(operation, 'path'),
+  ],
   // Of a DELETE too: it takes no body, but looks at one that is sent.
-  ['413', 'PayloadTooLarge', 'PAYLOAD_TOO_LARGE: a body may have 1 MiB', (_, method) => method !== 'get'],
-  ['415', 'UnsupportedMediaType', 'UNSUPPORTED_MEDIA_TYPE', (_, method) => method !== 'get'],
-  ['429', 'RateLimitExceeded', 'RATE_LIMIT_EXCEEDED', isLimited],
-  ['500', 'InternalError', 'INTERNAL_ERROR', () => true],
-  ['503', 'ServiceUnavailable', 'SERVICE_UNAVAILABLE: try again', () => true],
+  [
+    'PayloadTooLarge',
+    'PAYLOAD_TOO_LARGE: a body may have 1 MiB',
+    payloadTooLarge(bodyLimitBytes),
+    (_, method) => method !== 'get',
+  ],
+  ['UnsupportedMediaType', 'UNSUPPORTED_MEDIA_TYPE', unsupportedMediaType(), (_, method) => method !== 'get'],
+  ['RateLimitExceeded', 'RATE_LIMIT_EXCEEDED', rateLimitExceeded(100, 30), isLimited],
+  ['InternalError', 'INTERNAL_ERROR', internalError(undefined), () => true],
+  [
+    'ServiceUnavailable',
+    'SERVICE_UNAVAILABLE: try again',
+    serviceUnavailable('The database does not answer: try again'),
+    () => true,
+  ],
 ]
 
 const header = (description: string, type: 'integer' | 'string') => ({ description, schema: { type } })
@@ -149,11 +178,13 @@ function addWhatAllShare({ openapiObject }: { openapiObject: Document }): Docume
     const body = operation.requestBody
     if (body) body.required = body.content['application/json']?.schema.required !== undefined
     operation.security = needsKey(operation) ? [{ key: [] }] : []
-    for (const reply of Object.values(operation.responses)) {
+    for (const [status, reply] of Object.entries(operation.responses)) {
+      if (reply.description === 'Default Response') reply.description = status === '201' ? 'Created' : 'Done'
       reply.headers = { ...reference('X-Request-Id'), ...(needsKey(operation) && limitHeaders) }
       if (operation.responses['204'] === reply) delete reply.content
+      for (const media of Object.values(reply.content ?? {})) media.example ??= exampleOf(media.schema)
     }
-    for (const [status, name, , when] of failures) {
+    for (const [name, , { status }, when] of failures) {
       if (when(operation, method))
         operation.responses[status] = { $ref: `#/components/responses/${name}` } as Reply
     }
@@ -161,21 +192,39 @@ function addWhatAllShare({ openapiObject }: { openapiObject: Document }): Docume
   components.headers = headers
   components.schemas = { Failure }
   components.responses = Object.fromEntries(
-    failures.map(([status, name, description]) => [name, describeFailure(status, description)]),
+    failures.map(([name, description, example]) => [name, describeFailure(description, example)]),
   )
   return openapiObject
 }
 
-function describeFailure(status: string, description: string): Reply {
+type Sample = {
+  enum?: unknown[]
+  examples?: unknown[]
+  properties?: Record<string, Sample>
+  items?: Sample
+}
+
+/** What a schema's own example says, or else those of its parts, put together. */
+function exampleOf({ examples, items, properties, ...schema }: Sample): unknown {
+  if (examples) return examples[0]
+  if (items) return [exampleOf(items)]
+  if (!properties) return schema.enum?.[0]
+  return Object.fromEntries(Object.entries(properties).map(([name, part]) => [name, exampleOf(part)]))
+}
+
+function describeFailure(description: string, example: ApiError): Reply {
+  const { status } = example
   return {
     description,
     headers: {
       ...reference('X-Request-Id'),
-      ...(['401', '403'].includes(status) && reference('WWW-Authenticate')),
-      ...(['429', '503'].includes(status) && reference('Retry-After')),
-      ...(['400', '403', '404', '413', '415', '429'].includes(status) && limitHeaders),
+      ...([401, 403].includes(status) && reference('WWW-Authenticate')),
+      ...([429, 503].includes(status) && reference('Retry-After')),
+      ...([400, 403, 404, 413, 415, 429].includes(status) && limitHeaders),
     },
-    content: { 'application/json': { schema: { $ref: '#/components/schemas/Failure' } } },
+    content: {
+      'application/json': { schema: { $ref: '#/components/schemas/Failure' }, example: toBody(example) },
+    },
   }
 }
 

@@ -8,7 +8,7 @@ export function Page<Item extends TSchema>(item: Item) {
   return Type.Object({
     success: Type.Literal(true),
     data: Type.Array(item),
-    pagination: Type.Object({ next_cursor: Nullable(Type.String()) }),
+    pagination: Type.Object({ next_cursor: Nullable(Type.String({ examples: [null] })) }),
   })
 }
 
@@ -55,4 +55,10 @@ export const Failure = Type.Object(
 )
 
 /** For a route that can meet a state which does not allow what it is asked for. */
-export const Conflict = { ...Failure, description: 'CONFLICT' }
+export const Conflict = {
+  ...Failure,
+  description: 'CONFLICT',
+  examples: [
+    { success: false, error: { code: 'CONFLICT', message: 'The key is revoked, which is for good' } },
+  ],
+}

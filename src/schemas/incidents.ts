@@ -19,13 +19,24 @@ export const Id = Type.Integer({ minimum: 1, maximum: 2_147_483_647 })
 const Affected = Type.Object({ monitor_tag: Type.String(), impact: OneOf(impacts) }, strict)
 const AffectedList = Type.Array(Affected, { maxItems: 1_000 })
 
-const Comment = Type.Object({
-  id: Id,
-  comment: Text,
-  state: State,
-  timestamp: Time,
-  created_at: Time,
-})
+const commentExample = {
+  id: 1,
+  comment: 'We are looking into it',
+  state: 'INVESTIGATING',
+  timestamp: '2026-01-01T00:00:00Z',
+  created_at: '2026-01-01T00:00:00Z',
+}
+
+export const Comment = Type.Object(
+  {
+    id: Id,
+    comment: Text,
+    state: State,
+    timestamp: Time,
+    created_at: Time,
+  },
+  { examples: [commentExample] },
+)
 
 const incident = {
   id: Id,
@@ -38,20 +49,50 @@ const incident = {
 
 const times = { created_at: Time, updated_at: Time }
 
+const example = {
+  id: 1,
+  title: 'Website is slow',
+  state: 'INVESTIGATING',
+  started_at: '2026-01-01T00:00:00Z',
+  ended_at: null,
+  monitors: [{ monitor_tag: 'website', impact: 'DEGRADED' }],
+}
+const timesExample = { created_at: '2026-01-01T00:00:00Z', updated_at: '2026-01-01T00:00:00Z' }
+
 /** In lists. */
-export const Incident = Type.Object({ ...incident, ...times })
+export const Incident = Type.Object(
+  { ...incident, ...times },
+  { examples: [{ ...example, ...timesExample }] },
+)
 
 /** In the single view: with its timeline, newest first. */
-export const IncidentWithComments = Type.Object({ ...incident, comments: Type.Array(Comment), ...times })
+export const IncidentWithComments = Type.Object(
+  { ...incident, comments: Type.Array(Comment), ...times },
+  { examples: [{ ...example, comments: [commentExample], ...timesExample }] },
+)
 
 /** On the public page: with the newest of its comments. */
-export const PublicIncident = Type.Object({
-  ...incident,
-  newest_comment: Type.Unsafe<{ comment: string; state: State; timestamp: string } | null>({
-    ...Type.Object({ comment: Text, state: State, timestamp: Time }),
-    type: ['object', 'null'],
-  }),
-})
+export const PublicIncident = Type.Object(
+  {
+    ...incident,
+    newest_comment: Type.Unsafe<{ comment: string; state: State; timestamp: string } | null>({
+      ...Type.Object({ comment: Text, state: State, timestamp: Time }),
+      type: ['object', 'null'],
+    }),
+  },
+  {
+    examples: [
+      {
+        ...example,
+        newest_comment: {
+          comment: 'We are looking into it',
+          state: 'INVESTIGATING',
+          timestamp: '2026-01-01T00:00:00Z',
+        },
+      },
+    ],
+  },
+)
 
 export const CreateIncident = Type.Object(
   {
@@ -115,5 +156,3 @@ export const UpdateComment = Type.Partial(CreateComment, {
   examples: [{ comment: 'A fix has been deployed' }],
 })
 export const ListComments = Type.Object(pageQuery, strict)
-
-export { Comment }

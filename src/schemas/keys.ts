@@ -56,16 +56,46 @@ const keyObject = {
   rotated_from: Nullable(Type.String()),
 }
 
-export const Key = Type.Object(keyObject)
+const example = {
+  id: 'aB3dE5fG7hJ9kL1m',
+  name: 'monitoring-service',
+  permissions: ['read:monitors', 'write:incidents'],
+  status: 'active',
+  rate_limit: null,
+  expires_at: '2027-01-01T00:00:00Z',
+  created_at: '2026-01-01T00:00:00Z',
+  last_used_at: '2026-02-03T04:05:06Z',
+  revoked_at: null,
+  rotated_from: null,
+}
+
+export const Key = Type.Object(keyObject, { examples: [example] })
 
 /** The one reply that holds the key itself. */
-export const NewKey = Type.Object({ ...keyObject, key: Type.String() })
+export const NewKey = Type.Object(
+  { ...keyObject, key: Type.String() },
+  { examples: [{ ...example, last_used_at: null, key: 'kener_…' }] },
+)
 
-export const Me = Type.Object({
-  key_name: Name,
-  permissions: Permissions,
-  created_at: Time,
-  id: Type.String(),
-  expires_at: Nullable(Time),
-  rate_limit: RateLimit,
-})
+export const Me = Type.Object(
+  {
+    key_name: Name,
+    permissions: Permissions,
+    created_at: Time,
+    id: Type.String(),
+    expires_at: Nullable(Time),
+    rate_limit: RateLimit,
+  },
+  {
+    examples: [
+      {
+        key_name: 'my-api-key',
+        permissions: ['read:monitors', 'write:incidents'],
+        created_at: '2026-01-01T00:00:00Z',
+        id: 'aB3dE5fG7hJ9kL1m',
+        expires_at: null,
+        rate_limit: null,
+      },
+    ],
+  },
+)

@@ -37,33 +37,68 @@ const NewAffectedList = Type.Array(NewAffected, { maxItems: 1_000 })
 
 const event = { id: Id, starts_at: Time, ends_at: Time, state: EventState }
 
-export const Event = Type.Object({ ...event, maintenance_id: Id, created_at: Time, updated_at: Time })
+const eventExample = {
+  id: 1,
+  starts_at: '2999-01-01T22:00:00Z',
+  ends_at: '2999-01-01T23:00:00Z',
+  state: 'SCHEDULED',
+}
+const timesExample = { created_at: '2026-01-01T00:00:00Z', updated_at: '2026-01-01T00:00:00Z' }
+const affectedExample = [{ monitor_tag: 'website', impact: 'MAINTENANCE' }]
 
-export const Maintenance = Type.Object({
-  id: Id,
-  title: Title,
-  description: Description,
-  starts_at: Time,
-  // Clients of Kener may have planned less than a minute.
-  duration_seconds: { ...Duration, minimum: 1 },
-  rrule: Rule,
-  enabled: Type.Boolean(),
-  monitors: Type.Array(Affected),
-  next_event: Nullable(Type.Object(event)),
-  created_at: Time,
-  updated_at: Time,
-})
+export const Event = Type.Object(
+  { ...event, maintenance_id: Id, created_at: Time, updated_at: Time },
+  { examples: [{ ...eventExample, maintenance_id: 1, ...timesExample }] },
+)
+
+export const Maintenance = Type.Object(
+  {
+    id: Id,
+    title: Title,
+    description: Description,
+    starts_at: Time,
+    // Clients of Kener may have planned less than a minute.
+    duration_seconds: { ...Duration, minimum: 1 },
+    rrule: Rule,
+    enabled: Type.Boolean(),
+    monitors: Type.Array(Affected),
+    next_event: Nullable(Type.Object(event)),
+    created_at: Time,
+    updated_at: Time,
+  },
+  {
+    examples: [
+      {
+        id: 1,
+        title: 'Database upgrade',
+        description: null,
+        starts_at: '2999-01-01T22:00:00Z',
+        duration_seconds: 3600,
+        rrule: null,
+        enabled: true,
+        monitors: affectedExample,
+        next_event: eventExample,
+        ...timesExample,
+      },
+    ],
+  },
+)
 
 /** On the public page: with the time of its event under way, or else of the next. */
-export const PublicMaintenance = Type.Object({
-  id: Id,
-  title: Title,
-  description: Description,
-  state: EventState,
-  starts_at: Time,
-  ends_at: Time,
-  monitors: Type.Array(Affected),
-})
+export const PublicMaintenance = Type.Object(
+  {
+    id: Id,
+    title: Title,
+    description: Description,
+    state: EventState,
+    starts_at: Time,
+    ends_at: Time,
+    monitors: Type.Array(Affected),
+  },
+  {
+    examples: [{ title: 'Database upgrade', description: null, ...eventExample, monitors: affectedExample }],
+  },
+)
 
 export const CreateMaintenance = Type.Object(
   {

@@ -96,17 +96,41 @@ export const PutMonitorParams = Type.Object({ tag: Tag })
 
 const Share = Nullable(Type.Number({ minimum: 0, maximum: 1 }))
 
-export const Monitor = Type.Object({
-  tag: Tag,
-  name: Name,
-  ...settings,
-  status: Status,
-  status_source: OneOf(['incident', 'maintenance', 'report', 'default']),
-  last_report: Nullable(Type.Object({ timestamp: Time, status: ReportStatus, latency_ms: Latency })),
-  uptime: Type.Object({ '24h': Share, '7d': Share, '30d': Share, '90d': Share }),
-  created_at: Time,
-  updated_at: Time,
-})
+export const Monitor = Type.Object(
+  {
+    tag: Tag,
+    name: Name,
+    ...settings,
+    status: Status,
+    status_source: OneOf(['incident', 'maintenance', 'report', 'default']),
+    last_report: Nullable(Type.Object({ timestamp: Time, status: ReportStatus, latency_ms: Latency })),
+    uptime: Type.Object({ '24h': Share, '7d': Share, '30d': Share, '90d': Share }),
+    created_at: Time,
+    updated_at: Time,
+  },
+  {
+    examples: [
+      {
+        tag: 'website',
+        name: 'Website',
+        description: null,
+        category_name: 'Public',
+        external_url: 'https://www.example.com',
+        enabled: true,
+        hidden: false,
+        default_status: 'NO_DATA',
+        stale_after_seconds: 300,
+        degraded_counts_as_down: false,
+        status: 'UP',
+        status_source: 'report',
+        last_report: { timestamp: '2026-01-02T00:00:00Z', status: 'UP', latency_ms: 120 },
+        uptime: { '24h': 1, '7d': 0.9998, '30d': 0.9998, '90d': 0.9998 },
+        created_at: '2025-12-01T00:00:00Z',
+        updated_at: '2025-12-01T00:00:00Z',
+      },
+    ],
+  },
+)
 
 const point = {
   status: ReportStatus,
@@ -145,7 +169,7 @@ export const FillData = Type.Object(
   { ...strict, examples: [{ from: '2026-01-01T00:00:00Z', to: '2026-01-02T00:00:00Z', status: 'UP' }] },
 )
 
-export const Written = Type.Object({ written: Type.Integer({ minimum: 0 }) })
+export const Written = Type.Object({ written: Type.Integer({ minimum: 0 }) }, { examples: [{ written: 1 }] })
 
 export const ReadData = Type.Object(
   {
@@ -160,12 +184,27 @@ export const ReadData = Type.Object(
 
 const Count = Type.Integer({ minimum: 0 })
 
-export const Bucket = Type.Object({
-  timestamp: Time,
-  up: Count,
-  degraded: Count,
-  down: Count,
-  maintenance: Count,
-  uptime: Share,
-  latency_ms: Nullable(Type.Number({ minimum: 0 })),
-})
+export const Bucket = Type.Object(
+  {
+    timestamp: Time,
+    up: Count,
+    degraded: Count,
+    down: Count,
+    maintenance: Count,
+    uptime: Share,
+    latency_ms: Nullable(Type.Number({ minimum: 0 })),
+  },
+  {
+    examples: [
+      {
+        timestamp: '2026-01-01T00:00:00Z',
+        up: 58,
+        degraded: 1,
+        down: 1,
+        maintenance: 0,
+        uptime: 59 / 60,
+        latency_ms: 120.5,
+      },
+    ],
+  },
+)

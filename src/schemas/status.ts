@@ -5,14 +5,17 @@ import { PublicMaintenance } from './maintenances.ts'
 import { Status } from './monitors.ts'
 
 export const StatusPage = Type.Object({
-  status: Status,
+  status: { ...Status, examples: ['DEGRADED'] },
   monitors: Type.Array(
-    Type.Object({
-      tag: Type.String(),
-      name: Type.String(),
-      category_name: Nullable(Type.String()),
-      status: Status,
-    }),
+    Type.Object(
+      {
+        tag: Type.String(),
+        name: Type.String(),
+        category_name: Nullable(Type.String()),
+        status: Status,
+      },
+      { examples: [{ tag: 'website', name: 'Website', category_name: 'Public', status: 'DEGRADED' }] },
+    ),
   ),
   incidents: Type.Array(PublicIncident),
   maintenances: Type.Array(PublicMaintenance),

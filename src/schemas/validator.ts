@@ -44,7 +44,8 @@ export function compileText(
 
 function readText(text: unknown, types: (string | undefined)[]): unknown {
   if (typeof text !== 'string') return text
-  if (types.includes('integer') && /^-?\d{1,15}$/.test(text)) return Number(text)
+  // Beyond 2^53 it is not the same number any more, but beyond what any integer may be as well.
+  if (types.includes('integer') && /^-?(0|[1-9]\d{0,300})$/.test(text)) return Number(text)
   if (types.includes('boolean') && (text === 'true' || text === 'false')) return text === 'true'
   return text
 }
