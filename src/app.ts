@@ -109,6 +109,7 @@ async function api(app: FastifyInstance) {
   app.addHook('onRequest', app.authenticate)
   app.addHook('onRequest', app.limitRate)
   app.addHook('onRequest', app.checkPermission)
+  app.addHook('onRequest', app.refuseUnknown)
   app.addHook('onResponse', app.countTraffic)
   app.setNotFoundHandler(app.answerNotFound)
 

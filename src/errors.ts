@@ -111,7 +111,8 @@ export const tooManyPublicRequests = (seconds: number) =>
     reason: 'address',
   })
 
-export const invalidRequest = (message: string, details: ErrorDetail[] = []) =>
+/** @param details each place that is wrong, as a JSON pointer; by default the request as a whole is. */
+export const invalidRequest = (message: string, details: ErrorDetail[] = [{ path: '', message }]) =>
   new ApiError(400, 'INVALID_REQUEST', message, { details })
 
 export const notFound = (message: string) => new ApiError(404, 'NOT_FOUND', message)

@@ -15,12 +15,13 @@ import { explainAndExit } from './operator-error.ts'
 
 /**
  * After a signal: how long we go on as before, but for readiness, which tells load balancers, and replies, which tell who
- * holds a connection to leave it; and how long requests under way may then take. The former has to be longer than a
+ * holds a connection to leave it; and when requests that are still under way are cut. The former has to be longer than a
  * balancer takes to notice (one that looks every second has looked twice) and a client's usual pause: whoever was not
- * told by then may lose what he sends on an idle connection at the moment that it is closed.
+ * told by then may lose what he sends on an idle connection at the moment that it is closed. The latter leaves a second
+ * of the ten that we promise, and that Docker waits.
  */
 const drainMs = 3_000
-const closeMs = 5_000
+const endMs = 9_000
 
 /** Nobody can take over from a server on the embedded database, so its clients are only told. */
 const drainAloneMs = 500
@@ -47,8 +48,8 @@ async function serve(): Promise<void> {
   await signal
   draining = true
   clearInterval(housekeeping)
+  const deadline = setTimeout(() => process.exit(0), endMs)
   await delay(config.databaseUrl === undefined ? drainAloneMs : drainMs)
-  const deadline = setTimeout(() => process.exit(0), closeMs)
   const closed = app.close()
   // Those who are connected and ask for nothing are not waited for.
   await app.untilIdle()

@@ -318,8 +318,7 @@ await t.test('unusual targets and methods are answered, and open nothing', async
     [405, 'METHOD_NOT_ALLOWED', 'CONNECT elsewhere.test:443', ''],
     [405, 'METHOD_NOT_ALLOWED', 'CONNECT /api/me', key],
     [405, 'METHOD_NOT_ALLOWED', 'PURGE /api/me', key],
-    // RFC 10008, section 2: fails without a content type, wherever.
-    [400, 'INVALID_REQUEST', 'QUERY /api/me', key],
+    [405, 'METHOD_NOT_ALLOWED', 'QUERY /api/me', key],
     [405, 'METHOD_NOT_ALLOWED', 'QUERY /api/me', `${key}${json}`],
     [200, null, 'GET /api/me', `${key}${upgrade}websocket\r\nsec-websocket-key: eA==\r\n`],
     [200, null, 'GET /api/me', `${key}${upgrade}h2c\r\nhttp2-settings: AAMAAABk\r\n`],

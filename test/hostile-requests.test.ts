@@ -293,6 +293,8 @@ function checkEnvelope({ method, url }: WireRequest, { statusCode, headers, body
     Object.keys(error).every((name) => allowed.includes(name)),
     'no more than code, message and details',
   )
+  const details = (error.details ?? []) as unknown[]
+  expect(error.code !== 'INVALID_REQUEST' || details.length > 0, 'the place of what is wrong')
   expect(body.length < 20_000, 'a short one')
 }
 

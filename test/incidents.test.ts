@@ -84,6 +84,28 @@ await t.test('RESOLVED ends an incident, reopening clears the end', async (t) =>
   t.equal(early.json.data.ended_at, early.json.data.started_at, 'an end is never before its start')
 })
 
+await t.test(
+  'an incident whose end is planned is open until then, whatever is said of it meanwhile',
+  async (t) => {
+    const { call, key } = await start(t)
+    const ended_at = iso(Date.now() + hour)
+    const affected = { monitors: [{ monitor_tag: 'api', impact: 'MAINTENANCE' }] }
+    const { id, ...made } = (await call(key, 'POST /api/incidents', { title: 'i', ended_at, ...affected }))
+      .json.data
+    t.match(made, { state: 'INVESTIGATING', ended_at })
+    t.match((await call(key, 'GET /api/incidents?open=true')).json.data, [{ id }])
+    t.equal((await call(key, 'GET /api/monitors/api')).json.data.status, 'MAINTENANCE')
+    const path = `/api/incidents/${String(id)}` as const
+    await call(key, `POST ${path}/comments`, { comment: 'c', state: 'IDENTIFIED' })
+    t.match((await call(key, `GET ${path}`)).json.data, { state: 'IDENTIFIED', ended_at })
+    t.match((await call(key, `PATCH ${path}`, { state: 'MONITORING' })).json.data, { ended_at })
+    const over = { title: 'over', started_at: '2026-01-01T00:00:00Z', ended_at: '2026-01-02T00:00:00Z' }
+    t.match((await call(key, 'POST /api/incidents', { ...over, comment: 'c' })).json.data, {
+      ...{ state: 'RESOLVED', comments: [{ state: 'RESOLVED' }] },
+    })
+  },
+)
+
 await t.test('PATCH changes what is named, and replaces the monitors', async (t) => {
   const { call, key } = await start(t)
   const monitors = [{ monitor_tag: 'api', impact: 'DOWN' }]
@@ -197,6 +219,12 @@ await t.test('comments are listed, changed and deleted', async (t) => {
   const [first] = (await call(key, `GET ${path}`)).json.data
   const changed = await call(key, `PATCH ${path}/${String(first.id)}`, { comment: 'changed' })
   t.same(changed.json.data, { ...first, comment: 'changed' })
+  const stateOf = async () => (await call(key, `GET /api/incidents/${String(id)}`)).json.data.state
+  const [, second] = (await call(key, `GET ${path}`)).json.data
+  await call(key, `PATCH ${path}/${String(second.id)}`, { state: 'RESOLVED' })
+  t.equal(await stateOf(), 'INVESTIGATING', 'an old comment is mended, and moves nothing')
+  await call(key, `PATCH ${path}/${String(first.id)}`, { state: 'MONITORING' })
+  t.equal(await stateOf(), 'MONITORING', 'what the newest says is how it stands')
   t.equal((await call(key, `DELETE ${path}/${String(first.id)}`)).statusCode, 204)
   isFailure(t, await call(key, `DELETE ${path}/${String(first.id)}`), 404, 'NOT_FOUND', 'again')
   isFailure(t, await call(key, 'GET /api/incidents/999/comments'), 404, 'NOT_FOUND', 'no such incident')
@@ -289,10 +317,12 @@ await t.test(
 
 await t.test('ids are positive integers', async (t) => {
   const { call, key } = await start(t)
-  for (const id of ['0', '-1', '1abc', 'x', '1.5', '99999999999', '%00']) {
+  for (const id of ['0', '-1', '01', '1abc', 'x', '1.5', '%00']) {
     isFailure(t, await call(key, `GET /api/incidents/${id}`), 400, 'INVALID_REQUEST', id)
   }
-  isFailure(t, await call(key, 'GET /api/incidents/2147483647'), 404, 'NOT_FOUND', 'the largest')
+  for (const id of ['2147483647', '2147483648', '9007199254740993', '9'.repeat(300)]) {
+    isFailure(t, await call(key, `GET /api/incidents/${id}`), 404, 'NOT_FOUND', id)
+  }
 })
 
 await t.test('who changes an incident and who deletes part of it do not deadlock', async (t) => {

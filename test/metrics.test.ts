@@ -163,7 +163,7 @@ await t.test('a process serves them until it ends, and says when their port is t
   const METRICS_PORT = new URL(url).port
   const second = start(t, 'server', [], { DATABASE_URL, PORT: '0', METRICS_PORT })
   t.equal((await second.ended).code, 1)
-  t.match(second.output.stderr, /^kener-api: [^\n]*EADDRINUSE[^\n]*\n$/)
+  t.match(second.output.stderr, /^kener-api: METRICS_PORT [^\n]*EADDRINUSE[^\n]*\n$/)
   first.child.kill('SIGTERM')
   t.same(await first.ended, { code: 0, signal: null })
   await t.rejects(fetch(url))

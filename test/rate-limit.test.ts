@@ -254,6 +254,13 @@ await t.test('failed authentications are counted per client address', async (t) 
 
   const good = await replica.call(known.text, 'GET /api/me', undefined, from('10.0.0.1'))
   t.equal(good.statusCode, 200, "a good key known to the process is not held up by its neighbour's failures")
+  const wanted = { name: 'made here', permissions: ['read:monitors'] }
+  const made = (await replica.call(known.text, 'POST /api/keys', wanted, from('10.0.0.1'))).json.data
+  const rotate = `POST /api/keys/${made.id}/rotate` as const
+  const used = await replica.call(made.key, 'GET /api/me', undefined, from('10.0.0.1'))
+  const successor = (await replica.call(known.text, rotate, {}, from('10.0.0.1'))).json.data
+  const usedNext = await replica.call(successor.key, 'GET /api/me', undefined, from('10.0.0.1'))
+  t.same([used.statusCode, usedNext.statusCode], [200, 200], 'nor are keys that were made here')
   const elsewhere = await replica.call(fresh.text, 'GET /api/me', undefined, from('10.0.0.2'))
   t.equal(elsewhere.statusCode, 200, 'another address is not concerned')
 })

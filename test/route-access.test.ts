@@ -180,6 +180,16 @@ await t.test(
       isFailure(t, reply, 405, 'METHOD_NOT_ALLOWED', route)
       t.same(String(reply.headers.allow).split(', ').sort(), allow.split(', ').sort(), route)
     }
+    for (const [type, payload] of [
+      ['application/json', '{bad'],
+      ['application/json', `"${'x'.repeat(2_000_000)}"`],
+      ['text/plain', 'x'],
+    ] as const) {
+      const asked = { headers: { 'content-type': type }, payload }
+      const name = `whatever its body: ${type} ${payload.slice(0, 10)}`
+      isFailure(t, await replica.call(text, 'POST /api/nothing', undefined, asked), 404, 'NOT_FOUND', name)
+      isFailure(t, await replica.call(text, 'PUT /api/me', undefined, asked), 405, 'METHOD_NOT_ALLOWED', name)
+    }
     isFailure(
       t,
       await replica.call(text, 'GET /api/%zz'),

@@ -121,7 +121,10 @@ await t.test('what is not HTTP gets the envelope too', async (t) => {
     await once(socket, 'close')
     t.match(reply, status)
     t.match(reply, /x-request-id: /)
-    t.match(reply, /\{"success":false,"error":\{"code":"INVALID_REQUEST","message":"[^"]+"\}\}$/)
+    t.match(
+      reply,
+      /\{"success":false,"error":\{"code":"INVALID_REQUEST","message":"[^"]+","details":\[.+\]\}\}$/,
+    )
   }
 })
 

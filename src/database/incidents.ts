@@ -84,21 +84,23 @@ export type NewIncident = {
 /** @throws UnknownMonitors, with nothing stored, or the database's refusal of an end before the start. @returns its id. */
 export function insertIncident(db: Kysely<Tables>, incident: NewIncident): Promise<number> {
   const { title, startedAt, endedAt, monitors, comment } = incident
-  const state = incident.state ?? (endedAt ? 'RESOLVED' : 'INVESTIGATING')
+  // One that is told when it is over has been resolved; one whose end is planned has not.
+  const untold = sql<State>`case when ${endedAt ?? null}::timestamptz <= now() then 'RESOLVED' else 'INVESTIGATING' end`
+  const state = incident.state ?? untold
   return db.transaction().execute(async (trx) => {
     const held = await holdMonitors(trx, tagsOf(monitors))
     const started = startedAt ?? sql<Date>`date_trunc('second', now())`
     const ended = endedAt ?? (state === 'RESOLVED' ? sql<Date>`greatest(${started}, ${thisSecond})` : null)
-    const { id } = await trx
+    const { id, state: stored } = await trx
       .insertInto('incidents')
       .values({ title, state, started_at: started, ended_at: ended })
-      .returning('id')
+      .returning(['id', 'state'])
       .executeTakeFirstOrThrow()
     await affectedByIncident.insert(trx, id, monitors, held)
     if (comment !== undefined) {
       await trx
         .insertInto('incident_comments')
-        .values({ incident_id: id, comment, state, commented_at: thisSecond })
+        .values({ incident_id: id, comment, state: stored, commented_at: thisSecond })
         .execute()
     }
     return id
@@ -139,9 +141,11 @@ export function updateIncident(db: Kysely<Tables>, id: number, changes: Incident
   })
 }
 
-/** RESOLVED ends an incident, unless it has ended before; any other state opens it again. */
+/** RESOLVED ends an incident, unless it has ended before; any other state opens one that was over, and leaves a planned end. */
 function endOf(state: State, startedAt?: Date, at = thisSecond) {
-  if (state !== 'RESOLVED') return null
+  if (state !== 'RESOLVED') {
+    return sql<Date | null>`case when state <> 'RESOLVED' and ended_at > now() then ended_at end`
+  }
   return sql<Date>`least(ended_at, greatest(${startedAt ?? sql.ref('started_at')}::timestamptz, ${at}))`
 }
 
@@ -201,7 +205,7 @@ export async function findComment(
     .executeTakeFirst()
 }
 
-/** Undefined when there is no such comment on that incident. */
+/** A new state moves the incident when the comment is its newest. Undefined when there is no such comment on it. */
 export function updateComment(
   db: Kysely<Tables>,
   incidentId: number,
@@ -224,9 +228,17 @@ export function updateComment(
       .where('id', '=', id)
       .returningAll()
       .executeTakeFirst()
-    if (updated) await moveIncident(trx, incidentId, movesIncident ? state : undefined, at)
+    if (updated) {
+      const moves = movesIncident && (await isNewest(trx, updated))
+      await moveIncident(trx, incidentId, moves ? state : undefined, at)
+    }
     return updated
   })
+}
+
+async function isNewest(trx: Transaction<Tables>, { incident_id, id }: Comment): Promise<boolean> {
+  const [newest] = await listComments(trx, incident_id, { limit: 1 })
+  return newest?.id === id
 }
 
 export async function deleteComment(db: Kysely<Tables>, incidentId: number, id: number): Promise<boolean> {

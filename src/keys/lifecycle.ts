@@ -30,6 +30,7 @@ export async function createKey(
   const secretHash = await secrets.hash(key.secret)
   const stored = await keys.insertKey(db, { ...wanted, id: key.id, secretHash })
   if (!stored) throw (await keys.findKey(db, key.id)) ? madeBefore() : expiryHasPassed()
+  secrets.remember(key)
   log.info({ event: 'key_created', subjectKeyId: stored.id }, 'key created')
   return { stored, text: formatKey(key) }
 }
@@ -69,6 +70,7 @@ export async function rotateKey(
   const secretHash = await secrets.hash(key.secret)
   const stored = await keys.rotateKey(db, { id, successorId: key.id, secretHash, overlapSeconds })
   if (!stored) throw (await keys.findKey(db, key.id)) ? madeBefore() : await whyNotActive(db, id)
+  secrets.remember(key)
   log.info({ event: 'key_rotated', subjectKeyId: id, successorKeyId: stored.id }, 'key rotated')
   return { stored, text: formatKey(key) }
 }

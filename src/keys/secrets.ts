@@ -63,6 +63,11 @@ export function createSecrets() {
     return inTurn(() => argon2.hash(secret, parameters))
   }
 
+  /** Of a key that was made here, and is stored with the hash of its secret. */
+  function remember(key: Key): void {
+    verified.set(digest(key), true)
+  }
+
   async function inTurn<Result>(run: () => Promise<Result>): Promise<Result> {
     if (gate.pendingCount >= queueMax) throw serviceUnavailable('Too many keys wait to be verified')
     return gate(() => {
@@ -71,7 +76,7 @@ export function createSecrets() {
     })
   }
 
-  return { isVerified, verify, hash, stats }
+  return { isVerified, verify, hash, remember, stats }
 }
 
 /** True when the hash was made with other parameters than today's, and should be made again. */

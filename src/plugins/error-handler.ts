@@ -1,5 +1,6 @@
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
+import type { FastifySchemaValidationError } from 'fastify/types/schema.js'
 import { isUnavailable } from '../database/unavailable.ts'
 import {
   ApiError,
@@ -58,6 +59,9 @@ function toApiError(error: unknown): ApiError {
 
 /** What Fastify itself refuses: it names the status, we name the code and choose the words. */
 function fromFastify(error: FastifyError, request: FastifyRequest): ApiError {
+  if (error.validationContext === 'params' && error.validation?.every(isTooLarge)) {
+    return notFound('There is nothing at this path')
+  }
   if (error.validation)
     return invalidShape(
       allErrors(error.validation, error.validationContext, request),
@@ -70,6 +74,11 @@ function fromFastify(error: FastifyError, request: FastifyRequest): ApiError {
   if (error.statusCode === 415) return unsupportedMediaType()
   if (error.statusCode === 400) return invalidRequest(error.message)
   return toApiError(error)
+}
+
+/** An id that no row can have is well-formed, and names nothing. */
+function isTooLarge({ keyword }: FastifySchemaValidationError): boolean {
+  return keyword === 'maximum'
 }
 
 /** Small bodies are searched for everything that is wrong with them, so that people can mend it in one go. */

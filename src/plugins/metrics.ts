@@ -4,6 +4,7 @@ import fp from 'fastify-plugin'
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
 import { batchRuns } from '../database/batch.ts'
 import type { Connections } from '../database/open.ts'
+import { OperatorError } from '../operator-error.ts'
 import { isGone } from './request-log.ts'
 
 declare module 'fastify' {
@@ -42,7 +43,10 @@ export default fp<Options>(
     )
     // Before the API itself listens, so that a port which is taken ends the process.
     app.addHook('onReady', async () => {
-      app.log.info(`Metrics at ${await server.listen({ host, port })}/metrics`)
+      const address = await server.listen({ host, port }).catch((error: unknown) => {
+        throw new OperatorError(`METRICS_PORT cannot be listened on: ${String(error)}`)
+      })
+      app.log.info(`Metrics at ${address}/metrics`)
     })
     app.addHook('onClose', async () => {
       stopWatching()

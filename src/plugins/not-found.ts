@@ -1,12 +1,14 @@
-import type { FastifyInstance, FastifyRequest, HTTPMethods } from 'fastify'
+import type { FastifyInstance, FastifyRequest, HTTPMethods, onRequestHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
 import createRouter, { type HTTPMethod } from 'find-my-way'
-import { methodNotAllowed, notFound } from '../errors.ts'
+import { type ApiError, methodNotAllowed, notFound } from '../errors.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
     /** A not-found handler. Set it in a scope to have the scope's hooks run before it. */
     answerNotFound: (request: FastifyRequest) => never
+    /** onRequest hook: the same, before the body is looked at. @throws ApiError 404, 405 */
+    refuseUnknown: onRequestHookHandler
   }
 }
 
@@ -26,14 +28,22 @@ export default fp(
       }
     })
     app.decorate('answerNotFound', (request) => {
-      const allowed = app.supportedMethods.filter((method: HTTPMethods) =>
-        paths.find(method as HTTPMethod, request.url),
-      )
-      if (allowed.length > 0) throw methodNotAllowed(request.method, allowed)
-      throw notFound('There is nothing at this path')
+      throw explain(request)
+    })
+    app.decorate('refuseUnknown', (request, _reply, next) => {
+      next(request.is404 ? explain(request) : undefined)
     })
     app.setNotFoundHandler(app.answerNotFound)
     done()
+
+    function explain({ method, url }: FastifyRequest): ApiError {
+      const allowed = app.supportedMethods.filter((method: HTTPMethods) =>
+        paths.find(method as HTTPMethod, url),
+      )
+      return allowed.length > 0
+        ? methodNotAllowed(method, allowed)
+        : notFound('There is nothing at this path')
+    }
   },
   { name: 'not-found' },
 )

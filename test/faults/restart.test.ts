@@ -102,24 +102,32 @@ await t.test('readiness tells of the end first: who looks every second has looke
   t.same(await server.ended, { code: 0, signal: null })
 })
 
-await t.test('who never finishes his request does not hold up the end: 10 s at most, exit 0', async (t) => {
+await t.test('a request under way is waited for, but 10 s at most: then the end comes, exit 0', async (t) => {
   const { db, processes } = await startReplicas(t, [{}])
   const [server] = processes
   if (!server) throw new Error('No server was started')
   const { text: key } = await newKey({ db })
-  const socket = connect(Number(new URL(server.origin).port), '127.0.0.1')
-  t.teardown(() => socket.destroy())
-  // In the end it is cut.
-  socket.on('error', () => undefined)
-  socket.write(
-    `POST /api/keys HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${key}\r\n` +
-      'content-type: application/json\r\ncontent-length: 100\r\n\r\n{',
-  )
-  await once(socket, 'connect')
+  const begin = async () => {
+    const socket = connect(Number(new URL(server.origin).port), '127.0.0.1')
+    t.teardown(() => socket.destroy())
+    // In the end one is cut.
+    socket.on('error', () => undefined)
+    socket.write(
+      `PUT /api/monitors/late HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${key}\r\n` +
+        'content-type: application/json\r\ncontent-length: 15\r\n\r\n{"name":',
+    )
+    await once(socket, 'connect')
+    return socket
+  }
+  const [late] = [await begin(), await begin()]
   const began = performance.now()
   server.child.kill('SIGTERM')
+  await delay(7_000)
+  late.write('"Late"}')
+  t.match(String((await once(late, 'data'))[0]), /^HTTP\/1\.1 201 /, 'who finishes late is answered')
   t.same(await server.ended, { code: 0, signal: null })
-  t.ok(performance.now() - began < 10_000)
+  // And a second in which a busy machine may tell us of it.
+  t.ok(performance.now() - began < 11_000)
 })
 
 await t.test('a rolling restart of three replicas behind a load balancer loses no request', async (t) => {
