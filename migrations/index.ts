@@ -4,7 +4,7 @@ import * as monitors from './2026-11-23-monitors.ts'
 import * as adminPanel from './2026-11-24-admin-panel.ts'
 import * as kener from './2026-11-25-kener.ts'
 import * as maintenances from './2026-11-25-maintenances.ts'
-import * as reportSeconds from './2026-11-26-report-seconds.ts'
+import * as reportSeconds from './2026-11-25-report-seconds.ts'
 
 /** In the order of their names, which is the order they are applied in. */
 export const migrations: Record<string, Migration> = {
@@ -13,5 +13,5 @@ export const migrations: Record<string, Migration> = {
   '2026-11-24-admin-panel': adminPanel,
   '2026-11-25-kener': kener,
   '2026-11-25-maintenances': maintenances,
-  '2026-11-26-report-seconds': reportSeconds,
+  '2026-11-25-report-seconds': reportSeconds,
 }
