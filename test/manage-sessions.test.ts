@@ -334,20 +334,12 @@ await t.test('two replicas that read the same sessions do not wait for each othe
   // In the order of the table the second comes first.
   for (const digest of ['b', 'a']) await startSession(db, digest, id)
   const other = await db.startTransaction().execute()
-  await other
-    .selectFrom('admin_sessions')
-    .select('key_id')
-    .where('token_digest', '=', 'a')
-    .forUpdate()
-    .execute()
+  const hold = (digest: string) =>
+    sql`select from admin_sessions where token_digest = ${digest} for update`.execute(other)
+  await hold('a')
   const reading = readSessions(db, ['a', 'b'])
   await until(() => isWaitingForLock(db))
-  await other
-    .selectFrom('admin_sessions')
-    .select('key_id')
-    .where('token_digest', '=', 'b')
-    .forUpdate()
-    .execute()
+  await hold('b')
   await other.commit().execute()
   t.equal((await reading).size, 2)
 })

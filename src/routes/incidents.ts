@@ -16,7 +16,7 @@ import {
   UpdateComment,
   UpdateIncident,
 } from '../schemas/incidents.ts'
-import { formatPlace, parsePlace, toPage, refuseBackwards } from '../schemas/page.ts'
+import { formatPlace, parsePlace, refuseBackwards, toPage } from '../schemas/page.ts'
 import { formatTime, formatTimeOrNull, toTime } from '../schemas/time.ts'
 import { explainMonitors, refuseTwice } from './affected.ts'
 

@@ -185,7 +185,10 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     })
   }
 
-  /** A monitor that takes in a year of minutes holds up those who report about it, and no one who reports about another. */
+  /**
+   * A monitor that takes in a year of minutes does not hold up those who report about free ones. Who finds his own held,
+   * if for a moment, or not there waits in one line with all such.
+   */
   async function shareWrite(reports: Reports): Promise<Outcome> {
     const outcome = await writeAtOnce(reports)
     return 'refused' in outcome && outcome.refused === 'no such monitor' ? writeInTurn(reports) : outcome

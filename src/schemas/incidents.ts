@@ -57,7 +57,7 @@ const example = {
   ended_at: null,
   monitors: [{ monitor_tag: 'website', impact: 'DEGRADED' }],
 }
-const timesExample = { created_at: '2026-01-01T00:00:00Z', updated_at: '2026-01-01T00:00:00Z' }
+export const timesExample = { created_at: '2026-01-01T00:00:00Z', updated_at: '2026-01-01T00:00:00Z' }
 
 /** In lists. */
 export const Incident = Type.Object(

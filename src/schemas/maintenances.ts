@@ -1,7 +1,7 @@
 import { Type } from 'typebox'
 import { durationMaxSeconds } from '../maintenances/schedule.ts'
 import { Nullable, OneOf } from './envelope.ts'
-import { Id, Title } from './incidents.ts'
+import { Id, timesExample, Title } from './incidents.ts'
 import { pageQuery } from './page.ts'
 import { Time } from './time.ts'
 
@@ -43,7 +43,6 @@ const eventExample = {
   ends_at: '2999-01-01T23:00:00Z',
   state: 'SCHEDULED',
 }
-const timesExample = { created_at: '2026-01-01T00:00:00Z', updated_at: '2026-01-01T00:00:00Z' }
 const affectedExample = [{ monitor_tag: 'website', impact: 'MAINTENANCE' }]
 
 export const Event = Type.Object(
