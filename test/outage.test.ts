@@ -2,6 +2,7 @@ import { createServer, connect, type Socket } from 'node:net'
 import { once } from 'node:events'
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
+import { requestTimeouts } from '../src/database/open.ts'
 import { createDatabase, newKey, startReplica } from './helper.ts'
 import { listening, start } from './process.ts'
 
@@ -71,7 +72,7 @@ async function startProxy(t: Test, target: string) {
 await t.test('a connection that has fallen silent is replaced', async (t) => {
   const url = await createDatabase(t)
   const proxy = await startProxy(t, url)
-  const replica = await startReplica(t, { url: proxy.url })
+  const replica = await startReplica(t, { url: proxy.url, timeouts: requestTimeouts })
   const direct = await startReplica(t, { url })
   const { text, id } = await newKey(replica)
   const ask = () => replica.call(text, 'GET /api/me')

@@ -14,6 +14,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join, relative } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
+import { conditionTimeoutMs } from './timeouts.ts'
 
 /** PostgreSQL refuses to run as root, so root hands it to nobody. */
 const nobody = 65534
@@ -175,7 +176,7 @@ export function freePort(): Promise<number> {
 }
 
 async function untilItAnswers(connectionString: string): Promise<void> {
-  const deadline = Date.now() + 30_000
+  const deadline = performance.now() + conditionTimeoutMs
   for (;;) {
     const client = new pg.Client({ connectionString })
     try {
@@ -183,7 +184,7 @@ async function untilItAnswers(connectionString: string): Promise<void> {
       await client.end()
       return
     } catch (error) {
-      if (Date.now() > deadline) throw error
+      if (performance.now() > deadline) throw error
       await delay(20)
     }
   }

@@ -1,80 +1,193 @@
-import { spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { fork } from 'node:child_process'
+import { readdirSync, statSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
+import { basename, join } from 'node:path'
+import { parseArgs } from 'node:util'
 import pg from 'pg'
 import { openDatabase } from '../src/database/open.ts'
 import { startPostgres } from './postgres.ts'
+import { fileTimeoutMs } from './timeouts.ts'
+import type { FromWorker } from './worker.ts'
 
 /**
- * Runs the tests against one PostgreSQL, the one at TEST_DATABASE_URL or one of their own, with a migrated database in
- * it that each test clones. The first argument is the folder of the tests, from here; the others go to tap: names of
- * compiled test files, or its options.
+ * Runs test files, all of `test` or, with --slow, all of `test/slow`, or those that are named ("keys", "slow/backup",
+ * or a path). They run against one PostgreSQL, the one at TEST_DATABASE_URL or one started here, with a migrated
+ * database that each test clones. Worker processes take one file after the other.
  */
-const [folder = '.', ...args] = process.argv.slice(2)
-const given = process.env.TEST_DATABASE_URL
-const server = given ? { url: given, stop: () => Promise.resolve() } : await startPostgres()
-const template = `kener_template_${String(process.pid)}`
-try {
-  await onServer(`create database ${template}`)
-  const url = new URL(server.url)
-  url.pathname = `/${template}`
-  const database = await openDatabase({ databaseUrl: url.href, databasePoolMax: 1, dataDir: '' })
-  await database.close()
-  process.exitCode = await runTap(join(import.meta.dirname, folder))
-} finally {
-  await onServer(`drop database if exists ${template}`)
-  await server.stop()
+const { values, positionals } = parseArgs({
+  options: { slow: { type: 'boolean', default: false }, jobs: { type: 'string' } },
+  allowPositionals: true,
+})
+const jobs = Number(values.jobs ?? (values.slow ? 1 : availableParallelism()))
+
+type FileResult = { passed: number; failed: number; cpuMs: number }
+type TestFile = { name: string; path: string; size: number }
+
+const all = [...listFiles(''), ...listFiles('slow')]
+const files = selectFiles()
+process.exitCode = await runWithDatabase(files)
+
+/** Lists the sources, because what was compiled of a file that was renamed or deleted stays behind. */
+function listFiles(folder: string): TestFile[] {
+  return readdirSync(join(import.meta.dirname, '../../test', folder))
+    .filter((name) => name.endsWith('.test.ts'))
+    .map((source) => {
+      const path = join(import.meta.dirname, folder, source.replace(/\.ts$/, '.js'))
+      return { name: join(folder, source.replace('.test.ts', '')), path, size: statSync(path).size }
+    })
 }
 
-async function onServer(statement: string): Promise<void> {
-  const client = new pg.Client({ connectionString: server.url })
+/** The largest first, so that no worker is left alone with a long one at the end. */
+function selectFiles(): TestFile[] {
+  const selected =
+    positionals.length > 0
+      ? positionals.map(findFile)
+      : all.filter(({ name }) => name.startsWith('slow/') === values.slow)
+  return selected.sort((a, b) => b.size - a.size)
+}
+
+function findFile(text: string): TestFile {
+  const name = text.replace(/^(\.?\/)?(dist\/)?test\//, '').replace(/\.test\.[jt]s$/, '')
+  const file = all.find((file) => file.name === name) ?? all.find((file) => basename(file.name) === name)
+  if (!file) throw new Error(`There is no test file ${text}`)
+  return file
+}
+
+async function runWithDatabase(files: TestFile[]): Promise<number> {
+  const given = process.env.TEST_DATABASE_URL
+  const server = given ? { url: given, stop: () => Promise.resolve() } : await startPostgres()
+  const template = `kener_template_${process.pid}`
+  try {
+    await onServer(server.url, `create database ${template}`)
+    const [row] = await onServer(
+      server.url,
+      `select current_setting('server_version_num')::integer as version`,
+    )
+    const { version } = row as { version: number }
+    const url = new URL(server.url)
+    url.pathname = `/${template}`
+    const database = await openDatabase({ databaseUrl: url.href, databasePoolMax: 1, dataDir: '' })
+    await database.close()
+    return await runFiles(files, {
+      TEST_DATABASE_URL: server.url,
+      TEST_TEMPLATE: template,
+      // Files are copied as they are, which takes a third of what it takes to log each block. Before 15 it is the only way.
+      TEST_COPY_OPTIONS: version >= 150_000 ? 'strategy file_copy' : '',
+    })
+  } finally {
+    await onServer(server.url, `drop database if exists ${template}`)
+    await server.stop()
+  }
+}
+
+async function onServer(url: string, statement: string): Promise<unknown[]> {
+  const client = new pg.Client({ connectionString: url })
   await client.connect()
-  await client.query(statement)
-  await client.end()
+  try {
+    const { rows } = await client.query<Record<string, unknown>>(statement)
+    return rows
+  } finally {
+    await client.end()
+  }
 }
 
-async function runTap(tests: string): Promise<number> {
-  const tapBin = join(import.meta.dirname, '../../node_modules/.bin/tap')
-  const files = args.some((arg) => arg.includes('.test.js'))
-    ? []
-    : readdirSync(tests)
-        .filter((name) => name.endsWith('.test.js'))
-        .map((name) => join(tests, name))
-  const record = join(mkdtempSync(join(tmpdir(), 'kener-tap-')), 'record')
-  const tap = spawn(process.execPath, [tapBin, 'run', `--output-file=${record}`, ...args, ...files], {
-    stdio: 'inherit',
-    env: { ...process.env, TEST_DATABASE_URL: server.url, TEST_TEMPLATE: template },
+async function runFiles(files: TestFile[], environment: Record<string, string>): Promise<number> {
+  const startedAt = performance.now()
+  const queue = [...files]
+  const failed: string[] = []
+  let passes = 0
+  let failures = 0
+
+  async function work(): Promise<void> {
+    while (queue.length > 0) {
+      await runWorker(queue, environment, ({ name }, result, ms, output) => {
+        passes += result.passed
+        failures += result.failed
+        if (result.failed > 0) failed.push(name)
+        print(`${result.failed > 0 ? 'FAIL' : 'ok  '} ${describe(name, result, ms)}`)
+        for (const line of output) print(`       ${line}`)
+      })
+    }
+  }
+  await Promise.all(Array.from({ length: Math.min(jobs, files.length) }, work))
+
+  print(`${files.length} files in ${seconds(performance.now() - startedAt)}`)
+  if (failed.length > 0) print(`Run the failed files again: npm test -- ${failed.join(' ')}`)
+  print(`${passes} passed, ${failures} failed`)
+  return failures > 0 || passes === 0 ? 1 : 0
+}
+
+type OnFile = (file: TestFile, result: FileResult, ms: number, output: string[]) => void
+
+/** Hands files to a worker process until none is left or the process ends, which fails the file that it was running. */
+function runWorker(queue: TestFile[], environment: Record<string, string>, onFile: OnFile): Promise<void> {
+  return new Promise((resolve) => {
+    const worker = fork(join(import.meta.dirname, 'worker.js'), {
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+      env: { ...process.env, ...environment },
+    })
+    let current: { file: TestFile; startedAt: number; timer: NodeJS.Timeout } | undefined
+    let comments: string[] = []
+    let output = ''
+
+    function next(): void {
+      const file = queue.shift()
+      if (!file) {
+        worker.send({})
+        return
+      }
+      const timer = setTimeout(() => {
+        output += `The file did not end within ${seconds(fileTimeoutMs)}.\n`
+        worker.kill('SIGKILL')
+      }, fileTimeoutMs)
+      current = { file, startedAt: performance.now(), timer }
+      worker.send({ file: file.path })
+    }
+
+    function finish(result: FileResult): void {
+      if (!current) return
+      const { file, startedAt, timer } = current
+      clearTimeout(timer)
+      const shown = result.failed > 0 ? [...comments, ...output.split('\n')] : comments
+      onFile(file, result, performance.now() - startedAt, shown)
+      current = undefined
+      comments = []
+      output = ''
+    }
+
+    worker.on('message', (message: FromWorker | { kind?: undefined }) => {
+      if (message.kind === 'end') {
+        finish(message)
+        next()
+      } else if (message.kind === 'failure') {
+        print(`FAIL ${current?.file.name ?? ''}: ${message.text}`)
+      } else if (message.kind === 'comment') {
+        comments.push(message.text)
+      }
+    })
+    for (const stream of [worker.stdout, worker.stderr]) {
+      stream?.on('data', (chunk: Buffer) => (output += chunk.toString()))
+    }
+    worker.once('close', (code, signal) => {
+      if (current) {
+        output += `The process ended with ${signal ?? `exit code ${String(code)}`}.\n`
+        finish({ passed: 0, failed: 1, cpuMs: 0 })
+      }
+      resolve()
+    })
+    next()
   })
-  const [code] = (await once(tap, 'exit')) as [number | null]
-  if (code === null) return 1
-  const lines = readFileSync(record, 'utf8')
-  const { pass = 0, fail = 0 } = readTotals(lines)
-  if (code !== 0) process.stdout.write(readFailures(lines))
-  process.stdout.write(readFigures(lines))
-  rmSync(dirname(record), { recursive: true })
-  process.stdout.write(`${String(pass)} passed, ${String(fail)} failed\n`)
-  return code
 }
 
-/** From the last lines of the TAP record, such as `# { total: 12, pass: 12 }`. */
-function readTotals(record: string): { pass?: number; fail?: number } {
-  const [, totals = ''] = /^# \{ (.+) \}$/m.exec(record) ?? []
-  return Object.fromEntries(
-    totals.split(', ').map((total) => {
-      const [name = '', count] = total.split(': ')
-      return [name, Number(count)]
-    }),
-  )
+function describe(name: string, { passed, failed, cpuMs }: FileResult, ms: number): string {
+  const counts = failed > 0 ? `${passed} passed, ${failed} failed` : `${passed} passed`
+  return `${name.padEnd(24)} ${seconds(ms).padStart(7)} (CPU ${seconds(cpuMs)}), ${counts}`
 }
 
-/** Reporters leave some failures out, such as those of a file that was killed. */
-function readFailures(record: string): string {
-  return [...record.matchAll(/^ *not ok .*(\n +---\n[\s\S]*?\n +\.\.\.)?\n/gm)].map(([text]) => text).join('')
+function seconds(ms: number): string {
+  return `${(ms / 1000).toFixed(1)} s`
 }
 
-/** What tests measured, and told by t.comment(). */
-function readFigures(record: string): string {
-  return [...record.matchAll(/^ +# (?!Subtest: |time=).*\n/gm)].map(([text]) => text.trimStart()).join('')
+function print(line: string): void {
+  process.stdout.write(`${line}\n`)
 }

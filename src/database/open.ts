@@ -18,9 +18,13 @@ export type Database = {
 /** How many there are, how many of these are free, and how many statements wait for one. */
 export type Connections = { total: number; idle: number; waiting: number }
 
-/** A request waits no longer than these together for a database that does not answer (twice the latter on a new connection). */
-const connectTimeoutMs = 2_000
-const statementTimeoutMs = 2_500
+/**
+ * A request waits no longer than these together for a database that does not answer (twice the latter on a new
+ * connection).
+ */
+export const requestTimeouts: Timeouts = { connectMs: 2_000, statementMs: 2_500 }
+
+type Timeouts = { connectMs: number; statementMs: number }
 
 /** Longer than the 10 s after which the pool gives up an idle connection itself. */
 const idleSessionTimeoutMs = 15_000
@@ -28,6 +32,8 @@ const idleSessionTimeoutMs = 15_000
 const versionMin = 14
 
 type Options = {
+  /** By default requestTimeouts. */
+  timeouts?: Timeouts
   onConnectionError?: (error: Error) => void
   onStatement?: (event: LogEvent) => void
 }
@@ -58,17 +64,20 @@ async function openInProcess(dataDir: string, options: Options): Promise<Databas
 }
 
 async function openServer(connectionString: string, max: number, options: Options): Promise<Database> {
+  const { connectMs, statementMs } = options.timeouts ?? requestTimeouts
   const target = { connectionString, application_name: 'kener-api', keepAlive: true }
   const applied = await prepareServer(target)
   // The pool waits for what it returns, which its types do not say.
-  const onConnect = beginSession as (client: pg.ClientBase) => void
+  const onConnect = ((client: pg.ClientBase) => beginSession(client, statementMs)) as (
+    client: pg.ClientBase,
+  ) => void
   const { db, connections } = connect(
     {
       ...target,
       max,
-      connectionTimeoutMillis: connectTimeoutMs,
-      query_timeout: statementTimeoutMs,
-      statement_timeout: statementTimeoutMs,
+      connectionTimeoutMillis: connectMs,
+      query_timeout: statementMs,
+      statement_timeout: statementMs,
       onConnect,
     },
     options,
@@ -158,10 +167,10 @@ type PoolEvents = {
  * own (docs/decisions/0009), but for those that write reports. Not in the embedded database: plans made while a table was
  * small hold until it is analyzed, and nobody analyzes there.
  */
-async function beginSession(client: pg.ClientBase): Promise<void> {
+async function beginSession(client: pg.ClientBase, statementMs: number): Promise<void> {
   await client.query(`
     set timezone = 'UTC';
-    set idle_in_transaction_session_timeout = ${statementTimeoutMs};
+    set idle_in_transaction_session_timeout = ${statementMs};
     set idle_session_timeout = ${idleSessionTimeoutMs};
     set plan_cache_mode = force_generic_plan`)
 }

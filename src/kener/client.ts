@@ -173,9 +173,9 @@ export function connectKener(
     } catch {
       throw new OperatorError(`${url} answered with something that is no JSON: is it a Kener 4?`)
     }
-    const validate = compileExact(schema)
-    if (validate(reply)) return reply
-    const [detail] = invalidShape(validate.errors ?? []).details ?? []
+    const outcome = compileExact(schema)(reply)
+    if ('value' in outcome) return outcome.value
+    const [detail] = invalidShape(outcome.error).details ?? []
     const wrong = detail ? `: ${detail.path || 'the reply'} ${detail.message}` : ''
     throw new OperatorError(`${url} did not answer as a Kener 4 does${wrong}`)
   }

@@ -1,7 +1,7 @@
 import { hash as cryptoHash } from 'node:crypto'
 import argon2 from '@node-rs/argon2'
-import { LRUCache } from 'lru-cache'
 import pLimit from 'p-limit'
+import QuickLRU from 'quick-lru'
 import { serviceUnavailable } from '../errors.ts'
 import type { Key } from './format.ts'
 
@@ -25,9 +25,9 @@ export type Secrets = ReturnType<typeof createSecrets>
  */
 export function createSecrets() {
   const gate = pLimit(concurrencyMax)
-  const verified = new LRUCache<string, true>({ max: 50_000 })
+  const verified = new QuickLRU<string, true>({ maxSize: 50_000 })
   // Apart from the good ones: a flood of wrong secrets must not push those out.
-  const refused = new LRUCache<string, true>({ max: 10_000 })
+  const refused = new QuickLRU<string, true>({ maxSize: 10_000 })
   const underWay = new Map<string, Promise<boolean>>()
   const stats = {
     argon2Runs: 0,
@@ -38,14 +38,14 @@ export function createSecrets() {
 
   /** True when this process has verified the key's secret before. */
   function isVerified(key: Key): boolean {
-    return verified.has(digest(key))
+    return isIn(verified, digest(key))
   }
 
   /** @throws ApiError 503 when too many wait for their turn. */
   function verify(key: Key, hash: string): Promise<boolean> {
     const id = digest(key)
-    if (verified.has(id)) return Promise.resolve(true)
-    if (refused.has(id)) return Promise.resolve(false)
+    if (isIn(verified, id)) return Promise.resolve(true)
+    if (isIn(refused, id)) return Promise.resolve(false)
     const same = underWay.get(id)
     if (same) return same
     const outcome = inTurn(() => argon2.verify(hash, key.secret))
@@ -82,6 +82,11 @@ export function createSecrets() {
 /** True when the hash was made with other parameters than today's, and should be made again. */
 export function isOutdated(hash: string): boolean {
   return !hash.startsWith(prefix)
+}
+
+/** Marks the entry as recently used, which has() does not. */
+function isIn(cache: QuickLRU<string, true>, id: string): boolean {
+  return cache.get(id) === true
 }
 
 function digest({ id, secret }: Key): string {

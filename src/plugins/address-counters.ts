@@ -1,6 +1,6 @@
 import rateLimit, { type FastifyRateLimitStore } from '@fastify/rate-limit'
 import fp from 'fastify-plugin'
-import { LRUCache } from 'lru-cache'
+import QuickLRU from 'quick-lru'
 
 type Callback = Parameters<FastifyRateLimitStore['incr']>[1]
 
@@ -10,7 +10,7 @@ type Callback = Parameters<FastifyRateLimitStore['incr']>[1]
  * of them, and a burst just over the limit is refused from its first request on.
  */
 class MinuteCounters implements FastifyRateLimitStore {
-  readonly #counts = new LRUCache<string, { window: number; count: number }>({ max: 50_000 })
+  readonly #counts = new QuickLRU<string, { window: number; count: number }>({ maxSize: 50_000 })
 
   incr(key: string, callback: Callback, windowMs: number): void {
     this.#answer(key, 1, callback, windowMs)

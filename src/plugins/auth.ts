@@ -3,8 +3,8 @@ import type { Socket } from 'node:net'
 import bearerAuth from '@fastify/bearer-auth'
 import type { FastifyRequest, onRequestHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
-import { LRUCache } from 'lru-cache'
 import pLimit, { type LimitFunction } from 'p-limit'
+import QuickLRU from 'quick-lru'
 import type { AdmittedKey, Quota } from '../database/admissions.ts'
 import { createAdmissions } from '../database/admissions.ts'
 import { batch } from '../database/batch.ts'
@@ -61,7 +61,7 @@ export default fp(
     const findHash = batch((ids: string[]) => findHashes(app.db, ids))
     const slowDown = createBrake(50, 1_000)
     const failures = app.createRateLimit({ max: app.config.authFailureLimitMax })
-    const gates = new LRUCache<string, LimitFunction>({ max: 10_000 })
+    const gates = new QuickLRU<string, LimitFunction>({ maxSize: 10_000 })
 
     await app.register(bearerAuth, {
       // Our own hook, because with its hook an error of ours would reach the client as it is.

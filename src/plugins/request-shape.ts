@@ -5,7 +5,7 @@ import fp from 'fastify-plugin'
 import { type ApiError, invalidRequest, unsupportedMediaType } from '../errors.ts'
 import { isUnderApi } from '../permissions.ts'
 import { Nothing } from '../schemas/envelope.ts'
-import { compileExact, compileText } from '../schemas/validator.ts'
+import { compileExact, compileSerializer, compileText } from '../schemas/validator.ts'
 
 /**
  * What a request may look like: for one host, with JSON in UTF-8, checked against the route's schema. Nothing is dropped
@@ -18,6 +18,7 @@ export default fp(
     app.setValidatorCompiler(({ schema, httpPart }) =>
       httpPart === 'body' ? compileExact(schema as object) : compileText(schema as object),
     )
+    app.setSerializerCompiler(({ schema }) => compileSerializer(schema as object))
     app.addHook('onRoute', (route) => {
       if (!storesText.test(route.url)) return
       route.preHandler = [refuseUnstorableText, ...[route.preHandler ?? []].flat()]

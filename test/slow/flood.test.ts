@@ -3,8 +3,8 @@ import { text as readAll } from 'node:stream/consumers'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t, { type Test } from 'tap'
-import { formatKey, generateKey } from '../src/keys/format.ts'
-import { createDatabase, newKey, type Replica, startReplica, times, untilMinuteHasRoom } from './helper.ts'
+import { formatKey, generateKey } from '../../src/keys/format.ts'
+import { createDatabase, newKey, type Replica, startReplica, times, untilMinuteHasRoom } from '../helper.ts'
 
 const failureMax = 30
 const connections = 100

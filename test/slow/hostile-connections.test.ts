@@ -5,8 +5,8 @@ import { promisify } from 'node:util'
 import { gzipSync } from 'node:zlib'
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
-import { formatKey, generateKey } from '../src/keys/format.ts'
-import { isWaitingForLock, newKey, type Replica, startReplica, until } from './helper.ts'
+import { formatKey, generateKey } from '../../src/keys/format.ts'
+import { isWaitingForLock, newKey, type Replica, startReplica, until } from '../helper.ts'
 
 type RawReply = { status: number; headers: Record<string, string>; body: string }
 

@@ -4,7 +4,8 @@ import { promisify } from 'node:util'
 import axe from 'axe-core'
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
 import t, { type Test } from 'tap'
-import { newKey, startReplica } from './helper.ts'
+import { newKey, startReplica } from '../helper.ts'
+import { conditionTimeoutMs } from '../timeouts.ts'
 
 /** As Debian and Ubuntu, Fedora, Arch and macOS name it. */
 const browsers = [
@@ -15,27 +16,30 @@ const browsers = [
 ]
 const executablePath = process.env.CHROMIUM ?? browsers.find((path) => existsSync(path))
 
-if (executablePath === undefined) {
-  if (process.env.CI !== undefined) throw new Error('CI tests the panel in a browser: install chromium')
-  t.plan(0, 'skipped: there is no Chromium here (install one, or set CHROMIUM to its path)')
-  process.exit()
+const isMissing = executablePath === undefined
+if (isMissing && process.env.CI !== undefined)
+  throw new Error('CI tests the panel in a browser: install chromium')
+const skip = isMissing && 'there is no Chromium here: install one, or set CHROMIUM to its path'
+
+const browser = executablePath === undefined ? undefined : await launch(executablePath)
+
+function launch(executablePath: string): Promise<Browser> {
+  return chromium.launch({
+    executablePath,
+    args: [
+      '--no-sandbox',
+      '--disable-gpu',
+      '--disable-dev-shm-usage',
+      '--no-first-run',
+      '--disable-background-networking',
+      '--disable-component-update',
+      '--disable-sync',
+    ],
+  })
 }
 
-const browser: Browser = await chromium.launch({
-  executablePath,
-  args: [
-    '--no-sandbox',
-    '--disable-gpu',
-    '--disable-dev-shm-usage',
-    '--no-first-run',
-    '--disable-background-networking',
-    '--disable-component-update',
-    '--disable-sync',
-  ],
-})
-t.teardown(() => browser.close())
-
 async function start(t: Test) {
+  if (!browser) throw new Error('This test needs a browser')
   const replica = await startReplica(t)
   const origin = await replica.app.listen({ host: '127.0.0.1', port: 0 })
   const admin = await newKey(replica, { name: 'first-admin' })
@@ -43,7 +47,7 @@ async function start(t: Test) {
     const context = await browser.newContext({ baseURL: origin, ...options })
     t.teardown(() => context.close())
     const page = await context.newPage()
-    page.setDefaultTimeout(10_000)
+    page.setDefaultTimeout(conditionTimeoutMs)
     // What the policy of the page forbids is told there alone.
     page.on('console', (message) => {
       if (message.text().includes('Content Security Policy')) t.fail(message.text())
@@ -70,109 +74,133 @@ async function logIn(page: Page, key: string) {
 for (const javaScriptEnabled of [true, false]) {
   const how = javaScriptEnabled ? 'with JavaScript' : 'without JavaScript'
 
-  await t.test(`the steps of the Authentication page lead to a working key and back, ${how}`, async (t) => {
-    const { open, me, admin, log } = await start(t)
-    let page = await open({ javaScriptEnabled })
-    const urls: string[] = []
-    page.context().on('request', (request) => urls.push(request.url()))
-    await logIn(page, admin.text)
+  await t.test(
+    `the steps of the Authentication page lead to a working key and back, ${how}`,
+    { skip },
+    async (t) => {
+      const { open, me, admin, log } = await start(t)
+      let page = await open({ javaScriptEnabled })
+      const urls: string[] = []
+      page.context().on('request', (request) => urls.push(request.url()))
+      await logIn(page, admin.text)
 
-    await page.getByRole('link', { name: 'Settings' }).click()
-    await page.getByRole('link', { name: 'API Keys' }).click()
-    await page.getByRole('link', { name: 'Generate New Key' }).click()
-    await page.getByLabel('Name').fill('monitoring-service')
-    await page.getByLabel('read:monitors').check()
-    await page.getByLabel('write:incidents').check()
-    await page.getByLabel('Expiry').selectOption('In 30 days')
-    await page.getByRole('button', { name: 'Create' }).click()
+      await page.getByRole('link', { name: 'Settings' }).click()
+      await page.getByRole('link', { name: 'API Keys' }).click()
+      await page.getByRole('link', { name: 'Generate New Key' }).click()
+      await page.getByLabel('Name').fill('monitoring-service')
+      await page.getByLabel('read:monitors').check()
+      await page.getByLabel('write:incidents').check()
+      await page.getByLabel('Expiry').selectOption('In 30 days')
+      await page.getByRole('button', { name: 'Create' }).click()
 
-    const key = await page.getByLabel('API key: monitoring-service').inputValue()
-    t.match(await page.locator('main').innerText(), 'it won’t be shown again')
-    // The line is pasted into a shell as it stands.
-    const line = await page.getByLabel('Try it in a terminal').inputValue()
-    const { stdout } = await promisify(execFile)('sh', ['-c', line])
-    const found = JSON.parse(stdout) as { data?: object }
-    t.match(found.data, { key_name: 'monitoring-service', permissions: ['read:monitors', 'write:incidents'] })
+      const key = await page.getByLabel('API key: monitoring-service').inputValue()
+      t.match(await page.locator('main').innerText(), 'it won’t be shown again')
+      // The line is pasted into a shell as it stands.
+      const line = await page.getByLabel('Try it in a terminal').inputValue()
+      const { stdout } = await promisify(execFile)('sh', ['-c', line])
+      const found = JSON.parse(stdout) as { data?: object }
+      t.match(found.data, {
+        key_name: 'monitoring-service',
+        permissions: ['read:monitors', 'write:incidents'],
+      })
 
-    await page.reload()
-    t.notOk((await page.content()).includes(key), 'a reload does not show the key again')
-    await page.goto('/manage/settings/api-keys')
-    t.equal(await page.getByRole('row', { name: 'monitoring-service' }).count(), 1, 'nor make a second one')
-    const row = await page.getByRole('row', { name: 'monitoring-service' }).innerText()
-    for (const words of [/read:monitors/, /write:incidents/, /Active/, /in 30 days/, /just now|1 minute ago/])
-      t.match(row, words)
+      await page.reload()
+      t.notOk((await page.content()).includes(key), 'a reload does not show the key again')
+      await page.goto('/manage/settings/api-keys')
+      t.equal(await page.getByRole('row', { name: 'monitoring-service' }).count(), 1, 'nor make a second one')
+      const row = await page.getByRole('row', { name: 'monitoring-service' }).innerText()
+      for (const words of [
+        /read:monitors/,
+        /write:incidents/,
+        /Active/,
+        /in 30 days/,
+        /just now|1 minute ago/,
+      ])
+        t.match(row, words)
 
-    if (javaScriptEnabled) {
-      await page.goBack()
-      t.notOk((await page.content()).includes(key), 'nor does the way back')
-    } else {
-      // The browser asks whether to send the form again, and shows a page of its own until told so.
-      await t.rejects(page.goBack(), { message: /ERR_CACHE_MISS/ })
-      await page.close()
-      page = await page.context().newPage()
-    }
-    await page.goto('/manage/settings/api-keys')
+      if (javaScriptEnabled) {
+        await page.goBack()
+        t.notOk((await page.content()).includes(key), 'nor does the way back')
+      } else {
+        // The browser asks whether to send the form again, and shows a page of its own until told so.
+        await t.rejects(page.goBack(), { message: /ERR_CACHE_MISS/ })
+        await page.close()
+        page = await page.context().newPage()
+      }
+      await page.goto('/manage/settings/api-keys')
 
-    await page.getByRole('row', { name: 'monitoring-service' }).getByRole('link', { name: 'Revoke' }).click()
-    t.match(
-      await page.locator('main').innerText(),
-      /Revoke monitoring-service\?[^]*last used (just now|1 minute ago)/,
-    )
-    await page.getByRole('button', { name: 'Revoke' }).click()
-    t.match(await page.getByRole('status').innerText(), 'Revoked')
-    const refused = await me(key)
-    t.equal(refused.status, 401)
-    t.equal(refused.json.error?.code, 'KEY_REVOKED')
-
-    await page.getByRole('button', { name: 'Log out' }).click()
-    t.match(await page.locator('main').innerText(), 'You are logged out')
-    for (const secret of [key, admin.text]) {
-      t.notOk(
-        urls.some((url) => url.includes(secret)),
-        'no key in a URL',
+      await page
+        .getByRole('row', { name: 'monitoring-service' })
+        .getByRole('link', { name: 'Revoke' })
+        .click()
+      t.match(
+        await page.locator('main').innerText(),
+        /Revoke monitoring-service\?[^]*last used (just now|1 minute ago)/,
       )
-      t.notOk(JSON.stringify(log).includes(secret), 'nor in a log line')
-    }
-  })
+      await page.getByRole('button', { name: 'Revoke' }).click()
+      t.match(await page.getByRole('status').innerText(), 'Revoked')
+      const refused = await me(key)
+      t.equal(refused.status, 401)
+      t.equal(refused.json.error?.code, 'KEY_REVOKED')
+
+      await page.getByRole('button', { name: 'Log out' }).click()
+      t.match(await page.locator('main').innerText(), 'You are logged out')
+      for (const secret of [key, admin.text]) {
+        t.notOk(
+          urls.some((url) => url.includes(secret)),
+          'no key in a URL',
+        )
+        t.notOk(JSON.stringify(log).includes(secret), 'nor in a log line')
+      }
+    },
+  )
 }
 
-await t.test('Copy copies the key, also where the clipboard is out of reach of pages', async (t) => {
-  const { open, admin } = await start(t)
-  for (const isSecure of [true, false]) {
-    const page = await open({ permissions: ['clipboard-read', 'clipboard-write'] })
-    // As on http:// and another host than localhost.
-    if (!isSecure)
-      await page.addInitScript(() => delete (Navigator.prototype as { clipboard?: unknown }).clipboard)
+await t.test(
+  'Copy copies the key, also where the clipboard is out of reach of pages',
+  { skip },
+  async (t) => {
+    const { open, admin } = await start(t)
+    for (const isSecure of [true, false]) {
+      const page = await open({ permissions: ['clipboard-read', 'clipboard-write'] })
+      // As on http:// and another host than localhost.
+      if (!isSecure)
+        await page.addInitScript(() => delete (Navigator.prototype as { clipboard?: unknown }).clipboard)
+      await logIn(page, admin.text)
+      await page.goto('/manage/settings/api-keys/new')
+      await page.getByLabel('Name').fill('copied')
+      await page.getByLabel('admin').check()
+      await page.getByRole('button', { name: 'Create' }).click()
+      await page.getByRole('button', { name: 'Copy' }).click()
+      await page.getByRole('button', { name: 'Copied' }).waitFor()
+      const key = await page.getByLabel('API key: copied').inputValue()
+      // Pasted, as a person would.
+      await page.goto('/manage/settings/api-keys')
+      await page.getByLabel('Name or id').press('Control+V')
+      t.equal(await page.getByLabel('Name or id').inputValue(), key)
+    }
+  },
+)
+
+await t.test(
+  'a second tab is logged out with the first, and the way back shows nothing',
+  { skip },
+  async (t) => {
+    const { open, admin } = await start(t)
+    const page = await open()
     await logIn(page, admin.text)
-    await page.goto('/manage/settings/api-keys/new')
-    await page.getByLabel('Name').fill('copied')
-    await page.getByLabel('admin').check()
-    await page.getByRole('button', { name: 'Create' }).click()
-    await page.getByRole('button', { name: 'Copy' }).click()
-    await page.getByRole('button', { name: 'Copied' }).waitFor()
-    const key = await page.getByLabel('API key: copied').inputValue()
-    // Pasted, as a person would.
-    await page.goto('/manage/settings/api-keys')
-    await page.getByLabel('Name or id').press('Control+V')
-    t.equal(await page.getByLabel('Name or id').inputValue(), key)
-  }
-})
+    const tab = await page.context().newPage()
+    await tab.goto('/manage/settings/api-keys')
+    await page.getByRole('button', { name: 'Log out' }).click()
+    await tab.getByRole('link', { name: 'Generate New Key' }).click()
+    await tab.getByRole('heading', { name: 'Log in' }).waitFor()
+    await tab.goBack()
+    await tab.getByRole('heading', { name: 'Log in' }).waitFor()
+    t.notOk((await tab.content()).includes(admin.id))
+  },
+)
 
-await t.test('a second tab is logged out with the first, and the way back shows nothing', async (t) => {
-  const { open, admin } = await start(t)
-  const page = await open()
-  await logIn(page, admin.text)
-  const tab = await page.context().newPage()
-  await tab.goto('/manage/settings/api-keys')
-  await page.getByRole('button', { name: 'Log out' }).click()
-  await tab.getByRole('link', { name: 'Generate New Key' }).click()
-  await tab.getByRole('heading', { name: 'Log in' }).waitFor()
-  await tab.goBack()
-  await tab.getByRole('heading', { name: 'Log in' }).waitFor()
-  t.notOk((await tab.content()).includes(admin.id))
-})
-
-await t.test('script in the name of a key stays text', async (t) => {
+await t.test('script in the name of a key stays text', { skip }, async (t) => {
   const { open, admin, db } = await start(t)
   const name = `<img src=x onerror="document.title='stolen'"><script>document.title='stolen'</script>`
   await newKey({ db }, { name })
@@ -185,7 +213,7 @@ await t.test('script in the name of a key stays text', async (t) => {
   t.not(await page.title(), 'stolen')
 })
 
-await t.test('a form of another site finds nobody logged in', async (t) => {
+await t.test('a form of another site finds nobody logged in', { skip }, async (t) => {
   const { open, admin, origin, db } = await start(t)
   const page = await open()
   await logIn(page, admin.text)
@@ -206,7 +234,7 @@ await t.test('a form of another site finds nobody logged in', async (t) => {
   t.equal(stored.revoked_at, null)
 })
 
-await t.test('the list filters while one types', async (t) => {
+await t.test('the list filters while one types', { skip }, async (t) => {
   const { open, admin, db } = await start(t)
   for (const name of ['alpha', 'beta', 'gamma']) await newKey({ db }, { name })
   const page = await open()
@@ -224,7 +252,7 @@ await t.test('the list filters while one types', async (t) => {
   t.equal(await shown(), 0)
 })
 
-await t.test('the keyboard alone is enough', async (t) => {
+await t.test('the keyboard alone is enough', { skip }, async (t) => {
   const { open, admin, db } = await start(t)
   const page = await open()
   const press = (key: string) => page.keyboard.press(key)
@@ -263,7 +291,7 @@ await t.test('the keyboard alone is enough', async (t) => {
   t.same(stored, [{ permissions: ['read:incidents'] }])
 })
 
-await t.test('axe finds nothing wrong, and nothing is wider than the page', async (t) => {
+await t.test('axe finds nothing wrong, and nothing is wider than the page', { skip }, async (t) => {
   const { open, call, admin, db } = await start(t)
   await call(admin.text, 'PUT /api/monitors/website', { name: 'Website' })
   await call(admin.text, 'POST /api/monitors/website/data', { status: 'DOWN' })
@@ -325,3 +353,5 @@ await t.test('axe finds nothing wrong, and nothing is wider than the page', asyn
     await check('new key')
   }
 })
+
+await browser?.close()

@@ -3,11 +3,11 @@ import { text as readAll } from 'node:stream/consumers'
 import fc from 'fast-check'
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
-import { formatKey, generateKey } from '../src/keys/format.ts'
-import { createReplyCheck, isFailure, newKey, type Replica, type Reply, startReplica } from './helper.ts'
-import { type Described, requestsTo, type WireRequest } from './requests.ts'
+import { formatKey, generateKey } from '../../src/keys/format.ts'
+import { createReplyCheck, isFailure, newKey, type Replica, type Reply, startReplica } from '../helper.ts'
+import { type Described, requestsTo, type WireRequest } from '../requests.ts'
 
-/** Of some 56 requests each. `FUZZ_SEED=1 FUZZ_RUNS=400 npm test -- dist/test/hostile-requests.test.js`: another time, and longer. */
+/** Of some 56 requests each. `FUZZ_SEED=1 FUZZ_RUNS=400 npm test -- hostile-requests`: another time, and longer. */
 const seed = Number(process.env.FUZZ_SEED ?? Date.now() % 2 ** 31)
 const runs = Number(process.env.FUZZ_RUNS ?? 100)
 const batchSize = 30

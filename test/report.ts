@@ -1,0 +1,55 @@
+import { Parser, type Result } from 'tap-parser'
+import { stringify } from 'tap-yaml'
+import type { FromWorker } from './worker.ts'
+
+/** Reads TAP. Sends failed assertions, with the names of the tests around them, and the comments of tests at once. */
+export function createReport(send: (message: FromWorker) => void) {
+  let passed = 0
+  let failed = 0
+
+  function fail(text: string): void {
+    failed++
+    send({ kind: 'failure', text })
+  }
+
+  function watch(parser: Parser, names: string[]): Parser {
+    parser.on('child', (child: Parser) => {
+      watch(child, [...names, child.name])
+    })
+    parser.on('assert', (result: Result) => {
+      // A subtest ends with a result that only repeats those of its assertions, unless it failed by itself.
+      if (result.closingTestPoint && (result.ok || !hasOwnError(result))) return
+      if (result.ok || result.todo || result.skip) passed++
+      else fail(formatFailure([...names, result.name], result))
+    })
+    parser.on('bailout', (reason: string) => {
+      fail(`Bail out! ${reason}`)
+    })
+    parser.on('comment', (line: string) => {
+      const text = line.trim().replace(/^# /, '')
+      if (names.length > 0 && !/^(Subtest: |time=)/.test(text)) send({ kind: 'comment', text })
+    })
+    return parser
+  }
+
+  return {
+    parser: watch(new Parser(), []),
+    countAssertions: () => passed + failed,
+    /** Returns the number of assertions since the last call. */
+    takeCounts: () => {
+      const counts = { passed, failed }
+      passed = 0
+      failed = 0
+      return counts
+    },
+  }
+}
+
+function hasOwnError({ diag }: Result): boolean {
+  return Object.keys((diag ?? {}) as object).some((name) => name !== 'at' && name !== 'time')
+}
+
+function formatFailure(names: string[], { diag }: Result): string {
+  const details = diag ? `\n${stringify(diag).trimEnd().replaceAll(/^/gm, '    ')}` : ''
+  return `${names.join(' > ')}${details}`
+}

@@ -1,0 +1,35 @@
+import t from 'tap'
+import { createReport } from './report.ts'
+
+/**
+ * Imports test files, one after the other, as the runner sends their paths, and sends back what they found. Several
+ * files share a process because importing tap and the service takes longer than most of them run.
+ */
+export type FromWorker =
+  | { kind: 'failure' | 'comment'; text: string }
+  | { kind: 'end'; passed: number; failed: number; cpuMs: number }
+
+const report = createReport((message) => process.send?.(message))
+
+// The runner guards against hanging, by file: a time limit of tap's would hold for the whole process.
+t.setTimeout(0)
+t.pipe(report.parser)
+
+process.on('message', ({ file }: { file?: string }) => {
+  if (file === undefined) process.disconnect()
+  else void run(file)
+})
+
+async function run(file: string): Promise<void> {
+  const before = process.cpuUsage()
+  try {
+    await import(file)
+  } catch (error) {
+    t.fail('the file runs to its end', { error })
+  }
+  if (report.countAssertions() === 0) t.fail('the file has assertions')
+  // The parser holds the last result back until it sees the next line, which could belong to it.
+  t.comment('end of file')
+  const { user, system } = process.cpuUsage(before)
+  process.send?.({ kind: 'end', ...report.takeCounts(), cpuMs: (user + system) / 1000 } satisfies FromWorker)
+}
