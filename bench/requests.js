@@ -6,9 +6,10 @@ import { median } from './median.js'
 import { fillEmbedded, load } from './processes.js'
 import { addKeys, addMinutes, addMonitors, addOthersKeys, prepare } from './stored.js'
 
-export async function compareRequests(place, { rounds, seconds }) {
-  const contenders = await gather(place)
-  for (const { orders } of contenders) await load({ ...orders, duration: 2 }).done
+export async function compareRequests(place, extent) {
+  const { rounds, seconds } = extent
+  const contenders = await gather(place, extent)
+  for (const { orders } of contenders) await load({ ...orders, duration: extent.warmUpSeconds }).done
   for (let round = 0; round < rounds; round++) {
     for (const contender of contenders) contender.rounds.push(await measure(place, contender, seconds))
   }
@@ -39,17 +40,17 @@ async function measure(place, { orders }, seconds) {
 }
 
 /** Two sides of a comparison stand next to each other, so that the machine is the same for both. */
-async function gather(place) {
+async function gather(place, { storedKeys, monitors: monitorCount }) {
   const peers = await place.newDatabase()
   const one = await ours(place, (db) => addKeys(db, 10))
   const thousand = await ours(place, (db) => addKeys(db, 1_000))
   const million = await ours(place, async (db, databaseUrl) => {
     const held = await addKeys(db, 10)
-    await addOthersKeys(databaseUrl, 1_000_000)
+    await addOthersKeys(databaseUrl, storedKeys)
     return held
   })
   const monitors = await ours(place, async (db) => {
-    await addMonitors(db, 1, 10_000)
+    await addMonitors(db, 1, monitorCount)
     await addMinutes(db, 'm000001')
     return addKeys(db, 1)
   })

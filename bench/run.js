@@ -1,5 +1,5 @@
 /**
- * npm run bench -- [--quick] [--rounds N] [--seconds N] [--json FILE]
+ * npm run bench -- [--quick | --smoke] [--rounds N] [--seconds N] [--json FILE]
  *
  * Every contender in one run on one machine, in turns, so that a busy moment falls on all; medians of the rounds.
  * DATABASE_URL names a PostgreSQL to use, whose user may create databases; without it, one is started.
@@ -16,16 +16,35 @@ import { measureWrites } from './writes.js'
 const { values: flags } = parseArgs({
   options: {
     quick: { type: 'boolean', default: false },
+    // Shows that the benchmark runs. Its figures mean nothing.
+    smoke: { type: 'boolean', default: false },
     rounds: { type: 'string' },
     seconds: { type: 'string' },
     json: { type: 'string' },
   },
 })
-const extent = {
-  rounds: Number(flags.rounds ?? (flags.quick ? 3 : 5)),
-  seconds: Number(flags.seconds ?? (flags.quick ? 2 : 5)),
+const full = {
+  rounds: 5,
+  seconds: 5,
+  warmUpSeconds: 2,
+  restartSeconds: 8,
   keys: 10_000,
+  storedKeys: 1_000_000,
+  monitors: 10_000,
 }
+const quick = { ...full, rounds: 3, seconds: 2 }
+const smoke = {
+  rounds: 1,
+  seconds: 1,
+  warmUpSeconds: 1,
+  restartSeconds: 4,
+  keys: 500,
+  storedKeys: 1_000,
+  monitors: 200,
+}
+const extent = { ...(flags.smoke ? smoke : flags.quick ? quick : full) }
+if (flags.rounds) extent.rounds = Number(flags.rounds)
+if (flags.seconds) extent.seconds = Number(flags.seconds)
 
 const began = performance.now()
 const place = await openPlace(process.env.DATABASE_URL)

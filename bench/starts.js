@@ -5,7 +5,7 @@ import { addKeys, prepare } from './stored.js'
 
 const timelineMs = 250
 
-export async function measureStarts(place, { rounds, keys: count }) {
+export async function measureStarts(place, { rounds, restartSeconds, keys: count }) {
   const databaseUrl = await place.newDatabase()
   const keys = await prepare({ databaseUrl }, (db) => addKeys(db, count))
   const times = []
@@ -16,7 +16,12 @@ export async function measureStarts(place, { rounds, keys: count }) {
   }
   const { origin } = await place.startKener({ DATABASE_URL: databaseUrl })
   const requests = keys.map((headers) => ({ headers }))
-  const { timelineP99Ms } = await load({ url: `${origin}/api/me`, requests, duration: 8, timelineMs }).done
+  const { timelineP99Ms } = await load({
+    url: `${origin}/api/me`,
+    requests,
+    duration: restartSeconds,
+    timelineMs,
+  }).done
   const usual = median(timelineP99Ms.slice(-8))
   // A second in a row: one slow moment of the machine is not the service's.
   const normal = timelineP99Ms.findIndex(
