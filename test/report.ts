@@ -34,7 +34,6 @@ export function createReport(send: (message: FromWorker) => void) {
 
   return {
     parser: watch(new Parser(), []),
-    countAssertions: () => passed + failed,
     /** Returns the number of assertions since the last call. */
     takeCounts: () => {
       const counts = { passed, failed }

@@ -19,6 +19,8 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
 })
 const jobs = Number(values.jobs ?? (values.slow ? 1 : availableParallelism()))
+/** Long tests share neither processors nor a process. */
+const filesPerWorker = values.slow ? 1 : Infinity
 
 type FileResult = { passed: number; failed: number; cpuMs: number }
 type TestFile = { name: string; path: string; size: number }
@@ -126,28 +128,27 @@ function runWorker(queue: TestFile[], environment: Record<string, string>, onFil
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       env: { ...process.env, ...environment },
     })
-    let current: { file: TestFile; startedAt: number; timer: NodeJS.Timeout } | undefined
+    let current: { file: TestFile; startedAt: number } | undefined
     let comments: string[] = []
     let output = ''
 
+    let timer: NodeJS.Timeout | undefined
+    let filesLeft = filesPerWorker
+
     function next(): void {
-      const file = queue.shift()
-      if (!file) {
-        worker.send({})
-        return
-      }
-      const timer = setTimeout(() => {
-        output += `The file did not end within ${seconds(fileTimeoutMs)}.\n`
+      clearTimeout(timer)
+      timer = setTimeout(() => {
+        output += `Killed after ${seconds(fileTimeoutMs)}.\n`
         worker.kill('SIGKILL')
       }, fileTimeoutMs)
-      current = { file, startedAt: performance.now(), timer }
-      worker.send({ file: file.path })
+      const file = filesLeft-- > 0 ? queue.shift() : undefined
+      if (file) current = { file, startedAt: performance.now() }
+      worker.send(file ? { file: file.path } : {})
     }
 
     function finish(result: FileResult): void {
       if (!current) return
-      const { file, startedAt, timer } = current
-      clearTimeout(timer)
+      const { file, startedAt } = current
       const shown = result.failed > 0 ? [...comments, ...output.split('\n')] : comments
       onFile(file, result, performance.now() - startedAt, shown)
       current = undefined
@@ -157,6 +158,10 @@ function runWorker(queue: TestFile[], environment: Record<string, string>, onFil
 
     worker.on('message', (message: FromWorker | { kind?: undefined }) => {
       if (message.kind === 'end') {
+        if (message.passed + message.failed === 0) {
+          print(`FAIL ${current?.file.name ?? ''}: no assertion ran`)
+          message.failed++
+        }
         finish(message)
         next()
       } else if (message.kind === 'failure') {
@@ -169,6 +174,7 @@ function runWorker(queue: TestFile[], environment: Record<string, string>, onFil
       stream?.on('data', (chunk: Buffer) => (output += chunk.toString()))
     }
     worker.once('close', (code, signal) => {
+      clearTimeout(timer)
       if (current) {
         output += `The process ended with ${signal ?? `exit code ${String(code)}`}.\n`
         finish({ passed: 0, failed: 1, cpuMs: 0 })

@@ -16,8 +16,13 @@ t.setTimeout(0)
 t.pipe(report.parser)
 
 process.on('message', ({ file }: { file?: string }) => {
-  if (file === undefined) process.disconnect()
-  else void run(file)
+  if (file !== undefined) {
+    void run(file)
+    return
+  }
+  // Runs what files left to t.teardown(). The process ends when nothing is left open.
+  t.end()
+  process.disconnect()
 })
 
 async function run(file: string): Promise<void> {
@@ -27,7 +32,6 @@ async function run(file: string): Promise<void> {
   } catch (error) {
     t.fail('the file runs to its end', { error })
   }
-  if (report.countAssertions() === 0) t.fail('the file has assertions')
   // The parser holds the last result back until it sees the next line, which could belong to it.
   t.comment('end of file')
   const { user, system } = process.cpuUsage(before)
