@@ -5,6 +5,7 @@ COPY package.json package-lock.json .npmrc ./
 RUN npm ci --ignore-scripts
 COPY tsconfig.json ./
 COPY migrations migrations
+COPY scripts scripts
 COPY src src
 COPY test test
 RUN npm run build

@@ -22,8 +22,8 @@ export default defineConfig(
     },
   },
   {
-    // Served to browsers as it is.
-    files: ['src/manage/assets/**'],
+    // Plain JavaScript, outside tsconfig.json: for browsers, and the build step that copies it.
+    files: ['src/manage/assets/**', 'src/docs/**', 'scripts/**'],
     ...tseslint.configs.disableTypeChecked,
   },
   {

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { brotliDecompressSync, gunzipSync } from 'node:zlib'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import t, { type Test } from 'tap'
 import { newKey, type Replica, startReplica } from './helper.ts'
@@ -124,20 +125,44 @@ await t.test('every reply that has a body has an example of it, and the example 
   t.ok(checked > operations(document).length, `${checked} examples`)
 })
 
-await t.test('/docs is served by us alone', async (t) => {
+await t.test('/docs loads everything from this origin, under a strict content security policy', async (t) => {
   const { replica } = await start(t)
-  const page = await replica.app.inject('/docs/')
-  t.equal(page.statusCode, 200)
-  t.match(page.headers['content-type'], /text\/html/)
-  t.match(page.headers['content-security-policy'], /default-src 'none'.*connect-src 'self'/)
-  const sources = [...page.body.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, source = '']) => source)
-  t.ok(sources.length > 0)
-  for (const source of sources) {
-    t.notMatch(source, /^(https?:)?\/\//, source)
-    if (source.endsWith('.js')) {
-      const script = await replica.app.inject(new URL(source, 'http://x/docs/').pathname)
-      t.equal(script.statusCode, 200, source)
+  for (const path of ['/docs', '/docs/']) {
+    const page = await replica.app.inject(path)
+    t.equal(page.statusCode, 200)
+    t.match(page.headers, { 'content-type': /^text\/html/, 'cache-control': 'no-cache' })
+    const policy = String(page.headers['content-security-policy'])
+    t.match(policy, /default-src 'none';script-src 'self';style-src 'self';.*connect-src 'self'/)
+    t.notMatch(policy, /unsafe|https?:/)
+    t.notMatch(page.body, /<script>|<style|style=|(https?:)?\/\//)
+  }
+})
+
+await t.test('the files of /docs are compressed, and cached for a year under hashed names', async (t) => {
+  const { replica } = await start(t)
+  const { body } = await replica.app.inject('/docs')
+  const names = [...body.matchAll(/"(\/docs\/[^"]+)"/g)].map(([, name = '']) => name)
+  t.equal(names.length, 4)
+  for (const url of names) {
+    t.match(url, /\.[0-9a-f]{16}\.(js|css)$/)
+    const get = (encoding: string) => replica.app.inject({ url, headers: { 'accept-encoding': encoding } })
+    const plain = await get('identity')
+    t.equal(plain.headers['content-encoding'], undefined)
+    for (const [accepted, encoding, decompress] of [
+      ['gzip, deflate, br, zstd', 'br', brotliDecompressSync],
+      ['gzip', 'gzip', gunzipSync],
+    ] as const) {
+      const reply = await get(accepted)
+      t.match(reply.headers, {
+        'content-type': plain.headers['content-type'],
+        'content-encoding': encoding,
+        'cache-control': 'public, max-age=31536000, immutable',
+        vary: 'accept-encoding',
+      })
+      t.ok(decompress(reply.rawPayload).equals(plain.rawPayload), `${url} ${encoding}`)
     }
+    for (const path of [`${url}.br`, url.replace(/\.[0-9a-f]{16}/, '')])
+      t.equal((await replica.app.inject(path)).statusCode, 404, path)
   }
 })
 
