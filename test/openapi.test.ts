@@ -166,6 +166,25 @@ await t.test('the files of /docs are compressed, and cached for a year under has
   }
 })
 
+await t.test('/openapi.json is sent as gzip, and not again while it is unchanged', async (t) => {
+  const { replica, document } = await start(t)
+  const get = (headers: object) => replica.app.inject({ url: '/openapi.json', headers: { ...headers } })
+  const reply = await get({ 'accept-encoding': 'gzip, deflate, br' })
+  t.match(reply.headers, {
+    'content-type': 'application/json; charset=utf-8',
+    'content-encoding': 'gzip',
+    'cache-control': 'public, max-age=30',
+    vary: 'accept-encoding',
+  })
+  t.same(JSON.parse(gunzipSync(reply.rawPayload).toString()), document)
+  const plain = await get({ 'accept-encoding': 'gzip;q=0' })
+  t.equal(plain.headers['content-encoding'], undefined)
+  t.same(plain.json(), document)
+  const again = await get({ 'if-none-match': reply.headers.etag })
+  t.equal(again.statusCode, 304)
+  t.equal(again.body, '')
+})
+
 await t.test('the version is that of the package', async (t) => {
   const { document } = await start(t)
   const file = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')

@@ -1,4 +1,7 @@
+import { hash } from 'node:crypto'
 import { basename, join } from 'node:path'
+import { gzipSync } from 'node:zlib'
+import negotiate from '@fastify/accept-negotiator'
 import helmet from '@fastify/helmet'
 import staticFiles from '@fastify/static'
 import type { FastifyInstance } from 'fastify'
@@ -51,7 +54,26 @@ export default async function routes(app: FastifyInstance) {
   app.get('/docs', function showDocs(_request, reply) {
     return reply.sendFile('index.html')
   })
-  app.get('/openapi.json', function readDescription() {
-    return app.swagger()
+  let description: ReturnType<typeof encode> | undefined
+
+  app.get('/openapi.json', function readDescription(request, reply) {
+    // Encoded on the first request, because routes registered after this one are described too.
+    description ??= encode(app.swagger())
+    reply.type('application/json; charset=utf-8')
+    reply.headers({
+      'cache-control': 'public, max-age=30',
+      vary: 'accept-encoding',
+      etag: description.etag,
+    })
+    if (request.headers['if-none-match'] === description.etag) return reply.code(304).send()
+    const isGzip = negotiate(request.headers['accept-encoding'] ?? '', ['gzip']) === 'gzip'
+    if (!isGzip) return reply.send(description.json)
+    return reply.header('content-encoding', 'gzip').send(description.gzip)
   })
+}
+
+function encode(document: object) {
+  const json = JSON.stringify(document)
+  // Weak, because it is the same for both encodings.
+  return { json, gzip: gzipSync(json), etag: `W/"${hash('sha256', json)}"` }
 }
