@@ -35,11 +35,17 @@ export async function createDatabase(t: Test, { empty = false } = {}): Promise<s
   return url.href
 }
 
+/** One connection for all tests of this process, which does not keep the process alive. */
+let server: pg.Pool | undefined
+
 async function onServer(statement: string): Promise<void> {
-  const client = new pg.Client({ connectionString: serverUrl() })
-  await client.connect()
-  await client.query(statement)
-  await client.end()
+  server ??= new pg.Pool({
+    connectionString: serverUrl(),
+    max: 1,
+    allowExitOnIdle: true,
+    idleTimeoutMillis: 0,
+  })
+  await server.query(statement)
 }
 
 function serverUrl(): string {

@@ -57,7 +57,14 @@ function findFile(text: string): TestFile {
 
 async function runWithDatabase(files: TestFile[]): Promise<number> {
   const given = process.env.TEST_DATABASE_URL
-  const server = given ? { url: given, stop: () => Promise.resolve() } : await startPostgres()
+  const server = given
+    ? { url: given, stop: () => Promise.resolve() }
+    : await startPostgres([
+        'wal_level=minimal',
+        'max_wal_senders=0',
+        'full_page_writes=off',
+        'autovacuum=off',
+      ])
   const template = `kener_template_${process.pid}`
   try {
     await onServer(server.url, `create database ${template}`)

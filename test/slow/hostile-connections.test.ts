@@ -7,6 +7,7 @@ import { sql } from 'kysely'
 import t, { type Test } from 'tap'
 import { formatKey, generateKey } from '../../src/keys/format.ts'
 import { isWaitingForLock, newKey, type Replica, startReplica, until } from '../helper.ts'
+import { conditionTimeoutMs } from '../timeouts.ts'
 
 type RawReply = { status: number; headers: Record<string, string>; body: string }
 
@@ -30,22 +31,29 @@ async function startListening(t: Test): Promise<Listening> {
     await once(socket, 'connect')
     return socket
   }
+  // RFC 9112, section 9.6: a reply can be lost when the connection is closed while its client still sends.
   async function exchange(...bytes: (string | Buffer)[]): Promise<RawReply[]> {
-    const socket = await open()
-    const received = receive(socket)
-    for (const part of bytes) socket.write(part)
-    return parseReplies(await received)
+    for (let attempt = 1; ; attempt++) {
+      const socket = await open()
+      const received = receive(socket)
+      for (const part of bytes) socket.write(part)
+      const text = await received
+      const isLost = text === '' && ['ECONNRESET', 'EPIPE'].includes(String(errorCodes.get(socket)))
+      if (!isLost || attempt === 10) return parseReplies(text)
+    }
   }
   const countKeys = async () => (await replica.db.selectFrom('api_keys').select('id').execute()).length
   return { ...replica, admin, open, exchange, countKeys }
 }
 
-/** Everything up to the end of the connection, which may be a rude one: who refuses does not read to the end. */
+const errorCodes = new WeakMap<Socket, unknown>()
+
+/** Everything up to the end of the connection, which may be a reset: a refused request is not read to its end. */
 async function receive(socket: Socket): Promise<string> {
   let text = ''
   socket.on('data', (chunk) => (text += chunk.toString('latin1')))
-  socket.on('error', () => undefined)
-  await once(socket, 'close', { signal: AbortSignal.timeout(10_000) })
+  socket.on('error', (error) => errorCodes.set(socket, 'code' in error && error.code))
+  await once(socket, 'close', { signal: AbortSignal.timeout(conditionTimeoutMs) })
   return text
 }
 

@@ -354,38 +354,42 @@ await t.test('axe finds nothing wrong, and nothing is wider than the page', { sk
   }
 })
 
-await t.test('/docs sends a request with the key that is typed in, and none to another origin', { skip }, async (t) => {
-  const { open, admin, origin } = await start(t)
-  for (const [colorScheme, width, background] of [
-    ['light', 1280, 'rgba(0, 0, 0, 0)'],
-    ['dark', 360, 'rgb(28, 32, 34)'],
-  ] as const) {
-    const page = await open({ colorScheme, viewport: { width, height: 800 } })
-    const origins = new Set<string>()
-    page.on('request', (request) => origins.add(new URL(request.url()).origin))
-    page.on('console', (message) => {
-      if (message.type() === 'error') t.fail(message.text())
-    })
-    await page.goto('/docs')
-    await page.getByRole('button', { name: 'Authorize', exact: true }).click()
-    const dialog = page.locator('.dialog-ux')
-    t.match(await dialog.innerText(), /key\s+\(http, Bearer\)/)
-    await dialog.getByRole('textbox').fill(admin.text)
-    await dialog.getByRole('button', { name: 'Apply credentials' }).click()
-    await dialog.getByRole('button', { name: 'Close' }).last().click()
+await t.test(
+  '/docs sends a request with the key that is typed in, and none to another origin',
+  { skip },
+  async (t) => {
+    const { open, admin, origin } = await start(t)
+    for (const [colorScheme, width, background] of [
+      ['light', 1280, 'rgba(0, 0, 0, 0)'],
+      ['dark', 360, 'rgb(28, 32, 34)'],
+    ] as const) {
+      const page = await open({ colorScheme, viewport: { width, height: 800 } })
+      const origins = new Set<string>()
+      page.on('request', (request) => origins.add(new URL(request.url()).origin))
+      page.on('console', (message) => {
+        if (message.type() === 'error') t.fail(message.text())
+      })
+      await page.goto('/docs')
+      await page.getByRole('button', { name: 'Authorize', exact: true }).click()
+      const dialog = page.locator('.dialog-ux')
+      t.match(await dialog.innerText(), /key\s+\(http, Bearer\)/)
+      await dialog.getByRole('textbox').fill(admin.text)
+      await dialog.getByRole('button', { name: 'Apply credentials' }).click()
+      await dialog.getByRole('button', { name: 'Close' }).last().click()
 
-    const operation = page.locator('.opblock', { hasText: '/api/me' }).first()
-    await operation.getByRole('button').first().click()
-    await operation.getByRole('button', { name: 'Execute' }).click()
-    const reply = operation.locator('.live-responses-table')
-    t.match(await reply.innerText(), /200[^]*"key_name": "first-admin"/)
-    t.same([...origins], [origin])
+      const operation = page.locator('.opblock', { hasText: '/api/me' }).first()
+      await operation.getByRole('button').first().click()
+      await operation.getByRole('button', { name: 'Execute' }).click()
+      const reply = operation.locator('.live-responses-table')
+      t.match(await reply.innerText(), /200[^]*"key_name": "first-admin"/)
+      t.same([...origins], [origin])
 
-    const root = page.locator('html')
-    t.equal(await root.evaluate((element) => getComputedStyle(element).backgroundColor), background)
-    const excess = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
-    t.ok(excess <= 0, `${width} px: ${excess} px too wide`)
-  }
-})
+      const root = page.locator('html')
+      t.equal(await root.evaluate((element) => getComputedStyle(element).backgroundColor), background)
+      const excess = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
+      t.ok(excess <= 0, `${width} px: ${excess} px too wide`)
+    }
+  },
+)
 
 await browser?.close()
