@@ -1,5 +1,7 @@
+import { once } from 'node:events'
 import { existsSync, mkdirSync, openSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
+import { Worker } from 'node:worker_threads'
 import { PGlite } from '@electric-sql/pglite'
 import { createPgConfig } from '@electric-sql/pglite/node-postgres'
 import { tryLock } from 'fs-native-extensions'
@@ -13,9 +15,10 @@ import { OperatorError } from '../operator-error.ts'
  */
 export async function openEmbedded(
   dataDir: string,
+  onProgress?: (message: string) => void,
 ): Promise<{ poolConfig: PoolConfig; close: () => Promise<void> }> {
   lockDirectory(dataDir)
-  const pglite = await openDirectory(join(dataDir, 'postgres')).catch((error: unknown) => {
+  const pglite = await openDirectory(join(dataDir, 'postgres'), onProgress).catch((error: unknown) => {
     throw new OperatorError(
       `The embedded database in ${dataDir} cannot be opened (${describe(error)}): ` +
         'give this user the right to read and write all of it, or name another DATA_DIR',
@@ -52,15 +55,21 @@ function lockDirectory(dataDir: string): void {
 }
 
 /**
- * A new one is made aside, and moved once it is whole: what a process leaves that is killed meanwhile PGlite would take
- * for a database, and never open.
+ * Creates a database under another name and renames it once it is complete: PGlite would take what a killed process
+ * leaves for a database, and never open it.
  */
-async function openDirectory(directory: string): Promise<PGlite> {
+async function openDirectory(directory: string, onProgress?: (message: string) => void): Promise<PGlite> {
   if (!existsSync(directory)) {
+    onProgress?.(
+      `Creating the embedded database in ${directory}: this takes a few seconds, on the first start only`,
+    )
     const unfinished = `${directory}.unfinished`
     rmSync(unfinished, { recursive: true, force: true })
-    const made = await PGlite.create(unfinished)
-    await made.close()
+    // In a worker thread, because it blocks its thread for seconds, in which a signal could not end the process.
+    await once(
+      new Worker(join(import.meta.dirname, 'create-embedded.js'), { workerData: unfinished }),
+      'exit',
+    )
     renameSync(unfinished, directory)
   }
   return PGlite.create(directory)

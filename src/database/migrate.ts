@@ -6,8 +6,12 @@ import { migrations } from '../../migrations/index.ts'
  * database that a newer release has migrated further is left as it is: releases run on the schema of the next one.
  * @returns the names of the migrations that were applied.
  */
-export async function migrate<Tables>(db: Kysely<Tables>): Promise<string[]> {
+export async function migrate<Tables>(
+  db: Kysely<Tables>,
+  onProgress?: (message: string) => void,
+): Promise<string[]> {
   if (await isMigrated(db)) return []
+  onProgress?.('Applying the migrations of the database')
   const migrator = new Migrator({ db, provider: { getMigrations: () => Promise.resolve(migrations) } })
   const { error, results = [] } = await migrator.migrateToLatest()
   if (error instanceof Error) throw error

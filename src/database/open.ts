@@ -34,6 +34,8 @@ const versionMin = 14
 type Options = {
   /** By default requestTimeouts. */
   timeouts?: Timeouts
+  /** Called before each step that may take seconds, with a message for the operator. */
+  onProgress?: ((message: string) => void) | undefined
   onConnectionError?: (error: Error) => void
   onStatement?: (event: LogEvent) => void
 }
@@ -54,19 +56,19 @@ export async function openDatabase(
 async function openInProcess(dataDir: string, options: Options): Promise<Database> {
   // Only when it is wanted: it is a whole database.
   const { openEmbedded } = await import('./embedded.ts')
-  const embedded = await openEmbedded(dataDir)
+  const embedded = await openEmbedded(dataDir, options.onProgress)
   const { db, connections } = connect(embedded.poolConfig, options)
   const close = async () => {
     await db.destroy()
     await embedded.close()
   }
-  return { db, applied: await migrate(db), connections, close }
+  return { db, applied: await migrate(db, options.onProgress), connections, close }
 }
 
 async function openServer(connectionString: string, max: number, options: Options): Promise<Database> {
   const { connectMs, statementMs } = options.timeouts ?? requestTimeouts
   const target = { connectionString, application_name: 'kener-api', keepAlive: true }
-  const applied = await prepareServer(target)
+  const applied = await prepareServer(target, options)
   // The pool waits for what it returns, which its types do not say.
   const onConnect = ((client: pg.ClientBase) => beginSession(client, statementMs)) as (
     client: pg.ClientBase,
@@ -86,11 +88,11 @@ async function openServer(connectionString: string, max: number, options: Option
 }
 
 /** On a connection without the time limits of a request: a migration may take long. */
-async function prepareServer(target: pg.PoolConfig): Promise<string[]> {
+async function prepareServer(target: pg.PoolConfig, { onProgress }: Options): Promise<string[]> {
   const { db } = connect({ ...target, max: 1, connectionTimeoutMillis: 5_000 }, {})
   try {
     await checkVersion(db)
-    return await migrate(db)
+    return await migrate(db, onProgress)
   } catch (error) {
     throw error instanceof OperatorError ? error : new OperatorError(explain(error), { cause: error })
   } finally {
