@@ -12,7 +12,7 @@ import { createProgress } from './kener/progress.ts'
 import { parseKey } from './keys/format.ts'
 import * as lifecycle from './keys/lifecycle.ts'
 import { createSecrets } from './keys/secrets.ts'
-import { explainAndExit, OperatorError } from './operator-error.ts'
+import { describeError, OperatorError } from './operator-error.ts'
 import type { Static } from 'typebox'
 import { invalidShape } from './schemas/invalid-shape.ts'
 import { CreateKey } from './schemas/keys.ts'
@@ -41,9 +41,9 @@ const option = { type: 'string' } as const
 class UsageError extends Error {}
 
 await run(process.argv.slice(2)).catch((error: unknown) => {
-  if (!(error instanceof UsageError)) explainAndExit(error)
-  process.stderr.write(`kener-api: ${error.message}\n\n${usage}`)
-  process.exit(2)
+  const isUsage = error instanceof UsageError
+  process.stderr.write(isUsage ? `kener-api: ${error.message}\n\n${usage}` : describeError(error))
+  process.exit(isUsage ? 2 : 1)
 })
 
 async function run([first = '', ...rest]: string[]): Promise<void> {

@@ -1,23 +1,9 @@
-/** Something that the operator can mend: the message is one line that says what and how. */
+/** An error that the operator can fix: the message is one line that says what is wrong and how to fix it. */
 export class OperatorError extends Error {}
 
-/** For the end of a process's main function: one line where that says it all, the whole story where it does not. */
-export function explainAndExit(error: unknown): never {
-  const known = error instanceof OperatorError || isListenError(error)
-  const text = error instanceof Error ? (known ? explain(error) : error.stack) : String(error)
-  process.stderr.write(`kener-api: ${text ?? String(error)}\n`)
-  process.exit(1)
-}
-
-function explain(error: Error): string {
-  return isListenError(error) ? `HOST and PORT cannot be listened on: ${error.message}` : error.message
-}
-
-/** The port is taken or forbidden, or the host is not this machine's. Node's own message names both. */
-function isListenError(error: unknown): boolean {
-  return (
-    error instanceof Error &&
-    'syscall' in error &&
-    (error.syscall === 'listen' || error.syscall === 'getaddrinfo')
-  )
+/** Returns what a process prints about the error that ends it: one line if the operator can fix it, or else the stack. */
+export function describeError(error: unknown): string {
+  const text =
+    error instanceof OperatorError ? error.message : error instanceof Error ? error.stack : undefined
+  return `kener-api: ${text ?? String(error)}\n`
 }

@@ -4,7 +4,7 @@ import fp from 'fastify-plugin'
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
 import { batchRuns } from '../database/batch.ts'
 import type { Connections } from '../database/open.ts'
-import { OperatorError } from '../operator-error.ts'
+import { toPortError } from '../ports.ts'
 import { isGone } from './request-log.ts'
 
 declare module 'fastify' {
@@ -44,7 +44,7 @@ export default fp<Options>(
     // Before the API itself listens, so that a port which is taken ends the process.
     app.addHook('onReady', async () => {
       const address = await server.listen({ host, port }).catch((error: unknown) => {
-        throw new OperatorError(`METRICS_PORT cannot be listened on: ${String(error)}`)
+        throw toPortError('METRICS_PORT', error)
       })
       app.log.info(`Metrics at ${address}/metrics`)
     })

@@ -1,0 +1,53 @@
+import type { Logger } from 'pino'
+import { listKeys } from './database/keys.ts'
+import { giveDueEvents } from './database/maintenances.ts'
+import type { Database } from './database/open.ts'
+import { removeOldMinutes } from './database/retention.ts'
+import { removeEndedSessions } from './database/sessions.ts'
+import { removeOldTraffic } from './database/traffic.ts'
+import { createKey } from './keys/lifecycle.ts'
+import { createSecrets } from './keys/secrets.ts'
+
+/**
+ * Creates an admin key on the first start and prints it, unless there are keys already. It is never shown again, so the
+ * logger does not write it.
+ */
+export async function createFirstAdminKey({ db }: Database, log: Logger, origin: string): Promise<void> {
+  if ((await listKeys(db, { limit: 1 })).length > 0) return
+  const { text } = await createKey(
+    { db, secrets: createSecrets(), log },
+    { name: 'first-admin', permissions: ['admin'], rateLimit: null, expiresAt: null },
+  )
+  process.stdout.write(`
+  Your first API key, with the permission admin. Copy it now: it is not shown again.
+
+    export KENER_API_KEY=${text}
+    curl -H "Authorization: Bearer $KENER_API_KEY" ${origin}/api/me
+
+  It logs you in to the admin panel, too: ${origin}/manage
+
+`)
+}
+
+/** Removes expired data and generates the due events of maintenances, at once and then every hour. */
+export function startHourlyJobs({ db }: Database, retentionDays: number, logger: Logger): NodeJS.Timeout {
+  const jobs = [
+    async () => {
+      const hours = await removeOldMinutes(db, retentionDays)
+      if (hours > 0) logger.info({ hours }, 'removed minutes past their retention')
+    },
+    () => removeEndedSessions(db),
+    () => removeOldTraffic(db),
+    () => giveDueEvents(db),
+  ]
+  const run = async () => {
+    for (const job of jobs) {
+      // The next job runs even if this one fails.
+      await job().catch((error: unknown) => {
+        logger.warn({ err: error }, 'an hourly job failed; it runs again in an hour')
+      })
+    }
+  }
+  void run()
+  return setInterval(() => void run(), 3_600_000)
+}
