@@ -1,0 +1,32 @@
+import { parseArgs, type ParseArgsConfig } from 'node:util'
+
+/** The command line is wrong: exit code 2. */
+export class UsageError extends Error {}
+
+/**
+ * Parses the arguments after the name of a command.
+ * @param operandsMax how many arguments without a name the command takes
+ * @throws UsageError
+ */
+export function parseArguments<Options extends NonNullable<ParseArgsConfig['options']>>(
+  args: string[],
+  options: Options,
+  operandsMax = 0,
+) {
+  const { values, positionals, tokens } = parse(args, options)
+  const excess = positionals[operandsMax]
+  if (excess !== undefined) throw new UsageError(`Unexpected argument ${excess}`)
+  // parseArgs takes the last of them.
+  const names = tokens.flatMap((token) => (token.kind === 'option' ? [token.name] : []))
+  const repeated = names.find((name, index) => names.indexOf(name) !== index)
+  if (repeated !== undefined) throw new UsageError(`--${repeated} is given more than once`)
+  return { values, operands: positionals }
+}
+
+function parse<Options extends NonNullable<ParseArgsConfig['options']>>(args: string[], options: Options) {
+  try {
+    return parseArgs({ args, options, strict: true, allowPositionals: true, tokens: true })
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error))
+  }
+}

@@ -1,0 +1,26 @@
+import { readConfig } from '../config.ts'
+import { type Database, openDatabase } from '../database/open.ts'
+import { type Io, print } from './io.ts'
+
+/** Opens the database that the environment names for one command. */
+export async function withDatabase<Result>(
+  { env, stderr }: Io,
+  use: (database: Database) => Promise<Result>,
+): Promise<Result> {
+  const database = await openDatabase(readConfig(env), {
+    onProgress: (message) => stderr.write(`${message}\n`),
+  })
+  try {
+    return await use(database)
+  } finally {
+    await database.close()
+  }
+}
+
+export async function migrate(io: Io): Promise<number> {
+  return withDatabase(io, async ({ applied }) => {
+    const lines = applied.map((name) => `applied ${name}\n`)
+    await print(io.stdout, lines.join('') || 'up to date\n')
+    return 0
+  })
+}

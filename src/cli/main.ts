@@ -1,0 +1,70 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describeError } from '../operator-error.ts'
+import { UsageError } from './arguments.ts'
+import { type Command, commands } from './commands.ts'
+import { type Io, print } from './io.ts'
+
+/**
+ * Runs one command.
+ * @param args the arguments after the name of the program
+ * @returns the exit code: 0 success, 1 failure, 2 usage
+ */
+export async function main(args: string[], io: Io): Promise<number> {
+  try {
+    return await run(args, io)
+  } catch (error) {
+    const isUsage = error instanceof UsageError
+    io.stderr.write(
+      isUsage ? `kener-api: ${error.message}\n\n${formatUsage(selectCommands(args))}` : describeError(error),
+    )
+    return isUsage ? 2 : 1
+  }
+}
+
+async function run(args: string[], io: Io): Promise<number> {
+  const [first, ...rest] = args
+  if (first === '--version') {
+    await print(io.stdout, `${readVersion()}\n`)
+    return 0
+  }
+  if (first === 'help' || args.some((arg) => arg === '--help' || arg === '-h')) {
+    await print(io.stdout, formatUsage(selectCommands(first === 'help' ? rest : args)))
+    return 0
+  }
+  const command = commands.find(({ name }) => isPrefix(name.split(' '), args))
+  if (!command) throw new UsageError(explainMissingCommand(args))
+  return command.run(args.slice(command.name.split(' ').length), io)
+}
+
+/** Returns the command that the arguments name, or those of the group that their first word names, or else all. */
+function selectCommands(args: string[]): Command[] {
+  const named = commands.filter(({ name }) => isPrefix(name.split(' '), args))
+  const group = commands.filter(({ name }) => isPrefix(args.slice(0, 1), name.split(' ')))
+  return [named, group].find(({ length }) => length > 0) ?? commands
+}
+
+function isPrefix(words: string[], args: string[]): boolean {
+  return words.every((word, index) => word === args[index])
+}
+
+function explainMissingCommand([first, second]: string[]): string {
+  if (first === undefined) return 'Which command?'
+  const group = commands.map(({ name }) => name).filter((name) => name.startsWith(`${first} `))
+  if (group.length === 0) return `There is no command ${first}`
+  return second === undefined ? `${group.join(', ')}?` : `There is no command ${first} ${second}`
+}
+
+function formatUsage(selected: Command[]): string {
+  const synopses = selected.map(({ name, synopsis, description }) => {
+    const lines = description.split('\n').map((line) => `      ${line}\n`)
+    return `  ${[name, synopsis].filter(Boolean).join(' ')}\n${lines.join('')}`
+  })
+  const options = '  COMMAND --help\n  --version\n'
+  return `Usage:\n${synopses.join('')}${selected === commands ? options : ''}`
+}
+
+function readVersion(): string {
+  const file = join(import.meta.dirname, '../../../package.json')
+  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version
+}
