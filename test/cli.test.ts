@@ -1,15 +1,16 @@
 import t from 'tap'
-import { createDatabase } from './helper.ts'
-import { cli, listening, npm, start } from './process.ts'
+import { createDatabase, startReplica } from './helper.ts'
+import { cli, cliProcess, npm, Output, start } from './process.ts'
+
+const unreachable = 'postgres://127.0.0.1:1/x'
+const create = ['keys', 'create', '--name', 'n', '--permissions', 'admin']
 
 await t.test(
   'keys create prints the key alone, keys list shows it without, keys revoke ends it',
   async (t) => {
-    const env = { DATABASE_URL: await createDatabase(t), PORT: '0' }
-    const server = start(t, 'server', [], env)
-    const origin = await listening(server)
-    const me = async (key: string) =>
-      fetch(`${origin}/api/me`, { headers: { authorization: `Bearer ${key}` } })
+    const env = { DATABASE_URL: await createDatabase(t) }
+    const { call } = await startReplica(t, { url: env.DATABASE_URL })
+    const me = (key: string) => call(key, 'GET /api/me')
 
     const args = [
       '--name',
@@ -26,8 +27,7 @@ await t.test(
     t.match(created.stdout, /^kener_[0-9A-Za-z]{16}_[0-9A-Za-z]{49}\n$/)
     const key = created.stdout.trim()
     t.notOk(created.stderr.includes(key))
-    const reply = await me(key)
-    const { data } = (await reply.json()) as { data: { expires_at: string } }
+    const { data } = (await me(key)).json
     t.match(data, {
       key_name: 'from the CLI',
       permissions: ['read:monitors', 'write:incidents'],
@@ -43,7 +43,7 @@ await t.test(
 
     const revoked = await cli(t, ['keys', 'revoke', id], env)
     t.equal(revoked.code, 0)
-    t.match(await (await me(key)).json(), { error: { code: 'KEY_REVOKED' } })
+    t.match((await me(key)).json, { error: { code: 'KEY_REVOKED' } })
     t.equal((await cli(t, ['keys', 'revoke', id], env)).code, 0, 'again is no failure')
   },
 )
@@ -53,15 +53,15 @@ await t.test('migrate brings an empty database up to date', async (t) => {
   const first = await cli(t, ['migrate'], env)
   t.equal(first.code, 0)
   t.match(first.stdout, /^(applied \d{4}-\d{2}-\d{2}-[a-z-]+\n)+$/)
-  const second = await cli(t, ['migrate'], env)
-  t.match(second, { code: 0, stdout: 'up to date\n' })
+  t.equal(first.stderr, 'Applying the migrations of the database\n')
+  t.same(await cli(t, ['migrate'], env), { code: 0, stdout: 'up to date\n', stderr: '' })
 })
 
 await t.test('wrong use is exit code 2, with the usage and before any database is opened', async (t) => {
-  const create = ['keys', 'create', '--name', 'n', '--permissions', 'admin']
   const wrong: [args: string[], message: RegExp][] = [
     [[], /Which command/],
     [['nonsense'], /nonsense/],
+    [['--nonsense'], /--nonsense/],
     [['keys'], /keys create/],
     [['keys', 'delete'], /keys delete/],
     [['keys', 'create'], /--name/],
@@ -80,33 +80,28 @@ await t.test('wrong use is exit code 2, with the usage and before any database i
     ]),
     [[...create, '--colour', 'red'], /--colour/],
     [[...create, 'extra'], /extra/],
+    [[...create, '--name', 'n'], /--name is given more than once/],
+    [['import', 'kener', '--url', 'http://a', '--dry-run', '--dry-run'], /--dry-run is given more than once/],
     [['keys', 'list', 'all'], /all/],
     [['keys', 'revoke'], /id/],
     [['keys', 'revoke', 'a', 'b'], /b/],
     [['migrate', 'down'], /down/],
   ]
-  const replies = await Promise.all(
-    wrong.map(([args]) => cli(t, args, { DATABASE_URL: 'postgres://127.0.0.1:1/x' })),
-  )
-  replies.forEach(({ code, stdout, stderr }, index) => {
-    const [args = [], message = /./] = wrong[index] ?? []
+  for (const [args, message] of wrong) {
+    const { code, stdout, stderr } = await cli(t, args, { DATABASE_URL: unreachable })
     t.equal(code, 2, args.join(' '))
     t.equal(stdout, '')
     t.match(stderr.split('\n')[0], message)
     t.match(stderr, /Usage:/)
-  })
+  }
 })
 
 await t.test('a failure is exit code 1, in one line', async (t) => {
   const env = { DATABASE_URL: await createDatabase(t) }
   const failures = [
     await cli(t, ['keys', 'revoke', 'nobody'], env),
-    await cli(
-      t,
-      ['keys', 'create', '--name', 'n', '--permissions', 'admin', '--expires', '2020-01-01T00:00:00Z'],
-      env,
-    ),
-    await cli(t, ['keys', 'list'], { DATABASE_URL: 'postgres://127.0.0.1:1/x' }),
+    await cli(t, [...create, '--expires', '2020-01-01T00:00:00Z'], env),
+    await cli(t, ['keys', 'list'], { DATABASE_URL: unreachable }),
     await cli(t, ['keys', 'list'], { DATABASE_URL: 'nonsense' }),
   ]
   for (const { code, stdout, stderr } of failures) {
@@ -116,27 +111,63 @@ await t.test('a failure is exit code 1, in one line', async (t) => {
   }
 })
 
-await t.test('help is no failure', async (t) => {
-  t.match(await cli(t, ['--help'], {}), { code: 0, stdout: /^Usage:/, stderr: '' })
+await t.test('help is no failure, and describes all commands, a group, or one', async (t) => {
+  const helpOf = async (...args: string[]) => {
+    const { code, stdout, stderr } = await cli(t, args, { DATABASE_URL: 'nonsense' })
+    t.match({ code, stderr }, { code: 0, stderr: '' }, args.join(' '))
+    t.match(stdout, /^Usage:/)
+    return stdout
+  }
+  const all = await helpOf('--help')
+  for (const name of ['keys create', 'keys list', 'keys revoke', 'migrate', 'import kener', '--version']) {
+    t.match(all, name)
+  }
+  t.equal(await helpOf('-h'), all)
+  t.equal(await helpOf('help'), all)
+
+  const one = await helpOf('keys', 'create', '--help')
+  t.match(one, /--rate-limit/)
+  t.notMatch(one, /keys list/)
+  t.equal(await helpOf('keys', 'create', '--name', 'n', '-h'), one, 'whatever else is given')
+  t.equal(await helpOf('help', 'keys', 'create'), one)
+
+  const group = await helpOf('keys', '--help')
+  t.match(group, /keys create[^]*keys list[^]*keys revoke/)
+  t.notMatch(group, /migrate/)
+})
+
+await t.test('--version prints the version', async (t) => {
+  t.match(await cli(t, ['--version'], {}), { code: 0, stdout: /^\d+\.\d+\.\d+\n$/, stderr: '' })
+})
+
+await t.test('a process ends with the exit code of its command', async (t) => {
+  const env = { DATABASE_URL: unreachable }
+  const commands: [args: string[], code: number][] = [
+    [['--help'], 0],
+    [['keys', 'list'], 1],
+    [['keys'], 2],
+  ]
+  for (const [args, code] of commands) {
+    t.same(await cliProcess(t, args, env), { ...(await cli(t, args, env)), code })
+  }
 })
 
 await t.test('through npm, stdout holds the key alone, for KENER_API_KEY=$(...)', async (t) => {
-  const args = ['run', '-s', 'cli', '--', 'keys', 'create', '--name', 'n', '--permissions', 'admin']
+  const args = ['run', '-s', 'cli', '--', ...create]
   const { ended, output } = npm(t, args, { DATABASE_URL: await createDatabase(t) })
   t.equal((await ended).code, 0)
   t.match(output.stdout, /^kener_[0-9A-Za-z]{16}_[0-9A-Za-z]{49}\n$/)
 })
 
-await t.test('a key that nobody could read is revoked', async (t) => {
+await t.test('a key that could not be printed is revoked', async (t) => {
   const env = { DATABASE_URL: await createDatabase(t) }
-  const { child, ended, output } = start(
-    t,
-    'cli',
-    ['keys', 'create', '--name', 'n', '--permissions', 'admin'],
-    env,
-  )
+  const { child, ended, output } = start(t, 'cli', create, env)
   child.stdout.destroy()
   t.equal((await ended).code, 1)
   t.match(output.stderr, /^kener-api: The key could not be printed, so it was revoked/)
-  t.match((await cli(t, ['keys', 'list'], env)).stdout, /revoked {2}"n"/)
+
+  const { code, stderr } = await cli(t, create, env, new Output({ full: true }))
+  t.equal(code, 1)
+  t.match(stderr, /^kener-api: The key could not be printed, so it was revoked: [^\n]*ENOSPC[^\n]*\n$/)
+  t.match((await cli(t, ['keys', 'list'], env)).stdout, /^(\S+ {2}revoked {2}"n" {2}[^\n]*\n){2}$/)
 })

@@ -2,7 +2,7 @@ import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { untilMinuteHasRoom } from './helper.ts'
-import { cli, listening, start, temporaryDirectory } from './process.ts'
+import { cliProcess, listening, start, temporaryDirectory } from './process.ts'
 
 const firstKey = /kener_[0-9A-Za-z]{16}_[0-9A-Za-z]{49}/
 const authorization = (key: string) => ({ headers: { authorization: `Bearer ${key}` } })
@@ -17,13 +17,18 @@ await t.test('first start, restart, a kill, and a second server on the embedded 
   const me = await fetch(`${origin}/api/me`, authorization(key))
   t.match(await me.json(), { success: true, data: { key_name: 'first-admin', permissions: ['admin'] } })
   t.equal(first.output.stdout.split(key).length, 2, 'the key is shown once')
+  t.match(
+    first.output.stdout,
+    /^\{[^\n]*"msg":"Creating the embedded database in [^\n]+"\}\n/,
+    'the wait is explained',
+  )
   t.notMatch(first.output.stdout, /"[^"\n]*kener_[0-9A-Za-z]{16}_/, 'and in no line of the log')
 
   await t.test('a second server and the CLI on the same directory refuse, and harm nothing', async (t) => {
     const second = start(t, 'server', [], env)
     t.equal((await second.ended).code, 1)
     t.match(second.output.stderr, /^kener-api: [^\n]*in use by a running server[^\n]*API[^\n]*\n$/)
-    const refused = await cli(t, ['keys', 'list'], env)
+    const refused = await cliProcess(t, ['keys', 'list'], env)
     t.equal(refused.code, 1)
     t.match(refused.stderr, /in use by a running server/)
     t.equal((await fetch(`${origin}/api/me`, authorization(key))).status, 200)
@@ -59,17 +64,18 @@ await t.test('first start, restart, a kill, and a second server on the embedded 
     'after a kill the key still works',
   )
   t.notMatch(restarted.output.stdout, firstKey, 'and no second one is made')
+  t.notMatch(restarted.output.stdout, /Creating|Applying/, 'nor is the database')
   restarted.child.kill('SIGTERM')
   t.same(await restarted.ended, { code: 0, signal: null })
 
-  const list = await cli(t, ['keys', 'list'], env)
+  const list = await cliProcess(t, ['keys', 'list'], env)
   t.equal(list.code, 0)
   t.match(list.stdout, /active {2}"first-admin"/)
 })
 
 await t.test('a key made by the CLI before the first start stands for the first admin key', async (t) => {
   const env = { DATA_DIR: join(temporaryDirectory(t), 'data'), PORT: '0' }
-  const made = await cli(t, ['keys', 'create', '--name', 'mine', '--permissions', 'admin'], env)
+  const made = await cliProcess(t, ['keys', 'create', '--name', 'mine', '--permissions', 'admin'], env)
   t.equal(made.code, 0)
   const server = start(t, 'server', [], env)
   const origin = await listening(server)

@@ -10,7 +10,7 @@ import { createProgress, quote } from '../src/kener/progress.ts'
 import { OperatorError } from '../src/operator-error.ts'
 import { commentThere, type FakeKener, incidentThere, monitorThere, startFakeKener } from './fake-kener.ts'
 import { createDatabase, isWaitingForLock, newKey, startReplica, until } from './helper.ts'
-import { cli, listening, start, temporaryDirectory } from './process.ts'
+import { cli, cliProcess, listening, start, temporaryDirectory } from './process.ts'
 
 const command = (kener: { url: string }, ...more: string[]) => [
   'import',
@@ -797,11 +797,11 @@ await t.test('an embedded database takes an import, unless a server runs on it',
   const kener = await startFakeKener(t, { base: '/status' })
   fill(kener)
   const env = { DATA_DIR: join(temporaryDirectory(t), 'data'), KENER_API_KEY: kener.key, PORT: '0' }
-  const imported = await cli(t, command({ url: `${kener.url}/` }), env)
+  const imported = await cliProcess(t, command({ url: `${kener.url}/` }), env)
   t.equal(imported.code, 0, imported.stderr)
   t.match(imported.stderr, /monitors: 2 new\nincidents: 1 new\ncomments: 2 new\n/)
   await listening(start(t, 'server', [], env))
-  const refused = await cli(t, command(kener), env)
+  const refused = await cliProcess(t, command(kener), env)
   t.equal(refused.code, 1)
   t.match(
     refused.stderr,

@@ -2,8 +2,10 @@ import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { Writable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Test } from 'tap'
+import { main } from '../src/cli/main.ts'
 import { expectNoSecret, noteKeys } from './sweep.ts'
 
 /** What was compiled, as npm start and npm run cli run it. */
@@ -68,11 +70,36 @@ function run(t: Test, command: string[], env: Record<string, string>, cwd: strin
   return { child, output, ended, shows }
 }
 
-/** Runs the CLI to its end. */
-export async function cli(t: Test, args: string[], env: Record<string, string>) {
+/** Runs a command of the CLI in this process, with this environment alone. */
+export async function cli(t: Test, args: string[], env: Record<string, string>, stdout = new Output()) {
+  const stderr = new Output()
+  const code = await main(args, { stdout, stderr, env })
+  noteKeys(stdout.text)
+  t.teardown(() => {
+    expectNoSecret(stderr.text, 'what a command wrote')
+  })
+  return { code, stdout: stdout.text, stderr: stderr.text }
+}
+
+/** Runs a command of the CLI in a process of its own. */
+export async function cliProcess(t: Test, args: string[], env: Record<string, string>) {
   const { output, ended } = start(t, 'cli', args, env)
   const { code } = await ended
   return { code, ...output }
+}
+
+/** Keeps what is written to it, or fails like a full disk. */
+export class Output extends Writable {
+  text = ''
+
+  constructor({ full = false } = {}) {
+    super({
+      write: (chunk: Buffer, _encoding, done) => {
+        if (!full) this.text += chunk.toString()
+        done(full ? new Error('ENOSPC: no space left on device') : null)
+      },
+    })
+  }
 }
 
 export function temporaryDirectory(t: Test): string {

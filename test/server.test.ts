@@ -1,9 +1,15 @@
 import { once } from 'node:events'
+import { existsSync } from 'node:fs'
 import { connect, createServer, type Socket } from 'node:net'
-import t from 'tap'
+import { join } from 'node:path'
+import pg from 'pg'
+import t, { type Test } from 'tap'
 import { openDatabase } from '../src/database/open.ts'
-import { createDatabase, newKey } from './helper.ts'
-import { listening, npm, start } from './process.ts'
+import { describeError } from '../src/operator-error.ts'
+import { assertPortFree, toPortError } from '../src/ports.ts'
+import { createDatabase, newKey, startReplica, until } from './helper.ts'
+import { freePort } from './postgres.ts'
+import { listening, npm, start, temporaryDirectory } from './process.ts'
 
 const oneLine = /^kener-api: [^\n]+\n$/
 
@@ -15,40 +21,73 @@ await t.test('a bad variable ends the process with one line and exit code 1', as
   t.equal(output.stdout, '')
 })
 
+const messageOf = (databaseUrl: string) =>
+  openDatabase({ databaseUrl, databasePoolMax: 1, dataDir: '' }).then(() => 'It was opened', describeError)
+
 await t.test('a database that cannot be reached is said in one line', async (t) => {
   // Where nothing listens.
-  const urls = ['postgres://u:swordfish@127.0.0.1:1/x', 'postgres://u:swordfish@localhost:1/x']
-  for (const DATABASE_URL of urls) {
-    const { ended, output } = start(t, 'server', [], { DATABASE_URL, PORT: '0' })
-    t.equal((await ended).code, 1)
-    t.match(output.stderr, oneLine)
-    t.match(output.stderr, /DATABASE_URL.*ECONNREFUSED/)
-    t.notMatch(output.stderr + output.stdout, /swordfish/)
+  for (const host of ['127.0.0.1', 'localhost']) {
+    const message = await messageOf(`postgres://u:swordfish@${host}:1/x`)
+    t.match(message, oneLine)
+    t.match(message, /DATABASE_URL.*ECONNREFUSED/)
+    t.notMatch(message, /swordfish/)
   }
 })
 
 await t.test('a server that is no PostgreSQL is said in one line', async (t) => {
-  const server = createServer((socket: Socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'))
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => server.close())
-  const { port } = server.address() as { port: number }
-  const { ended, output } = start(t, 'server', [], {
-    DATABASE_URL: `postgres://127.0.0.1:${port}/x`,
-    PORT: '0',
-  })
-  t.equal((await ended).code, 1)
-  t.match(output.stderr, oneLine)
+  const port = await occupyPort(t, (socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'))
+  t.match(await messageOf(`postgres://127.0.0.1:${port}/x`), oneLine)
 })
 
-await t.test('a port that is taken is said in one line', async (t) => {
-  const DATABASE_URL = await createDatabase(t)
-  const first = start(t, 'server', [], { DATABASE_URL, PORT: '0' })
-  const { port } = new URL(await listening(first))
-  const second = start(t, 'server', [], { DATABASE_URL, PORT: port })
-  t.equal((await second.ended).code, 1)
-  t.match(second.output.stderr, oneLine)
-  t.match(second.output.stderr, /EADDRINUSE/)
+await t.test('a port that is in use is said in one line, before anything is created', async (t) => {
+  const port = await occupyPort(t)
+  const DATA_DIR = join(temporaryDirectory(t), 'data')
+  const { ended, output } = start(t, 'server', [], { DATA_DIR, PORT: String(port) })
+  t.equal((await ended).code, 1)
+  t.match(output.stderr, oneLine)
+  t.match(output.stderr, /HOST and PORT.*EADDRINUSE/)
+  t.notOk(existsSync(DATA_DIR))
+})
+
+await t.test('the check of a port leaves it free, and names the variable of one that is not', async (t) => {
+  const taken = await occupyPort(t)
+  await t.rejects(assertPortFree('METRICS_PORT', '127.0.0.1', taken), {
+    message: /^METRICS_PORT cannot be listened on: [^\n]*EADDRINUSE/,
+  })
+  await t.rejects(assertPortFree('HOST and PORT', 'host.invalid', 0), { message: /^HOST and PORT/ })
+  await assertPortFree('PORT', '127.0.0.1', 0)
+  const free = await freePort()
+  await assertPortFree('PORT', '127.0.0.1', free)
+  await assertPortFree('PORT', '127.0.0.1', free)
+  const failed = new Error('something else')
+  t.equal(toPortError('PORT', failed), failed, 'any other error is left as it is')
+})
+
+await t.test('a signal ends a start at once: while the embedded database is created', async (t) => {
+  const DATA_DIR = join(temporaryDirectory(t), 'data')
+  const server = start(t, 'server', [], { DATA_DIR, PORT: '0' })
+  await server.shows(/Creating the embedded database/)
+  server.child.kill('SIGTERM')
+  t.same(await server.ended, { code: 0, signal: null })
+  t.notMatch(server.output.stdout, /Applying|listening/)
+  t.notOk(existsSync(join(DATA_DIR, 'postgres')), 'a database is there once it is complete')
+})
+
+await t.test('a signal ends a start at once: while its migrations wait for another replica', async (t) => {
+  const DATABASE_URL = await createDatabase(t, { empty: true })
+  const other = new pg.Client({ connectionString: DATABASE_URL })
+  await other.connect()
+  // Kysely's own lock. It is never released here: the connection ends with the test.
+  await other.query('select pg_advisory_lock(3853314791062309107)')
+  const server = start(t, 'server', [], { DATABASE_URL, PORT: '0' })
+  await server.shows(/Applying the migrations/)
+  const waiting = `select from pg_stat_activity where datname = current_database() and wait_event = 'advisory'`
+  await until(async () => (await other.query(waiting)).rows.length > 0)
+  server.child.kill('SIGINT')
+  t.same(await server.ended, { code: 0, signal: null })
+  const { rows } = await other.query(`select tablename from pg_tables where schemaname = 'public'`)
+  t.notOk(rows.some(({ tablename }) => tablename === 'api_keys'))
+  await other.end()
 })
 
 await t.test('with DATABASE_URL no key is made', async (t) => {
@@ -106,9 +145,8 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
 }
 
 await t.test('what is not HTTP gets the envelope too', async (t) => {
-  const DATABASE_URL = await createDatabase(t)
-  const server = start(t, 'server', [], { DATABASE_URL, PORT: '0' })
-  const { port } = new URL(await listening(server))
+  const { app } = await startReplica(t)
+  const { port } = new URL(await app.listen({ host: '127.0.0.1', port: 0 }))
   const cases: [string, RegExp][] = [
     ['nonsense\r\n\r\n', /^HTTP\/1\.1 400 /],
     [`GET / HTTP/1.1\r\nhost: x\r\nx: ${'a'.repeat(100_000)}\r\n\r\n`, /^HTTP\/1\.1 431 /],
@@ -129,8 +167,8 @@ await t.test('what is not HTTP gets the envelope too', async (t) => {
 })
 
 await t.test('an idle connection is kept for longer than a proxy keeps its end of it', async (t) => {
-  const server = start(t, 'server', [], { DATABASE_URL: await createDatabase(t), PORT: '0' })
-  const { headers } = await fetch(`${await listening(server)}/healthz`)
+  const { app } = await startReplica(t)
+  const { headers } = await fetch(`${await app.listen({ host: '127.0.0.1', port: 0 })}/healthz`)
   const [, seconds] = /timeout=(\d+)/.exec(headers.get('keep-alive') ?? '') ?? []
   t.ok(Number(seconds) > 120, `${seconds} s: Caddy's 120 s, Traefik's 90 and nginx's 60 end first`)
 })
@@ -163,3 +201,12 @@ await t.test(
     t.match(reply, /^HTTP\/1\.1 200/)
   },
 )
+
+/** Listens on a port of the system's choice until the test ends. */
+async function occupyPort(t: Test, onConnection?: (socket: Socket) => void): Promise<number> {
+  const server = createServer(onConnection)
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  return (server.address() as { port: number }).port
+}

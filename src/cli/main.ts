@@ -61,7 +61,7 @@ function formatUsage(selected: Command[]): string {
     return `  ${[name, synopsis].filter(Boolean).join(' ')}\n${lines.join('')}`
   })
   const options = '  COMMAND --help\n  --version\n'
-  return `Usage:\n${synopses.join('')}${selected === commands ? options : ''}`
+  return `Usage:\n${synopses.join('')}${selected.length === commands.length ? options : ''}`
 }
 
 function readVersion(): string {

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { newKey } from '../helper.ts'
-import { cli } from '../process.ts'
+import { cliProcess } from '../process.ts'
 import { type Answer, ask } from './client.ts'
 import { readDatabaseClock, startReplicas } from './replicas.ts'
 
@@ -148,7 +148,7 @@ await t.test('so is the expiry of a key that the command line makes to last for 
   for (const seconds of shifts) {
     const env = { DATABASE_URL: url, ...shifted(seconds) }
     const args = ['keys', 'create', '--name', 'cli', '--permissions', 'read:monitors', '--expires', '1h']
-    const [{ code, stdout, stderr }, ...making] = await during(() => cli(t, args, env))
+    const [{ code, stdout, stderr }, ...making] = await during(() => cliProcess(t, args, env))
     t.equal(code, 0, stderr)
     const { json } = await change(ahead, 'GET', `/api/keys/${stdout.slice(6, 22)}`)
     isWithin(t, toText(toSeconds(json.data.expires_at) - hour), making)
