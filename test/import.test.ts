@@ -1,115 +1,14 @@
 import { createServer } from 'node:http'
-import { join } from 'node:path'
 import { Writable } from 'node:stream'
-import { type Kysely, sql } from 'kysely'
+import { sql } from 'kysely'
 import t from 'tap'
-import type { Tables } from '../src/database/schema.ts'
 import { connectKener, parseKenerUrl } from '../src/kener/client.ts'
-import { importFromKener } from '../src/kener/import.ts'
 import { createProgress, quote } from '../src/kener/progress.ts'
 import { OperatorError } from '../src/operator-error.ts'
-import { commentThere, type FakeKener, incidentThere, monitorThere, startFakeKener } from './fake-kener.ts'
+import { commentThere, incidentThere, monitorThere, startFakeKener } from './fake-kener.ts'
 import { createDatabase, isWaitingForLock, newKey, startReplica, until } from './helper.ts'
-import { cli, cliProcess, listening, start, temporaryDirectory } from './process.ts'
-
-const command = (kener: { url: string }, ...more: string[]) => [
-  'import',
-  'kener',
-  '--url',
-  kener.url,
-  ...more,
-]
-
-/** Two monitors, and an incident of two comments. */
-function fill({ content }: FakeKener): void {
-  content.monitors = [
-    monitorThere(1, 'earth', {
-      category_name: 'Planets',
-      image: '/earth.png',
-      external_url: 'https://example.com',
-    }),
-    monitorThere(2, 'moon', { status: 'INACTIVE', is_hidden: 'YES', include_degraded_in_downtime: 'YES' }),
-  ]
-  content.incidents = [
-    incidentThere(7, {
-      start_date_time: 1_767_225_600,
-      end_date_time: 1_767_229_200,
-      state: 'RESOLVED',
-      monitors: [
-        { monitor_tag: 'earth', impact: 'DOWN' },
-        { monitor_tag: 'moon', impact: 'UP' },
-      ],
-    }),
-  ]
-  content.comments = new Map([
-    [
-      7,
-      [
-        commentThere(12, 7, { comment: 'It is over', state: 'RESOLVED', timestamp: 1_767_229_200 }),
-        commentThere(11, 7, { comment: 'We look into it', timestamp: 1_767_225_660 }),
-      ],
-    ],
-  ])
-}
-
-/** Imports within this process. */
-async function run(db: Kysely<Tables>, { url, key }: { url: string; key: string }, { dryRun = false } = {}) {
-  let said = ''
-  const stream = new Writable({
-    write(chunk: Buffer, _encoding, done) {
-      said += chunk.toString()
-      done()
-    },
-  })
-  const wait = () => Promise.resolve()
-  const isWhole = await importFromKener({
-    db,
-    kener: connectKener(url, key, { wait }),
-    dryRun,
-    progress: createProgress(stream),
-  })
-  if (said.includes(key)) throw new Error('The key was shown')
-  return { isWhole, said }
-}
-
-function withoutOurs(row: object): object {
-  const ours = ['id', 'created_at', 'updated_at']
-  return Object.fromEntries(Object.entries(row).filter(([name]) => !ours.includes(name)))
-}
-
-/** All that an import writes, but for ids here and times of ours. */
-async function contentOf(db: Kysely<Tables>) {
-  const monitors = await db
-    .selectFrom('monitors')
-    .leftJoin('kener_monitors', 'monitor_id', 'id')
-    .selectAll('monitors')
-    .select('fields')
-    .orderBy('tag')
-    .execute()
-  const incidents = await db.selectFrom('incidents').selectAll().orderBy('title').orderBy('id').execute()
-  const affected = await db
-    .selectFrom('incident_monitors')
-    .innerJoin('monitors', 'monitors.id', 'monitor_id')
-    .innerJoin('incidents', 'incidents.id', 'incident_id')
-    .select(['title', 'tag', 'impact'])
-    .orderBy('title')
-    .orderBy('tag')
-    .execute()
-  const comments = await db
-    .selectFrom('incident_comments')
-    .innerJoin('incidents', 'incidents.id', 'incident_id')
-    .select(['title', 'comment', 'incident_comments.state', 'commented_at'])
-    .orderBy('title')
-    .orderBy('commented_at')
-    .orderBy('comment')
-    .execute()
-  return {
-    monitors: monitors.map(withoutOurs),
-    incidents: incidents.map(withoutOurs),
-    affected,
-    comments,
-  }
-}
+import { command, contentOf, fill, importInProcess, withoutOurs } from './kener-import.ts'
+import { cli, start } from './process.ts'
 
 await t.test('an import brings monitors, and incidents with their comments as they are there', async (t) => {
   const kener = await startFakeKener(t)
@@ -159,12 +58,12 @@ await t.test(
     const kener = await startFakeKener(t)
     fill(kener)
     const { db } = await startReplica(t)
-    await run(db, kener)
+    await importInProcess(db, kener)
     await db.updateTable('monitors').set({ name: 'Mine' }).where('tag', '=', 'earth').execute()
     await db.updateTable('incidents').set({ title: 'Mine' }).execute()
     await db.updateTable('incident_comments').set({ comment: 'Mine' }).execute()
     const before = await contentOf(db)
-    const { isWhole, said } = await run(db, kener)
+    const { isWhole, said } = await importInProcess(db, kener)
     t.ok(isWhole)
     t.match(said, 'monitors: 2 unchanged\nincidents: 1 unchanged\ncomments: 2 unchanged\n')
     t.same(await contentOf(db), before)
@@ -175,7 +74,7 @@ await t.test('what has changed there is brought up to date, each thing by its ow
   const kener = await startFakeKener(t)
   fill(kener)
   const { db } = await startReplica(t)
-  await run(db, kener)
+  await importInProcess(db, kener)
   const { monitors, incidents, comments } = kener.content
   const later = '2026-01-28 09:00:00'
 
@@ -183,7 +82,7 @@ await t.test('what has changed there is brought up to date, each thing by its ow
     await db.updateTable('monitors').set({ stale_after_seconds: 180 }).execute()
     Object.assign(monitors[0] ?? {}, { name: 'Terra', cron: null, updated_at: later })
     Object.assign(monitors[1] ?? {}, { name: 'Luna' })
-    t.match((await run(db, kener)).said, /monitors: 1 changed, 1 unchanged/)
+    t.match((await importInProcess(db, kener)).said, /monitors: 1 changed, 1 unchanged/)
     t.match((await contentOf(db)).monitors, [
       { tag: 'earth', name: 'Terra', stale_after_seconds: 180, fields: { cron: null, image: '/earth.png' } },
       { tag: 'moon', name: 'Monitor 2' },
@@ -192,7 +91,10 @@ await t.test('what has changed there is brought up to date, each thing by its ow
 
   await t.test('a comment that is edited, though its incident says nothing of it', async (t) => {
     Object.assign(comments.get(7)?.[0] ?? {}, { comment: 'Really over', updated_at: later })
-    t.match((await run(db, kener)).said, /incidents: 1 unchanged\ncomments: 1 changed, 1 unchanged/)
+    t.match(
+      (await importInProcess(db, kener)).said,
+      /incidents: 1 unchanged\ncomments: 1 changed, 1 unchanged/,
+    )
     t.match((await contentOf(db)).comments, [{ comment: 'We look into it' }, { comment: 'Really over' }])
   })
 
@@ -207,7 +109,7 @@ await t.test('what has changed there is brought up to date, each thing by its ow
       updated_at: later,
       monitors: [{ monitor_tag: 'moon', impact: 'DEGRADED' }],
     })
-    t.match((await run(db, kener)).said, /incidents: 1 changed\ncomments: 1 new, 2 unchanged/)
+    t.match((await importInProcess(db, kener)).said, /incidents: 1 changed\ncomments: 1 new, 2 unchanged/)
     const { incidents: stored, affected, comments: timeline } = await contentOf(db)
     t.match(stored, [{ title: 'Again', state: 'MONITORING', ended_at: null }])
     t.same(affected, [{ title: 'Again', tag: 'moon', impact: 'DEGRADED' }])
@@ -216,16 +118,16 @@ await t.test('what has changed there is brought up to date, each thing by its ow
 
   await t.test('what says no time of its own is known by what it says', async (t) => {
     Object.assign(monitors[1] ?? {}, { updated_at: null })
-    t.match((await run(db, kener)).said, /monitors: 1 changed, 1 unchanged/)
-    t.match((await run(db, kener)).said, /monitors: 2 unchanged/)
+    t.match((await importInProcess(db, kener)).said, /monitors: 1 changed, 1 unchanged/)
+    t.match((await importInProcess(db, kener)).said, /monitors: 2 unchanged/)
     Object.assign(monitors[1] ?? {}, { name: 'Selene' })
-    t.match((await run(db, kener)).said, /monitors: 1 changed, 1 unchanged/)
+    t.match((await importInProcess(db, kener)).said, /monitors: 1 changed, 1 unchanged/)
   })
 
   await t.test('what is no longer there stays', async (t) => {
     comments.get(7)?.splice(0, 1)
     monitors.splice(0, 1)
-    const { said, isWhole } = await run(db, kener)
+    const { said, isWhole } = await importInProcess(db, kener)
     t.match(said, /monitors: 1 unchanged, 1 no longer there\n.*\ncomments: 2 unchanged, 1 no longer there/)
     t.ok(isWhole)
     t.match(await contentOf(db), { monitors: { length: 2 }, comments: { length: 3 } })
@@ -239,7 +141,7 @@ await t.test('what was deleted here does not come back', async (t) => {
   content.incidents.push(incidentThere(8))
   content.comments.set(8, [commentThere(21, 8)])
   const { db } = await startReplica(t)
-  await run(db, kener)
+  await importInProcess(db, kener)
   await db.deleteFrom('monitors').where('tag', '=', 'earth').execute()
   await db.deleteFrom('incidents').where('title', '=', 'Incident 8').execute()
   await db.deleteFrom('incident_comments').where('comment', '=', 'It is over').execute()
@@ -248,7 +150,7 @@ await t.test('what was deleted here does not come back', async (t) => {
   const all = [...content.monitors, ...content.incidents, ...[...content.comments.values()].flat()]
   for (const each of all) each.updated_at = '2026-01-28T00:00:00.000Z'
   kener.requests.length = 0
-  const { isWhole, said } = await run(db, kener)
+  const { isWhole, said } = await importInProcess(db, kener)
   t.ok(isWhole)
   t.match(
     said,
@@ -281,47 +183,6 @@ await t.test(
   },
 )
 
-await t.test(
-  'an import that is killed anywhere goes on where it stopped, and nothing comes twice',
-  async (t) => {
-    const kener = await startFakeKener(t)
-    kener.content.monitors = Array.from({ length: 5 }, (_, index) =>
-      monitorThere(index + 1, `monitor-${index + 1}`),
-    )
-    for (let id = 1; id <= 24; id++) {
-      const monitors = [{ monitor_tag: `monitor-${(id % 5) + 1}`, impact: 'DOWN' }]
-      kener.content.incidents.push(incidentThere(id, { monitors }))
-      kener.content.comments.set(id, [commentThere(id * 10, id), commentThere(id * 10 + 1, id)])
-    }
-    const url = await createDatabase(t)
-    const { db } = await startReplica(t, { url })
-    const env = { DATABASE_URL: url, KENER_API_KEY: kener.key }
-    for (const reached of [
-      '/incidents',
-      '/incidents/1/',
-      '/incidents/9/',
-      '/incidents/16/',
-      '/incidents/24/',
-    ]) {
-      let isReached = false
-      kener.hooks.intercept = ({ url = '' }) => (isReached ||= url.includes(reached))
-      const killed = start(t, 'cli', command(kener), env)
-      await until(() => isReached)
-      killed.child.kill('SIGKILL')
-      t.equal((await killed.ended).signal, 'SIGKILL')
-    }
-    delete kener.hooks.intercept
-    const last = await cli(t, command(kener), env)
-    t.equal(last.code, 0)
-    t.match(last.stderr, /incidents: [48] new, (16|20) unchanged\n/)
-
-    const other = await startReplica(t)
-    await run(other.db, kener)
-    t.same(await contentOf(db), await contentOf(other.db), 'as of one go')
-    t.match(await contentOf(db), { incidents: { length: 24 }, comments: { length: 48 } })
-  },
-)
-
 await t.test('an import that is killed between a thing and its note has stored neither', async (t) => {
   const kener = await startFakeKener(t)
   fill(kener)
@@ -342,7 +203,7 @@ await t.test('an import that is killed between a thing and its note has stored n
   })
   t.equal(killed.signal, 'SIGKILL')
   t.match(await contentOf(db), { monitors: [], incidents: [] })
-  t.match((await run(db, kener)).said, 'monitors: 2 new\nincidents: 1 new\ncomments: 2 new\n')
+  t.match((await importInProcess(db, kener)).said, 'monitors: 2 new\nincidents: 1 new\ncomments: 2 new\n')
 })
 
 await t.test('two imports at once bring each thing once', async (t) => {
@@ -353,13 +214,13 @@ await t.test('two imports at once bring each thing once', async (t) => {
     kener.content.comments.set(id, [commentThere(id, id)])
   }
   const { db } = await startReplica(t)
-  const both = await Promise.allSettled([run(db, kener), run(db, kener)])
+  const both = await Promise.allSettled([importInProcess(db, kener), importInProcess(db, kener)])
   for (const outcome of both) {
     if (outcome.status === 'rejected')
       t.match(outcome.reason, { message: /^Another import from .* is under way/ })
   }
   t.match(
-    (await run(db, kener)).said,
+    (await importInProcess(db, kener)).said,
     'monitors: 40 unchanged\nincidents: 40 unchanged\ncomments: 40 unchanged\n',
   )
   t.match(await contentOf(db), {
@@ -427,7 +288,7 @@ await t.test('more than 1000 incidents of one minute are told, and are exit code
   for (let id = 1; id <= 1001; id++)
     kener.content.incidents.push(incidentThere(id, { start_date_time: 1_767_225_600 }))
   const { db } = await startReplica(t)
-  const { isWhole, said } = await run(db, kener, { dryRun: true })
+  const { isWhole, said } = await importInProcess(db, kener, { dryRun: true })
   t.notOk(isWhole)
   t.match(said, /incidents that start at 2026-01-01T00:00:00Z: skipped are those that Kener does not list/)
   t.match(said, /^incidents: 1000 new, 1 skipped$/m)
@@ -608,7 +469,7 @@ await t.test('what is wrong with the source is said in one line, without the key
     }
   }
   const failsWith = async (message: RegExp, url = kener.url, key = kener.key) => {
-    const error = await run(db, { url, key }).then(
+    const error = await importInProcess(db, { url, key }).then(
       () => undefined,
       (error: unknown) => error,
     )
@@ -666,14 +527,14 @@ await t.test('the key goes to no other server, and is followed within its own', 
     }
   }
   redirect((path) => `http://127.0.0.1:${port}${path}`)
-  await t.rejects(run(db, kener), {
+  await t.rejects(importInProcess(db, kener), {
     message: `${kener.url} redirects to another server, "http://127.0.0.1:${port}", where the key must not go: if that is the Kener, say so with --url`,
   })
   t.same(asked, [])
   redirect((path) => (path.endsWith('?moved') ? undefined : '?moved'))
-  t.match((await run(db, kener)).said, /monitors: 2 new/)
+  t.match((await importInProcess(db, kener)).said, /monitors: 2 new/)
   redirect((path) => path)
-  await t.rejects(run(db, kener), { message: /redirects more than 5 times/ })
+  await t.rejects(importInProcess(db, kener), { message: /redirects more than 5 times/ })
 })
 
 await t.test('a source that is busy is waited for as long as it says, others longer each time', async (t) => {
@@ -736,7 +597,7 @@ await t.test('an incident that is deleted there while it is read is none', async
     return response.writableEnded
   }
   const { db } = await startReplica(t)
-  const { isWhole, said } = await run(db, kener)
+  const { isWhole, said } = await importInProcess(db, kener)
   t.ok(isWhole)
   t.match(said, /monitors: 2 new\nincidents: 1 no longer there\ncomments: none\n/)
 })
@@ -791,22 +652,6 @@ await t.test('a URL is the same with and without a slash, or with its API', (t) 
   t.equal(parseKenerUrl('https://example.com/status//'), 'https://example.com/status')
   t.equal(parseKenerUrl('https://example.com/?a=1'), undefined)
   t.end()
-})
-
-await t.test('an embedded database takes an import, unless a server runs on it', async (t) => {
-  const kener = await startFakeKener(t, { base: '/status' })
-  fill(kener)
-  const env = { DATA_DIR: join(temporaryDirectory(t), 'data'), KENER_API_KEY: kener.key, PORT: '0' }
-  const imported = await cliProcess(t, command({ url: `${kener.url}/` }), env)
-  t.equal(imported.code, 0, imported.stderr)
-  t.match(imported.stderr, /monitors: 2 new\nincidents: 1 new\ncomments: 2 new\n/)
-  await listening(start(t, 'server', [], env))
-  const refused = await cliProcess(t, command(kener), env)
-  t.equal(refused.code, 1)
-  t.match(
-    refused.stderr,
-    /^kener-api: [^\n]*in use by a running server[^\n]*stop it first[^\n]*DATABASE_URL[^\n]*\n$/,
-  )
 })
 
 await t.test('another kener-api is a source, too: both sides are the same', async (t) => {

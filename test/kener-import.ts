@@ -1,0 +1,110 @@
+import { Writable } from 'node:stream'
+import type { Kysely } from 'kysely'
+import type { Tables } from '../src/database/schema.ts'
+import { connectKener } from '../src/kener/client.ts'
+import { importFromKener } from '../src/kener/import.ts'
+import { createProgress } from '../src/kener/progress.ts'
+import { commentThere, type FakeKener, incidentThere, monitorThere } from './fake-kener.ts'
+
+export const command = (kener: { url: string }, ...more: string[]) => [
+  'import',
+  'kener',
+  '--url',
+  kener.url,
+  ...more,
+]
+
+/** Two monitors, and an incident of two comments. */
+export function fill({ content }: FakeKener): void {
+  content.monitors = [
+    monitorThere(1, 'earth', {
+      category_name: 'Planets',
+      image: '/earth.png',
+      external_url: 'https://example.com',
+    }),
+    monitorThere(2, 'moon', { status: 'INACTIVE', is_hidden: 'YES', include_degraded_in_downtime: 'YES' }),
+  ]
+  content.incidents = [
+    incidentThere(7, {
+      start_date_time: 1_767_225_600,
+      end_date_time: 1_767_229_200,
+      state: 'RESOLVED',
+      monitors: [
+        { monitor_tag: 'earth', impact: 'DOWN' },
+        { monitor_tag: 'moon', impact: 'UP' },
+      ],
+    }),
+  ]
+  content.comments = new Map([
+    [
+      7,
+      [
+        commentThere(12, 7, { comment: 'It is over', state: 'RESOLVED', timestamp: 1_767_229_200 }),
+        commentThere(11, 7, { comment: 'We look into it', timestamp: 1_767_225_660 }),
+      ],
+    ],
+  ])
+}
+
+/** Imports within this process. */
+export async function importInProcess(
+  db: Kysely<Tables>,
+  { url, key }: { url: string; key: string },
+  { dryRun = false } = {},
+) {
+  let said = ''
+  const stream = new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      said += chunk.toString()
+      done()
+    },
+  })
+  const wait = () => Promise.resolve()
+  const isWhole = await importFromKener({
+    db,
+    kener: connectKener(url, key, { wait }),
+    dryRun,
+    progress: createProgress(stream),
+  })
+  if (said.includes(key)) throw new Error('The key was shown')
+  return { isWhole, said }
+}
+
+export function withoutOurs(row: object): object {
+  const ours = ['id', 'created_at', 'updated_at']
+  return Object.fromEntries(Object.entries(row).filter(([name]) => !ours.includes(name)))
+}
+
+/** All that an import writes, but for ids here and times of ours. */
+export async function contentOf(db: Kysely<Tables>) {
+  const monitors = await db
+    .selectFrom('monitors')
+    .leftJoin('kener_monitors', 'monitor_id', 'id')
+    .selectAll('monitors')
+    .select('fields')
+    .orderBy('tag')
+    .execute()
+  const incidents = await db.selectFrom('incidents').selectAll().orderBy('title').orderBy('id').execute()
+  const affected = await db
+    .selectFrom('incident_monitors')
+    .innerJoin('monitors', 'monitors.id', 'monitor_id')
+    .innerJoin('incidents', 'incidents.id', 'incident_id')
+    .select(['title', 'tag', 'impact'])
+    .orderBy('title')
+    .orderBy('tag')
+    .execute()
+  const comments = await db
+    .selectFrom('incident_comments')
+    .innerJoin('incidents', 'incidents.id', 'incident_id')
+    .select(['title', 'comment', 'incident_comments.state', 'commented_at'])
+    .orderBy('title')
+    .orderBy('commented_at')
+    .orderBy('comment')
+    .execute()
+  return {
+    monitors: monitors.map(withoutOurs),
+    incidents: incidents.map(withoutOurs),
+    affected,
+    comments,
+  }
+}
