@@ -1,5 +1,5 @@
 import { once } from 'node:events'
-import { existsSync, mkdirSync, openSync, renameSync, rmSync } from 'node:fs'
+import { closeSync, existsSync, mkdirSync, openSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { PGlite } from '@electric-sql/pglite'
@@ -17,7 +17,7 @@ export async function openEmbedded(
   dataDir: string,
   onProgress?: (message: string) => void,
 ): Promise<{ poolConfig: PoolConfig; close: () => Promise<void> }> {
-  lockDirectory(dataDir)
+  const lock = lockDirectory(dataDir)
   const pglite = await openDirectory(join(dataDir, 'postgres'), onProgress).catch((error: unknown) => {
     throw new OperatorError(
       `The embedded database in ${dataDir} cannot be opened (${describe(error)}): ` +
@@ -27,7 +27,10 @@ export async function openEmbedded(
   return {
     // One connection, which is PGlite itself: it must neither be closed for idling nor opened twice.
     poolConfig: { ...(createPgConfig(pglite) as PoolConfig), max: 1, idleTimeoutMillis: 0 },
-    close: () => pglite.close(),
+    close: async () => {
+      await pglite.close()
+      closeSync(lock)
+    },
   }
 }
 
@@ -35,7 +38,7 @@ export async function openEmbedded(
  * Two processes on one directory lose each other's commits, and PGlite does not keep the second one out. The lock is
  * the kernel's and belongs to the open file: it goes with the process, however that ends, and is never stale.
  */
-function lockDirectory(dataDir: string): void {
+function lockDirectory(dataDir: string): number {
   let file: number
   try {
     mkdirSync(dataDir, { recursive: true, mode: 0o700 })
@@ -52,6 +55,7 @@ function lockDirectory(dataDir: string): void {
         'use its API (such as POST /api/keys), or stop it first; many may share a PostgreSQL server (DATABASE_URL)',
     )
   }
+  return file
 }
 
 /**
