@@ -169,5 +169,8 @@ await t.test('a key that could not be printed is revoked', async (t) => {
   const { code, stderr } = await cli(t, create, env, new Output({ full: true }))
   t.equal(code, 1)
   t.match(stderr, /^kener-api: The key could not be printed, so it was revoked: [^\n]*ENOSPC[^\n]*\n$/)
+
+  const list = await cli(t, ['keys', 'list'], env, new Output({ full: true }))
+  t.match(list, { code: 1, stderr: /^kener-api: stdout cannot be written to: ENOSPC[^\n]*\n$/ })
   t.match((await cli(t, ['keys', 'list'], env)).stdout, /^(\S+ {2}revoked {2}"n" {2}[^\n]*\n){2}$/)
 })

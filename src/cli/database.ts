@@ -20,7 +20,7 @@ export async function withDatabase<Result>(
 export async function migrate(io: Io): Promise<number> {
   return withDatabase(io, async ({ applied }) => {
     const lines = applied.map((name) => `applied ${name}\n`)
-    await print(io.stdout, lines.join('') || 'up to date\n')
+    await print(io, lines.join('') || 'up to date\n')
     return 0
   })
 }

@@ -45,7 +45,7 @@ export async function createKey(io: Io, options: Options): Promise<number> {
       .catch((error: unknown) => {
         throw error instanceof ApiError ? new OperatorError(toOptionMessage(error)) : error
       })
-    await print(io.stdout, `${text}\n`).catch(async (error: unknown) => {
+    await print(io, `${text}\n`).catch(async (error: unknown) => {
       await keys.revokeKey(db, stored.id)
       throw new OperatorError(`The key could not be printed, so it was revoked: ${String(error)}`)
     })
@@ -57,7 +57,7 @@ export async function createKey(io: Io, options: Options): Promise<number> {
 export async function listKeys(io: Io): Promise<number> {
   return withDatabase(io, async ({ db }) => {
     const all = await keys.listKeys(db)
-    await print(io.stdout, all.map((key) => `${describe(key)}\n`).join(''))
+    await print(io, all.map((key) => `${describe(key)}\n`).join(''))
     if (all.length === 0) io.stderr.write('There are no keys yet: keys create makes one.\n')
     return 0
   })

@@ -25,11 +25,11 @@ export async function main(args: string[], io: Io): Promise<number> {
 async function run(args: string[], io: Io): Promise<number> {
   const [first, ...rest] = args
   if (first === '--version') {
-    await print(io.stdout, `${readVersion()}\n`)
+    await print(io, `${readVersion()}\n`)
     return 0
   }
   if (first === 'help' || args.some((arg) => arg === '--help' || arg === '-h')) {
-    await print(io.stdout, formatUsage(selectCommands(first === 'help' ? rest : args)))
+    await print(io, formatUsage(selectCommands(first === 'help' ? rest : args)))
     return 0
   }
   const command = commands.find(({ name }) => isPrefix(name.split(' '), args))
