@@ -1,5 +1,87 @@
 import { defineConfig } from 'eslint/config'
+import { importX } from 'eslint-plugin-import-x'
 import tseslint from 'typescript-eslint'
+
+const frontEnds = ['api', 'kener', 'manage', 'cli']
+const domains = ['keys', 'monitors', 'status', 'reports', 'incidents', 'maintenances']
+const vocabulary = ['config', 'enums', 'errors', 'log', 'operator-error', 'permissions']
+
+/** Rejects imports from folders of src/. @param more further patterns */
+const restrict = (files, folders, message, more = []) => ({
+  files,
+  rules: {
+    'no-restricted-imports': [
+      'error',
+      { patterns: [{ regex: `^(\\.{1,2}/)+(${folders.join('|')})/`, message }, ...more] },
+    ],
+  },
+})
+
+/** SQL belongs to the repositories. */
+const noSql = {
+  regex: '^kysely$',
+  importNames: ['sql'],
+  message: 'Put SQL into the repository of a domain folder, and call that.',
+}
+
+/** Front ends over http/ and wire/ over domain folders over database/: no import points upwards. */
+const layers = [
+  ...['api', 'kener', 'manage'].map((frontEnd) =>
+    restrict(
+      [`src/${frontEnd}/**`],
+      frontEnds.filter((other) => other !== frontEnd),
+      'Front ends do not import one another: move what they share to a domain folder, or to wire/.',
+      frontEnd === 'api' ? [noSql] : [],
+    ),
+  ),
+  restrict(
+    ['src/cli.ts', 'src/cli/**'],
+    ['api', 'manage', 'http', 'kener(?!/import/)'],
+    'The command line imports domain folders, wire/ and kener/import/: move what it shares with a front end there.',
+    [noSql],
+  ),
+  restrict(
+    ['src/http/**'],
+    frontEnds,
+    'http/ serves every front end: move what it needs to a domain folder, or pass it in as an option.',
+    [noSql],
+  ),
+  restrict(
+    domains.map((domain) => `src/${domain}/**`),
+    [...frontEnds, 'http', 'wire(?=/(?!time\\.ts|pagination\\.ts))'],
+    'Domain folders know neither front ends nor HTTP nor the wire format: return plain data, throw errors of errors.ts.',
+    [
+      {
+        regex: '^(@?fastify(/|-|$))',
+        message: 'Domain folders do not know Fastify: take what is needed as a parameter.',
+      },
+    ],
+  ),
+  restrict(
+    ['src/wire/**'],
+    [...frontEnds, 'http', ...domains, 'database'],
+    'wire/ holds what all front ends share of the wire: move rules and SQL to a domain folder.',
+  ),
+  restrict(
+    ['src/database/**'],
+    [...frontEnds, 'http', 'wire', ...domains],
+    'database/ is below the domain folders: move SQL about one resource to its repository.',
+  ),
+  restrict(
+    vocabulary.map((name) => `src/${name}.ts`),
+    [...frontEnds, 'http', 'wire', ...domains, 'database'],
+    'The vocabulary imports no folder: move what needs one into that folder.',
+  ),
+  {
+    files: ['src/**'],
+    plugins: { 'import-x': importX },
+    settings: {
+      'import-x/extensions': ['.ts', '.tsx'],
+      'import-x/parsers': { '@typescript-eslint/parser': ['.ts', '.tsx'] },
+    },
+    rules: { 'import-x/no-cycle': 'error' },
+  },
+]
 
 export default defineConfig(
   { ignores: ['dist/', 'data/', '.tap/', 'bench/', 'eslint.config.js'] },
@@ -26,6 +108,7 @@ export default defineConfig(
     files: ['src/manage/assets/**', 'src/docs/**', 'scripts/**'],
     ...tseslint.configs.disableTypeChecked,
   },
+  ...layers,
   {
     files: ['test/**'],
     rules: {

@@ -6,8 +6,8 @@ import { sql } from 'kysely'
 import { buildApp } from '../dist/src/app.js'
 import { readConfig } from '../dist/src/config.js'
 import { openDatabase } from '../dist/src/database/open.js'
-import { removeOldMinutes } from '../dist/src/database/retention.js'
-import { writeReports } from '../dist/src/database/reports.js'
+import { removeOldMinutes } from '../dist/src/reports/retention.js'
+import { writeReports } from '../dist/src/reports/writer.js'
 import { createKey } from '../dist/src/keys/lifecycle.js'
 import { createSecrets } from '../dist/src/keys/secrets.js'
 import { startPostgres } from '../dist/test/postgres.js'
@@ -53,7 +53,7 @@ const key = await createKey(
   { db, secrets: createSecrets(), log: { info() {} } },
   { name: 'bench', permissions: ['read:monitors'], rateLimit: null, expiresAt: null },
 )
-const headers = { authorization: `Bearer ${key.text}` }
+const headers = { authorization: `Bearer ${key.token}` }
 const list = () => app.inject({ url: '/api/monitors?limit=100', headers })
 
 await addMonitors(db, 1, 100)

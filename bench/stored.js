@@ -2,8 +2,8 @@
 import { sql } from 'kysely'
 import pg from 'pg'
 import { openDatabase } from '../dist/src/database/open.js'
-import { writeReports } from '../dist/src/database/reports.js'
-import { formatKey } from '../dist/src/keys/format.js'
+import { writeReports } from '../dist/src/reports/writer.js'
+import { formatToken } from '../dist/src/keys/token.js'
 import { createKey } from '../dist/src/keys/lifecycle.js'
 import { createSecrets } from '../dist/src/keys/secrets.js'
 import { me } from './contenders/me.js'
@@ -20,12 +20,12 @@ export async function prepare({ databaseUrl, dataDir = '' }, fill) {
 
 /** @returns request headers with a key each; the first is the one that the peers' body describes */
 export async function addKeys(db, count, permissions = me.data.permissions) {
-  const office = { db, secrets: createSecrets(), log: { info() {} } }
+  const context = { db, secrets: createSecrets(), log: { info() {} } }
   const wanted = { name: me.data.key_name, permissions, rateLimit: null, expiresAt: null }
   const all = []
   while (all.length < count) {
     const some = Array.from({ length: Math.min(500, count - all.length) }, (_, place) =>
-      createKey(office, wanted, all.length + place === 0 ? me.data.id : undefined),
+      createKey(context, wanted, all.length + place === 0 ? me.data.id : undefined),
     )
     all.push(...(await Promise.all(some)).map(({ text }) => ({ authorization: `Bearer ${text}` })))
   }
@@ -50,7 +50,7 @@ export async function addOthersKeys(databaseUrl, count) {
 /** Well-formed, of an id that exists, and wrong. */
 export function wrongSecrets(count) {
   return Array.from({ length: count }, (_, place) => ({
-    authorization: `Bearer ${formatKey({ id: me.data.id, secret: String(place).padStart(43, 'x') })}`,
+    authorization: `Bearer ${formatToken({ id: me.data.id, secret: String(place).padStart(43, 'x') })}`,
   }))
 }
 

@@ -1,32 +1,32 @@
 import { randomUUID } from 'node:crypto'
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import type { Kysely } from 'kysely'
+import docsRoutes from './api/docs.ts'
+import healthRoutes from './api/health.ts'
+import incidentRoutes from './api/incidents.ts'
+import keyRoutes from './api/keys.ts'
+import maintenanceRoutes from './api/maintenances.ts'
+import meRoutes from './api/me.ts'
+import monitorRoutes from './api/monitors.ts'
+import statusRoutes from './api/status.ts'
 import type { Config } from './config.ts'
 import type { Connections } from './database/open.ts'
 import type { Tables } from './database/schema.ts'
+import addressCounters from './http/address-counters.ts'
+import auth from './http/auth.ts'
+import database from './http/database.ts'
+import draining from './http/draining.ts'
+import { sendClientError, sendConnectError, sendFrameworkError } from './http/early-errors.ts'
+import errorHandler, { bodyLimitBytes } from './http/error-handler.ts'
+import notFound, { routerOptions } from './http/not-found.ts'
+import openapi from './http/openapi.ts'
+import permissionGuard from './http/permission-guard.ts'
+import rateLimit from './http/rate-limit.ts'
+import requestLog from './http/request-log.ts'
+import traffic from './http/traffic.ts'
+import validation from './http/validation.ts'
 import kener from './kener/index.ts'
 import manage from './manage/index.ts'
-import addressCounters from './plugins/address-counters.ts'
-import auth from './plugins/auth.ts'
-import { answerClientError, answerConnect, answerFrameworkError } from './plugins/before-routing.ts'
-import database from './plugins/database.ts'
-import draining from './plugins/draining.ts'
-import errorHandler, { bodyLimitBytes } from './plugins/error-handler.ts'
-import openapi from './plugins/openapi.ts'
-import notFound, { routerOptions } from './plugins/not-found.ts'
-import permissionGuard from './plugins/permission-guard.ts'
-import rateLimit from './plugins/rate-limit.ts'
-import requestLog from './plugins/request-log.ts'
-import requestShape from './plugins/request-shape.ts'
-import traffic from './plugins/traffic.ts'
-import docsRoutes from './routes/docs.ts'
-import healthRoutes from './routes/health.ts'
-import keyRoutes from './routes/keys.ts'
-import incidentRoutes from './routes/incidents.ts'
-import maintenanceRoutes from './routes/maintenances.ts'
-import meRoutes from './routes/me.ts'
-import monitorRoutes from './routes/monitors.ts'
-import statusRoutes from './routes/status.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -73,25 +73,25 @@ export function buildApp({
     },
     // A request that got in before the end is answered, not turned away.
     return503OnClosing: false,
-    frameworkErrors: (error, request, reply) => void answerFrameworkError(app, error, request, reply),
-    clientErrorHandler: answerClientError,
+    frameworkErrors: (error, request, reply) => void sendFrameworkError(app, error, request, reply),
+    clientErrorHandler: sendClientError,
   })
 
   // RFC 9110, section 10.1.1: an expectation that we do not know may be passed over.
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response))
-  app.server.on('connect', answerConnect)
+  app.server.on('connect', sendConnectError)
   app.decorate('config', config)
   app.register(database, { db })
   app.register(traffic)
   app.register(requestLog)
   if (config.metricsPort !== undefined) {
     // Only when it is wanted: it is a library and a hook on each request.
-    app.register(import('./plugins/metrics.ts'), { host: config.host, port: config.metricsPort, connections })
+    app.register(import('./http/metrics.ts'), { host: config.host, port: config.metricsPort, connections })
   }
   app.register(draining, { isDraining })
   app.register(errorHandler)
   app.register(openapi)
-  app.register(requestShape)
+  app.register(validation)
   app.register(notFound)
   app.register(addressCounters)
   app.register(auth)
@@ -109,9 +109,9 @@ async function api(app: FastifyInstance) {
   app.addHook('onRequest', app.authenticate)
   app.addHook('onRequest', app.limitRate)
   app.addHook('onRequest', app.checkPermission)
-  app.addHook('onRequest', app.refuseUnknown)
+  app.addHook('onRequest', app.rejectUnknownRoute)
   app.addHook('onResponse', app.countTraffic)
-  app.setNotFoundHandler(app.answerNotFound)
+  app.setNotFoundHandler(app.handleNotFound)
 
   app.register(meRoutes, { prefix: '/me' })
   app.register(keyRoutes, { prefix: '/keys' })

@@ -27,8 +27,8 @@ export function readConfig(env: NodeJS.ProcessEnv) {
     const value = parse(text)
     if (value !== undefined) return value
     // A database URL contains a password, and this message ends up in logs.
-    const shown = name === 'DATABASE_URL' ? '' : `, not ${JSON.stringify(text)}`
-    throw new OperatorError(`${name} must be ${rule}${shown}`)
+    const suffix = name === 'DATABASE_URL' ? '' : `, not ${JSON.stringify(text)}`
+    throw new OperatorError(`${name} must be ${rule}${suffix}`)
   }
 
   return {

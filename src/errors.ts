@@ -19,7 +19,7 @@ export class ApiError extends Error {
     status: number,
     code: string,
     message: string,
-    more: {
+    options: {
       headers?: Record<string, string>
       details?: ErrorDetail[]
       reason?: string
@@ -30,14 +30,14 @@ export class ApiError extends Error {
     // An answer, not a fault: taking down where it was made would cost a flood of garbage more than it costs the sender.
     const { stackTraceLimit } = Error
     Error.stackTraceLimit = 0
-    super(message, { cause: more.cause })
+    super(message, { cause: options.cause })
     Error.stackTraceLimit = stackTraceLimit
     this.status = status
     this.code = code
-    this.headers = more.headers ?? {}
-    this.details = more.details
-    this.reason = more.reason
-    this.keyId = more.keyId
+    this.headers = options.headers ?? {}
+    this.details = options.details
+    this.reason = options.reason
+    this.keyId = options.keyId
   }
 }
 
@@ -82,7 +82,7 @@ export const forbidden = (permission: string) =>
   })
 
 /** A form without the token that this browser was given for it: from another site, or from before the log-in. */
-export const forgedForm = () =>
+export const invalidCsrfToken = () =>
   new ApiError(403, 'FORBIDDEN', 'This form has expired: open the page again, and send it from there', {
     reason: 'csrf',
   })
@@ -97,7 +97,7 @@ export const rateLimitExceeded = (limit: number, seconds: number) =>
     { headers: retryAfter(seconds), reason: 'key' },
   )
 
-export const tooManyFailures = (seconds: number) =>
+export const tooManyAuthenticationFailures = (seconds: number) =>
   new ApiError(
     429,
     'RATE_LIMIT_EXCEEDED',
@@ -125,7 +125,7 @@ export const methodNotAllowed = (method: string, allowed: readonly string[]) =>
     { headers: { allow: allowed.join(', ') } },
   )
 
-export const noProxy = () =>
+export const connectNotAllowed = () =>
   new ApiError(405, 'METHOD_NOT_ALLOWED', 'CONNECT is not possible: this is no proxy', {
     headers: { allow: '' },
   })
@@ -142,7 +142,7 @@ export const unsupportedMediaType = () =>
     'Send the body as application/json, in UTF-8 and not compressed',
   )
 
-export const notAForm = () =>
+export const formRequired = () =>
   new ApiError(415, 'UNSUPPORTED_MEDIA_TYPE', 'This is not a form: open its page, and send it from there')
 
 export const serviceUnavailable = (message: string, cause?: unknown) =>
@@ -150,3 +150,37 @@ export const serviceUnavailable = (message: string, cause?: unknown) =>
 
 export const internalError = (cause: unknown) =>
   new ApiError(500, 'INTERNAL_ERROR', 'Something went wrong on our side', { cause })
+
+export const maintenanceNotFound = () => notFound('There is no maintenance of this id')
+export const eventNotFound = () => notFound('There is no event of this id of this maintenance')
+
+export const invalidField = (path: string, message: string) =>
+  invalidRequest(`Invalid body: ${path} ${message}`, [{ path, message }])
+
+export const monitorNotFound = () => notFound('There is no monitor of this tag')
+
+export const tagTaken = (tag: string) =>
+  conflict(`There is a monitor ${tag} already: PUT /api/monitors/${tag} replaces it, PATCH changes it`)
+
+export const tagMismatch = (tag: string) =>
+  invalidRequest('Invalid body: /tag is not that of the path', [
+    { path: '/tag', message: `must be ${tag}, as in the path: a tag does not change` },
+  ])
+
+export const incidentNotFound = () => notFound('There is no incident of this id')
+export const commentNotFound = () => notFound('There is no comment of this id on this incident')
+
+export const endBeforeStart = (path: string) =>
+  invalidRequest(`Invalid body: ${path} is before the start`, [
+    { path, message: 'must not be before the start' },
+  ])
+
+export const keyNotFound = () => notFound('There is no key of this id')
+
+export const keyAlreadyCreated = () =>
+  conflict('This form was sent before: the key exists, and was shown then. Was it lost? Rotate or revoke it.')
+
+export const expiryInPast = () =>
+  invalidRequest('Invalid body: /expires_at has passed', [
+    { path: '/expires_at', message: 'must be in the future' },
+  ])

@@ -1,12 +1,12 @@
 import type { Logger } from 'pino'
-import { listKeys } from './database/keys.ts'
-import { giveDueEvents } from './database/maintenances.ts'
 import type { Database } from './database/open.ts'
-import { removeOldMinutes } from './database/retention.ts'
-import { removeEndedSessions } from './database/sessions.ts'
 import { removeOldTraffic } from './database/traffic.ts'
 import { createKey } from './keys/lifecycle.ts'
+import { listKeys } from './keys/repository.ts'
 import { createSecrets } from './keys/secrets.ts'
+import { generateDueEvents } from './maintenances/repository.ts'
+import { removeEndedSessions } from './manage/sessions.ts'
+import { removeOldMinutes } from './reports/retention.ts'
 
 /**
  * Creates an admin key on the first start and prints it, unless there are keys already. It is never shown again, so the
@@ -14,14 +14,14 @@ import { createSecrets } from './keys/secrets.ts'
  */
 export async function createFirstAdminKey({ db }: Database, log: Logger, origin: string): Promise<void> {
   if ((await listKeys(db, { limit: 1 })).length > 0) return
-  const { text } = await createKey(
+  const { token } = await createKey(
     { db, secrets: createSecrets(), log },
     { name: 'first-admin', permissions: ['admin'], rateLimit: null, expiresAt: null },
   )
   process.stdout.write(`
   Your first API key, with the permission admin. Copy it now: it is not shown again.
 
-    export KENER_API_KEY=${text}
+    export KENER_API_KEY=${token}
     curl -H "Authorization: Bearer $KENER_API_KEY" ${origin}/api/me
 
   It logs you in to the admin panel, too: ${origin}/manage
@@ -38,7 +38,7 @@ export function startHourlyJobs({ db }: Database, retentionDays: number, logger:
     },
     () => removeEndedSessions(db),
     () => removeOldTraffic(db),
-    () => giveDueEvents(db),
+    () => generateDueEvents(db),
   ]
   const run = async () => {
     for (const job of jobs) {

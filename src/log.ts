@@ -2,11 +2,11 @@ import { type Logger, pino } from 'pino'
 
 /** Lines of JSON on stdout. */
 export function createLogger(level: string): Logger {
-  return pino({ level, timestamp: tellTime() }, gatherTurns())
+  return pino({ level, timestamp: cachedIsoTime() }, bufferedStdout())
 }
 
 /** As pino's isoTime, but written out once a millisecond: doing so is a fifth of what a line costs. */
-function tellTime(): () => string {
+function cachedIsoTime(): () => string {
   let latest = NaN
   let text = ''
   return () => {
@@ -23,7 +23,7 @@ function tellTime(): () => string {
  * The lines of one turn of the event loop go out in one write: a system call for each would be a tenth of what a
  * request costs. The last ones go out as the process ends, however that comes, if it is not killed.
  */
-function gatherTurns(): { write: (line: string) => void } {
+function bufferedStdout(): { write: (line: string) => void } {
   const stdout = pino.destination({ fd: 1, sync: true })
   let lines = ''
 

@@ -24,7 +24,7 @@ export function isUnderApi(url: string): boolean {
 }
 
 /** None implies another, but for admin, which implies them all. */
-export function allows(held: readonly Permission[], access: Access): boolean {
+export function allows(granted: readonly Permission[], access: Access): boolean {
   if (access === 'public' || access === 'any-key') return true
-  return held.includes(access) || held.includes('admin')
+  return granted.includes(access) || granted.includes('admin')
 }

@@ -13,10 +13,10 @@ import { assertPortFree, toPortError } from './ports.ts'
  * latter leaves a second of the ten that the service promises, and that Docker waits.
  */
 const drainMs = 3_000
-const endMs = 9_000
+const shutdownTimeoutMs = 9_000
 
 /** No other replica can take over from a server on the embedded database, so its clients are only told. */
-const drainAloneMs = 500
+const embeddedDrainMs = 500
 
 await serve().catch((error: unknown) => {
   process.stderr.write(describeError(error))
@@ -57,11 +57,11 @@ async function serve(): Promise<void> {
   await signal
   draining = true
   clearInterval(hourlyJobs)
-  const deadline = setTimeout(() => process.exit(0), endMs)
-  await delay(config.databaseUrl === undefined ? drainAloneMs : drainMs)
+  const deadline = setTimeout(() => process.exit(0), shutdownTimeoutMs)
+  await delay(config.databaseUrl === undefined ? embeddedDrainMs : drainMs)
   const closed = app.close()
   // Idle connections are closed, not waited for.
-  await app.untilIdle()
+  await app.waitUntilIdle()
   app.server.closeAllConnections()
   await closed
   await database.close()

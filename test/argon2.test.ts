@@ -1,24 +1,24 @@
 import argon2 from '@node-rs/argon2'
 import t from 'tap'
-import { formatKey, generateKey } from '../src/keys/format.ts'
 import { createSecrets } from '../src/keys/secrets.ts'
+import { formatToken, generateTokenParts } from '../src/keys/token.ts'
 import { newKey, startReplica, times } from './helper.ts'
 
 await t.test('a good key costs one Argon2 run a process, however many requests come at once', async (t) => {
   const replica = await startReplica(t)
-  const { text } = await newKey(replica)
+  const { token } = await newKey(replica)
   const { stats } = replica.app.secrets
-  const replies = await times(100, () => replica.call(text, 'GET /api/me'))
+  const replies = await times(100, () => replica.call(token, 'GET /api/me'))
   t.ok(replies.every(({ statusCode }) => statusCode === 200))
   t.equal(stats.argon2Runs, 1)
-  await times(100, () => replica.call(text, 'GET /api/me'))
+  await times(100, () => replica.call(token, 'GET /api/me'))
   t.equal(stats.argon2Runs, 1)
 })
 
 await t.test('a wrong secret costs one Argon2 run, however often it is tried', async (t) => {
   const replica = await startReplica(t)
   const { id } = await newKey(replica)
-  const wrong = formatKey({ ...generateKey(), id })
+  const wrong = formatToken({ ...generateTokenParts(), id })
   await times(50, () => replica.call(wrong, 'GET /api/me'))
   await times(50, () => replica.call(wrong, 'GET /api/me'))
   t.equal(replica.app.secrets.stats.argon2Runs, 1)
@@ -26,29 +26,29 @@ await t.test('a wrong secret costs one Argon2 run, however often it is tried', a
 
 await t.test('malformed keys reach neither Argon2 nor the database; unknown ones no Argon2', async (t) => {
   const replica = await startReplica(t)
-  const { text } = await newKey(replica)
+  const { token } = await newKey(replica)
   replica.statements.length = 0
   const garbage = [
     'x',
     'kener_',
-    text.slice(0, -1),
-    `${text.slice(0, -1)}!`,
-    text.toLowerCase(),
+    token.slice(0, -1),
+    `${token.slice(0, -1)}!`,
+    token.toLowerCase(),
     'a'.repeat(8_000),
   ]
   for (const key of garbage) t.equal((await replica.call(key, 'GET /api/me')).statusCode, 401)
   t.same(replica.statements, [])
-  await times(50, () => replica.call(formatKey(generateKey()), 'GET /api/me'))
+  await times(50, () => replica.call(formatToken(generateTokenParts()), 'GET /api/me'))
   t.equal(replica.app.secrets.stats.argon2Runs, 0)
   t.ok(replica.statements.length < 20, 'and their look-ups share statements')
 })
 
 await t.test('requests at the same time share statements', async (t) => {
   const replica = await startReplica(t)
-  const { text } = await newKey(replica)
-  await replica.call(text, 'GET /api/me')
+  const { token } = await newKey(replica)
+  await replica.call(token, 'GET /api/me')
   replica.statements.length = 0
-  await times(200, () => replica.call(text, 'GET /api/me'))
+  await times(200, () => replica.call(token, 'GET /api/me'))
   t.ok(replica.statements.length <= 10, `${String(replica.statements.length)} statements for 200 requests`)
 })
 
@@ -58,7 +58,7 @@ await t.test(
     const secrets = createSecrets()
     const hash = await secrets.hash('some secret')
     const outcomes = await Promise.allSettled(
-      Array.from({ length: 1_500 }, () => secrets.verify(generateKey(), hash)),
+      Array.from({ length: 1_500 }, () => secrets.verify(generateTokenParts(), hash)),
     )
     const refused = outcomes.filter(({ status }) => status === 'rejected') as PromiseRejectedResult[]
     t.ok(refused.length > 0 && refused.length < 500)
@@ -79,16 +79,16 @@ await t.test('hashes are Argon2id in PHC form, salted, and tell secrets apart', 
 
 await t.test('a hash made with other parameters is made anew when its key is next used', async (t) => {
   const replica = await startReplica(t)
-  const { text, id } = await newKey(replica)
+  const { token, id } = await newKey(replica)
   const readHash = async () => {
     const rows = await replica.db.selectFrom('api_keys').select('secret_hash').where('id', '=', id).execute()
     return rows[0]?.secret_hash ?? ''
   }
-  const secret = text.slice(23, 66)
+  const secret = token.slice(23, 66)
   const old = await argon2.hash(secret, { memoryCost: 8192, timeCost: 2, parallelism: 1 })
   await replica.db.updateTable('api_keys').set({ secret_hash: old }).where('id', '=', id).execute()
-  t.equal((await replica.call(text, 'GET /api/me')).statusCode, 200)
+  t.equal((await replica.call(token, 'GET /api/me')).statusCode, 200)
   t.match(await readHash(), /^\$argon2id\$v=19\$m=4096,t=1,p=1\$/)
   const other = await startReplica(t, { url: replica.app.config.databaseUrl ?? '' })
-  t.equal((await other.call(text, 'GET /api/me')).statusCode, 200, 'and it still fits the key')
+  t.equal((await other.call(token, 'GET /api/me')).statusCode, 200, 'and it still fits the key')
 })

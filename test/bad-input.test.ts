@@ -1,11 +1,11 @@
 import t, { type Test } from 'tap'
-import { isFailure, newKey, type Replica, startReplica } from './helper.ts'
+import { isErrorReply, newKey, type Replica, startReplica } from './helper.ts'
 
 async function start(t: Test): Promise<Replica & { admin: string; countKeys: () => Promise<number> }> {
   const replica = await startReplica(t)
-  const { text } = await newKey(replica)
+  const { token } = await newKey(replica)
   const countKeys = async () => (await replica.db.selectFrom('api_keys').select('id').execute()).length
-  return { ...replica, admin: text, countKeys }
+  return { ...replica, admin: token, countKeys }
 }
 
 const good = { name: 'n', permissions: ['read:monitors'] }
@@ -53,7 +53,7 @@ await t.test(
     for (const [path, body] of cases) {
       const reply = await call(admin, 'POST /api/keys', body)
       const title = JSON.stringify(body)
-      isFailure(t, reply, 400, 'INVALID_REQUEST', title)
+      isErrorReply(t, reply, 400, 'INVALID_REQUEST', title)
       t.ok(
         reply.json.error.details.some((detail: { path: string }) => detail.path === path),
         `${title}: ${reply.body}`,
@@ -81,10 +81,10 @@ await t.test('what is not an object in JSON is refused', async (t) => {
   ]
   for (const payload of [...bodies, '[[['.repeat(100_000), '[{"a":'.repeat(50_000)]) {
     const reply = await call(admin, 'POST /api/keys', undefined, { headers: json, payload })
-    isFailure(t, reply, 400, 'INVALID_REQUEST', payload.slice(0, 20))
+    isErrorReply(t, reply, 400, 'INVALID_REQUEST', payload.slice(0, 20))
   }
   const deep = `{"name":"n","permissions":${'['.repeat(200_000)}${']'.repeat(200_000)}}`
-  isFailure(
+  isErrorReply(
     t,
     await call(admin, 'POST /api/keys', undefined, { headers: json, payload: deep }),
     400,
@@ -93,28 +93,28 @@ await t.test('what is not an object in JSON is refused', async (t) => {
   )
   for (const poison of ['{"__proto__":{"a":1}}', '{"constructor":{"prototype":{"a":1}}}']) {
     const reply = await call(admin, 'POST /api/keys', undefined, { headers: json, payload: poison })
-    isFailure(t, reply, 400, 'INVALID_REQUEST', poison)
+    isErrorReply(t, reply, 400, 'INVALID_REQUEST', poison)
   }
   const latin1 = Buffer.concat([
     Buffer.from('{"name":"'),
     Buffer.from([0xe9]),
     Buffer.from('","permissions":["admin"]}'),
   ])
-  isFailure(
+  isErrorReply(
     t,
     await call(admin, 'POST /api/keys', undefined, { headers: json, payload: latin1 }),
     400,
     'INVALID_REQUEST',
     'not UTF-8',
   )
-  isFailure(
+  isErrorReply(
     t,
     await call(admin, 'POST /api/keys', undefined, { headers: json, payload: '' }),
     400,
     'INVALID_REQUEST',
     'empty',
   )
-  isFailure(t, await call(admin, 'POST /api/keys'), 400, 'INVALID_REQUEST', 'no body')
+  isErrorReply(t, await call(admin, 'POST /api/keys'), 400, 'INVALID_REQUEST', 'no body')
   t.equal(await countKeys(), 1)
 })
 
@@ -128,15 +128,15 @@ await t.test('a body over 1 MiB is 413, another type than JSON 415', async (t) =
     headers: json,
     payload: padded(1_048_576),
   })
-  isFailure(t, largest, 400, 'INVALID_REQUEST', 'just 1 MiB is read')
+  isErrorReply(t, largest, 400, 'INVALID_REQUEST', 'just 1 MiB is read')
   const larger = await call(admin, 'POST /api/keys', undefined, { headers: json, payload: padded(1_048_577) })
-  isFailure(t, larger, 413, 'PAYLOAD_TOO_LARGE', 'one byte more')
+  isErrorReply(t, larger, 413, 'PAYLOAD_TOO_LARGE', 'one byte more')
   for (const type of ['text/plain', 'application/x-www-form-urlencoded', 'application/xml', 'nonsense', '']) {
     const reply = await call(admin, 'POST /api/keys', undefined, {
       headers: { 'content-type': type },
       payload: JSON.stringify(good),
     })
-    isFailure(t, reply, 415, 'UNSUPPORTED_MEDIA_TYPE', type)
+    isErrorReply(t, reply, 415, 'UNSUPPORTED_MEDIA_TYPE', type)
   }
   t.equal(await countKeys(), 1)
   for (const type of ['application/json; charset=utf-8', 'APPLICATION/JSON']) {
@@ -170,24 +170,24 @@ await t.test('a query that is not as it should be is refused', async (t) => {
   ]
   for (const [path, query] of cases) {
     const reply = await call(admin, `GET /api/keys?${query}`)
-    isFailure(t, reply, 400, 'INVALID_REQUEST', query)
+    isErrorReply(t, reply, 400, 'INVALID_REQUEST', query)
     t.equal(reply.json.error.details[0].path, path, query)
   }
-  isFailure(t, await call(admin, 'GET /api/me?a=1'), 400, 'INVALID_REQUEST', 'a route without parameters')
-  isFailure(t, await call(admin, 'GET /api/keys/%00'), 400, 'INVALID_REQUEST', 'NUL in the path')
+  isErrorReply(t, await call(admin, 'GET /api/me?a=1'), 400, 'INVALID_REQUEST', 'a route without parameters')
+  isErrorReply(t, await call(admin, 'GET /api/keys/%00'), 400, 'INVALID_REQUEST', 'NUL in the path')
 })
 
 await t.test('routes without a body of their own take none, or an empty one', async (t) => {
   const { call, admin, db } = await start(t)
   const { id } = await newKey({ db })
-  isFailure(
+  isErrorReply(
     t,
     await call(admin, `POST /api/keys/${id}/revoke`, { force: true }),
     400,
     'INVALID_REQUEST',
     'unknown field',
   )
-  isFailure(
+  isErrorReply(
     t,
     await call(admin, `POST /api/keys/${id}/rotate`, { overlap: 5 }),
     400,
@@ -196,7 +196,7 @@ await t.test('routes without a body of their own take none, or an empty one', as
   )
   for (const overlap_seconds of [-1, 604_801, 1.5, '60', null]) {
     const reply = await call(admin, `POST /api/keys/${id}/rotate`, { overlap_seconds })
-    isFailure(t, reply, 400, 'INVALID_REQUEST', String(overlap_seconds))
+    isErrorReply(t, reply, 400, 'INVALID_REQUEST', String(overlap_seconds))
   }
   for (const payload of [undefined, '', '{}']) {
     const reply = await call(admin, `POST /api/keys/${id}/revoke`, undefined, {
@@ -221,17 +221,17 @@ await t.test('an error of the inside says nothing of the inside', async (t) => {
       )
     },
   })
-  const { text } = await newKey(replica)
+  const { token } = await newKey(replica)
   const thrown = await replica.call(null, 'GET /api/broken')
-  isFailure(t, thrown, 500, 'INTERNAL_ERROR', 'a handler that throws')
+  isErrorReply(t, thrown, 500, 'INTERNAL_ERROR', 'a handler that throws')
   t.notMatch(thrown.body, /swordfish/)
   t.ok(
     replica.log.some((line) => JSON.stringify(line).includes('swordfish')),
     'the log says it',
   )
   await replica.db.schema.dropTable('rate_counters').execute()
-  const lost = await replica.call(text, 'GET /api/me')
-  isFailure(t, lost, 500, 'INTERNAL_ERROR', 'a statement that fails')
+  const lost = await replica.call(token, 'GET /api/me')
+  isErrorReply(t, lost, 500, 'INTERNAL_ERROR', 'a statement that fails')
   t.notMatch(lost.body, /rate_counters|relation/)
 })
 
@@ -247,7 +247,7 @@ await t.test('a body made to take long is refused, and its reply is small', asyn
   ]
   for (const payload of bodies) {
     const reply = await call(admin, 'POST /api/keys', undefined, { headers: json, payload })
-    isFailure(t, reply, 400, 'INVALID_REQUEST', payload.slice(0, 30))
+    isErrorReply(t, reply, 400, 'INVALID_REQUEST', payload.slice(0, 30))
     t.ok(reply.body.length < 2_000, `${reply.body.length} bytes`)
   }
 })
@@ -260,7 +260,7 @@ await t.test('a compressed body, or one in another encoding than UTF-8, is 415',
     { 'content-type': 'application/json;charset="latin1"' },
   ]) {
     const reply = await call(admin, 'POST /api/keys', undefined, { headers, payload: JSON.stringify(good) })
-    isFailure(t, reply, 415, 'UNSUPPORTED_MEDIA_TYPE', JSON.stringify(headers))
+    isErrorReply(t, reply, 415, 'UNSUPPORTED_MEDIA_TYPE', JSON.stringify(headers))
   }
   const identity = { 'content-type': 'application/json; charset="UTF-8"', 'content-encoding': 'identity' }
   const reply = await call(admin, 'POST /api/keys', undefined, {

@@ -1,12 +1,20 @@
 import t, { type Test } from 'tap'
-import { removeOldMinutes } from '../src/database/retention.ts'
-import { isFailure, isWaitingForLock, newKey, type Replica, startReplica, times, until } from './helper.ts'
+import { removeOldMinutes } from '../src/reports/retention.ts'
+import {
+  isErrorReply,
+  isWaitingForLock,
+  newKey,
+  type Replica,
+  startReplica,
+  times,
+  waitUntil,
+} from './helper.ts'
 
 async function start(t: Test): Promise<Replica & { key: string }> {
   const replica = await startReplica(t)
-  const { text } = await newKey(replica)
-  await replica.call(text, 'POST /api/monitors', { tag: 'm', name: 'M' })
-  return { ...replica, key: text }
+  const { token } = await newKey(replica)
+  await replica.call(token, 'POST /api/monitors', { tag: 'm', name: 'M' })
+  return { ...replica, key: token }
 }
 
 const minuteMs = 60_000
@@ -145,7 +153,7 @@ await t.test('many points are written all or none', async (t) => {
   ]
   for (const [path, body] of bad) {
     const reply = await call(key, 'POST /api/monitors/m/data', body)
-    isFailure(t, reply, 400, 'INVALID_REQUEST', path)
+    isErrorReply(t, reply, 400, 'INVALID_REQUEST', path)
     t.ok(
       reply.json.error.details.some((detail: { path: string }) => detail.path === path),
       reply.body.slice(0, 300),
@@ -166,7 +174,7 @@ await t.test('many points are written all or none', async (t) => {
     timestamp: iso(thisMinute() + 5 * minuteMs),
   })
   t.equal(ahead.statusCode, 200, '5 minutes ahead are fine')
-  isFailure(
+  isErrorReply(
     t,
     await call(key, 'POST /api/monitors/none/data', { status: 'UP' }),
     404,
@@ -201,7 +209,7 @@ await t.test('PUT fills every minute of [from, to)', async (t) => {
     [iso(Date.now()), iso(Date.now() + 3_600_000), 'UP'],
   ]
   for (const [from, to, status] of bad) {
-    isFailure(t, await fill(from, to, status), 400, 'INVALID_REQUEST', `${from} ${to} ${status}`)
+    isErrorReply(t, await fill(from, to, status), 400, 'INVALID_REQUEST', `${from} ${to} ${status}`)
   }
 })
 
@@ -256,7 +264,7 @@ await t.test('reads by minute, hour and day hold just what lies within [from, to
   }
   for (const list of ['monitors/m/data', 'incidents'] as const) {
     const reply = await call(key, `GET /api/${list}?from=2026-02-02T00:00:00Z&to=2026-02-01T00:00:00Z`)
-    isFailure(t, reply, 400, 'INVALID_REQUEST', `${list}: the end before the start`)
+    isErrorReply(t, reply, 400, 'INVALID_REQUEST', `${list}: the end before the start`)
   }
 })
 
@@ -429,12 +437,12 @@ await t.test(
     const writer = await db.startTransaction().execute()
     await writer.selectFrom('monitors').select('id').where('tag', '=', 'busy').forNoKeyUpdate().execute()
     const waiting = times(30, () => report('busy'))
-    await until(() => isWaitingForLock(db))
+    await waitUntil(() => isWaitingForLock(db))
     const free = await times(30, () => report('free'))
     t.ok(free.every(({ statusCode }) => statusCode === 200))
     t.ok(await isWaitingForLock(db), 'meanwhile')
     await writer.commit().execute()
     t.ok((await waiting).every(({ statusCode }) => statusCode === 200))
-    isFailure(t, await report('nobody'), 404, 'NOT_FOUND', 'a monitor that there is not')
+    isErrorReply(t, await report('nobody'), 404, 'NOT_FOUND', 'a monitor that there is not')
   },
 )

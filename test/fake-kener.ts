@@ -3,7 +3,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net'
 import type { Test } from 'tap'
 
-type Thing = { id: number } & Record<string, unknown>
+type SourceItem = { id: number } & Record<string, unknown>
 
 export type FakeKener = Awaited<ReturnType<typeof startFakeKener>>
 
@@ -14,10 +14,10 @@ export type FakeKener = Awaited<ReturnType<typeof startFakeKener>>
  */
 export async function startFakeKener(t: Test, { key = 'the-key-of-kener', base = '' } = {}) {
   const content = {
-    monitors: [] as Thing[],
-    incidents: [] as Thing[],
+    monitors: [] as SourceItem[],
+    incidents: [] as SourceItem[],
     /** By the incident. */
-    comments: new Map<number, Thing[]>(),
+    comments: new Map<number, SourceItem[]>(),
   }
   const requests: { path: string; authorization: string | undefined }[] = []
   const hooks: { intercept?: (request: IncomingMessage, response: ServerResponse) => boolean } = {}
@@ -64,7 +64,7 @@ export async function startFakeKener(t: Test, { key = 'the-key-of-kener', base =
 
 const stamps = { created_at: '2026-01-27T16:07:19.000Z', updated_at: '2026-01-27T16:07:19.000Z' }
 
-export function monitorThere(id: number, tag: string, fields: Record<string, unknown> = {}): Thing {
+export function sourceMonitor(id: number, tag: string, fields: Record<string, unknown> = {}): SourceItem {
   return {
     id,
     tag,
@@ -87,7 +87,7 @@ export function monitorThere(id: number, tag: string, fields: Record<string, unk
   }
 }
 
-export function incidentThere(id: number, fields: Record<string, unknown> = {}): Thing {
+export function sourceIncident(id: number, fields: Record<string, unknown> = {}): SourceItem {
   return {
     id,
     title: `Incident ${id}`,
@@ -102,7 +102,11 @@ export function incidentThere(id: number, fields: Record<string, unknown> = {}):
   }
 }
 
-export function commentThere(id: number, incidentId: number, fields: Record<string, unknown> = {}): Thing {
+export function sourceComment(
+  id: number,
+  incidentId: number,
+  fields: Record<string, unknown> = {},
+): SourceItem {
   return {
     id,
     incident_id: incidentId,

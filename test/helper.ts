@@ -15,8 +15,8 @@ import type { Tables } from '../src/database/schema.ts'
 import { createKey } from '../src/keys/lifecycle.ts'
 import { createSecrets } from '../src/keys/secrets.ts'
 import type { Permission } from '../src/permissions.ts'
+import { assertNoSecret, recordKeys, sweepDatabase, watchReplies } from './sweep.ts'
 import { conditionTimeoutMs } from './timeouts.ts'
-import { expectNoSecret, noteKeys, sweepDatabase, watchReplies } from './sweep.ts'
 
 /** A database of the test's own, as the migrations leave it. The test fails when a secret is left in it. */
 export async function createDatabase(t: Test, { empty = false } = {}): Promise<string> {
@@ -121,7 +121,7 @@ export async function startReplica(
   t.teardown(async () => {
     await app.close()
     await close()
-    for (const line of lines) expectNoSecret(line, 'the log')
+    for (const line of lines) assertNoSecret(line, 'the log')
     replies.sweep()
   })
   // The description is the same for each replica, and to compile it takes longer than to start one.
@@ -218,11 +218,11 @@ export async function newKey(
     rateLimit = null,
     expiresAt = null,
   }: { name?: string; permissions?: Permission[]; rateLimit?: number | null; expiresAt?: Date | null } = {},
-): Promise<{ text: string; id: string }> {
-  const office = { db, secrets: createSecrets(), log: { info: () => undefined } }
-  const { text, stored } = await createKey(office, { name, permissions, rateLimit, expiresAt })
-  noteKeys(text)
-  return { text, id: stored.id }
+): Promise<{ token: string; id: string }> {
+  const context = { db, secrets: createSecrets(), log: { info: () => undefined } }
+  const { token, key } = await createKey(context, { name, permissions, rateLimit, expiresAt })
+  recordKeys(token)
+  return { token, id: key.id }
 }
 
 /** Puts a key's expiry into the past, as time would. */
@@ -239,7 +239,7 @@ export function times<Result>(count: number, make: (index: number) => Promise<Re
 }
 
 /** Waits until the condition holds. @throws Error after conditionTimeoutMs */
-export async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+export async function waitUntil(condition: () => boolean | Promise<boolean>): Promise<void> {
   const deadline = performance.now() + conditionTimeoutMs
   while (!(await condition())) {
     if (performance.now() > deadline) throw new Error(`This never became true: ${String(condition)}`)
@@ -248,7 +248,7 @@ export async function until(condition: () => boolean | Promise<boolean>): Promis
 }
 
 /** For a test that counts within one minute: waits for the next when little is left of this one. */
-export async function untilMinuteHasRoom(): Promise<void> {
+export async function waitForRoomInMinute(): Promise<void> {
   const roomMs = 5_000
   const leftMs = 60_000 - (Date.now() % 60_000)
   if (leftMs < roomMs) await delay(leftMs + 10)
@@ -261,7 +261,7 @@ export async function isWaitingForLock(db: Replica['db']): Promise<boolean> {
   return rows.length > 0
 }
 
-export function isFailure(t: Test, reply: Reply, status: number, code: string, name: string): void {
+export function isErrorReply(t: Test, reply: Reply, status: number, code: string, name: string): void {
   t.equal(reply.statusCode, status, `${name}: status`)
   t.equal(reply.json?.error?.code, code, `${name}: code`)
 }

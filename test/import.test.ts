@@ -2,11 +2,11 @@ import { createServer } from 'node:http'
 import { Writable } from 'node:stream'
 import { sql } from 'kysely'
 import t from 'tap'
-import { connectKener, parseKenerUrl } from '../src/kener/client.ts'
-import { createProgress, quote } from '../src/kener/progress.ts'
+import { connectToKener, parseKenerUrl } from '../src/kener/import/client.ts'
+import { createProgress, quote } from '../src/kener/import/progress.ts'
 import { OperatorError } from '../src/operator-error.ts'
-import { commentThere, incidentThere, monitorThere, startFakeKener } from './fake-kener.ts'
-import { createDatabase, isWaitingForLock, newKey, startReplica, until } from './helper.ts'
+import { sourceComment, sourceIncident, sourceMonitor, startFakeKener } from './fake-kener.ts'
+import { createDatabase, isWaitingForLock, newKey, startReplica, waitUntil } from './helper.ts'
 import { command, contentOf, fill, importInProcess, withoutOurs } from './kener-import.ts'
 import { cli, start } from './process.ts'
 
@@ -26,7 +26,7 @@ await t.test('an import brings monitors, and incidents with their comments as th
   t.notOk(stderr.includes(kener.key))
   t.ok(kener.requests.every(({ authorization }) => authorization === `Bearer ${kener.key}`))
 
-  const admin = (await newKey(here)).text
+  const admin = (await newKey(here)).token
   const { json: v4 } = await here.call(admin, 'GET /api/v4/monitors')
   for (const there of kener.content.monitors) {
     t.match(
@@ -101,7 +101,7 @@ await t.test('what has changed there is brought up to date, each thing by its ow
   await t.test('an incident with a new comment, whose state does not move it', async (t) => {
     comments
       .get(7)
-      ?.push(commentThere(13, 7, { comment: 'Not over', state: 'IDENTIFIED', timestamp: 1_767_229_260 }))
+      ?.push(sourceComment(13, 7, { comment: 'Not over', state: 'IDENTIFIED', timestamp: 1_767_229_260 }))
     Object.assign(incidents[0] ?? {}, {
       title: 'Again',
       state: 'MONITORING',
@@ -138,8 +138,8 @@ await t.test('what was deleted here does not come back', async (t) => {
   const kener = await startFakeKener(t)
   fill(kener)
   const { content } = kener
-  content.incidents.push(incidentThere(8))
-  content.comments.set(8, [commentThere(21, 8)])
+  content.incidents.push(sourceIncident(8))
+  content.comments.set(8, [sourceComment(21, 8)])
   const { db } = await startReplica(t)
   await importInProcess(db, kener)
   await db.deleteFrom('monitors').where('tag', '=', 'earth').execute()
@@ -171,7 +171,7 @@ await t.test(
     fill(kener)
     const url = await createDatabase(t)
     const { call, db } = await startReplica(t, { url })
-    const admin = (await newKey({ db })).text
+    const admin = (await newKey({ db })).token
     await call(admin, 'POST /api/monitors', { tag: 'earth', name: 'Mine' })
     const { code, stderr } = await cli(t, command(kener), { DATABASE_URL: url, KENER_API_KEY: kener.key })
     t.equal(code, 0)
@@ -197,7 +197,7 @@ await t.test('an import that is killed between a thing and its note has stored n
     await sql`set local idle_in_transaction_session_timeout = 0`.execute(trx)
     await sql`lock table kener_imports in share mode`.execute(trx)
     const running = start(t, 'cli', command(kener), env)
-    await until(() => isWaitingForLock(db))
+    await waitUntil(() => isWaitingForLock(db))
     running.child.kill('SIGKILL')
     return running.ended
   })
@@ -209,9 +209,9 @@ await t.test('an import that is killed between a thing and its note has stored n
 await t.test('two imports at once bring each thing once', async (t) => {
   const kener = await startFakeKener(t)
   for (let id = 1; id <= 40; id++) {
-    kener.content.monitors.push(monitorThere(id, `monitor-${id}`))
-    kener.content.incidents.push(incidentThere(id))
-    kener.content.comments.set(id, [commentThere(id, id)])
+    kener.content.monitors.push(sourceMonitor(id, `monitor-${id}`))
+    kener.content.incidents.push(sourceIncident(id))
+    kener.content.comments.set(id, [sourceComment(id, id)])
   }
   const { db } = await startReplica(t)
   const both = await Promise.allSettled([importInProcess(db, kener), importInProcess(db, kener)])
@@ -232,14 +232,14 @@ await t.test('two imports at once bring each thing once', async (t) => {
 
 await t.test('incidents beyond the 1000 that Kener lists are found', async (t) => {
   const kener = await startFakeKener(t)
-  const client = connectKener(kener.url, kener.key)
+  const client = connectToKener(kener.url, kener.key)
   const list = async (starts: number[]) => {
     kener.content.incidents = starts.map((start, index) =>
-      incidentThere(index + 1, { start_date_time: start }),
+      sourceIncident(index + 1, { start_date_time: start }),
     )
     kener.requests.length = 0
-    const { incidents, cutAt } = await client.incidents()
-    return { ids: incidents.map(({ id }) => id), cutAt, requests: kener.requests.length }
+    const { incidents, truncatedAt } = await client.incidents()
+    return { ids: incidents.map(({ id }) => id), truncatedAt, requests: kener.requests.length }
   }
   const every = (count: number, start: (index: number) => number) =>
     Array.from({ length: count }, (_, i) => start(i))
@@ -256,26 +256,29 @@ await t.test('incidents beyond the 1000 that Kener lists are found', async (t) =
     ['in milliseconds, or at the beginning of time', every(1500, (i) => (i < 700 ? 0 : minute * 1000 + i))],
   ]
   for (const [name, starts] of shapes) {
-    const { ids, cutAt, requests } = await list(starts)
+    const { ids, truncatedAt, requests } = await list(starts)
     t.same(
       ids,
       every(starts.length, (i) => i + 1),
       name,
     )
-    t.same(cutAt, [], name)
+    t.same(truncatedAt, [], name)
     t.ok(requests <= 70, `${name}: ${requests} requests`)
   }
 
   for (const shared of [minute, 1, 0]) {
-    const { ids, cutAt } = await list([...every(700, (i) => minute + 60 + i), ...every(1400, () => shared)])
+    const { ids, truncatedAt } = await list([
+      ...every(700, (i) => minute + 60 + i),
+      ...every(1400, () => shared),
+    ])
     t.same(
       ids,
       every(1700, (i) => (i < 700 ? i : i + 400) + 1),
       'of those that share a start the newest',
     )
-    t.same(cutAt, [Math.max(shared, 1)])
+    t.same(truncatedAt, [Math.max(shared, 1)])
   }
-  kener.content.incidents = every(2000, (i) => i).map((i) => incidentThere(i + 1))
+  kener.content.incidents = every(2000, (i) => i).map((i) => sourceIncident(i + 1))
   kener.hooks.intercept = (_request, response) => {
     response.end(JSON.stringify({ incidents: kener.content.incidents.slice(0, 1000) }))
     return true
@@ -286,7 +289,7 @@ await t.test('incidents beyond the 1000 that Kener lists are found', async (t) =
 await t.test('more than 1000 incidents of one minute are told, and are exit code 1', async (t) => {
   const kener = await startFakeKener(t)
   for (let id = 1; id <= 1001; id++)
-    kener.content.incidents.push(incidentThere(id, { start_date_time: 1_767_225_600 }))
+    kener.content.incidents.push(sourceIncident(id, { start_date_time: 1_767_225_600 }))
   const { db } = await startReplica(t)
   const { isWhole, said } = await importInProcess(db, kener, { dryRun: true })
   t.notOk(isWhole)
@@ -298,13 +301,13 @@ await t.test('odd data is brought as near as it goes, and told', async (t) => {
   const kener = await startFakeKener(t)
   const { content } = kener
   content.monitors = [
-    monitorThere(1, 'My Site.com', { name: ' ', updated_at: '2026-01-27 16:07:19' }),
-    monitorThere(2, 'nulls', {
+    sourceMonitor(1, 'My Site.com', { name: ' ', updated_at: '2026-01-27 16:07:19' }),
+    sourceMonitor(2, 'nulls', {
       ...{ description: null, cron: null, default_status: null, status: null, category_name: null },
       ...{ type_data: null, monitor_settings_json: null, confirmation_threshold: null, is_hidden: null },
       ...{ include_degraded_in_downtime: null, monitor_type: null, created_at: null, updated_at: null },
     }),
-    monitorThere(3, 'wrong', {
+    sourceMonitor(3, 'wrong', {
       ...{
         default_status: 'NONE',
         external_url: 'example.com',
@@ -318,9 +321,9 @@ await t.test('odd data is brought as near as it goes, and told', async (t) => {
         extra: { a: 1 },
       },
     }),
-    monitorThere(4, '...', { name: 'bell\u0000\u001b[31m\ud800' }),
-    monitorThere(5, 'my-site-com'),
-    monitorThere(6, 'MY SITE COM'),
+    sourceMonitor(4, '...', { name: 'bell\u0000\u001b[31m\ud800' }),
+    sourceMonitor(5, 'my-site-com'),
+    sourceMonitor(6, 'MY SITE COM'),
   ]
   const monitors = [
     { monitor_tag: 'My Site.com', impact: 'DOWN' },
@@ -331,28 +334,28 @@ await t.test('odd data is brought as near as it goes, and told', async (t) => {
     'nonsense',
   ]
   content.incidents = [
-    incidentThere(1, { title: 't'.repeat(256), state: 'OPEN', monitors }),
-    incidentThere(2, { title: '', end_date_time: 1, monitors: null, state: null }),
-    incidentThere(3, { start_date_time: 1_767_225_600_000 }),
-    incidentThere(4, {
+    sourceIncident(1, { title: 't'.repeat(256), state: 'OPEN', monitors }),
+    sourceIncident(2, { title: '', end_date_time: 1, monitors: null, state: null }),
+    sourceIncident(3, { start_date_time: 1_767_225_600_000 }),
+    sourceIncident(4, {
       end_date_time: 1e15,
       monitors: [
         { monitor_tag: 'nulls', impact: 'DEGRADED' },
         { monitor_tag: 'nulls', impact: 'DOWN' },
       ],
     }),
-    incidentThere(5, { state: 'RESOLVED', end_date_time: 0, start_date_time: 1_767_225_661 }),
+    sourceIncident(5, { state: 'RESOLVED', end_date_time: 0, start_date_time: 1_767_225_661 }),
   ]
   content.comments = new Map([
     [
       1,
       [
-        commentThere(1, 1, { comment: 'c'.repeat(10_001), state: 'CLOSED' }),
-        commentThere(2, 1, { comment: null }),
+        sourceComment(1, 1, { comment: 'c'.repeat(10_001), state: 'CLOSED' }),
+        sourceComment(2, 1, { comment: null }),
       ],
     ],
-    [2, [commentThere(3, 2, { timestamp: null })]],
-    [3, [commentThere(4, 3)]],
+    [2, [sourceComment(3, 2, { timestamp: null })]],
+    [3, [sourceComment(4, 3)]],
   ])
   const url = await createDatabase(t)
   const here = await startReplica(t, { url })
@@ -398,7 +401,7 @@ await t.test('odd data is brought as near as it goes, and told', async (t) => {
     [...told, ...summary].sort(),
   )
 
-  const admin = (await newKey(here)).text
+  const admin = (await newKey(here)).token
   t.equal((await here.call(admin, 'GET /api/v4/monitors')).statusCode, 200)
   const { json } = await here.call(admin, 'GET /api/monitors')
   t.match(json.data, [
@@ -517,7 +520,7 @@ await t.test('the key goes to no other server, and is followed within its own', 
   })
   other.listen(0, '127.0.0.1')
   t.teardown(() => other.close())
-  await until(() => other.listening)
+  await waitUntil(() => other.listening)
   const { port } = other.address() as { port: number }
   const redirect = (toLocation: (path: string) => string | undefined) => {
     kener.hooks.intercept = ({ url = '' }, response) => {
@@ -544,7 +547,7 @@ await t.test('a source that is busy is waited for as long as it says, others lon
   const wait = (ms: number) => Promise.resolve(waits.push(ms))
   const shown: string[] = []
   const options = { wait, onWait: (why: string) => shown.push(why) }
-  const client = connectKener(kener.url, kener.key, options)
+  const client = connectToKener(kener.url, kener.key, options)
   const fail = (times: number, status: number, headers = {}) => {
     let left = times
     kener.hooks.intercept = (_request, response) => {
@@ -570,7 +573,7 @@ await t.test('a source that is busy is waited for as long as it says, others lon
   t.equal(shown.at(-1), `${kener.url} answered 502`)
   let left = 1
   kener.hooks.intercept = () => left-- > 0
-  const impatient = connectKener(kener.url, kener.key, { ...options, timeoutMs: 500 })
+  const impatient = connectToKener(kener.url, kener.key, { ...options, timeoutMs: 500 })
   t.equal((await impatient.monitors()).length, 2)
   t.equal(shown.at(-1), `${kener.url} did not answer in time`)
 })
@@ -634,14 +637,14 @@ await t.test('wrong use is exit code 2, and a key that is none is told without i
 await t.test('a key of our own goes to no Kener', async (t) => {
   const kener = await startFakeKener(t)
   const replica = await startReplica(t, { url: await createDatabase(t) })
-  const { text } = await newKey(replica)
+  const { token } = await newKey(replica)
   const { code, stderr } = await cli(t, command(kener), {
     DATABASE_URL: replica.app.config.databaseUrl ?? '',
-    KENER_API_KEY: text,
+    KENER_API_KEY: token,
   })
   t.equal(code, 1)
   t.match(stderr, /^kener-api: KENER_API_KEY holds a key of this service: [^\n]*\n$/)
-  t.notOk(stderr.includes(text))
+  t.notOk(stderr.includes(token))
   t.same(kener.requests, [], 'nobody was asked')
 })
 
@@ -656,7 +659,7 @@ await t.test('a URL is the same with and without a slash, or with its API', (t) 
 
 await t.test('another kener-api is a source, too: both sides are the same', async (t) => {
   const there = await startReplica(t)
-  const admin = (await newKey(there)).text
+  const admin = (await newKey(there)).token
   for (const tag of ['a', 'b']) {
     const body = {
       tag,
@@ -694,7 +697,7 @@ await t.test('another kener-api is a source, too: both sides are the same', asyn
     const { json } = await call(key, 'GET /api/v4/monitors')
     return json.monitors.map((monitor: object) => ({ ...monitor, created_at: '', updated_at: '' }))
   }
-  t.same(await monitorsOf(here, (await newKey(here)).text), await monitorsOf(there, admin))
+  t.same(await monitorsOf(here, (await newKey(here)).token), await monitorsOf(there, admin))
   t.match(
     (await cli(t, command({ url }), env)).stderr,
     /monitors: 2 unchanged\nincidents: 9 unchanged\ncomments: 18 unchanged\n/,
@@ -711,8 +714,8 @@ await t.test('progress is one line on a terminal, and few elsewhere', (t) => {
       },
     })
     const progress = createProgress(Object.assign(stream, { isTTY, columns: 20 }))
-    for (let index = 0; index < 1000; index++) progress.show(`incidents: ${index} of a thousand`)
-    progress.tell('done')
+    for (let index = 0; index < 1000; index++) progress.update(`incidents: ${index} of a thousand`)
+    progress.print('done')
     progress.clear()
     return text
   }

@@ -1,11 +1,11 @@
 import t, { type Test } from 'tap'
-import { isFailure, isWaitingForLock, newKey, type Replica, startReplica, until } from './helper.ts'
+import { isErrorReply, isWaitingForLock, newKey, type Replica, startReplica, waitUntil } from './helper.ts'
 
 async function start(t: Test): Promise<Replica & { key: string }> {
   const replica = await startReplica(t)
-  const { text } = await newKey(replica)
-  for (const tag of ['api', 'web']) await replica.call(text, 'POST /api/monitors', { tag, name: tag })
-  return { ...replica, key: text }
+  const { token } = await newKey(replica)
+  for (const tag of ['api', 'web']) await replica.call(token, 'POST /api/monitors', { tag, name: tag })
+  return { ...replica, key: token }
 }
 
 const iso = (ms: number) => `${new Date(ms).toISOString().slice(0, 19)}Z`
@@ -155,7 +155,7 @@ await t.test('a refused request leaves nothing', async (t) => {
   ]
   for (const [path, body] of bad) {
     const reply = await call(key, 'POST /api/incidents', body)
-    isFailure(t, reply, 400, 'INVALID_REQUEST', JSON.stringify(body))
+    isErrorReply(t, reply, 400, 'INVALID_REQUEST', JSON.stringify(body))
     t.ok(
       reply.json.error.details.some((detail: { path: string }) => detail.path === path),
       reply.body,
@@ -175,9 +175,9 @@ await t.test('a refused request leaves nothing', async (t) => {
     { title: 'x', monitors: [{ monitor_tag: 'none', impact: 'DOWN' }] },
     { title: 'x', ended_at: '2020-01-01T00:00:00Z' },
   ]) {
-    isFailure(t, await call(key, `PATCH ${path}`, body), 400, 'INVALID_REQUEST', JSON.stringify(body))
+    isErrorReply(t, await call(key, `PATCH ${path}`, body), 400, 'INVALID_REQUEST', JSON.stringify(body))
   }
-  isFailure(
+  isErrorReply(
     t,
     await call(key, `PATCH ${path}/comments/999`, { state: 'RESOLVED' }),
     404,
@@ -186,14 +186,14 @@ await t.test('a refused request leaves nothing', async (t) => {
   )
   const other = await call(key, 'POST /api/incidents', { title: 'other' })
   const elsewhere = `/api/incidents/${String(other.json.data.id)}/comments/${String(comment.id)}` as const
-  isFailure(
+  isErrorReply(
     t,
     await call(key, `PATCH ${elsewhere}`, { comment: 'x' }),
     404,
     'NOT_FOUND',
     "another incident's comment",
   )
-  isFailure(t, await call(key, `DELETE ${elsewhere}`), 404, 'NOT_FOUND', "another incident's comment")
+  isErrorReply(t, await call(key, `DELETE ${elsewhere}`), 404, 'NOT_FOUND', "another incident's comment")
   t.same((await call(key, `GET ${path}`)).json.data, made.json.data)
 })
 
@@ -226,9 +226,9 @@ await t.test('comments are listed, changed and deleted', async (t) => {
   await call(key, `PATCH ${path}/${String(first.id)}`, { state: 'MONITORING' })
   t.equal(await stateOf(), 'MONITORING', 'what the newest says is how it stands')
   t.equal((await call(key, `DELETE ${path}/${String(first.id)}`)).statusCode, 204)
-  isFailure(t, await call(key, `DELETE ${path}/${String(first.id)}`), 404, 'NOT_FOUND', 'again')
-  isFailure(t, await call(key, 'GET /api/incidents/999/comments'), 404, 'NOT_FOUND', 'no such incident')
-  isFailure(
+  isErrorReply(t, await call(key, `DELETE ${path}/${String(first.id)}`), 404, 'NOT_FOUND', 'again')
+  isErrorReply(t, await call(key, 'GET /api/incidents/999/comments'), 404, 'NOT_FOUND', 'no such incident')
+  isErrorReply(
     t,
     await call(key, 'POST /api/incidents/999/comments', { comment: 'c' }),
     404,
@@ -311,17 +311,17 @@ await t.test(
     t.equal((await call(key, `DELETE /api/incidents/${maintenance}`)).statusCode, 204)
     t.same(await status(), ['DEGRADED', 'incident'])
     t.same((await call(key, 'GET /api/monitors?status=DEGRADED')).json.data.length, 1)
-    isFailure(t, await call(key, `DELETE /api/incidents/${maintenance}`), 404, 'NOT_FOUND', 'again')
+    isErrorReply(t, await call(key, `DELETE /api/incidents/${maintenance}`), 404, 'NOT_FOUND', 'again')
   },
 )
 
 await t.test('ids are positive integers', async (t) => {
   const { call, key } = await start(t)
   for (const id of ['0', '-1', '01', '1abc', 'x', '1.5', '%00']) {
-    isFailure(t, await call(key, `GET /api/incidents/${id}`), 400, 'INVALID_REQUEST', id)
+    isErrorReply(t, await call(key, `GET /api/incidents/${id}`), 400, 'INVALID_REQUEST', id)
   }
   for (const id of ['2147483647', '2147483648', '9007199254740993', '9'.repeat(300)]) {
-    isFailure(t, await call(key, `GET /api/incidents/${id}`), 404, 'NOT_FOUND', id)
+    isErrorReply(t, await call(key, `GET /api/incidents/${id}`), 404, 'NOT_FOUND', id)
   }
 })
 
@@ -349,9 +349,9 @@ await t.test('a monitor that someone deletes at the same moment is no monitor', 
     const deletion = await db.startTransaction().execute()
     await deletion.deleteFrom('monitors').where('tag', '=', 'web').execute()
     const asked = call(key, route, body)
-    await until(() => isWaitingForLock(db))
+    await waitUntil(() => isWaitingForLock(db))
     await deletion.commit().execute()
-    isFailure(t, await asked, 400, 'INVALID_REQUEST', route)
+    isErrorReply(t, await asked, 400, 'INVALID_REQUEST', route)
     t.same((await call(key, 'GET /api/incidents')).json.data.length, route.startsWith('POST') ? 0 : 1)
     await call(key, 'POST /api/monitors', { tag: 'web', name: 'web' })
     if (route.startsWith('POST')) await call(key, 'POST /api/incidents', { title: 'To be changed' })

@@ -4,7 +4,7 @@ import type { Replica } from './helper.ts'
  * A client of Kener 4 as people write them, from the document that Kener publishes of its API: it knows nothing of us,
  * reads replies strictly, and takes any status but the documented one for a failure.
  */
-export class KenerFailure extends Error {
+export class KenerError extends Error {
   readonly status: number
   readonly code: string
 
@@ -231,7 +231,7 @@ export function createKenerClient({ call }: Pick<Replica, 'call'>, key: string) 
     const reply = await call(key, `${method} /api/v4${path}`, body)
     if (reply.statusCode === status) return reply.json as Record<string, unknown>
     const { code, message } = reply.json.error as { code: string; message: string }
-    throw new KenerFailure(reply.statusCode, code, message)
+    throw new KenerError(reply.statusCode, code, message)
   }
 
   /** Asks for what stands under `name`, alone. */

@@ -1,10 +1,10 @@
 import { Writable } from 'node:stream'
 import type { Kysely } from 'kysely'
 import type { Tables } from '../src/database/schema.ts'
-import { connectKener } from '../src/kener/client.ts'
-import { importFromKener } from '../src/kener/import.ts'
-import { createProgress } from '../src/kener/progress.ts'
-import { commentThere, type FakeKener, incidentThere, monitorThere } from './fake-kener.ts'
+import { connectToKener } from '../src/kener/import/client.ts'
+import { createProgress } from '../src/kener/import/progress.ts'
+import { importFromKener } from '../src/kener/import/run.ts'
+import { type FakeKener, sourceComment, sourceIncident, sourceMonitor } from './fake-kener.ts'
 
 export const command = (kener: { url: string }, ...more: string[]) => [
   'import',
@@ -17,15 +17,15 @@ export const command = (kener: { url: string }, ...more: string[]) => [
 /** Two monitors, and an incident of two comments. */
 export function fill({ content }: FakeKener): void {
   content.monitors = [
-    monitorThere(1, 'earth', {
+    sourceMonitor(1, 'earth', {
       category_name: 'Planets',
       image: '/earth.png',
       external_url: 'https://example.com',
     }),
-    monitorThere(2, 'moon', { status: 'INACTIVE', is_hidden: 'YES', include_degraded_in_downtime: 'YES' }),
+    sourceMonitor(2, 'moon', { status: 'INACTIVE', is_hidden: 'YES', include_degraded_in_downtime: 'YES' }),
   ]
   content.incidents = [
-    incidentThere(7, {
+    sourceIncident(7, {
       start_date_time: 1_767_225_600,
       end_date_time: 1_767_229_200,
       state: 'RESOLVED',
@@ -39,8 +39,8 @@ export function fill({ content }: FakeKener): void {
     [
       7,
       [
-        commentThere(12, 7, { comment: 'It is over', state: 'RESOLVED', timestamp: 1_767_229_200 }),
-        commentThere(11, 7, { comment: 'We look into it', timestamp: 1_767_225_660 }),
+        sourceComment(12, 7, { comment: 'It is over', state: 'RESOLVED', timestamp: 1_767_229_200 }),
+        sourceComment(11, 7, { comment: 'We look into it', timestamp: 1_767_225_660 }),
       ],
     ],
   ])
@@ -62,7 +62,7 @@ export async function importInProcess(
   const wait = () => Promise.resolve()
   const isWhole = await importFromKener({
     db,
-    kener: connectKener(url, key, { wait }),
+    kener: connectToKener(url, key, { wait }),
     dryRun,
     progress: createProgress(stream),
   })

@@ -1,14 +1,14 @@
 import t, { type Test } from 'tap'
 import { type Permission, permissions } from '../src/permissions.ts'
-import { isFailure, newKey, type Replica, startReplica, times, untilMinuteHasRoom } from './helper.ts'
-import { createKenerClient, KenerFailure } from './kener-client.ts'
+import { isErrorReply, newKey, type Replica, startReplica, times, waitForRoomInMinute } from './helper.ts'
+import { createKenerClient, KenerError } from './kener-client.ts'
 
 type Kener = ReturnType<typeof createKenerClient>
 
 async function start(t: Test): Promise<Replica & { key: string; kener: Kener }> {
   const replica = await startReplica(t)
-  const { text } = await newKey(replica)
-  return { ...replica, key: text, kener: createKenerClient(replica, text) }
+  const { token } = await newKey(replica)
+  return { ...replica, key: token, kener: createKenerClient(replica, token) }
 }
 
 /** The start of the present minute, in seconds. */
@@ -20,7 +20,7 @@ async function fails(t: Test, asked: Promise<unknown>, status: number, code: str
     () => undefined,
     (error: unknown) => error,
   )
-  t.ok(error instanceof KenerFailure, `${name}: is refused (${String(error)})`)
+  t.ok(error instanceof KenerError, `${name}: is refused (${String(error)})`)
   t.match(error, { status, code }, name)
 }
 
@@ -812,7 +812,7 @@ await t.test('what Kener makes of bad input is 400 here, and leaves nothing', as
         headers: { 'content-type': 'application/json' },
         payload: JSON.stringify(body),
       })
-      isFailure(t, reply, 400, 'BAD_REQUEST', `${route} ${JSON.stringify(body).slice(0, 100)}`)
+      isErrorReply(t, reply, 400, 'BAD_REQUEST', `${route} ${JSON.stringify(body).slice(0, 100)}`)
       t.ok(reply.json.error.message.length > 5, 'and says why')
     }
   }
@@ -825,8 +825,8 @@ await t.test('what Kener makes of bad input is 400 here, and leaves nothing', as
     'maintenances/1abc',
     'maintenances/1/events/x',
   ]) {
-    isFailure(t, await call(key, `GET /api/v4/${path}`), 400, 'BAD_REQUEST', path)
-    isFailure(t, await call(key, `DELETE /api/v4/${path}`), 400, 'BAD_REQUEST', path)
+    isErrorReply(t, await call(key, `GET /api/v4/${path}`), 400, 'BAD_REQUEST', path)
+    isErrorReply(t, await call(key, `DELETE /api/v4/${path}`), 400, 'BAD_REQUEST', path)
   }
   for (const query of [
     '',
@@ -836,7 +836,7 @@ await t.test('what Kener makes of bad input is 400 here, and leaves nothing', as
     '?start_ts=60&end_ts=60',
     '?start_ts=-1&end_ts=60',
   ]) {
-    isFailure(t, await call(key, `GET /api/v4/monitors/m/data${query}`), 400, 'BAD_REQUEST', query)
+    isErrorReply(t, await call(key, `GET /api/v4/monitors/m/data${query}`), 400, 'BAD_REQUEST', query)
   }
   t.same(await count(), before, 'nothing was stored')
 })
@@ -943,7 +943,7 @@ await t.test('what is made on one side reads right on the other', async (t) => {
   })
   t.match(await kener.listComments(ours.json.data.id), [{ comment: 'We look', state: 'INVESTIGATING' }])
   await kener.deleteMonitor('ours')
-  isFailure(t, await call(key, 'GET /api/monitors/ours'), 404, 'NOT_FOUND', 'gone on both sides')
+  isErrorReply(t, await call(key, 'GET /api/monitors/ours'), 404, 'NOT_FOUND', 'gone on both sides')
 })
 
 await t.test('each route needs what its like on our side needs', async (t) => {
@@ -982,28 +982,28 @@ await t.test('each route needs what its like on our side needs', async (t) => {
     })
     for (const route of routes) {
       const path = route.replace(' ', ' /api/v4') as 'GET /api'
-      isFailure(t, await replica.call(lacking.text, path), 403, 'FORBIDDEN', route)
+      isErrorReply(t, await replica.call(lacking.token, path), 403, 'FORBIDDEN', route)
       t.notOk(
-        [401, 403, 405].includes((await replica.call(having.text, path)).statusCode),
+        [401, 403, 405].includes((await replica.call(having.token, path)).statusCode),
         `${route}: enough`,
       )
-      isFailure(t, await replica.call(null, path), 401, 'UNAUTHORIZED', route)
+      isErrorReply(t, await replica.call(null, path), 401, 'UNAUTHORIZED', route)
     }
   }
 })
 
 await t.test('limits and their headers are those of /api', async (t) => {
   const replica = await startReplica(t)
-  const { text } = await newKey(replica, { rateLimit: 2 })
-  await untilMinuteHasRoom()
+  const { token } = await newKey(replica, { rateLimit: 2 })
+  await waitForRoomInMinute()
   const [first, second, third] = [
-    await replica.call(text, 'GET /api/v4/monitors'),
-    await replica.call(text, 'GET /api/me'),
-    await replica.call(text, 'GET /api/v4/monitors'),
+    await replica.call(token, 'GET /api/v4/monitors'),
+    await replica.call(token, 'GET /api/me'),
+    await replica.call(token, 'GET /api/v4/monitors'),
   ]
   t.match(first.headers, { 'x-ratelimit-limit': '2', 'x-ratelimit-remaining': '1' })
   t.match(second.headers, { 'x-ratelimit-remaining': '0' }, 'one count for both')
-  isFailure(t, third, 429, 'RATE_LIMIT_EXCEEDED', 'the third')
+  isErrorReply(t, third, 429, 'RATE_LIMIT_EXCEEDED', 'the third')
   t.match(third.headers, { 'x-ratelimit-remaining': '0', 'retry-after': /^\d+$/ })
 })
 
@@ -1024,9 +1024,9 @@ await t.test('JSON may come under any name, as Kener takes it', async (t) => {
   }
   t.equal((await kener.listMonitors()).length, names.length)
   const broken = { headers: { 'content-type': 'text/plain' }, payload: '{"tag":' }
-  isFailure(t, await call(key, 'POST /api/v4/monitors', undefined, broken), 400, 'BAD_REQUEST', 'not JSON')
+  isErrorReply(t, await call(key, 'POST /api/v4/monitors', undefined, broken), 400, 'BAD_REQUEST', 'not JSON')
   const zipped = { headers: { 'content-encoding': 'gzip' }, payload: 'x' }
-  isFailure(
+  isErrorReply(
     t,
     await call(key, 'POST /api/v4/monitors', undefined, zipped),
     415,
@@ -1075,10 +1075,10 @@ await t.test('what is not served is not there', async (t) => {
     '/site/title',
     '/monitors/m/alert-configs',
   ]) {
-    isFailure(t, await call(key, `GET /api/v4${path}`), 404, 'NOT_FOUND', path)
-    isFailure(t, await call(null, `GET /api/v4${path}`), 401, 'UNAUTHORIZED', `${path} without a key`)
+    isErrorReply(t, await call(key, `GET /api/v4${path}`), 404, 'NOT_FOUND', path)
+    isErrorReply(t, await call(null, `GET /api/v4${path}`), 401, 'UNAUTHORIZED', `${path} without a key`)
   }
   const reply = await call(key, 'PUT /api/v4/monitors/m', {})
-  isFailure(t, reply, 405, 'METHOD_NOT_ALLOWED', 'as in Kener')
+  isErrorReply(t, reply, 405, 'METHOD_NOT_ALLOWED', 'as in Kener')
   t.match(reply.headers.allow, /GET/)
 })

@@ -1,19 +1,19 @@
 import t from 'tap'
-import { formatKey, generateKey, parseKey } from '../src/keys/format.ts'
+import { formatToken, generateTokenParts, parseToken } from '../src/keys/token.ts'
 
 const shape = /^kener_[0-9A-Za-z]{16}_[0-9A-Za-z]{43}[0-9A-Za-z]{6}$/
 
 await t.test('a generated key has the shape that scanners look for, and reads back', async (t) => {
   for (let round = 0; round < 1_000; round++) {
-    const key = generateKey()
-    const text = formatKey(key)
+    const key = generateTokenParts()
+    const text = formatToken(key)
     t.match(text, shape)
-    t.same(parseKey(text), key)
+    t.same(parseToken(text), key)
   }
 })
 
 await t.test('no two keys are alike', async (t) => {
-  const keys = Array.from({ length: 1_000 }, generateKey)
+  const keys = Array.from({ length: 1_000 }, generateTokenParts)
   t.equal(new Set(keys.map(({ id }) => id)).size, 1_000)
   t.equal(new Set(keys.map(({ secret }) => secret)).size, 1_000)
 })
@@ -21,32 +21,32 @@ await t.test('no two keys are alike', async (t) => {
 await t.test('the checksum is the CRC-32 of all before it, in base62', async (t) => {
   // Computed apart, with Python's zlib: CRC-32 2391165567.
   const zeros = `kener_${'0'.repeat(16)}_${'0'.repeat(43)}`
-  const text = formatKey({ id: '0'.repeat(16), secret: '0'.repeat(43) })
+  const text = formatToken({ id: '0'.repeat(16), secret: '0'.repeat(43) })
   t.equal(text.slice(0, -6), zeros)
   t.equal(text.slice(-6), '2bp5OZ')
 })
 
 await t.test('a key with one character mistyped is refused', async (t) => {
-  const text = formatKey(generateKey())
+  const text = formatToken(generateTokenParts())
   for (let place = 0; place < text.length; place++) {
     for (const wrong of ['0', 'a', '_', ' ', 'é']) {
       const mistyped = text.slice(0, place) + wrong + text.slice(place + 1)
-      if (mistyped !== text) t.equal(parseKey(mistyped), undefined, mistyped)
+      if (mistyped !== text) t.equal(parseToken(mistyped), undefined, mistyped)
     }
   }
 })
 
 await t.test('two neighbouring characters swapped are noticed', async (t) => {
-  const text = formatKey(generateKey())
+  const text = formatToken(generateTokenParts())
   for (let place = 0; place < text.length - 1; place++) {
     const [a = '', b = ''] = [text[place], text[place + 1]]
     const swapped = text.slice(0, place) + b + a + text.slice(place + 2)
-    if (swapped !== text) t.equal(parseKey(swapped), undefined, swapped)
+    if (swapped !== text) t.equal(parseToken(swapped), undefined, swapped)
   }
 })
 
 await t.test('what only looks like a key is refused', async (t) => {
-  const text = formatKey(generateKey())
+  const text = formatToken(generateTokenParts())
   for (const wrong of [
     '',
     'kener_',
@@ -56,6 +56,6 @@ await t.test('what only looks like a key is refused', async (t) => {
     ` ${text}`,
     `${text}\n`,
   ]) {
-    t.equal(parseKey(wrong), undefined, JSON.stringify(wrong))
+    t.equal(parseToken(wrong), undefined, JSON.stringify(wrong))
   }
 })

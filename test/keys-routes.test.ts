@@ -4,18 +4,18 @@ import { permissions } from '../src/permissions.ts'
 import {
   createDatabase,
   expire,
-  isFailure,
+  isErrorReply,
   isWaitingForLock,
   newKey,
   type Replica,
   startReplica,
-  until,
+  waitUntil,
 } from './helper.ts'
 
 async function start(t: Test): Promise<Replica & { admin: string; adminId: string }> {
   const replica = await startReplica(t)
-  const { text, id } = await newKey(replica, { name: 'root' })
-  return { ...replica, admin: text, adminId: id }
+  const { token, id } = await newKey(replica, { name: 'root' })
+  return { ...replica, admin: token, adminId: id }
 }
 
 const time = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z$/
@@ -34,11 +34,11 @@ const fields = [
 
 await t.test('GET /api/me tells whose key it is', async (t) => {
   const { db, call } = await start(t)
-  const { text, id } = await newKey(
+  const { token, id } = await newKey(
     { db },
     { name: 'my-api-key', permissions: ['read:monitors', 'write:incidents'], rateLimit: 7 },
   )
-  const reply = await call(text, 'GET /api/me')
+  const reply = await call(token, 'GET /api/me')
   t.equal(reply.statusCode, 200)
   t.match(reply.json.data.created_at, time)
   t.same(reply.json, {
@@ -164,17 +164,23 @@ await t.test('PATCH changes what is named and nothing else', async (t) => {
 
 await t.test('a revocation is for good, and can be said twice', async (t) => {
   const { call, admin, db } = await start(t)
-  const { text, id } = await newKey({ db })
+  const { token, id } = await newKey({ db })
   const first = await call(admin, `POST /api/keys/${id}/revoke`)
   t.equal(first.statusCode, 200)
   t.match(first.json.data, { status: 'revoked', revoked_at: time })
-  isFailure(t, await call(text, 'GET /api/me'), 401, 'KEY_REVOKED', 'the next request')
+  isErrorReply(t, await call(token, 'GET /api/me'), 401, 'KEY_REVOKED', 'the next request')
   const second = await call(admin, `POST /api/keys/${id}/revoke`, {})
   t.equal(second.statusCode, 200)
   t.same(second.json.data, first.json.data)
-  isFailure(t, await call(admin, `PATCH /api/keys/${id}`, { name: 'x' }), 409, 'CONFLICT', 'a change')
-  isFailure(t, await call(admin, `PATCH /api/keys/${id}`, { expires_at: null }), 409, 'CONFLICT', 'an expiry')
-  isFailure(t, await call(admin, `POST /api/keys/${id}/rotate`), 409, 'CONFLICT', 'a rotation')
+  isErrorReply(t, await call(admin, `PATCH /api/keys/${id}`, { name: 'x' }), 409, 'CONFLICT', 'a change')
+  isErrorReply(
+    t,
+    await call(admin, `PATCH /api/keys/${id}`, { expires_at: null }),
+    409,
+    'CONFLICT',
+    'an expiry',
+  )
+  isErrorReply(t, await call(admin, `POST /api/keys/${id}/rotate`), 409, 'CONFLICT', 'a rotation')
 })
 
 await t.test(
@@ -199,7 +205,7 @@ await t.test(
       expires_at,
     })
     t.equal((await call(key, 'GET /api/me')).statusCode, 200)
-    t.equal((await call(old.text, 'GET /api/me')).statusCode, 200, 'both work during the overlap')
+    t.equal((await call(old.token, 'GET /api/me')).statusCode, 200, 'both work during the overlap')
 
     const ends = Date.parse((await call(admin, `GET /api/keys/${old.id}`)).json.data.expires_at)
     t.ok(ends > Date.now() + 30_000 && ends <= Date.now() + 61_000, 'after the overlap the old one ends')
@@ -211,8 +217,14 @@ await t.test(
     )
 
     await call(admin, `POST /api/keys/${old.id}/rotate`)
-    isFailure(t, await call(old.text, 'GET /api/me'), 401, 'KEY_EXPIRED', 'without overlap it ends at once')
-    isFailure(t, await call(admin, `POST /api/keys/${old.id}/rotate`), 409, 'CONFLICT', 'an expired key')
+    isErrorReply(
+      t,
+      await call(old.token, 'GET /api/me'),
+      401,
+      'KEY_EXPIRED',
+      'without overlap it ends at once',
+    )
+    isErrorReply(t, await call(admin, `POST /api/keys/${old.id}/rotate`), 409, 'CONFLICT', 'an expired key')
   },
 )
 
@@ -234,37 +246,43 @@ await t.test('a rotation that waited for another finds the key ended', async (t)
   const first = await db.startTransaction().execute()
   await first.selectFrom('api_keys').select('id').where('id', '=', id).forUpdate().execute()
   const second = call(admin, `POST /api/keys/${id}/rotate`)
-  await until(() => isWaitingForLock(db))
+  await waitUntil(() => isWaitingForLock(db))
   // Later than the second began.
   await sql`update api_keys set expires_at = clock_timestamp() where id = ${id}`.execute(first)
   await first.commit().execute()
-  isFailure(t, await second, 409, 'CONFLICT', 'the second')
+  isErrorReply(t, await second, 409, 'CONFLICT', 'the second')
 })
 
 await t.test('an id that names no key is 404', async (t) => {
   const { call, admin } = await start(t)
   for (const id of ['AAAAAAAAAAAAAAAA', 'x', '%2e%2e', "'; drop table api_keys; --".replaceAll(' ', '%20')]) {
-    isFailure(t, await call(admin, `GET /api/keys/${id}`), 404, 'NOT_FOUND', `GET ${id}`)
-    isFailure(t, await call(admin, `PATCH /api/keys/${id}`, { name: 'x' }), 404, 'NOT_FOUND', `PATCH ${id}`)
-    isFailure(t, await call(admin, `POST /api/keys/${id}/revoke`), 404, 'NOT_FOUND', `revoke ${id}`)
-    isFailure(t, await call(admin, `POST /api/keys/${id}/rotate`), 404, 'NOT_FOUND', `rotate ${id}`)
+    isErrorReply(t, await call(admin, `GET /api/keys/${id}`), 404, 'NOT_FOUND', `GET ${id}`)
+    isErrorReply(
+      t,
+      await call(admin, `PATCH /api/keys/${id}`, { name: 'x' }),
+      404,
+      'NOT_FOUND',
+      `PATCH ${id}`,
+    )
+    isErrorReply(t, await call(admin, `POST /api/keys/${id}/revoke`), 404, 'NOT_FOUND', `revoke ${id}`)
+    isErrorReply(t, await call(admin, `POST /api/keys/${id}/rotate`), 404, 'NOT_FOUND', `rotate ${id}`)
   }
 })
 
 await t.test('last_used_at follows the use of a key, and is not written for every request', async (t) => {
   const { call, admin, db, statements } = await start(t)
-  const { text, id } = await newKey({ db })
+  const { token, id } = await newKey({ db })
   const lastUse = async () =>
     (await call(admin, `GET /api/keys/${id}`)).json.data.last_used_at as string | null
   t.equal(await lastUse(), null)
-  await call(text, 'GET /api/me')
+  await call(token, 'GET /api/me')
   let seen = await lastUse()
   for (let tries = 0; seen === null && tries < 200; tries++) seen = await lastUse()
   t.match(seen, time)
   t.ok(Math.abs(Date.parse(seen ?? '') - Date.now()) < 60_000)
 
   statements.length = 0
-  for (let count = 0; count < 20; count++) await call(text, 'GET /api/me')
+  for (let count = 0; count < 20; count++) await call(token, 'GET /api/me')
   // A note under way, of this key and of the admin's, may still come in.
   t.ok(statements.filter((sql) => sql.includes('set last_used_at')).length <= 2)
 })
@@ -272,8 +290,8 @@ await t.test('last_used_at follows the use of a key, and is not written for ever
 await t.test('the last second of 9999 is a time, in whatever zone the database lives', async (t) => {
   const url = await createDatabase(t)
   const replica = await startReplica(t, { url: `${url}?options=-c%20timezone%3DAsia/Tokyo` })
-  const { text } = await newKey(replica, { expiresAt: new Date('9999-12-31T23:59:59Z') })
-  const { statusCode, json } = await replica.call(text, 'GET /api/me')
+  const { token } = await newKey(replica, { expiresAt: new Date('9999-12-31T23:59:59Z') })
+  const { statusCode, json } = await replica.call(token, 'GET /api/me')
   t.equal(statusCode, 200)
   t.equal(json.data.expires_at, '9999-12-31T23:59:59Z')
 })

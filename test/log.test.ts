@@ -1,14 +1,14 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { formatKey, generateKey } from '../src/keys/format.ts'
-import { expire, newKey, startReplica, times, untilMinuteHasRoom } from './helper.ts'
+import { formatToken, generateTokenParts } from '../src/keys/token.ts'
+import { expire, newKey, startReplica, times, waitForRoomInMinute } from './helper.ts'
 import { logIn, readHidden, visit } from './visitor.ts'
 
 await t.test('a request is one line: its id, method, route, key, status and time', async (t) => {
   const replica = await startReplica(t)
-  const { text, id } = await newKey(replica)
-  const reply = await replica.call(text, 'GET /api/keys/some?limit=5')
+  const { token, id } = await newKey(replica)
+  const reply = await replica.call(token, 'GET /api/keys/some?limit=5')
   const lines = replica.log.filter((line) => line.reqId === reply.headers['x-request-id'])
   const [line] = lines.filter(({ msg }) => msg === 'request completed')
   t.match(line, { level: 30, method: 'GET', route: '/api/keys/:id', keyId: id, status: 400 })
@@ -18,7 +18,7 @@ await t.test('a request is one line: its id, method, route, key, status and time
 
 await t.test('security events have a name that stays', async (t) => {
   const replica = await startReplica(t, { config: { authFailureLimitMax: 8 } })
-  const { text: admin, id: adminId } = await newKey(replica)
+  const { token: admin, id: adminId } = await newKey(replica)
   const event = (name: string) => replica.log.filter((line) => line.event === name)
 
   const created = await replica.call(admin, 'POST /api/keys', {
@@ -40,12 +40,12 @@ await t.test('security events have a name that stays', async (t) => {
   await replica.call(admin, `POST /api/keys/${String(id)}/revoke`)
   t.match(event('key_revoked'), [{ subjectKeyId: id }])
 
-  await untilMinuteHasRoom()
+  await waitForRoomInMinute()
   const expired = await newKey(replica)
   await expire(replica, expired.id)
-  const unknown = generateKey()
-  const wrong = formatKey({ ...unknown, id: expired.id })
-  for (const presented of [null, 'x', formatKey(unknown), wrong, expired.text, key]) {
+  const unknown = generateTokenParts()
+  const wrong = formatToken({ ...unknown, id: expired.id })
+  for (const presented of [null, 'x', formatToken(unknown), wrong, expired.token, key]) {
     await replica.call(presented, 'GET /api/me')
   }
   t.same(
@@ -64,8 +64,8 @@ await t.test('security events have a name that stays', async (t) => {
 await t.test('log-ins, failed ones and log-outs are events, with the key and the address', async (t) => {
   const replica = await startReplica(t)
   const [admin, reader] = [await newKey(replica), await newKey(replica, { permissions: ['read:monitors'] })]
-  for (const key of ['kener_x', reader.text]) await visit(replica.app).submit('/manage/login', { key })
-  const visitor = await logIn(replica.app, admin.text)
+  for (const key of ['kener_x', reader.token]) await visit(replica.app).submit('/manage/login', { key })
+  const visitor = await logIn(replica.app, admin.token)
   await visitor.submit('/manage', {}, '/manage/logout')
   const stranger = visit(replica.app)
   const { body } = await stranger.get('/manage/login')
@@ -97,7 +97,7 @@ await t.test('every event is described in docs/operations.md, and no other', asy
 
 await t.test('no key stands in the log, wherever a client puts it', async (t) => {
   const replica = await startReplica(t)
-  const { text: admin } = await newKey(replica)
+  const { token: admin } = await newKey(replica)
   const created = await replica.call(admin, 'POST /api/keys', { name: 'n', permissions: ['admin'] })
   const { id, key } = created.json.data
   const rotated = await replica.call(admin, `POST /api/keys/${String(id)}/rotate`, { overlap_seconds: 60 })

@@ -1,15 +1,23 @@
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
-import { giveDueEvents } from '../src/database/maintenances.ts'
+import { generateDueEvents } from '../src/maintenances/repository.ts'
+import {
+  createDatabase,
+  isErrorReply,
+  isWaitingForLock,
+  newKey,
+  startReplica,
+  times,
+  waitUntil,
+} from './helper.ts'
 import { listening, start as startProcess } from './process.ts'
-import { createDatabase, isFailure, isWaitingForLock, newKey, startReplica, times, until } from './helper.ts'
 
 type Made = { id: number; starts_at: string; ends_at: string; state: string }
 
 async function start(t: Test, url?: string) {
   const replica = await startReplica(t, url === undefined ? {} : { url })
   const { call, db } = replica
-  const { text: key } = await newKey(replica)
+  const { token: key } = await newKey(replica)
   for (const tag of ['api', 'web']) await call(key, `PUT /api/monitors/${tag}`, { name: tag })
   async function make(body: object = {}) {
     const reply = await call(key, 'POST /api/maintenances', { ...inAnHour(), title: 'Upgrade', ...body })
@@ -107,7 +115,7 @@ await t.test('time makes further events due, once each, however many replicas gi
   const once = await make()
   const disabled = await make({ rrule: 'FREQ=DAILY', enabled: false })
   for (const { id } of [...made, once, disabled]) await pass(id, 3 * day)
-  await Promise.all([db, other.db, db, other.db].map(giveDueEvents))
+  await Promise.all([db, other.db, db, other.db].map(generateDueEvents))
   for (const { id, starts_at } of made) {
     const given = await events(id)
     t.same(
@@ -122,9 +130,9 @@ await t.test('time makes further events due, once each, however many replicas gi
   t.equal((await events(once.id)).length, 1)
   t.equal((await events(disabled.id)).length, 0)
   await pass(made[0].id, 100 * day)
-  await giveDueEvents(db)
+  await generateDueEvents(db)
   t.equal((await events(made[0].id)).length, 10 + 7, 'what was missed is not made up for')
-  await giveDueEvents(db)
+  await generateDueEvents(db)
   t.equal((await events(made[0].id)).length, 10 + 7)
 })
 
@@ -135,11 +143,11 @@ await t.test('a replica leaves to another one what that is at', async (t) => {
   const before = (await events(busy.id)).length
   const held = await db.startTransaction().execute()
   await held.selectFrom('maintenances').select('id').where('id', '=', busy.id).forUpdate().execute()
-  await giveDueEvents(db)
+  await generateDueEvents(db)
   t.equal((await events(busy.id)).length, before)
   t.equal((await events(free.id)).length, before + 1)
   await held.commit().execute()
-  await giveDueEvents(db)
+  await generateDueEvents(db)
   t.equal((await events(busy.id)).length, before + 1)
 })
 
@@ -157,9 +165,9 @@ await t.test('the process gives events when it starts, and every hour', async (t
     NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(shortHours)}`,
   })
   await listening(server)
-  await until(async () => (await events(id)).length === before + 2)
+  await waitUntil(async () => (await events(id)).length === before + 2)
   await pass(id, day)
-  await until(async () => (await events(id)).length === before + 3)
+  await waitUntil(async () => (await events(id)).length === before + 3)
   server.child.kill('SIGTERM')
   t.equal((await server.ended).code, 0)
 })
@@ -174,13 +182,13 @@ await t.test('an event that was deleted or moved is not made again', async (t) =
   t.match((await call(key, `PATCH ${path}/${second?.id}`, moved)).json.data, { ...moved, state: 'SCHEDULED' })
   await db.updateTable('maintenances').set({ enabled: false }).execute()
   await call(key, `PATCH /api/maintenances/${id}`, { enabled: true, title: 'Renamed' })
-  await giveDueEvents(db)
+  await generateDueEvents(db)
   t.same(
     (await events(id)).map((event) => event.id),
     [...rest, second].map((event) => event?.id),
   )
   await pass(id, day)
-  await giveDueEvents(db)
+  await generateDueEvents(db)
   t.equal((await events(id)).length, rest.length + 2, 'further ones are')
 })
 
@@ -193,7 +201,7 @@ await t.test('while it is disabled nothing is made, and what was missed is not m
   t.equal(given.length, 7)
   await call(key, `PATCH /api/maintenances/${created.id}`, { enabled: false })
   await pass(created.id, 20 * day)
-  await giveDueEvents(db)
+  await generateDueEvents(db)
   t.equal((await events(created.id)).length, 7)
   await call(key, `PATCH /api/maintenances/${created.id}`, { enabled: true })
   const all = await events(created.id)
@@ -363,16 +371,16 @@ await t.test('an event is closed by hand from some states, and 409 tells of the 
       db,
     )
 
-  isFailure(t, await close(0, 'COMPLETED'), 409, 'CONFLICT', 'SCHEDULED to COMPLETED')
+  isErrorReply(t, await close(0, 'COMPLETED'), 409, 'CONFLICT', 'SCHEDULED to COMPLETED')
   t.match((await close(0, 'CANCELLED')).json.data, { ...all[0], state: 'CANCELLED', updated_at: /Z$/ })
   for (const state of ['COMPLETED', 'CANCELLED']) {
     const refused = await close(0, state)
-    isFailure(t, refused, 409, 'CONFLICT', `CANCELLED to ${state}`)
+    isErrorReply(t, refused, 409, 'CONFLICT', `CANCELLED to ${state}`)
     t.match(refused.json.error.message, /is CANCELLED/)
   }
 
   await put(1, 30 * minute, 90 * minute)
-  isFailure(t, await close(1, 'COMPLETED'), 409, 'CONFLICT', 'READY to COMPLETED')
+  isErrorReply(t, await close(1, 'COMPLETED'), 409, 'CONFLICT', 'READY to COMPLETED')
   t.match((await close(1, 'CANCELLED')).json.data.state, 'CANCELLED')
 
   await put(2, -30 * minute, 30 * minute)
@@ -380,7 +388,7 @@ await t.test('an event is closed by hand from some states, and 409 tells of the 
   t.equal(completed.state, 'COMPLETED')
   t.match(completed.ends_at, /:00Z$/, 'to the minute')
   t.ok(Date.now() - Date.parse(completed.ends_at) < 2 * minute, 'this one')
-  isFailure(t, await close(2, 'CANCELLED'), 409, 'CONFLICT', 'COMPLETED to CANCELLED')
+  isErrorReply(t, await close(2, 'CANCELLED'), 409, 'CONFLICT', 'COMPLETED to CANCELLED')
 
   await put(3, -1_000, 30 * minute)
   const young = (await close(3, 'CANCELLED')).json.data
@@ -392,7 +400,7 @@ await t.test('an event is closed by hand from some states, and 409 tells of the 
 
   await put(5, -30 * minute, -minute)
   for (const state of ['COMPLETED', 'CANCELLED']) {
-    isFailure(t, await close(5, state), 409, 'CONFLICT', `over, to ${state}`)
+    isErrorReply(t, await close(5, state), 409, 'CONFLICT', `over, to ${state}`)
   }
 })
 
@@ -414,7 +422,7 @@ await t.test('an event is moved or closed, never both, and ends after it starts'
     { starts_at, ends_at, title: 'x' },
   ]
   for (const body of bad) {
-    isFailure(t, await call(key, `PATCH ${path}`, body), 400, 'INVALID_REQUEST', JSON.stringify(body))
+    isErrorReply(t, await call(key, `PATCH ${path}`, body), 400, 'INVALID_REQUEST', JSON.stringify(body))
   }
   t.same(await events(id), [event])
   t.match((await call(key, `PATCH ${path}`, { starts_at, ends_at })).json.data, { starts_at, ends_at })
@@ -426,9 +434,9 @@ await t.test("another maintenance's event is none of its own", async (t) => {
   const [event] = await events(one.id)
   const elsewhere = `/api/maintenances/${other.id}/events/${event?.id}` as const
   const span = { starts_at: iso(Date.now()), ends_at: iso(Date.now() + hour) }
-  isFailure(t, await call(key, `PATCH ${elsewhere}`, { state: 'CANCELLED' }), 404, 'NOT_FOUND', 'close')
-  isFailure(t, await call(key, `PATCH ${elsewhere}`, span), 404, 'NOT_FOUND', 'move')
-  isFailure(t, await call(key, `DELETE ${elsewhere}`), 404, 'NOT_FOUND', 'delete')
+  isErrorReply(t, await call(key, `PATCH ${elsewhere}`, { state: 'CANCELLED' }), 404, 'NOT_FOUND', 'close')
+  isErrorReply(t, await call(key, `PATCH ${elsewhere}`, span), 404, 'NOT_FOUND', 'move')
+  isErrorReply(t, await call(key, `DELETE ${elsewhere}`), 404, 'NOT_FOUND', 'delete')
   t.same(await events(one.id), [event])
 })
 
@@ -451,7 +459,7 @@ await t.test('a refused request leaves nothing', async (t) => {
     ['/status', { ...good, status: 'ACTIVE' }],
   ]
   const isRefused = (reply: Awaited<ReturnType<typeof call>>, path: string, name: string) => {
-    isFailure(t, reply, 400, 'INVALID_REQUEST', name)
+    isErrorReply(t, reply, 400, 'INVALID_REQUEST', name)
     t.ok(
       reply.json.error.details.some((detail: { path: string }) => detail.path === path),
       reply.body,
@@ -483,9 +491,9 @@ await t.test('what is not there is 404, and a deleted maintenance takes its even
     `GET /api/maintenances/${id}/events`,
     `DELETE /api/maintenances/${id}/events/1`,
   ] as const) {
-    isFailure(t, await call(key, route), 404, 'NOT_FOUND', route)
+    isErrorReply(t, await call(key, route), 404, 'NOT_FOUND', route)
   }
-  isFailure(t, await call(key, `PATCH /api/maintenances/${id}`, { title: 'x' }), 404, 'NOT_FOUND', 'PATCH')
+  isErrorReply(t, await call(key, `PATCH /api/maintenances/${id}`, { title: 'x' }), 404, 'NOT_FOUND', 'PATCH')
   t.same(await db.selectFrom('maintenance_events').select('id').execute(), [])
   t.equal((await call(key, 'DELETE /api/monitors/api')).statusCode, 204)
 })
@@ -654,7 +662,7 @@ await t.test('who changes a maintenance and who deletes part of it do not deadlo
       call(key, `PATCH ${path}`, { ...affected, duration_seconds: 120 }),
       ...(round % 2 ? [call(key, `DELETE ${path}`)] : []),
       call(key, 'DELETE /api/monitors/doomed'),
-      giveDueEvents(db).then(() => call(key, 'GET /api/me')),
+      generateDueEvents(db).then(() => call(key, 'GET /api/me')),
     ])
     for (const { statusCode, body } of replies) t.ok(statusCode < 500, body)
   }
@@ -668,9 +676,9 @@ await t.test('a monitor that someone deletes at the same moment is no monitor', 
     const deletion = await db.startTransaction().execute()
     await deletion.deleteFrom('monitors').where('tag', '=', 'web').execute()
     const asked = call(key, route, body)
-    await until(() => isWaitingForLock(db))
+    await waitUntil(() => isWaitingForLock(db))
     await deletion.commit().execute()
-    isFailure(t, await asked, 400, 'INVALID_REQUEST', route)
+    isErrorReply(t, await asked, 400, 'INVALID_REQUEST', route)
     t.match((await call(key, 'GET /api/maintenances')).json.data, [{ title: 'Upgrade' }])
     await call(key, 'POST /api/monitors', { tag: 'web', name: 'web' })
   }

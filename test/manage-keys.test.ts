@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import { createDatabase, isFailure, newKey, startReplica } from './helper.ts'
+import { createDatabase, isErrorReply, newKey, startReplica } from './helper.ts'
 import { keyIn, logIn, readHidden, visit } from './visitor.ts'
 
 const keys = '/manage/settings/api-keys'
@@ -7,9 +7,9 @@ const keys = '/manage/settings/api-keys'
 async function start(t: Test) {
   const replica = await startReplica(t)
   const admin = await newKey(replica, { name: 'boss' })
-  const visitor = await logIn(replica.app, admin.text)
-  const read = async (id: string) => (await replica.call(admin.text, `GET /api/keys/${id}`)).json.data
-  const list = async () => (await replica.call(admin.text, 'GET /api/keys')).json.data
+  const visitor = await logIn(replica.app, admin.token)
+  const read = async (id: string) => (await replica.call(admin.token, `GET /api/keys/${id}`)).json.data
+  const list = async () => (await replica.call(admin.token, 'GET /api/keys')).json.data
   return { replica, admin, visitor, read, list }
 }
 
@@ -146,7 +146,7 @@ await t.test('expiry: presets count from now, a date lasts to its end, none is n
 await t.test('editing changes what was changed, and keeps an expiry to the second', async (t) => {
   const { replica, visitor, read } = await start(t)
   const expiresAt = new Date('2999-01-02T03:04:05Z')
-  const { id, text } = await newKey(replica, { name: 'before', expiresAt, rateLimit: 9 })
+  const { id, token } = await newKey(replica, { name: 'before', expiresAt, rateLimit: 9 })
   const { body } = await visitor.get(`${keys}/${id}`)
   t.match(body, /value="keep" selected/)
   t.match(body, /value="9"/)
@@ -163,7 +163,7 @@ await t.test('editing changes what was changed, and keeps an expiry to the secon
     expires_at: '2999-01-02T03:04:05Z',
     rate_limit: null,
   })
-  t.equal((await replica.call(text, 'GET /api/monitors')).statusCode, 403, 'and it holds at once')
+  t.equal((await replica.call(token, 'GET /api/monitors')).statusCode, 403, 'and it holds at once')
   for (const expiry of [{ expiry: 'date', expiry_date: '2020-01-01' }, { expiry: 'gone' }]) {
     const slip = await visitor.submit(`${keys}/${id}`, { name: 'slip', permissions: ['admin'], ...expiry })
     t.equal(slip.statusCode, 400, 'a slip of the expiry changes nothing')
@@ -176,7 +176,7 @@ await t.test('editing changes what was changed, and keeps an expiry to the secon
 
 await t.test('revoking asks first, names the key and its last use, and holds at once', async (t) => {
   const { replica, visitor } = await start(t)
-  const { id, text } = await newKey(replica, { name: 'leaked' })
+  const { id, token: text } = await newKey(replica, { name: 'leaked' })
   const path = `${keys}/${id}/revoke`
   t.match((await visitor.get(path)).body, /Revoke leaked\?.*never been used/s)
   await replica.db
@@ -187,7 +187,7 @@ await t.test('revoking asks first, names the key and its last use, and holds at 
   t.equal((await replica.call(text, 'GET /api/me')).statusCode, 200, 'to ask changes nothing')
   const reply = await visitor.submit(path, {})
   t.equal(reply.headers.location, `${keys}/${id}?notice=revoked`)
-  isFailure(t, await replica.call(text, 'GET /api/me'), 401, 'KEY_REVOKED', 'afterwards')
+  isErrorReply(t, await replica.call(text, 'GET /api/me'), 401, 'KEY_REVOKED', 'afterwards')
   const details = await visitor.get(String(reply.headers.location))
   t.match(details.body, 'refused from now on')
   t.notMatch(details.body, 'name="permissions"', 'a revoked key cannot be edited')
@@ -201,7 +201,11 @@ await t.test('revoking asks first, names the key and its last use, and holds at 
 
 await t.test('rotating shows the new key once; the old one works for the overlap', async (t) => {
   const { replica, visitor, read } = await start(t)
-  const { id, text } = await newKey(replica, { name: 'turned', permissions: ['read:monitors'], rateLimit: 5 })
+  const { id, token } = await newKey(replica, {
+    name: 'turned',
+    permissions: ['read:monitors'],
+    rateLimit: 5,
+  })
   const path = `${keys}/${id}/rotate`
   const { body } = await visitor.get(path)
   const fields = { ...readHidden(body, path), overlap_seconds: '3600' }
@@ -209,7 +213,7 @@ await t.test('rotating shows the new key once; the old one works for the overlap
   t.equal(page.statusCode, 201)
   const successor = keyIn(page) ?? ''
   t.match((await replica.call(successor, 'GET /api/me')).json.data, { key_name: 'turned', rate_limit: 5 })
-  t.equal((await replica.call(text, 'GET /api/me')).statusCode, 200)
+  t.equal((await replica.call(token, 'GET /api/me')).statusCode, 200)
   const before = await read(id)
   const again = await visitor.post(path, { ...fields, overlap_seconds: '0' })
   t.equal(again.statusCode, 409, 'a form sent twice')
@@ -224,7 +228,7 @@ await t.test('rotating shows the new key once; the old one works for the overlap
   }
   const atOnce = await visitor.submit(path, { overlap_seconds: '0' })
   t.ok(keyIn(atOnce))
-  isFailure(t, await replica.call(text, 'GET /api/me'), 401, 'KEY_EXPIRED', 'without overlap')
+  isErrorReply(t, await replica.call(token, 'GET /api/me'), 401, 'KEY_EXPIRED', 'without overlap')
 })
 
 await t.test(
@@ -341,17 +345,17 @@ await t.test(
   async (t) => {
     const url = await createDatabase(t)
     const [here, there] = [await startReplica(t, { url }), await startReplica(t, { url })]
-    const { text } = await newKey(here)
-    const visitor = await logIn(here.app, text)
+    const { token } = await newKey(here)
+    const visitor = await logIn(here.app, token)
     t.match(
       (await visitor.get('/manage')).body,
       /None in the last hour.*No monitor yet.*None\. What a client/s,
     )
-    await there.call(text, 'PUT /api/monitors/shop', { name: 'Shop <b>' })
-    await there.call(text, 'PUT /api/monitors/off', { name: 'Switched off', enabled: false })
-    await there.call(text, 'PUT /api/monitors/back', { name: 'Backstage', hidden: true })
-    await there.call(text, 'POST /api/monitors/shop/data', { status: 'UP' })
-    await there.call(text, 'POST /api/incidents', {
+    await there.call(token, 'PUT /api/monitors/shop', { name: 'Shop <b>' })
+    await there.call(token, 'PUT /api/monitors/off', { name: 'Switched off', enabled: false })
+    await there.call(token, 'PUT /api/monitors/back', { name: 'Backstage', hidden: true })
+    await there.call(token, 'POST /api/monitors/shop/data', { status: 'UP' })
+    await there.call(token, 'POST /api/incidents', {
       title: 'Slow & odd',
       monitors: [{ monitor_tag: 'shop', impact: 'DEGRADED' }],
     })

@@ -1,7 +1,7 @@
 import type { FastifyInstance, RouteOptions } from 'fastify'
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
-import { readSessions, startSession } from '../src/database/sessions.ts'
+import { readSessions, startSession } from '../src/manage/sessions.ts'
 import {
   createDatabase,
   expire,
@@ -10,8 +10,8 @@ import {
   type Replica,
   startReplica,
   times,
-  until,
-  untilMinuteHasRoom,
+  waitForRoomInMinute,
+  waitUntil,
 } from './helper.ts'
 import { keyIn, logIn, visit, type Visited } from './visitor.ts'
 
@@ -47,14 +47,20 @@ await t.test('every page but the log-in sends who is not logged in to it', async
 await t.test('no form is taken without its token, or with that of another session', async (t) => {
   const routes: RouteOptions[] = []
   const replica = await startReplica(t, { extend: collect(routes) })
-  const { text, id } = await newKey(replica)
-  const [mine, other] = [await logIn(replica.app, text), await logIn(replica.app, text)]
+  const { token, id } = await newKey(replica)
+  const [mine, other] = [await logIn(replica.app, token), await logIn(replica.app, token)]
   const { body } = await other.get(`${keys}/new`)
   const [, stolen = ''] = /name="_csrf" value="([^"]+)"/.exec(body) ?? []
   t.ok(stolen)
   const forms = routes.filter(({ method }) => method === 'POST')
   t.ok(forms.length >= 6, `${forms.length} forms`)
-  const fields = { key: text, id: 'y'.repeat(16), name: 'forged', permissions: 'admin', overlap_seconds: '0' }
+  const fields = {
+    key: token,
+    id: 'y'.repeat(16),
+    name: 'forged',
+    permissions: 'admin',
+    overlap_seconds: '0',
+  }
   for (const { url } of forms) {
     for (const token of [{}, { _csrf: '' }, { _csrf: stolen }, { _csrf: [stolen, stolen] }]) {
       const reply = await mine.post(url.replace(':id', id), { ...fields, ...token })
@@ -80,10 +86,10 @@ await t.test('the log-in says why it refuses a key, and begins no session', asyn
   const refusals: [key: string, status: number, words: RegExp][] = [
     ['', 400, /Enter an API key/],
     ['nonsense', 401, /not a valid key/],
-    [admin.text.slice(0, -1), 401, /not a valid key/],
-    [expired.text, 401, /has expired/],
-    [revoked.text, 401, /has been revoked/],
-    [reader.text, 403, /lacks the permission admin/],
+    [admin.token.slice(0, -1), 401, /not a valid key/],
+    [expired.token, 401, /has expired/],
+    [revoked.token, 401, /has been revoked/],
+    [reader.token, 403, /lacks the permission admin/],
   ]
   for (const [key, status, words] of refusals) {
     const visitor = visit(replica.app)
@@ -103,27 +109,27 @@ await t.test('the log-in says why it refuses a key, and begins no session', asyn
 
 await t.test('failed log-ins are limited per address; a known key is not held up', async (t) => {
   const replica = await startReplica(t, { config: { authFailureLimitMax: 3 } })
-  const { text } = await newKey(replica)
-  await logIn(replica.app, text)
-  await untilMinuteHasRoom()
+  const { token } = await newKey(replica)
+  await logIn(replica.app, token)
+  await waitForRoomInMinute()
   for (const status of [401, 401, 401, 429, 429]) {
     const reply = await visit(replica.app).submit('/manage/login', { key: 'nonsense' })
     t.equal(reply.statusCode, status)
     if (status === 429) t.match(reply.headers['retry-after'], /^\d+$/)
   }
-  await logIn(replica.app, text)
+  await logIn(replica.app, token)
 })
 
 await t.test('a session planted before the log-in is none after it', async (t) => {
   const replica = await startReplica(t)
-  const { text } = await newKey(replica)
+  const { token } = await newKey(replica)
   const visitor = visit(replica.app)
   await visitor.get('/manage/login')
   const planted = visitor.cookie
   t.match(planted, /^kener_log_in=[\w-]{43}$/)
   const chosen = planted.replace('kener_log_in', 'kener_manage')
   visitor.cookie = `${planted}; ${chosen}`
-  t.equal((await visitor.submit('/manage/login', { key: text })).statusCode, 303)
+  t.equal((await visitor.submit('/manage/login', { key: token })).statusCode, 303)
   t.notMatch(visitor.cookie, chosen)
   for (const cookie of [planted, chosen]) {
     isSentToLogIn(t, await visit(replica.app, { cookie }).get('/manage'), 'with the planted cookie')
@@ -134,7 +140,7 @@ await t.test('a session planted before the log-in is none after it', async (t) =
     '/manage',
     'who is logged in need not do so again',
   )
-  await logIn(replica.app, text)
+  await logIn(replica.app, token)
   t.equal(
     (await visit(replica.app, { cookie: first }).get('/manage')).statusCode,
     200,
@@ -159,16 +165,16 @@ await t.test('a session ends at once, on every replica, and for good', async (t)
   const [here, there] = [await startReplica(t, { url }), await startReplica(t, { url })]
   const boss = await newKey(here)
   const ends: Record<string, (id: string) => Promise<unknown>> = {
-    'its key is revoked': (id) => here.call(boss.text, `POST /api/keys/${id}/revoke`),
+    'its key is revoked': (id) => here.call(boss.token, `POST /api/keys/${id}/revoke`),
     'its key has expired': (id) => expire(here, id),
     'its key loses admin': (id) =>
-      here.call(boss.text, `PATCH /api/keys/${id}`, { permissions: ['read:monitors'] }),
+      here.call(boss.token, `PATCH /api/keys/${id}`, { permissions: ['read:monitors'] }),
     '8 hours are over': () => age(here, { ends_at: new Date() }),
     'it was idle for 30 minutes': () => age(here, { seen_at: new Date(Date.now() - 30 * 60_000) }),
   }
   for (const [name, end] of Object.entries(ends)) {
-    const { text, id } = await newKey(here)
-    const visitor = await logIn(here.app, text)
+    const { token, id } = await newKey(here)
+    const visitor = await logIn(here.app, token)
     const elsewhere = visit(there.app, { cookie: visitor.cookie })
     t.equal((await elsewhere.get('/manage')).statusCode, 200, `before ${name}`)
     await end(id)
@@ -192,13 +198,13 @@ function age({ db }: Replica, change: { ends_at?: Date; seen_at?: Date }) {
 await t.test('a session whose key lost admin is gone, though nobody looked meanwhile', async (t) => {
   const replica = await startReplica(t)
   const [boss, other] = [await newKey(replica), await newKey(replica)]
-  const visitor = await logIn(replica.app, other.text)
+  const visitor = await logIn(replica.app, other.token)
   for (const permissions of [['read:monitors'], ['admin']]) {
-    await replica.call(boss.text, `PATCH /api/keys/${other.id}`, { permissions })
+    await replica.call(boss.token, `PATCH /api/keys/${other.id}`, { permissions })
   }
   isSentToLogIn(t, await visitor.get('/manage'), 'after it became admin again')
-  const again = await logIn(replica.app, other.text)
-  await replica.call(boss.text, `PATCH /api/keys/${other.id}`, {
+  const again = await logIn(replica.app, other.token)
+  await replica.call(boss.token, `PATCH /api/keys/${other.id}`, {
     name: 'renamed',
     expires_at: '2999-01-01T00:00:00Z',
   })
@@ -208,8 +214,8 @@ await t.test('a session whose key lost admin is gone, though nobody looked meanw
 await t.test('a session never outlives its key, and counts from when it was last seen', async (t) => {
   const replica = await startReplica(t)
   const expiresAt = new Date(Math.floor(Date.now() / 1000) * 1000 + 3_600_000)
-  const { text } = await newKey(replica, { expiresAt })
-  const visitor = await logIn(replica.app, text)
+  const { token } = await newKey(replica, { expiresAt })
+  const visitor = await logIn(replica.app, token)
   const [session] = await replica.db.selectFrom('admin_sessions').selectAll().execute()
   t.same(session?.ends_at, expiresAt)
   await age(replica, { seen_at: new Date(Date.now() - 29 * 60_000) })
@@ -220,8 +226,8 @@ await t.test('a session never outlives its key, and counts from when it was last
 
 await t.test('after the log-out the session is gone, in every tab', async (t) => {
   const replica = await startReplica(t)
-  const { text, id } = await newKey(replica)
-  const visitor = await logIn(replica.app, text)
+  const { token, id } = await newKey(replica)
+  const visitor = await logIn(replica.app, token)
   const tab = visit(replica.app, { cookie: visitor.cookie })
   const { headers } = await visitor.submit('/manage', {}, '/manage/logout')
   t.equal(headers.location, '/manage/login?notice=logged-out')
@@ -240,11 +246,11 @@ await t.test('after the log-out the session is gone, in every tab', async (t) =>
 
 await t.test('the log-in leads to the page that was asked for, and to no other site', async (t) => {
   const replica = await startReplica(t)
-  const { text } = await newKey(replica)
+  const { token } = await newKey(replica)
   const { headers } = await visit(replica.app).get(`${keys}?status=active`)
   const visitor = visit(replica.app)
   const form = String(headers.location)
-  const reply = await visitor.submit(form, { key: text, next: `${keys}?status=active` }, '/manage/login')
+  const reply = await visitor.submit(form, { key: token, next: `${keys}?status=active` }, '/manage/login')
   t.equal(reply.headers.location, `${keys}?status=active`)
   for (const next of [
     'https://evil.example',
@@ -253,7 +259,7 @@ await t.test('the log-in leads to the page that was asked for, and to no other s
     '/manageevil',
     '/manage/\\evil',
   ]) {
-    const { headers } = await visit(replica.app).submit('/manage/login', { key: text, next })
+    const { headers } = await visit(replica.app).submit('/manage/login', { key: token, next })
     t.equal(headers.location, '/manage', next)
   }
 })
@@ -262,8 +268,8 @@ await t.test(
   'a path or method that is not there gets a page that says so, counted like any other',
   async (t) => {
     const replica = await startReplica(t, { config: { publicRateLimitMax: 20 } })
-    const { text } = await newKey(replica)
-    const visitor = await logIn(replica.app, text)
+    const { token } = await newKey(replica)
+    const visitor = await logIn(replica.app, token)
     const assets = ['', 'nope', '..%5c', '..%2findex.js'].map((name) => `/manage/assets/${name}`)
     for (const path of ['/manage/nope', ...assets]) {
       const reply = await visitor.get(path)
@@ -274,7 +280,7 @@ await t.test(
     const wrongMethod = await visitor.post(keys, {})
     t.equal(wrongMethod.statusCode, 405)
     t.equal(wrongMethod.headers.allow, 'GET, HEAD')
-    await untilMinuteHasRoom()
+    await waitForRoomInMinute()
     const statuses = await times(
       30,
       async () => (await visit(replica.app).post('/manage/nope', {})).statusCode,
@@ -285,12 +291,12 @@ await t.test(
 
 await t.test('/api takes no cookie and /manage takes no Bearer key', async (t) => {
   const replica = await startReplica(t)
-  const { text } = await newKey(replica)
-  const visitor = await logIn(replica.app, text)
+  const { token } = await newKey(replica)
+  const visitor = await logIn(replica.app, token)
   t.equal((await visitor.get('/api/me')).statusCode, 401)
   isSentToLogIn(
     t,
-    await visit(replica.app, { authorization: `Bearer ${text}` }).get('/manage'),
+    await visit(replica.app, { authorization: `Bearer ${token}` }).get('/manage'),
     'with a Bearer key',
   )
 })
@@ -301,7 +307,7 @@ await t.test('garbage in the cookie costs nothing, and a flood of tokens next to
   replica.statements.length = 0
   await times(50, (index) => look(`kener_manage=${'x'.repeat(index * 7)}`))
   t.same(replica.statements, [], 'no statement for what is no token')
-  await untilMinuteHasRoom()
+  await waitForRoomInMinute()
   const replies = await times(200, (index) => look(`kener_manage=${String(index).padStart(43, 'x')}`))
   t.ok(replica.statements.length <= 20, `${replica.statements.length} statements for 200 unknown tokens`)
   t.same(
@@ -313,12 +319,12 @@ await t.test('garbage in the cookie costs nothing, and a flood of tokens next to
 
 await t.test('neither log nor database holds a key or a token', async (t) => {
   const replica = await startReplica(t)
-  const { text } = await newKey(replica)
-  const visitor = await logIn(replica.app, text)
+  const { token } = await newKey(replica)
+  const visitor = await logIn(replica.app, token)
   await visitor.submit('/manage/login', { key: 'kener_wrong' })
-  await visitor.get(`/manage/${text}`)
+  await visitor.get(`/manage/${token}`)
   const made = await visitor.submit(`${keys}/new`, { name: 'made', permissions: 'admin' })
-  const secrets = [text, keyIn(made) ?? '', /kener_manage=([^;]+)/.exec(visitor.cookie)?.[1] ?? '']
+  const secrets = [token, keyIn(made) ?? '', /kener_manage=([^;]+)/.exec(visitor.cookie)?.[1] ?? '']
   const tables = ['api_keys', 'admin_sessions', 'rate_counters', 'traffic'] as const
   const rows = await Promise.all(tables.map((table) => replica.db.selectFrom(table).selectAll().execute()))
   const traces = JSON.stringify([replica.log, rows])
@@ -338,7 +344,7 @@ await t.test('two replicas that read the same sessions do not wait for each othe
     sql`select from admin_sessions where token_digest = ${digest} for update`.execute(other)
   await hold('a')
   const reading = readSessions(db, ['a', 'b'])
-  await until(() => isWaitingForLock(db))
+  await waitUntil(() => isWaitingForLock(db))
   await hold('b')
   await other.commit().execute()
   t.equal((await reading).size, 2)

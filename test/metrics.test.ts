@@ -1,6 +1,6 @@
 import { METHODS } from 'node:http'
 import t, { type Test } from 'tap'
-import { formatKey, generateKey } from '../src/keys/format.ts'
+import { formatToken, generateTokenParts } from '../src/keys/token.ts'
 import { createDatabase, expire, newKey, type Replica, startReplica, times } from './helper.ts'
 import { listening, start } from './process.ts'
 
@@ -30,13 +30,13 @@ function requests(method: string, route: string, status: number): string {
 
 await t.test('requests are counted by method, route pattern and status, with their time', async (t) => {
   const { call, db, read } = await startWithMetrics(t)
-  const { text, id } = await newKey({ db })
-  await call(text, 'GET /api/me')
-  await call(text, 'GET /api/me')
-  await call(text, `GET /api/keys/${id}`)
+  const { token, id } = await newKey({ db })
+  await call(token, 'GET /api/me')
+  await call(token, 'GET /api/me')
+  await call(token, `GET /api/keys/${id}`)
   await call(null, 'GET /api/me')
-  await call(text, 'GET /api/nothing')
-  await call(text, 'GET /api/%zz')
+  await call(token, 'GET /api/nothing')
+  await call(token, 'GET /api/%zz')
   const series = await read()
   t.equal(series.get(requests('GET', '/api/me', 200)), 2)
   t.equal(series.get(requests('GET', '/api/keys/:id', 200)), 1)
@@ -52,10 +52,10 @@ await t.test('failed authentications are counted by reason', async (t) => {
   const admin = await newKey({ db })
   const [expired, revoked] = [await newKey({ db }), await newKey({ db })]
   await expire({ db }, expired.id)
-  await call(admin.text, `POST /api/keys/${revoked.id}/revoke`)
-  const unknown = generateKey()
-  const wrong = formatKey({ ...unknown, id: admin.id })
-  for (const presented of [null, 'x', formatKey(unknown), wrong, expired.text, revoked.text]) {
+  await call(admin.token, `POST /api/keys/${revoked.id}/revoke`)
+  const unknown = generateTokenParts()
+  const wrong = formatToken({ ...unknown, id: admin.id })
+  for (const presented of [null, 'x', formatToken(unknown), wrong, expired.token, revoked.token]) {
     await call(presented, 'GET /api/me')
   }
   await call('kener_x', 'GET /api/%zz')
@@ -70,8 +70,8 @@ await t.test('refusals are counted by the limit that was exceeded', async (t) =>
   const { call, db, read } = await startWithMetrics(t, {
     config: { publicRateLimitMax: 3, authFailureLimitMax: 3 },
   })
-  const { text } = await newKey({ db }, { rateLimit: 3 })
-  await times(10, () => call(text, 'GET /api/me'))
+  const { token } = await newKey({ db }, { rateLimit: 3 })
+  await times(10, () => call(token, 'GET /api/me'))
   await times(10, () => call(null, 'GET /api/status'))
   await times(10, () => call('x', 'GET /api/me'))
   const series = await read()
@@ -84,10 +84,10 @@ await t.test('refusals are counted by the limit that was exceeded', async (t) =>
 
 await t.test('batches, hashes and connections are told', async (t) => {
   const { call, db, read } = await startWithMetrics(t)
-  const { text } = await newKey({ db })
+  const { token } = await newKey({ db })
   const before = await read()
   t.equal(before.get('kener_argon2_runs_total'), 0)
-  await times(40, () => call(text, 'GET /api/me'))
+  await times(40, () => call(token, 'GET /api/me'))
   const after = await read()
   t.equal(after.get('kener_argon2_runs_total'), 1)
   t.equal(after.get('kener_argon2_queue_length'), 0)
@@ -103,7 +103,7 @@ await t.test('batches, hashes and connections are told', async (t) => {
 
 await t.test('no traffic adds series, whatever it invents', async (t) => {
   const { app, call, db, read } = await startWithMetrics(t)
-  const { text } = await newKey({ db })
+  const { token } = await newKey({ db })
   const strange = METHODS.filter((name) => !app.supportedMethods.includes(name))
   let made = 0
   const invent = async () => {
@@ -115,18 +115,18 @@ await t.test('no traffic adds series, whatever it invents', async (t) => {
         headers: { authorization: `Bearer ${key}`, 'user-agent': name },
         remoteAddress: `10.0.${made >> 8}.${made & 255}`,
       })
-    await inject('GET', `/api/${name}`, text)
-    await inject('GET', `/${name}`, text)
-    await inject('GET', `/api/%zz${name}`, text)
-    await inject('GET', `/api/monitors/${name}?limit=${name}`, text)
-    await inject('GET', `/manage/${name}`, text)
-    await inject('GET', `/manage/assets/${name}`, text)
-    await inject('GET', '/api/me', formatKey(generateKey()))
-    await inject(strange[made % strange.length] ?? '', '/api/me', text)
-    await inject('GET', '/api/status', text)
+    await inject('GET', `/api/${name}`, token)
+    await inject('GET', `/${name}`, token)
+    await inject('GET', `/api/%zz${name}`, token)
+    await inject('GET', `/api/monitors/${name}?limit=${name}`, token)
+    await inject('GET', `/manage/${name}`, token)
+    await inject('GET', `/manage/assets/${name}`, token)
+    await inject('GET', '/api/me', formatToken(generateTokenParts()))
+    await inject(strange[made % strange.length] ?? '', '/api/me', token)
+    await inject('GET', '/api/status', token)
   }
   await times(3, invent)
-  await call(text, 'GET /api/me')
+  await call(token, 'GET /api/me')
   const before = await read()
   for (let round = 0; round < 10; round++) await times(100, invent)
   const after = await read()

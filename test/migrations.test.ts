@@ -4,7 +4,7 @@ import { sql } from 'kysely'
 import t from 'tap'
 import { migrations } from '../migrations/index.ts'
 import { openDatabase } from '../src/database/open.ts'
-import { createDatabase, isFailure, newKey, startReplica } from './helper.ts'
+import { createDatabase, isErrorReply, newKey, startReplica } from './helper.ts'
 
 const open = (databaseUrl: string) => openDatabase({ databaseUrl, databasePoolMax: 2, dataDir: '' })
 
@@ -49,10 +49,10 @@ await t.test('readiness tells a database that is not migrated, and one that is a
   const replica = await startReplica(t)
   t.same((await replica.call(null, 'GET /readyz')).json, { success: true, data: { status: 'ok' } })
   await replica.db.deleteFrom('kysely_migration' as never).execute()
-  isFailure(t, await replica.call(null, 'GET /readyz'), 503, 'SERVICE_UNAVAILABLE', 'not migrated')
+  isErrorReply(t, await replica.call(null, 'GET /readyz'), 503, 'SERVICE_UNAVAILABLE', 'not migrated')
   await replica.db.schema.dropTable('kysely_migration').execute()
   const reply = await replica.call(null, 'GET /readyz')
-  isFailure(t, reply, 503, 'SERVICE_UNAVAILABLE', 'not even the table')
+  isErrorReply(t, reply, 503, 'SERVICE_UNAVAILABLE', 'not even the table')
   t.equal(reply.headers['retry-after'], '1')
   t.equal((await replica.call(null, 'GET /healthz')).statusCode, 200, 'the process is healthy all the same')
 })
@@ -71,12 +71,12 @@ await t.test('a release starts on a database that a newer one has migrated', asy
 
 await t.test('plans that a migration has outdated cost one try, not the service', async (t) => {
   const replica = await startReplica(t, { config: { databasePoolMax: 1 } })
-  const { text } = await newKey(replica)
-  t.equal((await replica.call(text, 'GET /api/keys')).statusCode, 200)
+  const { token } = await newKey(replica)
+  t.equal((await replica.call(token, 'GET /api/keys')).statusCode, 200)
   await sql`alter table api_keys alter column name type varchar(500)`.execute(replica.db)
   const statuses: number[] = []
   for (let tries = 0; tries < 4; tries++)
-    statuses.push((await replica.call(text, 'GET /api/keys')).statusCode)
+    statuses.push((await replica.call(token, 'GET /api/keys')).statusCode)
   t.ok(
     statuses.every((status) => status === 200 || status === 503),
     String(statuses),

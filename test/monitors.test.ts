@@ -1,10 +1,10 @@
 import t, { type Test } from 'tap'
-import { isFailure, newKey, type Replica, startReplica, times } from './helper.ts'
+import { isErrorReply, newKey, type Replica, startReplica, times } from './helper.ts'
 
 async function start(t: Test): Promise<Replica & { key: string }> {
   const replica = await startReplica(t)
-  const { text } = await newKey(replica)
-  return { ...replica, key: text }
+  const { token } = await newKey(replica)
+  return { ...replica, key: token }
 }
 
 const time = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z$/
@@ -75,14 +75,14 @@ await t.test('PUT creates with 201, replaces with 200, and can be said again', a
   })
   t.equal(replaced.json.data.created_at, created.json.data.created_at)
   t.equal((await call(key, 'PUT /api/monitors/code', { name: 'New' })).statusCode, 200)
-  isFailure(
+  isErrorReply(
     t,
     await call(key, 'PUT /api/monitors/code', { tag: 'other', name: 'x' }),
     400,
     'INVALID_REQUEST',
     'another tag',
   )
-  isFailure(
+  isErrorReply(
     t,
     await call(key, 'PUT /api/monitors/Not-A-Tag', { name: 'x' }),
     400,
@@ -101,7 +101,7 @@ await t.test('PATCH changes what is named', async (t) => {
   const nulls = { description: null, category_name: null, external_url: null, stale_after_seconds: null }
   t.match((await call(key, 'PATCH /api/monitors/m', nulls)).json.data, { ...all, ...nulls, name: 'Other' })
   t.equal((await call(key, 'PATCH /api/monitors/m', {})).statusCode, 200)
-  isFailure(
+  isErrorReply(
     t,
     await call(key, 'PATCH /api/monitors/m', { tag: 'n' }),
     400,
@@ -119,8 +119,8 @@ await t.test('DELETE takes the data along, and leaves incidents without it', asy
   const reply = await call(key, 'DELETE /api/monitors/gone')
   t.equal(reply.statusCode, 204)
   t.equal(reply.body, '')
-  isFailure(t, await call(key, 'GET /api/monitors/gone'), 404, 'NOT_FOUND', 'afterwards')
-  isFailure(t, await call(key, 'DELETE /api/monitors/gone'), 404, 'NOT_FOUND', 'again')
+  isErrorReply(t, await call(key, 'GET /api/monitors/gone'), 404, 'NOT_FOUND', 'afterwards')
+  isErrorReply(t, await call(key, 'DELETE /api/monitors/gone'), 404, 'NOT_FOUND', 'again')
   for (const table of ['monitor_hours', 'monitor_days', 'last_reports'] as const) {
     t.same(await db.selectFrom(table).select('monitor_id').execute(), [], table)
   }
@@ -227,26 +227,26 @@ await t.test('what is not a monitor is refused, with the place', async (t) => {
   ]
   for (const [path, body] of cases) {
     const reply = await call(key, 'POST /api/monitors', body)
-    isFailure(t, reply, 400, 'INVALID_REQUEST', JSON.stringify(body))
+    isErrorReply(t, reply, 400, 'INVALID_REQUEST', JSON.stringify(body))
     t.ok(
       reply.json.error.details.some((detail: { path: string }) => detail.path === path),
       reply.body,
     )
   }
   t.same(await db.selectFrom('monitors').select('id').execute(), [])
-  isFailure(t, await call(key, 'GET /api/monitors?status=up'), 400, 'INVALID_REQUEST', 'a bad status')
-  isFailure(t, await call(key, 'GET /api/monitors?enabled=maybe'), 400, 'INVALID_REQUEST', 'a bad boolean')
-  isFailure(t, await call(key, 'GET /api/monitors/none'), 404, 'NOT_FOUND', 'no such monitor')
+  isErrorReply(t, await call(key, 'GET /api/monitors?status=up'), 400, 'INVALID_REQUEST', 'a bad status')
+  isErrorReply(t, await call(key, 'GET /api/monitors?enabled=maybe'), 400, 'INVALID_REQUEST', 'a bad boolean')
+  isErrorReply(t, await call(key, 'GET /api/monitors/none'), 404, 'NOT_FOUND', 'no such monitor')
 })
 
 await t.test('a monitor that was created is answered with, though others delete it at once', async (t) => {
   const replica = await startReplica(t)
-  const { text } = await newKey(replica)
+  const { token } = await newKey(replica)
   const written: number[] = []
   async function repeat(route: 'PUT /api/monitors/busy' | 'DELETE /api/monitors/busy'): Promise<void> {
     for (let round = 0; round < 100; round++) {
       const body = route.startsWith('PUT') ? { name: 'Busy' } : undefined
-      const { statusCode } = await replica.call(text, route, body)
+      const { statusCode } = await replica.call(token, route, body)
       if (body) written.push(statusCode)
     }
   }

@@ -69,7 +69,7 @@ await t.test('the description names every route with its permission, credentials
 
 await t.test('every example in the description works', async (t) => {
   const { document, replica } = await start(t)
-  const { text } = await newKey(replica)
+  const { token } = await newKey(replica)
   let replayed = 0
   for (const { path, method, operation } of operations(document)) {
     const media = operation.requestBody?.content['application/json']
@@ -81,16 +81,16 @@ await t.test('every example in the description works', async (t) => {
       // Everything that a path names exists, with the id 1.
       await sql`truncate monitors, incidents, maintenances restart identity cascade`.execute(replica.db)
       const { id } = await newKey(replica)
-      await replica.call(text, 'POST /api/monitors', { tag: 'website', name: 'Website' })
-      await replica.call(text, 'POST /api/incidents', { title: 'Incident', comment: 'Comment' })
+      await replica.call(token, 'POST /api/monitors', { tag: 'website', name: 'Website' })
+      await replica.call(token, 'POST /api/incidents', { title: 'Incident', comment: 'Comment' })
       const when = { starts_at: '2999-01-01T00:00:00Z', duration_seconds: 60 }
-      await replica.call(text, 'POST /api/maintenances', { title: 'Maintenance', ...when })
+      await replica.call(token, 'POST /api/maintenances', { title: 'Maintenance', ...when })
       const url = path.replace(/\{([a-z_]+)\}/g, (_, name: string) => {
         if (path.startsWith('/api/keys')) return id
         return name.endsWith('tag') ? 'website' : '1'
       })
-      if (operation.operationId === 'createMonitor') await replica.call(text, 'DELETE /api/monitors/website')
-      const reply = await replica.call(text, `${method as 'POST'} ${url}`, example)
+      if (operation.operationId === 'createMonitor') await replica.call(token, 'DELETE /api/monitors/website')
+      const reply = await replica.call(token, `${method as 'POST'} ${url}`, example)
       t.ok(reply.statusCode < 300, `${method} ${url} ${JSON.stringify(example)}: ${reply.body}`)
       replayed++
     }

@@ -1,5 +1,5 @@
-import { createServer, connect, type Socket } from 'node:net'
 import { once } from 'node:events'
+import { connect, createServer, type Socket } from 'node:net'
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
 import { requestTimeouts } from '../src/database/open.ts'
@@ -16,11 +16,11 @@ async function untilWell(ask: () => Promise<{ statusCode: number }>): Promise<nu
 await t.test('connections that the database cuts under load cost 503s, not the process', async (t) => {
   const DATABASE_URL = await createDatabase(t)
   const other = await startReplica(t, { url: DATABASE_URL })
-  const { text } = await newKey(other, { rateLimit: 1_000_000 })
+  const { token } = await newKey(other, { rateLimit: 1_000_000 })
   const server = start(t, 'server', [], { DATABASE_URL, PORT: '0', LOG_LEVEL: 'info' })
   const origin = await listening(server)
   const ask = async () => {
-    const reply = await fetch(`${origin}/api/me`, { headers: { authorization: `Bearer ${text}` } })
+    const reply = await fetch(`${origin}/api/me`, { headers: { authorization: `Bearer ${token}` } })
     await reply.text()
     if (reply.status === 503) t.equal(reply.headers.get('retry-after'), '1')
     return { statusCode: reply.status }
@@ -74,8 +74,8 @@ await t.test('a connection that has fallen silent is replaced', async (t) => {
   const proxy = await startProxy(t, url)
   const replica = await startReplica(t, { url: proxy.url, timeouts: requestTimeouts })
   const direct = await startReplica(t, { url })
-  const { text, id } = await newKey(replica)
-  const ask = () => replica.call(text, 'GET /api/me')
+  const { token, id } = await newKey(replica)
+  const ask = () => replica.call(token, 'GET /api/me')
   t.equal((await ask()).statusCode, 200)
   // The note of the key's use is the last statement of that request: from then on the one connection is idle.
   const isNoted = async () => {

@@ -6,7 +6,7 @@ import { Writable } from 'node:stream'
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Test } from 'tap'
 import { main } from '../src/cli/main.ts'
-import { expectNoSecret, noteKeys } from './sweep.ts'
+import { assertNoSecret, recordKeys } from './sweep.ts'
 
 /** What was compiled, as npm start and npm run cli run it. */
 const programs = join(import.meta.dirname, '../src')
@@ -54,9 +54,9 @@ function run(t: Test, command: string[], env: Record<string, string>, cwd: strin
     child.kill('SIGKILL')
     await ended
     // The first key and those of the CLI are for the terminal, and stand in no line of the log.
-    noteKeys(output.stdout)
+    recordKeys(output.stdout)
     const log = output.stdout.split('\n').filter((line) => line.startsWith('{'))
-    for (const line of [...log, ...output.stderr.split('\n')]) expectNoSecret(line, 'what a process wrote')
+    for (const line of [...log, ...output.stderr.split('\n')]) assertNoSecret(line, 'what a process wrote')
   })
   async function shows(pattern: RegExp): Promise<RegExpExecArray> {
     for (;;) {
@@ -74,9 +74,9 @@ function run(t: Test, command: string[], env: Record<string, string>, cwd: strin
 export async function cli(t: Test, args: string[], env: Record<string, string>, stdout = new Output()) {
   const stderr = new Output()
   const code = await main(args, { stdout, stderr, env })
-  noteKeys(stdout.text)
+  recordKeys(stdout.text)
   t.teardown(() => {
-    expectNoSecret(stderr.text, 'what a command wrote')
+    assertNoSecret(stderr.text, 'what a command wrote')
   })
   return { code, stdout: stdout.text, stderr: stderr.text }
 }

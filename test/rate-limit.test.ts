@@ -1,16 +1,16 @@
 import { once } from 'node:events'
 import { Agent, get, type IncomingMessage } from 'node:http'
 import t, { type Test } from 'tap'
-import { formatKey, generateKey } from '../src/keys/format.ts'
+import { formatToken, generateTokenParts } from '../src/keys/token.ts'
 import {
   createDatabase,
-  isFailure,
+  isErrorReply,
   newKey,
   type Replica,
   type Reply,
   startReplica,
   times,
-  untilMinuteHasRoom,
+  waitForRoomInMinute,
 } from './helper.ts'
 
 async function startTwo(t: Test): Promise<[Replica, Replica]> {
@@ -48,8 +48,8 @@ await t.test(
   async (t) => {
     const [one, two] = await startTwo(t)
     for (const limit of [1, 7, 100]) {
-      const { text } = await newKey(one, { rateLimit: limit })
-      const replies = await times(400, (index) => (index % 2 ? one : two).call(text, 'GET /api/me'))
+      const { token } = await newKey(one, { rateLimit: limit })
+      const replies = await times(400, (index) => (index % 2 ? one : two).call(token, 'GET /api/me'))
       for (const { passed, refused, remaining } of byWindow(replies)) {
         t.equal(passed, Math.min(limit, passed + refused), `limit ${limit}: exactly the limit passes`)
         const expected = Array.from({ length: passed }, (_, index) => limit - 1 - index)
@@ -67,7 +67,7 @@ await t.test(
 await t.test('many keys at once do not disturb each other, nor deadlock two replicas', async (t) => {
   const [one, two] = await startTwo(t)
   const keys = await times(20, () => newKey(one, { rateLimit: 10 }))
-  const calls = keys.flatMap(({ text }) => Array.from({ length: 30 }, () => text))
+  const calls = keys.flatMap(({ token }) => Array.from({ length: 30 }, () => token))
   const shuffled = calls.map((text, index) => ({ text, place: (index * 7919) % calls.length }))
   shuffled.sort((a, b) => a.place - b.place)
   const replies = await Promise.all(
@@ -76,17 +76,17 @@ await t.test('many keys at once do not disturb each other, nor deadlock two repl
       reply: await (index % 2 ? one : two).call(text, 'GET /api/me'),
     })),
   )
-  for (const { text } of keys) {
-    const own = replies.filter((reply) => reply.text === text).map(({ reply }) => reply)
+  for (const { token } of keys) {
+    const own = replies.filter((reply) => reply.text === token).map(({ reply }) => reply)
     for (const { passed, refused } of byWindow(own)) t.equal(passed, Math.min(10, passed + refused))
   }
 })
 
 await t.test('the 101st request of a minute gets 429, with no limit of its own', async (t) => {
   const replica = await startReplica(t, { config: { rateLimitMax: 100 } })
-  const { text } = await newKey(replica)
+  const { token } = await newKey(replica)
   const replies: Reply[] = []
-  for (let count = 0; count < 202; count++) replies.push(await replica.call(text, 'GET /api/me'))
+  for (let count = 0; count < 202; count++) replies.push(await replica.call(token, 'GET /api/me'))
   const full = byWindow(replies).filter(({ refused }) => refused > 0)
   t.ok(full.length > 0)
   for (const { passed } of full) t.equal(passed, 100)
@@ -94,14 +94,14 @@ await t.test('the 101st request of a minute gets 429, with no limit of its own',
 
 await t.test('every authenticated reply tells the limit, errors included', async (t) => {
   const replica = await startReplica(t)
-  const { text } = await newKey(replica, { permissions: ['read:monitors'], rateLimit: 60 })
-  const { text: admin } = await newKey(replica, { rateLimit: 60 })
+  const { token } = await newKey(replica, { permissions: ['read:monitors'], rateLimit: 60 })
+  const { token: admin } = await newKey(replica, { rateLimit: 60 })
   const replies = [
-    await replica.call(text, 'GET /api/me'),
-    await replica.call(text, 'GET /api/keys'),
-    await replica.call(text, 'GET /api/nothing'),
-    await replica.call(text, 'DELETE /api/me'),
-    await replica.call(text, 'GET /api/%zz'),
+    await replica.call(token, 'GET /api/me'),
+    await replica.call(token, 'GET /api/keys'),
+    await replica.call(token, 'GET /api/nothing'),
+    await replica.call(token, 'DELETE /api/me'),
+    await replica.call(token, 'GET /api/%zz'),
     await replica.call(admin, 'POST /api/keys', { name: 5 }),
     await replica.call(admin, 'GET /api/keys/none'),
   ]
@@ -128,32 +128,32 @@ await t.test(
   'over the limit the reply says when to come back, and the next window is open again',
   async (t) => {
     const replica = await startReplica(t)
-    const { text, id } = await newKey(replica, { rateLimit: 1 })
-    await replica.call(text, 'GET /api/me')
+    const { token, id } = await newKey(replica, { rateLimit: 1 })
+    await replica.call(token, 'GET /api/me')
     // Twice over, in case a minute ends between the two.
-    const refused = [await replica.call(text, 'GET /api/me'), await replica.call(text, 'GET /api/me')].find(
+    const refused = [await replica.call(token, 'GET /api/me'), await replica.call(token, 'GET /api/me')].find(
       ({ statusCode }) => statusCode === 429,
     )
     if (!refused) throw new Error('neither was refused')
-    isFailure(t, refused, 429, 'RATE_LIMIT_EXCEEDED', 'over the limit')
+    isErrorReply(t, refused, 429, 'RATE_LIMIT_EXCEEDED', 'over the limit')
     t.equal(refused.headers['x-ratelimit-remaining'], '0')
     t.match(refused.headers['retry-after'], /^([1-9]|[1-5]\d|60)$/)
     t.equal(refused.headers['www-authenticate'], undefined)
 
     await passMinute(replica, id)
-    t.equal((await replica.call(text, 'GET /api/me')).statusCode, 200)
+    t.equal((await replica.call(token, 'GET /api/me')).statusCode, 200)
   },
 )
 
 await t.test('429 comes before 403, 404 and 400', async (t) => {
   const replica = await startReplica(t)
-  const { text } = await newKey(replica, { permissions: ['read:monitors'], rateLimit: 1 })
+  const { token } = await newKey(replica, { permissions: ['read:monitors'], rateLimit: 1 })
   // The second in vain may fall into a new minute; of the third both cannot.
   const attempts = async (route: Parameters<Replica['call']>[1]) => {
     const statuses = [
-      await replica.call(text, route),
-      await replica.call(text, route),
-      await replica.call(text, route),
+      await replica.call(token, route),
+      await replica.call(token, route),
+      await replica.call(token, route),
     ]
     return statuses.map(({ statusCode }) => statusCode)
   }
@@ -164,23 +164,23 @@ await t.test('429 comes before 403, 404 and 400', async (t) => {
 
 await t.test('a wrong secret never uses up the quota of the key it names', async (t) => {
   const [one, two] = await startTwo(t)
-  const { text, id } = await newKey(one, { rateLimit: 5 })
-  const wrong = Array.from({ length: 50 }, () => formatKey({ ...generateKey(), id }))
+  const { token, id } = await newKey(one, { rateLimit: 5 })
+  const wrong = Array.from({ length: 50 }, () => formatToken({ ...generateTokenParts(), id }))
   const replies = await Promise.all(
     wrong.map((key, index) => (index % 2 ? one : two).call(key, 'GET /api/me')),
   )
   t.ok(replies.every(({ statusCode }) => statusCode === 401))
   const counters = await one.db.selectFrom('rate_counters').selectAll().execute()
   t.same(counters, [], 'nothing was counted')
-  t.equal((await one.call(text, 'GET /api/me')).headers['x-ratelimit-remaining'], '4')
+  t.equal((await one.call(token, 'GET /api/me')).headers['x-ratelimit-remaining'], '4')
 })
 
 await t.test('neither a revoked nor an expired key is counted', async (t) => {
   const replica = await startReplica(t)
-  const { text: admin } = await newKey(replica)
-  const { text, id } = await newKey(replica)
+  const { token: admin } = await newKey(replica)
+  const { token, id } = await newKey(replica)
   await replica.call(admin, `POST /api/keys/${id}/revoke`)
-  await replica.call(text, 'GET /api/me')
+  await replica.call(token, 'GET /api/me')
   const counters = await replica.db.selectFrom('rate_counters').select('key_id').execute()
   t.notOk(counters.some(({ key_id }) => key_id === id))
 })
@@ -189,9 +189,9 @@ await t.test(
   'a limit raised within a window lets just the difference pass; one lowered lets none',
   async (t) => {
     const replica = await startReplica(t)
-    const { text: admin } = await newKey(replica)
-    const { text, id } = await newKey(replica, { rateLimit: 3 })
-    const windows = async () => byWindow(await times(20, () => replica.call(text, 'GET /api/me')))
+    const { token: admin } = await newKey(replica)
+    const { token, id } = await newKey(replica, { rateLimit: 3 })
+    const windows = async () => byWindow(await times(20, () => replica.call(token, 'GET /api/me')))
     const first = await windows()
     await replica.call(admin, `PATCH /api/keys/${id}`, { rate_limit: 5 })
     const raised = await windows()
@@ -209,10 +209,10 @@ await t.test(
 await t.test('public routes are counted per client address, IPv6 by its /64', async (t) => {
   const replica = await startReplica(t, { config: { publicRateLimitMax: 3 } })
   const ask = (remoteAddress: string) => replica.call(null, 'GET /api/status', undefined, { remoteAddress })
-  await untilMinuteHasRoom()
+  await waitForRoomInMinute()
   for (let count = 0; count < 3; count++) t.equal((await ask('10.0.0.1')).statusCode, 200)
   const refused = await ask('10.0.0.1')
-  isFailure(t, refused, 429, 'RATE_LIMIT_EXCEEDED', 'the fourth')
+  isErrorReply(t, refused, 429, 'RATE_LIMIT_EXCEEDED', 'the fourth')
   t.match(refused.headers['retry-after'], /^[1-9]\d*$/)
   t.equal((await ask('10.0.0.2')).statusCode, 200, 'another address')
   for (const end of ['1', '2', 'ffff:1']) t.equal((await ask(`2001:db8::${end}`)).statusCode, 200)
@@ -225,10 +225,10 @@ await t.test('failed authentications are counted per client address', async (t) 
   const known = await newKey(replica)
   const fresh = await newKey(replica)
   const from = (remoteAddress: string) => ({ remoteAddress })
-  t.equal((await replica.call(known.text, 'GET /api/me', undefined, from('10.0.0.1'))).statusCode, 200)
+  t.equal((await replica.call(known.token, 'GET /api/me', undefined, from('10.0.0.1'))).statusCode, 200)
 
-  const wrong = () => formatKey({ ...generateKey(), id: known.id })
-  await untilMinuteHasRoom()
+  const wrong = () => formatToken({ ...generateTokenParts(), id: known.id })
+  await waitForRoomInMinute()
   const replies = await times(40, (index) =>
     replica.call(index % 2 ? 'nonsense' : wrong(), 'GET /api/me', undefined, from('10.0.0.1')),
   )
@@ -245,23 +245,23 @@ await t.test('failed authentications are counted per client address', async (t) 
 
   replica.statements.length = 0
   const runs = replica.app.secrets.stats.argon2Runs
-  const late = await replica.call(fresh.text, 'GET /api/me', undefined, from('10.0.0.1'))
+  const late = await replica.call(fresh.token, 'GET /api/me', undefined, from('10.0.0.1'))
   t.equal(late.statusCode, 429, 'a key not yet known to the process waits')
   await times(20, () => replica.call(wrong(), 'GET /api/me', undefined, from('10.0.0.1')))
   const lookUps = replica.statements.filter((sql) => !sql.includes('set last_used_at'))
   t.same(lookUps, [], 'beyond the limit no guess reaches the database')
   t.equal(replica.app.secrets.stats.argon2Runs, runs, 'nor Argon2')
 
-  const good = await replica.call(known.text, 'GET /api/me', undefined, from('10.0.0.1'))
+  const good = await replica.call(known.token, 'GET /api/me', undefined, from('10.0.0.1'))
   t.equal(good.statusCode, 200, "a good key known to the process is not held up by its neighbour's failures")
   const wanted = { name: 'made here', permissions: ['read:monitors'] }
-  const made = (await replica.call(known.text, 'POST /api/keys', wanted, from('10.0.0.1'))).json.data
+  const made = (await replica.call(known.token, 'POST /api/keys', wanted, from('10.0.0.1'))).json.data
   const rotate = `POST /api/keys/${made.id}/rotate` as const
   const used = await replica.call(made.key, 'GET /api/me', undefined, from('10.0.0.1'))
-  const successor = (await replica.call(known.text, rotate, {}, from('10.0.0.1'))).json.data
+  const successor = (await replica.call(known.token, rotate, {}, from('10.0.0.1'))).json.data
   const usedNext = await replica.call(successor.key, 'GET /api/me', undefined, from('10.0.0.1'))
   t.same([used.statusCode, usedNext.statusCode], [200, 200], 'nor are keys that were made here')
-  const elsewhere = await replica.call(fresh.text, 'GET /api/me', undefined, from('10.0.0.2'))
+  const elsewhere = await replica.call(fresh.token, 'GET /api/me', undefined, from('10.0.0.2'))
   t.equal(elsewhere.statusCode, 200, 'another address is not concerned')
 })
 
@@ -275,7 +275,7 @@ await t.test(
       agent.destroy()
     })
     const [one, two] = [await newKey(replica, { name: 'one' }), await newKey(replica, { name: 'two' })]
-    const wrong = formatKey({ ...generateKey(), id: one.id })
+    const wrong = formatToken({ ...generateTokenParts(), id: one.id })
     const ports = new Set<unknown>()
 
     async function ask(text: string) {
@@ -286,7 +286,7 @@ await t.test(
       return data?.key_name ?? reply.statusCode
     }
 
-    const turns = [one.text, two.text, one.text, wrong, 'garbage', two.text, one.text]
+    const turns = [one.token, two.token, one.token, wrong, 'garbage', two.token, one.token]
     const answers: unknown[] = []
     for (const text of turns) answers.push(await ask(text))
     t.same(answers, ['one', 'two', 'one', 401, 401, 'two', 'one'])

@@ -1,12 +1,12 @@
 import t, { type Test } from 'tap'
-import { createDatabase, isFailure, newKey, startReplica, times } from './helper.ts'
+import { createDatabase, isErrorReply, newKey, startReplica, times } from './helper.ts'
 
 /** One replica to change keys through, one that has seen the key in use. */
 async function startPair(t: Test) {
   const url = await createDatabase(t)
   const changing = await startReplica(t, { url })
   const serving = await startReplica(t, { url })
-  const { text: admin } = await newKey(changing)
+  const { token: admin } = await newKey(changing)
   return { admin, changing, serving }
 }
 
@@ -24,46 +24,46 @@ await t.test(
   async (t) => {
     const { admin, changing, serving } = await startPair(t)
     for (let round = 0; round < 10; round++) {
-      const { text, id } = await newKey(changing)
-      t.equal((await serving.call(text, 'GET /api/me')).statusCode, 200)
+      const { token, id } = await newKey(changing)
+      t.equal((await serving.call(token, 'GET /api/me')).statusCode, 200)
       const replies = await underLoad(
-        () => serving.call(text, 'GET /api/me'),
+        () => serving.call(token, 'GET /api/me'),
         () => changing.call(admin, `POST /api/keys/${id}/revoke`),
       )
-      for (const reply of replies) isFailure(t, reply, 401, 'KEY_REVOKED', 'after the answer')
+      for (const reply of replies) isErrorReply(t, reply, 401, 'KEY_REVOKED', 'after the answer')
     }
   },
 )
 
 await t.test('so do narrowed permissions', async (t) => {
   const { admin, changing, serving } = await startPair(t)
-  const { text, id } = await newKey(changing)
-  t.equal((await serving.call(text, 'GET /api/keys')).statusCode, 200)
+  const { token, id } = await newKey(changing)
+  t.equal((await serving.call(token, 'GET /api/keys')).statusCode, 200)
   const replies = await underLoad(
-    () => serving.call(text, 'GET /api/keys'),
+    () => serving.call(token, 'GET /api/keys'),
     () => changing.call(admin, `PATCH /api/keys/${id}`, { permissions: ['read:monitors'] }),
   )
-  for (const reply of replies) isFailure(t, reply, 403, 'FORBIDDEN', 'after the answer')
+  for (const reply of replies) isErrorReply(t, reply, 403, 'FORBIDDEN', 'after the answer')
 })
 
 await t.test('so does a shortened expiry, and a lengthened one', async (t) => {
   const { admin, changing, serving } = await startPair(t)
-  const { text, id } = await newKey(changing)
-  t.equal((await serving.call(text, 'GET /api/me')).statusCode, 200)
+  const { token, id } = await newKey(changing)
+  t.equal((await serving.call(token, 'GET /api/me')).statusCode, 200)
   const replies = await underLoad(
-    () => serving.call(text, 'GET /api/me'),
+    () => serving.call(token, 'GET /api/me'),
     () => changing.call(admin, `PATCH /api/keys/${id}`, { expires_at: '2020-01-01T00:00:00Z' }),
   )
-  for (const reply of replies) isFailure(t, reply, 401, 'KEY_EXPIRED', 'after the answer')
+  for (const reply of replies) isErrorReply(t, reply, 401, 'KEY_EXPIRED', 'after the answer')
   await changing.call(admin, `PATCH /api/keys/${id}`, { expires_at: null })
-  t.equal((await serving.call(text, 'GET /api/me')).statusCode, 200)
+  t.equal((await serving.call(token, 'GET /api/me')).statusCode, 200)
 })
 
 await t.test('so does a lowered limit', async (t) => {
   const { admin, changing, serving } = await startPair(t)
-  const { text, id } = await newKey(changing, { rateLimit: 1_000 })
+  const { token, id } = await newKey(changing, { rateLimit: 1_000 })
   const replies = await underLoad(
-    () => serving.call(text, 'GET /api/me'),
+    () => serving.call(token, 'GET /api/me'),
     () => changing.call(admin, `PATCH /api/keys/${id}`, { rate_limit: 2 }),
   )
   t.ok(replies.every(({ headers }) => headers['x-ratelimit-limit'] === '2'))
@@ -75,15 +75,15 @@ await t.test('so does a lowered limit', async (t) => {
 
 await t.test('a key rotated without overlap ends at once, with overlap it goes on', async (t) => {
   const { admin, changing, serving } = await startPair(t)
-  const { text, id } = await newKey(changing)
-  t.equal((await serving.call(text, 'GET /api/me')).statusCode, 200)
+  const { token, id } = await newKey(changing)
+  t.equal((await serving.call(token, 'GET /api/me')).statusCode, 200)
   const overlapping = await changing.call(admin, `POST /api/keys/${id}/rotate`, { overlap_seconds: 3600 })
   t.equal(overlapping.statusCode, 201)
-  t.equal((await serving.call(text, 'GET /api/me')).statusCode, 200)
+  t.equal((await serving.call(token, 'GET /api/me')).statusCode, 200)
   t.equal((await serving.call(overlapping.json.data.key, 'GET /api/me')).statusCode, 200)
   const replies = await underLoad(
-    () => serving.call(text, 'GET /api/me'),
+    () => serving.call(token, 'GET /api/me'),
     () => changing.call(admin, `POST /api/keys/${id}/rotate`),
   )
-  for (const reply of replies) isFailure(t, reply, 401, 'KEY_EXPIRED', 'after the answer')
+  for (const reply of replies) isErrorReply(t, reply, 401, 'KEY_EXPIRED', 'after the answer')
 })

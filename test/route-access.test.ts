@@ -1,8 +1,8 @@
 import type { RouteOptions } from 'fastify'
 import t, { type Test } from 'tap'
-import { formatKey, generateKey, parseKey } from '../src/keys/format.ts'
+import { formatToken, generateTokenParts, parseToken } from '../src/keys/token.ts'
 import { type Access, permissions } from '../src/permissions.ts'
-import { expire, isFailure, newKey, type Replica, startReplica } from './helper.ts'
+import { expire, isErrorReply, newKey, type Replica, startReplica } from './helper.ts'
 
 type Route = { method: 'GET'; url: string; access: Access }
 
@@ -41,7 +41,8 @@ await t.test(
     for (const { id } of [revoked, both]) {
       await replica.db.updateTable('api_keys').set({ revoked_at: new Date() }).where('id', '=', id).execute()
     }
-    const wrongSecret = (text: string) => formatKey({ ...generateKey(), id: parseKey(text)?.id ?? '' })
+    const wrongSecret = (text: string) =>
+      formatToken({ ...generateTokenParts(), id: parseToken(text)?.id ?? '' })
 
     const cases: [name: string, key: string | null, code: string, challenge: string][] = [
       ['no key', null, 'UNAUTHORIZED', challenge],
@@ -49,17 +50,17 @@ await t.test(
       ['a malformed key', 'kener_nonsense', 'UNAUTHORIZED', invalidToken],
       [
         'a wrong checksum',
-        good.text.slice(0, -1) + (good.text.endsWith('0') ? '1' : '0'),
+        good.token.slice(0, -1) + (good.token.endsWith('0') ? '1' : '0'),
         'UNAUTHORIZED',
         invalidToken,
       ],
-      ['an unknown key', formatKey(generateKey()), 'UNAUTHORIZED', invalidToken],
-      ['a wrong secret', wrongSecret(good.text), 'UNAUTHORIZED', invalidToken],
-      ['a wrong secret for an expired key', wrongSecret(expired.text), 'UNAUTHORIZED', invalidToken],
-      ['a wrong secret for a revoked key', wrongSecret(revoked.text), 'UNAUTHORIZED', invalidToken],
-      ['an expired key', expired.text, 'KEY_EXPIRED', invalidToken],
-      ['a revoked key', revoked.text, 'KEY_REVOKED', invalidToken],
-      ['a key both revoked and expired', both.text, 'KEY_REVOKED', invalidToken],
+      ['an unknown key', formatToken(generateTokenParts()), 'UNAUTHORIZED', invalidToken],
+      ['a wrong secret', wrongSecret(good.token), 'UNAUTHORIZED', invalidToken],
+      ['a wrong secret for an expired key', wrongSecret(expired.token), 'UNAUTHORIZED', invalidToken],
+      ['a wrong secret for a revoked key', wrongSecret(revoked.token), 'UNAUTHORIZED', invalidToken],
+      ['an expired key', expired.token, 'KEY_EXPIRED', invalidToken],
+      ['a revoked key', revoked.token, 'KEY_REVOKED', invalidToken],
+      ['a key both revoked and expired', both.token, 'KEY_REVOKED', invalidToken],
     ]
     const unknown: Route[] = [
       { method: 'GET', url: '/api', access: 'any-key' },
@@ -92,7 +93,7 @@ await t.test('a key with every permission but the one a route needs gets 403, wh
     if (access === 'public' || access === 'any-key') continue
     const others = permissions.filter((permission) => permission !== access && permission !== 'admin')
     const key = await newKey(replica, { permissions: others })
-    const reply = await replica.call(key.text, `${method} ${url}`)
+    const reply = await replica.call(key.token, `${method} ${url}`)
     const title = `${method} ${url} needs ${access}`
     t.equal(reply.statusCode, 403, title)
     t.equal(
@@ -114,7 +115,7 @@ await t.test('just the permission of the route is enough, and so is admin', asyn
     const own = access === 'any-key' || access === 'public' ? 'read:monitors' : access
     for (const permission of [own, 'admin'] as const) {
       const key = await newKey(replica, { permissions: [permission] })
-      const reply = await replica.call(key.text, `${method} ${url}`)
+      const reply = await replica.call(key.token, `${method} ${url}`)
       t.notOk([401, 403].includes(reply.statusCode), `${method} ${url} with ${permission}: ${reply.body}`)
     }
   }
@@ -136,27 +137,27 @@ await t.test('a route under /api that declares no permission refuses to boot', a
 
 await t.test('a key is taken from the Authorization header alone', async (t) => {
   const replica = await startReplica(t)
-  const { text } = await newKey(replica)
-  isFailure(t, await replica.call(null, `GET /api/me?access_token=${text}`), 401, 'UNAUTHORIZED', 'query')
+  const { token } = await newKey(replica)
+  isErrorReply(t, await replica.call(null, `GET /api/me?access_token=${token}`), 401, 'UNAUTHORIZED', 'query')
   for (const headers of [
-    { cookie: `access_token=${text}` },
-    { 'x-api-key': text },
-    { authorization: text },
+    { cookie: `access_token=${token}` },
+    { 'x-api-key': token },
+    { authorization: token },
   ]) {
     const reply = await replica.call(null, 'GET /api/me', undefined, { headers })
-    isFailure(t, reply, 401, 'UNAUTHORIZED', Object.keys(headers).join())
+    isErrorReply(t, reply, 401, 'UNAUTHORIZED', Object.keys(headers).join())
   }
-  const basic = { headers: { authorization: `Basic ${Buffer.from(`${text}:`).toString('base64')}` } }
+  const basic = { headers: { authorization: `Basic ${Buffer.from(`${token}:`).toString('base64')}` } }
   const reply = await replica.call(null, 'GET /api/me', undefined, basic)
-  isFailure(t, reply, 401, 'UNAUTHORIZED', 'another scheme')
+  isErrorReply(t, reply, 401, 'UNAUTHORIZED', 'another scheme')
   t.equal(reply.headers['www-authenticate'], challenge, 'another scheme counts as no credentials')
 })
 
 await t.test('the name of the scheme is case-insensitive (RFC 9110)', async (t) => {
   const replica = await startReplica(t)
-  const { text } = await newKey(replica)
+  const { token } = await newKey(replica)
   for (const scheme of ['Bearer', 'bearer', 'BEARER']) {
-    const headers = { authorization: `${scheme} ${text}` }
+    const headers = { authorization: `${scheme} ${token}` }
     t.equal((await replica.call(null, 'GET /api/me', undefined, { headers })).statusCode, 200, scheme)
   }
 })
@@ -165,9 +166,9 @@ await t.test(
   'with a valid key an unknown path is 404, and a known one with a wrong method 405 with Allow',
   async (t) => {
     const replica = await startReplica(t)
-    const { text } = await newKey(replica, { permissions: ['read:monitors'] })
+    const { token } = await newKey(replica, { permissions: ['read:monitors'] })
     for (const path of ['/api', '/api/', '/api/nothing', '/api/keys/a/b/c']) {
-      isFailure(t, await replica.call(text, `GET ${path}`), 404, 'NOT_FOUND', path)
+      isErrorReply(t, await replica.call(token, `GET ${path}`), 404, 'NOT_FOUND', path)
     }
     const allowed: [`POST ${string}` | `DELETE ${string}`, string][] = [
       ['POST /api/me', 'GET, HEAD'],
@@ -176,8 +177,8 @@ await t.test(
       ['DELETE /api/keys/some/revoke', 'POST'],
     ]
     for (const [route, allow] of allowed) {
-      const reply = await replica.call(text, route)
-      isFailure(t, reply, 405, 'METHOD_NOT_ALLOWED', route)
+      const reply = await replica.call(token, route)
+      isErrorReply(t, reply, 405, 'METHOD_NOT_ALLOWED', route)
       t.same(String(reply.headers.allow).split(', ').sort(), allow.split(', ').sort(), route)
     }
     for (const [type, payload] of [
@@ -187,12 +188,24 @@ await t.test(
     ] as const) {
       const asked = { headers: { 'content-type': type }, payload }
       const name = `whatever its body: ${type} ${payload.slice(0, 10)}`
-      isFailure(t, await replica.call(text, 'POST /api/nothing', undefined, asked), 404, 'NOT_FOUND', name)
-      isFailure(t, await replica.call(text, 'PUT /api/me', undefined, asked), 405, 'METHOD_NOT_ALLOWED', name)
+      isErrorReply(
+        t,
+        await replica.call(token, 'POST /api/nothing', undefined, asked),
+        404,
+        'NOT_FOUND',
+        name,
+      )
+      isErrorReply(
+        t,
+        await replica.call(token, 'PUT /api/me', undefined, asked),
+        405,
+        'METHOD_NOT_ALLOWED',
+        name,
+      )
     }
-    isFailure(
+    isErrorReply(
       t,
-      await replica.call(text, 'GET /api/%zz'),
+      await replica.call(token, 'GET /api/%zz'),
       400,
       'INVALID_REQUEST',
       'a URL that cannot be read',
@@ -202,12 +215,12 @@ await t.test(
 
 await t.test('TRACE gives nothing back', async (t) => {
   const replica = await startReplica(t)
-  const { text } = await newKey(replica)
+  const { token } = await newKey(replica)
   for (const url of ['/api/me', '/healthz', '/manage/login', '/nothing']) {
     const reply = await replica.app.inject({
       method: 'TRACE' as 'GET',
       url,
-      headers: { authorization: `Bearer ${text}` },
+      headers: { authorization: `Bearer ${token}` },
     })
     t.ok([303, 404, 405].includes(reply.statusCode), `${url}: ${reply.statusCode}`)
     t.notOk(reply.body.includes('authorization'), url)

@@ -7,7 +7,7 @@ import t, { type Test } from 'tap'
 import { openDatabase } from '../src/database/open.ts'
 import { describeError } from '../src/operator-error.ts'
 import { assertPortFree, toPortError } from '../src/ports.ts'
-import { createDatabase, newKey, startReplica, until } from './helper.ts'
+import { createDatabase, newKey, startReplica, waitUntil } from './helper.ts'
 import { freePort } from './postgres.ts'
 import { listening, npm, start, temporaryDirectory } from './process.ts'
 
@@ -82,7 +82,7 @@ await t.test('a signal ends a start at once: while its migrations wait for anoth
   const server = start(t, 'server', [], { DATABASE_URL, PORT: '0' })
   await server.shows(/Applying the migrations/)
   const waiting = `select from pg_stat_activity where datname = current_database() and wait_event = 'advisory'`
-  await until(async () => (await other.query(waiting)).rows.length > 0)
+  await waitUntil(async () => (await other.query(waiting)).rows.length > 0)
   server.child.kill('SIGINT')
   t.same(await server.ended, { code: 0, signal: null })
   const { rows } = await other.query(`select tablename from pg_tables where schemaname = 'public'`)
@@ -106,7 +106,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
   await t.test(`${signal}: readiness turns 503, the request in flight is answered, exit 0`, async (t) => {
     const DATABASE_URL = await createDatabase(t)
     const { db, close } = await openDatabase({ databaseUrl: DATABASE_URL, databasePoolMax: 1, dataDir: '' })
-    const { text } = await newKey({ db })
+    const { token } = await newKey({ db })
     await close()
     const server = start(t, 'server', [], { DATABASE_URL, PORT: '0' })
     const origin = await listening(server)
@@ -117,7 +117,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
     socket.on('data', (chunk) => (reply += chunk.toString()))
     const body = JSON.stringify({ name: 'late', permissions: ['admin'] })
     socket.write(
-      `POST /api/keys HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${text}\r\n` +
+      `POST /api/keys HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${token}\r\n` +
         `content-type: application/json\r\ncontent-length: ${String(body.length)}\r\n\r\n${body.slice(0, 5)}`,
     )
     const [idle] = [await fetch(`${origin}/readyz`)]

@@ -1,10 +1,10 @@
 import t from 'tap'
-import { isFailure, newKey, startReplica, times, untilMinuteHasRoom } from './helper.ts'
+import { isErrorReply, newKey, startReplica, times, waitForRoomInMinute } from './helper.ts'
 
 await t.test('the public status needs no key, and leaves out what is hidden or disabled', async (t) => {
   const replica = await startReplica(t)
   const { call } = replica
-  const { text: key } = await newKey(replica)
+  const { token: key } = await newKey(replica)
   const status = async () => (await call(null, 'GET /api/status')).json
   t.same(await status(), {
     success: true,
@@ -52,13 +52,13 @@ await t.test('the public status needs no key, and leaves out what is hidden or d
 
 await t.test('it is limited per address, with a key or without', async (t) => {
   const replica = await startReplica(t, { config: { publicRateLimitMax: 60 } })
-  await untilMinuteHasRoom()
+  await waitForRoomInMinute()
   const replies = await times(200, () => replica.call(null, 'GET /api/status'))
   const passed = replies.filter(({ statusCode }) => statusCode === 200).length
   t.equal(passed, 60, 'exactly the limit')
   const refused = replies.find(({ statusCode }) => statusCode === 429)
   if (!refused) throw new Error('none was refused')
-  isFailure(t, refused, 429, 'RATE_LIMIT_EXCEEDED', 'over the limit')
+  isErrorReply(t, refused, 429, 'RATE_LIMIT_EXCEEDED', 'over the limit')
   t.match(refused.headers['retry-after'], /^\d+$/)
 })
 

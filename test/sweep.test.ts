@@ -29,36 +29,36 @@ function leak(app: Replica['app']): void {
 await t.test('a test whose secrets are logged, told or stored fails, and another does not', async (t) => {
   t.same(
     await failures(async (replica) => {
-      const { text } = await newKey(replica)
-      await replica.call(text, 'GET /api/me')
-      await logIn(replica.app, text)
+      const { token } = await newKey(replica)
+      await replica.call(token, 'GET /api/me')
+      await logIn(replica.app, token)
     }),
     [],
   )
   t.same(
     await failures(async (replica) => {
-      const { text } = await newKey(replica)
-      await replica.app.inject({ url: '/leak', headers: { authorization: `Bearer ${text}` } })
+      const { token } = await newKey(replica)
+      await replica.app.inject({ url: '/leak', headers: { authorization: `Bearer ${token}` } })
     }),
     ['A secret stands in the log'],
   )
   t.same(
     await failures(async (replica) => {
-      const { text } = await newKey(replica)
-      await replica.app.inject({ url: '/tell', headers: { authorization: text.slice(23, 60) } })
+      const { token } = await newKey(replica)
+      await replica.app.inject({ url: '/tell', headers: { authorization: token.slice(23, 60) } })
     }),
     ['A secret stands in an error reply'],
   )
   t.same(
     await failures(async (replica) => {
-      const { text, id } = await newKey(replica)
-      await replica.call(text, `PATCH /api/keys/${id}`, { name: `before ${text.slice(23)}` })
+      const { token, id } = await newKey(replica)
+      await replica.call(token, `PATCH /api/keys/${id}`, { name: `before ${token.slice(23)}` })
     }),
     ['A secret stands in the table public.api_keys'],
   )
   t.same(
     await failures(async (replica) => {
-      const { text } = await newKey(replica)
+      const { token: text } = await newKey(replica)
       const { cookie } = await logIn(replica.app, text)
       const token = /kener_manage=([^;]+)/.exec(cookie)?.[1] ?? ''
       await replica.db.updateTable('admin_sessions').set({ token_digest: token }).execute()
@@ -67,7 +67,7 @@ await t.test('a test whose secrets are logged, told or stored fails, and another
   )
   t.same(
     await failures(async (replica) => {
-      const visitor = await logIn(replica.app, (await newKey(replica)).text)
+      const visitor = await logIn(replica.app, (await newKey(replica)).token)
       const { body } = await visitor.get('/manage')
       replica.app.log.info(/name="_csrf" value="([^"]+)"/.exec(body)?.[1])
     }),

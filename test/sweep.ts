@@ -16,18 +16,18 @@ const forms = /name="_csrf" value="([^"]+)"/g
 /** Where a secret could stand: base62, base64 or base64url. */
 const runs = /[\w+/-]{24,}/g
 
-export function noteKeys(text: string): void {
-  for (const [, secret = ''] of text.matchAll(keys)) note(secrets, secret)
+export function recordKeys(text: string): void {
+  for (const [, secret = ''] of text.matchAll(keys)) record(secrets, secret)
 }
 
-function noteCookies(text: string): void {
+function recordCookies(text: string): void {
   for (const [, token = ''] of text.matchAll(cookies)) {
-    note(secrets, token)
-    note(secrets, hash('sha256', `csrf ${token}`, 'base64'))
+    record(secrets, token)
+    record(secrets, hash('sha256', `csrf ${token}`, 'base64'))
   }
 }
 
-function note(into: Set<string>, secret: string): void {
+function record(into: Set<string>, secret: string): void {
   const start = secret.slice(0, length)
   into.add(start)
   beginnings[hashBeginning(start, 0)] = 1
@@ -44,7 +44,7 @@ function hashBeginning(text: string, at: number): number {
 }
 
 /** Fails when a secret stands in the text. @param where completes the sentence "A secret stands in ..." */
-export function expectNoSecret(text: string, where: string, sets = [secrets, formTokens]): void {
+export function assertNoSecret(text: string, where: string, sets = [secrets, formTokens]): void {
   for (const { 0: run, index } of text.matchAll(runs)) {
     for (let place = 0; place + length <= run.length; place++) {
       if (beginnings[hashBeginning(run, place)] === 0) continue
@@ -57,24 +57,24 @@ export function expectNoSecret(text: string, where: string, sets = [secrets, for
 
 /** Notes the secrets that come and go, and keeps the failures that are answered until they are swept. */
 export function watchReplies(app: FastifyInstance): { sweep: () => void } {
-  const failures: string[] = []
+  const errorReplies: string[] = []
   app.addHook('onRequest', (request, _reply, next) => {
-    noteKeys(request.headers.authorization ?? '')
+    recordKeys(request.headers.authorization ?? '')
     next()
   })
   app.addHook('onSend', (_request, reply, payload, next) => {
-    noteCookies(String(reply.getHeader('set-cookie') ?? ''))
+    recordCookies(String(reply.getHeader('set-cookie') ?? ''))
     if (typeof payload === 'string') {
-      if (reply.statusCode >= 400) failures.push(payload)
-      else noteKeys(payload)
-      for (const [, token = ''] of payload.matchAll(forms)) note(formTokens, token)
+      if (reply.statusCode >= 400) errorReplies.push(payload)
+      else recordKeys(payload)
+      for (const [, token = ''] of payload.matchAll(forms)) record(formTokens, token)
     }
     next()
   })
   return {
     sweep: () => {
       // A page that refuses a form holds the form again, with its token.
-      for (const failure of failures) expectNoSecret(failure, 'an error reply', [secrets])
+      for (const failure of errorReplies) assertNoSecret(failure, 'an error reply', [secrets])
     },
   }
 }
@@ -92,7 +92,7 @@ export async function sweepDatabase(connectionString: string): Promise<void> {
       const { rows } = await client.query<{ text: string | null }>(
         `select string_agg(t::text, E'\\n') as text from ${name} t`,
       )
-      expectNoSecret(rows[0]?.text ?? '', `the table ${name}`)
+      assertNoSecret(rows[0]?.text ?? '', `the table ${name}`)
     }
   } finally {
     await client.end()

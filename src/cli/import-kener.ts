@@ -1,10 +1,10 @@
 import { readKenerKey } from '../config.ts'
-import { findKey } from '../database/keys.ts'
 import { isUnavailable } from '../database/unavailable.ts'
-import { connectKener, parseKenerUrl } from '../kener/client.ts'
-import { importFromKener } from '../kener/import.ts'
-import { createProgress } from '../kener/progress.ts'
-import { parseKey } from '../keys/format.ts'
+import { connectToKener, parseKenerUrl } from '../kener/import/client.ts'
+import { createProgress } from '../kener/import/progress.ts'
+import { importFromKener } from '../kener/import/run.ts'
+import { findKey } from '../keys/repository.ts'
+import { parseToken } from '../keys/token.ts'
 import { OperatorError } from '../operator-error.ts'
 import { UsageError } from './arguments.ts'
 import { withDatabase } from './database.ts'
@@ -20,14 +20,14 @@ export async function importKener(io: Io, urlText: string, dryRun: boolean): Pro
     const progress = createProgress(io.stderr)
     const key = readKenerKey(io.env)
     // README.md uses the same variable for a key of this service, which must not be sent to another server.
-    if (await findKey(db, parseKey(key)?.id ?? '')) {
+    if (await findKey(db, parseToken(key)?.id ?? '')) {
       throw new OperatorError(
         'KENER_API_KEY holds a key of this service: it must be one of the Kener that is imported',
       )
     }
-    const kener = connectKener(url, key, {
+    const kener = connectToKener(url, key, {
       onWait: (why, ms) => {
-        progress.tell(`${why}: trying again in ${Math.ceil(ms / 1000)} s`)
+        progress.print(`${why}: trying again in ${Math.ceil(ms / 1000)} s`)
       },
     })
     try {

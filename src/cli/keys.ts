@@ -1,15 +1,15 @@
 import type { Static } from 'typebox'
-import { readClock } from '../database/clock.ts'
-import * as keys from '../database/keys.ts'
+import { databaseNow } from '../database/clock.ts'
 import type { Database } from '../database/open.ts'
 import { ApiError } from '../errors.ts'
 import * as lifecycle from '../keys/lifecycle.ts'
+import * as keys from '../keys/repository.ts'
 import { createSecrets } from '../keys/secrets.ts'
 import { OperatorError } from '../operator-error.ts'
-import { invalidShape } from '../schemas/invalid-shape.ts'
-import { CreateKey } from '../schemas/keys.ts'
-import { formatTime, parseTime } from '../schemas/time.ts'
-import { compileText } from '../schemas/validator.ts'
+import { fromAjvErrors } from '../wire/ajv-errors.ts'
+import { CreateKey } from '../wire/keys.ts'
+import { formatTime, parseTime } from '../wire/time.ts'
+import { compileCoercing } from '../wire/validator.ts'
 import { UsageError } from './arguments.ts'
 import { withDatabase } from './database.ts'
 import { type Io, print } from './io.ts'
@@ -32,7 +32,7 @@ const silent = { info: () => undefined }
 export async function createKey(io: Io, options: Options): Promise<number> {
   const wanted = toNewKey(options)
   return withDatabase(io, async ({ db }) => {
-    const { stored, text } = await lifecycle
+    const { key, token } = await lifecycle
       .createKey(
         { db, secrets: createSecrets(), log: silent },
         {
@@ -45,11 +45,11 @@ export async function createKey(io: Io, options: Options): Promise<number> {
       .catch((error: unknown) => {
         throw error instanceof ApiError ? new OperatorError(toOptionMessage(error)) : error
       })
-    await print(io, `${text}\n`).catch(async (error: unknown) => {
-      await keys.revokeKey(db, stored.id)
+    await print(io, `${token}\n`).catch(async (error: unknown) => {
+      await keys.revokeKey(db, key.id)
       throw new OperatorError(`The key could not be printed, so it was revoked: ${String(error)}`)
     })
-    io.stderr.write(`Created ${describe(stored)}. Copy the key now: it is not shown again.\n`)
+    io.stderr.write(`Created ${describe(key)}. Copy the key now: it is not shown again.\n`)
     return 0
   })
 }
@@ -83,9 +83,9 @@ function toNewKey({ name, permissions, expires, rateLimit }: Options): NewKey {
     ...(expires !== undefined && lifetimeMs === undefined && { expires_at: expires }),
     ...(rateLimit !== undefined && { rate_limit: rateLimit }),
   }
-  const outcome = compileText(CreateKey)(wanted)
+  const outcome = compileCoercing(CreateKey)(wanted)
   if ('value' in outcome) return { ...(outcome.value as Static<typeof CreateKey>), lifetimeMs }
-  throw new UsageError(toOptionMessage(invalidShape(outcome.error)))
+  throw new UsageError(toOptionMessage(fromAjvErrors(outcome.error)))
 }
 
 /** Returns the milliseconds of a duration such as `30d` or `12h`, and undefined for anything else. */
@@ -103,7 +103,7 @@ function toOptionMessage({ message, details: [detail] = [] }: ApiError): string 
 
 /** Adds the lifetime to the database's time, because the database decides whether a key has expired. */
 async function resolveExpiry(db: Database['db'], { expires_at, lifetimeMs }: NewKey): Promise<Date | null> {
-  if (lifetimeMs !== undefined) return new Date((await readClock(db)).getTime() + lifetimeMs)
+  if (lifetimeMs !== undefined) return new Date((await databaseNow(db)).getTime() + lifetimeMs)
   return expires_at == null ? null : (parseTime(expires_at) ?? null)
 }
 

@@ -1,8 +1,8 @@
 import { channel } from 'node:diagnostics_channel'
-import { setImmediate as turn } from 'node:timers/promises'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 
 /** How long a run waits for more asks, at most, as long as each turn of the event loop brings some. */
-const gatherMs = 2
+const maxWaitMs = 2
 
 /** Told of the size of each run, by whoever subscribes; nobody does as a rule, and then it costs nothing. */
 export const batchRuns = channel('kener-api:batch')
@@ -17,46 +17,46 @@ export const batchRuns = channel('kener-api:batch')
  * @param run answers all asks, in their order. When it fails, so do the asks that wait behind it: they would meet
  *   the same end, later.
  */
-export function batch<Ask, Answer>(
-  run: (asks: Ask[]) => Promise<Answer[]>,
-  sizeMax = 1_000,
-): (ask: Ask) => Promise<Answer> {
-  type Waiting = { ask: Ask; resolve: (answer: Answer) => void; reject: (error: unknown) => void }
+export function batch<Item, Result>(
+  run: (items: Item[]) => Promise<Result[]>,
+  maxBatchSize = 1_000,
+): (item: Item) => Promise<Result> {
+  type Waiting = { item: Item; resolve: (result: Result) => void; reject: (error: unknown) => void }
   let queue: Waiting[] = []
   let running = false
 
   /** The answers of one run free their callers to ask again, at once: a run that waited for none would be half as big. */
-  async function gather() {
-    const until = performance.now() + gatherMs
-    let seen: number
+  async function waitForMore() {
+    const deadline = performance.now() + maxWaitMs
+    let previousLength: number
     do {
-      seen = queue.length
-      await turn()
-    } while (queue.length > seen && queue.length < sizeMax && performance.now() < until)
+      previousLength = queue.length
+      await nextTurn()
+    } while (queue.length > previousLength && queue.length < maxBatchSize && performance.now() < deadline)
   }
 
   async function drain() {
     while (queue.length > 0) {
-      await gather()
-      const taken = queue.slice(0, sizeMax)
-      queue = queue.slice(sizeMax)
-      if (batchRuns.hasSubscribers) batchRuns.publish(taken.length)
+      await waitForMore()
+      const current = queue.slice(0, maxBatchSize)
+      queue = queue.slice(maxBatchSize)
+      if (batchRuns.hasSubscribers) batchRuns.publish(current.length)
       try {
-        const answers = await run(taken.map(({ ask }) => ask))
-        taken.forEach(({ resolve }, place) => {
-          resolve(answers[place] as Answer)
+        const results = await run(current.map(({ item }) => item))
+        current.forEach(({ resolve }, index) => {
+          resolve(results[index] as Result)
         })
       } catch (error) {
-        for (const { reject } of [...taken, ...queue]) reject(error)
+        for (const { reject } of [...current, ...queue]) reject(error)
         queue = []
       }
     }
     running = false
   }
 
-  return (ask) =>
+  return (item) =>
     new Promise((resolve, reject) => {
-      queue.push({ ask, resolve, reject })
+      queue.push({ item, resolve, reject })
       if (running) return
       running = true
       void drain()

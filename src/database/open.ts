@@ -3,8 +3,8 @@ import { Kysely, type LogEvent, PostgresDialect, sql } from 'kysely'
 import pg from 'pg'
 import type { Config } from '../config.ts'
 import { OperatorError } from '../operator-error.ts'
-import { PreparingClient } from './prepared.ts'
 import { migrate } from './migrate.ts'
+import { PreparedStatementClient } from './prepared.ts'
 import type { Tables } from './schema.ts'
 
 export type Database = {
@@ -29,7 +29,7 @@ type Timeouts = { connectMs: number; statementMs: number }
 /** Longer than the 10 s after which the pool gives up an idle connection itself. */
 const idleSessionTimeoutMs = 15_000
 
-const versionMin = 14
+const minVersion = 14
 
 type Options = {
   /** By default requestTimeouts. */
@@ -70,7 +70,7 @@ async function openServer(connectionString: string, max: number, options: Option
   const target = { connectionString, application_name: 'kener-api', keepAlive: true }
   const applied = await prepareServer(target, options)
   // The pool waits for what it returns, which its types do not say.
-  const onConnect = ((client: pg.ClientBase) => beginSession(client, statementMs)) as (
+  const onConnect = ((client: pg.ClientBase) => configureConnection(client, statementMs)) as (
     client: pg.ClientBase,
   ) => void
   const { db, connections } = connect(
@@ -105,9 +105,9 @@ async function checkVersion(db: Kysely<Tables>): Promise<void> {
     version: string
   }>`select current_setting('server_version') as version`.execute(db)
   const version = rows[0]?.version ?? ''
-  if (Number.parseInt(version) < versionMin) {
+  if (Number.parseInt(version) < minVersion) {
     throw new OperatorError(
-      `DATABASE_URL leads to PostgreSQL ${version}, but ${versionMin} or newer is needed`,
+      `DATABASE_URL leads to PostgreSQL ${version}, but ${minVersion} or newer is needed`,
     )
   }
 }
@@ -123,12 +123,12 @@ function connect(
   poolConfig: pg.PoolConfig,
   { onConnectionError, onStatement }: Options,
 ): Pick<Database, 'db' | 'connections'> {
-  const pool = new pg.Pool({ ...poolConfig, Client: PreparingClient })
+  const pool = new pg.Pool({ ...poolConfig, Client: PreparedStatementClient })
   // An idle connection that breaks has no query to fail: unheard, it would end the process.
   pool.on('error', (error) => onConnectionError?.(error))
   // So would one that breaks while it is lent out: its query fails all the same, and with it the request.
   pool.on('connect', (client) => client.on('error', (error) => onConnectionError?.(error)))
-  cutIdleTogether(pool)
+  destroyIdleConnections(pool)
   const db = new Kysely<Tables>({
     dialect: new PostgresDialect({ pool }),
     ...(onStatement && { log: onStatement }),
@@ -138,24 +138,24 @@ function connect(
 }
 
 /** When one connection has fallen silent, each idle one that has, too, would cost those who ask another wait. */
-function cutIdleTogether(pool: pg.Pool): void {
-  const idle = new Set<PreparingClient>()
-  const cutIdle = () => {
-    for (const client of idle) client.cut()
+function destroyIdleConnections(pool: pg.Pool): void {
+  const idle = new Set<PreparedStatementClient>()
+  const destroyIdle = () => {
+    for (const client of idle) client.destroySocket()
   }
   // The pool's types do not know which clients it was told to make.
   const events = pool as unknown as EventEmitter<PoolEvents>
-  events.on('connect', (client) => (client.onDistrust = cutIdle))
+  events.on('connect', (client) => (client.onBroken = destroyIdle))
   events.on('release', (_error, client) => idle.add(client))
   events.on('acquire', (client) => idle.delete(client))
   events.on('remove', (client) => idle.delete(client))
 }
 
 type PoolEvents = {
-  connect: [PreparingClient]
-  release: [error: unknown, client: PreparingClient]
-  acquire: [PreparingClient]
-  remove: [PreparingClient]
+  connect: [PreparedStatementClient]
+  release: [error: unknown, client: PreparedStatementClient]
+  acquire: [PreparedStatementClient]
+  remove: [PreparedStatementClient]
 }
 
 /**
@@ -169,7 +169,7 @@ type PoolEvents = {
  * own (docs/decisions/0009), but for those that write reports. Not in the embedded database: plans made while a table was
  * small hold until it is analyzed, and nobody analyzes there.
  */
-async function beginSession(client: pg.ClientBase, statementMs: number): Promise<void> {
+async function configureConnection(client: pg.ClientBase, statementMs: number): Promise<void> {
   await client.query(`
     set timezone = 'UTC';
     set idle_in_transaction_session_timeout = ${statementMs};

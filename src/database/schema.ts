@@ -1,8 +1,6 @@
 import type { ColumnType, Generated, GeneratedAlways } from 'kysely'
+import type { ClosingState, Impact, MaintenanceImpact, ReportStatus, State, Status } from '../enums.ts'
 import type { Permission } from '../permissions.ts'
-import type { Impact, State } from '../schemas/incidents.ts'
-import type { Closing, MaintenanceImpact } from '../schemas/maintenances.ts'
-import type { ReportStatus, Status } from '../schemas/monitors.ts'
 
 /** The tables as the migrations leave them. */
 export type Tables = {
@@ -73,7 +71,7 @@ type LastReportsTable = {
 }
 
 /** What was reported of a stretch of time. */
-export type StoredSums = {
+export type StoredTotals = {
   up: number
   degraded: number
   down: number
@@ -83,14 +81,14 @@ export type StoredSums = {
   latency_sum: string
 }
 
-export type MonitorHoursTable = StoredSums & {
+export type MonitorHoursTable = StoredTotals & {
   monitor_id: number
   hour: number
   statuses: Buffer
   latencies: Buffer
 }
 
-type MonitorDaysTable = StoredSums & { monitor_id: number; day: number }
+type MonitorDaysTable = StoredTotals & { monitor_id: number; day: number }
 
 type IncidentsTable = {
   id: GeneratedAlways<number>
@@ -150,7 +148,7 @@ type MaintenanceEventsTable = {
   occurrence: Date
   starts_at: Date
   ends_at: Date
-  closed_as: Closing | null
+  closed_as: ClosingState | null
   created_at: Generated<Date>
   updated_at: Generated<Date>
 }

@@ -1,11 +1,11 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
 import { type Static, Type } from 'typebox'
-import { readClock } from '../database/clock.ts'
-import * as incidents from '../database/incidents.ts'
+import { databaseNow } from '../database/clock.ts'
 import { notFound } from '../errors.ts'
-import { refuseTwice } from '../routes/affected.ts'
-import { explainRefusal } from '../routes/incidents.ts'
+import { rethrowIncidentError } from '../incidents/errors.ts'
+import * as incidents from '../incidents/repository.ts'
+import { assertUniqueMonitors } from '../monitors/affected.ts'
 import {
   Comment,
   CommentParams,
@@ -29,7 +29,7 @@ const read = { permission: 'read:incidents' } as const
 const write = { permission: 'write:incidents' } as const
 
 /** As many as Kener's list has; it has no pages. */
-const listMax = 1_000
+const maxListed = 1_000
 
 const OneIncident = Type.Object({ incident: IncidentDetail })
 const OneComment = Type.Object({ comment: Comment })
@@ -52,8 +52,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         to: end ? new Date((end + 1) * 1000) : undefined,
         monitor_tags: tags === undefined ? undefined : splitTags(tags),
       }
-      const found = await incidents.listIncidents(app.db, filter, listMax, 'id')
-      return { incidents: found.map((incident) => toWire(incident, originOf(request))) }
+      const found = await incidents.listIncidents(app.db, filter, maxListed, 'id')
+      return { incidents: found.map((incident) => serializeIncident(incident, originOf(request))) }
     },
   )
 
@@ -63,7 +63,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     async function v4CreateIncident(request, reply) {
       const { body } = request
       const monitors = toAffected(body.monitors ?? [], 'DOWN')
-      refuseTwice(monitors)
+      assertUniqueMonitors(monitors)
       const id = await incidents
         .insertIncident(app.db, {
           title: body.title.trim(),
@@ -74,8 +74,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
           monitors,
           comment: undefined,
         })
-        .catch(explainRefusal(monitors, '/end_date_time'))
-      return reply.code(201).send(await show(id, request))
+        .catch(rethrowIncidentError(monitors, '/end_date_time'))
+      return reply.code(201).send(await toResponse(id, request))
     },
   )
 
@@ -83,7 +83,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     '/:incident_id',
     { config: read, schema: { params: IncidentParams, response: { 200: OneIncident } } },
     async function v4ReadIncident(request) {
-      return show(request.params.incident_id, request)
+      return toResponse(request.params.incident_id, request)
     },
   )
 
@@ -97,7 +97,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       const { body, params } = request
       const id = params.incident_id
       const monitors = body.monitors && toAffected(body.monitors, 'DOWN')
-      refuseTwice(monitors)
+      assertUniqueMonitors(monitors)
       const changes = {
         title: body.title?.trim(),
         startedAt: body.start_date_time === undefined ? undefined : toMinuteStart(body.start_date_time),
@@ -106,9 +106,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       }
       const found = await incidents
         .updateIncident(app.db, id, changes)
-        .catch(explainRefusal(monitors, '/end_date_time'))
-      if (!found) throw noSuchIncident(id)
-      return show(id, request)
+        .catch(rethrowIncidentError(monitors, '/end_date_time'))
+      if (!found) throw incidentNotFound(id)
+      return toResponse(id, request)
     },
   )
 
@@ -116,7 +116,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     '/:incident_id',
     { config: { permission: 'admin' }, schema: { params: IncidentParams, response: { 200: Message } } },
     async function v4DeleteIncident({ params: { incident_id: id } }) {
-      if (!(await incidents.deleteIncident(app.db, id))) throw noSuchIncident(id)
+      if (!(await incidents.deleteIncident(app.db, id))) throw incidentNotFound(id)
       return { message: `Incident with id '${id}' deleted successfully` }
     },
   )
@@ -128,9 +128,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       schema: { params: IncidentParams, response: { 200: Type.Object({ comments: Type.Array(Comment) }) } },
     },
     async function v4ListComments({ params: { incident_id: id } }) {
-      if (!(await incidents.findIncident(app.db, id))) throw noSuchIncident(id)
+      if (!(await incidents.findIncident(app.db, id))) throw incidentNotFound(id)
       const comments = await incidents.listComments(app.db, id)
-      return { comments: comments.map(toWireComment) }
+      return { comments: comments.map(serializeComment) }
     },
   )
 
@@ -141,11 +141,11 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       schema: { params: IncidentParams, body: CreateComment, response: { 201: OneComment } },
     },
     async function v4CreateComment({ params: { incident_id: id }, body }, reply) {
-      const seconds = body.timestamp ?? toSeconds(await readClock(app.db))
+      const seconds = body.timestamp ?? toSeconds(await databaseNow(app.db))
       const comment = { comment: body.comment.trim(), state: body.state, at: toMinuteStart(seconds) }
       const stored = await incidents.insertComment(app.db, id, comment)
-      if (!stored) throw noSuchIncident(id)
-      return reply.code(201).send({ comment: toWireComment(stored) })
+      if (!stored) throw incidentNotFound(id)
+      return reply.code(201).send({ comment: serializeComment(stored) })
     },
   )
 
@@ -154,8 +154,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     { config: read, schema: { params: CommentParams, response: { 200: OneComment } } },
     async function v4ReadComment({ params }) {
       const comment = await incidents.findComment(app.db, params.incident_id, params.comment_id)
-      if (!comment) throw noSuchComment(params)
-      return { comment: toWireComment(comment) }
+      if (!comment) throw commentNotFound(params)
+      return { comment: serializeComment(comment) }
     },
   )
 
@@ -169,10 +169,10 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       const changes = { comment, state, at: timestamp === undefined ? undefined : toMinuteStart(timestamp) }
       // In Kener a comment moves its incident when it is posted, and not when it is mended.
       const stored = await incidents.updateComment(app.db, params.incident_id, params.comment_id, changes, {
-        movesIncident: false,
+        appliesState: false,
       })
-      if (!stored) throw noSuchComment(params)
-      return { comment: toWireComment(stored) }
+      if (!stored) throw commentNotFound(params)
+      return { comment: serializeComment(stored) }
     },
   )
 
@@ -181,31 +181,31 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     { config: write, schema: { params: CommentParams, response: { 200: Message } } },
     async function v4DeleteComment({ params }) {
       if (!(await incidents.deleteComment(app.db, params.incident_id, params.comment_id))) {
-        throw noSuchComment(params)
+        throw commentNotFound(params)
       }
       return { message: `Comment with id '${params.comment_id}' deleted successfully` }
     },
   )
 
-  async function show(id: number, request: FastifyRequest) {
+  async function toResponse(id: number, request: FastifyRequest) {
     const incident = await incidents.findIncident(app.db, id)
-    if (!incident) throw noSuchIncident(id)
-    return { incident: { ...toWire(incident, originOf(request)), incident_type: 'INCIDENT' } }
+    if (!incident) throw incidentNotFound(id)
+    return { incident: { ...serializeIncident(incident, originOf(request)), incident_type: 'INCIDENT' } }
   }
 }
 
 export default routes
 
-const noSuchIncident = (id: number) => notFound(`Incident with id '${id}' not found`)
+const incidentNotFound = (id: number) => notFound(`Incident with id '${id}' not found`)
 
-const noSuchComment = ({ incident_id: incident, comment_id: id }: Static<typeof CommentParams>) =>
+const commentNotFound = ({ incident_id: incident, comment_id: id }: Static<typeof CommentParams>) =>
   notFound(`Comment with id '${id}' not found for incident '${incident}'`)
 
 function toEnd(seconds: number | null | undefined): Date | null | undefined {
   return seconds === undefined ? undefined : seconds ? toMinuteStart(seconds) : null
 }
 
-function toWire(incident: incidents.Incident, origin: string): Static<typeof Incident> {
+function serializeIncident(incident: incidents.Incident, origin: string): Static<typeof Incident> {
   return {
     id: incident.id,
     title: incident.title,
@@ -220,7 +220,7 @@ function toWire(incident: incidents.Incident, origin: string): Static<typeof Inc
   }
 }
 
-function toWireComment(comment: incidents.Comment): Static<typeof Comment> {
+function serializeComment(comment: incidents.Comment): Static<typeof Comment> {
   return {
     id: comment.id,
     incident_id: comment.incident_id,

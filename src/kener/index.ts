@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
-import { noteFailure, toBody } from '../plugins/error-handler.ts'
-import { parseJson } from '../plugins/request-shape.ts'
-import { Anything, Nothing } from '../schemas/envelope.ts'
+import { recordError, toBody } from '../http/error-handler.ts'
+import { addJsonParser } from '../http/validation.ts'
+import { AnyObject, EmptyObject } from '../wire/envelope.ts'
 import incidentRoutes from './incidents.ts'
 import maintenanceRoutes from './maintenances.ts'
 import monitorRoutes from './monitors.ts'
@@ -12,17 +12,17 @@ import monitorRoutes from './monitors.ts'
  */
 export default async function kener(app: FastifyInstance) {
   // Kener reads JSON whatever it is called.
-  parseJson(app, '*')
+  addJsonParser(app, '*')
   app.setErrorHandler((error, request, reply) => {
-    const failure = noteFailure(error, request)
-    const body = toBody(failure)
-    if (failure.status === 400) body.error.code = 'BAD_REQUEST'
-    return reply.code(failure.status).headers(failure.headers).send(body)
+    const apiError = recordError(error, request)
+    const body = toBody(apiError)
+    if (apiError.status === 400) body.error.code = 'BAD_REQUEST'
+    return reply.code(apiError.status).headers(apiError.headers).send(body)
   })
   app.addHook('onRoute', ({ schema }) => {
     // Kener passes over what it does not know, in a query as in a body.
-    if (schema?.querystring === Nothing) schema.querystring = Anything
-    if (schema?.body === Nothing) schema.body = Anything
+    if (schema?.querystring === EmptyObject) schema.querystring = AnyObject
+    if (schema?.body === EmptyObject) schema.body = AnyObject
   })
 
   // A filter that is there but empty filters nothing.

@@ -1,24 +1,24 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
 import { type Static, Type } from 'typebox'
-import { readClock } from '../database/clock.ts'
-import * as maintenances from '../database/maintenances.ts'
+import { databaseNow } from '../database/clock.ts'
 import { invalidRequest, notFound } from '../errors.ts'
-import { refuseTwice } from '../routes/affected.ts'
-import { explainRefusal } from '../routes/maintenances.ts'
+import { rethrowMaintenanceError } from '../maintenances/errors.ts'
+import * as maintenances from '../maintenances/repository.ts'
+import { assertUniqueMonitors } from '../monitors/affected.ts'
 import {
   CreateMaintenance,
   Event,
   EventParams,
+  EventWithMaintenance,
+  ListAllEvents,
   ListEvents,
   ListMaintenances,
-  ListTimetable,
   Maintenance,
   MaintenanceParams,
   Message,
   originOf,
   splitTags,
-  TimetableEvent,
   toAffected,
   toMinuteStart,
   toSeconds,
@@ -31,7 +31,7 @@ const write = { permission: 'write:incidents' } as const
 const admin = { permission: 'admin' } as const
 
 /** Kener's list has no pages; this is more than anyone plans. */
-const listMax = 1_000
+const maxListed = 1_000
 
 const OneMaintenance = Type.Object({ maintenance: Maintenance })
 const OneEvent = Type.Object({ event: Event })
@@ -53,8 +53,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         enabled: status && status === 'ACTIVE',
         monitor_tags: tag === undefined ? undefined : [tag],
       }
-      const found = await maintenances.listMaintenances(app.db, filter, listMax, 'id')
-      return { maintenances: found.map((maintenance) => toWire(maintenance, request)) }
+      const found = await maintenances.listMaintenances(app.db, filter, maxListed, 'id')
+      return { maintenances: found.map((maintenance) => serializeMaintenance(maintenance, request)) }
     },
   )
 
@@ -64,7 +64,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     async function v4CreateMaintenance(request, reply) {
       const { body } = request
       const monitors = toAffected(body.monitors ?? [], 'MAINTENANCE')
-      refuseTwice(monitors)
+      assertUniqueMonitors(monitors)
       const id = await maintenances
         .insertMaintenance(app.db, {
           title: body.title.trim(),
@@ -75,8 +75,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
           enabled: true,
           monitors,
         })
-        .catch(explainRefusal(monitors))
-      return reply.code(201).send(await show(id, request))
+        .catch(rethrowMaintenanceError(monitors))
+      return reply.code(201).send(await toResponse(id, request))
     },
   )
 
@@ -84,7 +84,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     '/:maintenance_id',
     { config: read, schema: { params: MaintenanceParams, response: { 200: OneMaintenance } } },
     async function v4ReadMaintenance(request) {
-      return show(request.params.maintenance_id, request)
+      return toResponse(request.params.maintenance_id, request)
     },
   )
 
@@ -98,9 +98,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       const { body, params } = request
       const id = params.maintenance_id
       const before = await maintenances.findMaintenance(app.db, id)
-      if (!before) throw noSuchMaintenance(id)
+      if (!before) throw maintenanceNotFound(id)
       const monitors = body.monitors && toAffected(body.monitors, 'MAINTENANCE')
-      refuseTwice(monitors)
+      assertUniqueMonitors(monitors)
       const changes = {
         title: body.title?.trim(),
         description: body.description,
@@ -110,9 +110,11 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         enabled: body.status && body.status === 'ACTIVE',
         monitors,
       }
-      const found = await maintenances.updateMaintenance(app.db, id, changes).catch(explainRefusal(monitors))
-      if (!found) throw noSuchMaintenance(id)
-      return show(id, request)
+      const found = await maintenances
+        .updateMaintenance(app.db, id, changes)
+        .catch(rethrowMaintenanceError(monitors))
+      if (!found) throw maintenanceNotFound(id)
+      return toResponse(id, request)
     },
   )
 
@@ -120,7 +122,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     '/:maintenance_id',
     { config: admin, schema: { params: MaintenanceParams, response: { 200: Message } } },
     async function v4DeleteMaintenance({ params: { maintenance_id: id } }) {
-      if (!(await maintenances.deleteMaintenance(app.db, id))) throw noSuchMaintenance(id)
+      if (!(await maintenances.deleteMaintenance(app.db, id))) throw maintenanceNotFound(id)
       return { message: `Maintenance with id '${id}' deleted successfully` }
     },
   )
@@ -130,10 +132,10 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     {
       config: read,
       schema: {
-        querystring: ListTimetable,
+        querystring: ListAllEvents,
         response: {
           200: Type.Object({
-            events: Type.Array(TimetableEvent),
+            events: Type.Array(EventWithMaintenance),
             ...page,
             total: Type.Integer({ examples: [1] }),
           }),
@@ -142,20 +144,25 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     },
     async function v4ListTimetable(request) {
       const { query } = request
-      const { page, limit, offset } = toPage(query)
+      const { page, limit, offset } = resolvePage(query)
       const from = query.event_start_date_time
       const tags = splitTags(query.monitors ?? '')
-      const { events, total } = await maintenances.listTimetable(
+      const { events, total } = await maintenances.listAllEvents(
         app.db,
         {
-          from: from === undefined ? await readClock(app.db) : toMinuteStart(from),
+          from: from === undefined ? await databaseNow(app.db) : toMinuteStart(from),
           state: query.event_status?.toUpperCase() as maintenances.Event['state'] | undefined,
           maintenance_id: query.maintenance_id,
           monitor_tags: tags.length > 0 ? tags : undefined,
         },
         { limit, offset },
       )
-      return { events: events.map((event) => toTimetable(event, request)), page, limit, total }
+      return {
+        events: events.map((event) => serializeEventWithMaintenance(event, request)),
+        page,
+        limit,
+        total,
+      }
     },
   )
 
@@ -171,10 +178,10 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     },
     async function v4ListEvents(request) {
       const id = request.params.maintenance_id
-      if (!(await maintenances.findMaintenance(app.db, id))) throw noSuchMaintenance(id)
-      const { page, limit, offset } = toPage(request.query)
+      if (!(await maintenances.findMaintenance(app.db, id))) throw maintenanceNotFound(id)
+      const { page, limit, offset } = resolvePage(request.query)
       const events = await maintenances.listEvents(app.db, id, { limit, offset })
-      return { events: events.map((event) => toWireEvent(event, request)), page, limit }
+      return { events: events.map((event) => serializeEvent(event, request)), page, limit }
     },
   )
 
@@ -184,8 +191,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     async function v4ReadEvent(request) {
       const { maintenance_id: maintenanceId, event_id: id } = request.params
       const event = await maintenances.findEvent(app.db, maintenanceId, id)
-      if (!event) throw await noSuchEvent(request.params)
-      return { event: toWireEvent(event, request) }
+      if (!event) throw await eventNotFound(request.params)
+      return { event: serializeEvent(event, request) }
     },
   )
 
@@ -197,19 +204,19 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       const { status, start_date_time: start = 0, end_date_time: end = 0 } = request.body
       if (status !== undefined) {
         const closed = await maintenances.closeEvent(app.db, maintenanceId, id, status)
-        if (!closed) throw await noSuchEvent(request.params)
+        if (!closed) throw await eventNotFound(request.params)
         if ('refused' in closed) {
           throw invalidRequest(`Cannot transition event from ${closed.refused} to ${status}`)
         }
-        return { event: toWireEvent(closed, request) }
+        return { event: serializeEvent(closed, request) }
       }
       const times = { startsAt: toMinuteStart(start), endsAt: toMinuteStart(end) }
       if (times.endsAt <= times.startsAt) {
         throw invalidRequest('end_date_time must be after start_date_time, by a minute at least')
       }
       const moved = await maintenances.moveEvent(app.db, maintenanceId, id, times)
-      if (!moved) throw await noSuchEvent(request.params)
-      return { event: toWireEvent(moved, request) }
+      if (!moved) throw await eventNotFound(request.params)
+      return { event: serializeEvent(moved, request) }
     },
   )
 
@@ -218,34 +225,34 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     { config: admin, schema: { params: EventParams, response: { 200: Message } } },
     async function v4DeleteEvent({ params }) {
       if (!(await maintenances.deleteEvent(app.db, params.maintenance_id, params.event_id))) {
-        throw await noSuchEvent(params)
+        throw await eventNotFound(params)
       }
       return { message: `Event with id '${params.event_id}' deleted successfully` }
     },
   )
 
-  async function show(id: number, request: FastifyRequest) {
+  async function toResponse(id: number, request: FastifyRequest) {
     const maintenance = await maintenances.findMaintenance(app.db, id)
-    if (!maintenance) throw noSuchMaintenance(id)
-    return { maintenance: toWire(maintenance, request) }
+    if (!maintenance) throw maintenanceNotFound(id)
+    return { maintenance: serializeMaintenance(maintenance, request) }
   }
 
   /** It may be the maintenance that there is not. */
-  async function noSuchEvent({ maintenance_id: maintenanceId, event_id: id }: Static<typeof EventParams>) {
+  async function eventNotFound({ maintenance_id: maintenanceId, event_id: id }: Static<typeof EventParams>) {
     return (await maintenances.findMaintenance(app.db, maintenanceId))
       ? notFound(`Event with id '${id}' not found for this maintenance`)
-      : noSuchMaintenance(maintenanceId)
+      : maintenanceNotFound(maintenanceId)
   }
 }
 
 export default routes
 
-const noSuchMaintenance = (id: number) => notFound(`Maintenance with id '${id}' not found`)
+const maintenanceNotFound = (id: number) => notFound(`Maintenance with id '${id}' not found`)
 
 /** As Kener takes them: 0 for nothing said, and what is too small or too large for the nearest. */
-function toPage({ page, limit }: { page?: number; limit?: number }) {
-  const asked = { page: Math.max(page || 1, 1), limit: Math.min(Math.max(limit || 20, 1), 100) }
-  return { ...asked, offset: (asked.page - 1) * asked.limit }
+function resolvePage({ page, limit }: { page?: number; limit?: number }) {
+  const resolved = { page: Math.max(page || 1, 1), limit: Math.min(Math.max(limit || 20, 1), 100) }
+  return { ...resolved, offset: (resolved.page - 1) * resolved.limit }
 }
 
 /** What was read may be sent back: a start within a minute is not moved to the minute's. */
@@ -255,7 +262,10 @@ function toNewStart(seconds: number | undefined, before: Date): Date | undefined
   return start.getTime() === toMinuteStart(toSeconds(before)).getTime() ? undefined : start
 }
 
-function toWire(maintenance: maintenances.Maintenance, request: FastifyRequest): Static<typeof Maintenance> {
+function serializeMaintenance(
+  maintenance: maintenances.Maintenance,
+  request: FastifyRequest,
+): Static<typeof Maintenance> {
   return {
     id: maintenance.id,
     title: maintenance.title,
@@ -271,7 +281,7 @@ function toWire(maintenance: maintenances.Maintenance, request: FastifyRequest):
   }
 }
 
-function toWireEvent(event: maintenances.Event, request: FastifyRequest): Static<typeof Event> {
+function serializeEvent(event: maintenances.Event, request: FastifyRequest): Static<typeof Event> {
   return {
     id: event.id,
     maintenance_id: event.maintenance_id,
@@ -284,10 +294,10 @@ function toWireEvent(event: maintenances.Event, request: FastifyRequest): Static
   }
 }
 
-function toTimetable(
-  event: maintenances.TimetableEvent,
+function serializeEventWithMaintenance(
+  event: maintenances.EventWithMaintenance,
   request: FastifyRequest,
-): Static<typeof TimetableEvent> {
+): Static<typeof EventWithMaintenance> {
   return {
     maintenance_id: event.maintenance_id,
     event_id: event.id,

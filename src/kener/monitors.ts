@@ -1,23 +1,24 @@
 import { Readable } from 'node:stream'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { type Static, Type } from 'typebox'
-import { readAllMinutes, type ReportedMinute } from '../database/data.ts'
+import { invalidRequest, notFound } from '../errors.ts'
+import { deleteMonitor } from '../monitors/repository.ts'
+import { readAllMinutes, type ReportedMinute } from '../reports/series.ts'
+import { maxFillMinutes, updateMinute, type WriteError, writeReports } from '../reports/writer.ts'
+import { toChanges, toNewMonitor } from './mapping.ts'
 import {
+  type ExtraFields,
   findKenerMonitor,
   insertKenerMonitor,
   type KenerMonitor,
-  type KeptFields,
   listKenerMonitors,
   updateKenerMonitor,
-} from '../database/kener.ts'
-import { deleteMonitor, type Settings } from '../database/monitors.ts'
-import { changeMinute, type Refusal, writeReports } from '../database/reports.ts'
-import { invalidRequest, notFound } from '../errors.ts'
+} from './repository.ts'
 import {
   CreateMonitor,
   FillData,
-  latencyMaxMs,
   ListMonitors,
+  maxLatencyMs,
   Message,
   Monitor,
   MonitorParams,
@@ -30,9 +31,6 @@ import {
 
 const read = { permission: 'read:monitors' } as const
 const write = { permission: 'write:monitors' } as const
-
-/** As much as a PUT of our own takes at a time: a year, and a leap day. */
-const fillMinutesMax = 366 * 1440
 
 const OneMonitor = Type.Object({ monitor: Monitor })
 const OnePoint = Type.Object({ data: Point })
@@ -55,8 +53,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         category_name: category === 'All Categories' ? undefined : category,
         monitor_type: type,
       }
-      const monitors = await listKenerMonitors(app.db, filter, untoldType)
-      return { monitors: monitors.map(toWire) }
+      const monitors = await listKenerMonitors(app.db, filter, externalType)
+      return { monitors: monitors.map(serializeMonitor) }
     },
   )
 
@@ -64,11 +62,11 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     '/',
     { config: write, schema: { body: CreateMonitor, response: { 201: OneMonitor } } },
     async function v4CreateMonitor({ body }, reply) {
-      const { settings, fields } = toNewMonitor(body)
-      refuseLarge(fields)
-      const monitor = await app.db.transaction().execute((trx) => insertKenerMonitor(trx, settings, fields))
-      if (!monitor) throw invalidRequest(`Monitor with tag '${settings.tag}' already exists`)
-      return reply.code(201).send({ monitor: toWire(monitor) })
+      const { attributes, fields } = toNewMonitor(body)
+      assertExtraFieldsSize(fields)
+      const monitor = await app.db.transaction().execute((trx) => insertKenerMonitor(trx, attributes, fields))
+      if (!monitor) throw invalidRequest(`Monitor with tag '${attributes.tag}' already exists`)
+      return reply.code(201).send({ monitor: serializeMonitor(monitor) })
     },
   )
 
@@ -76,7 +74,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     '/:monitor_tag',
     { config: read, schema: { params: MonitorParams, response: { 200: OneMonitor } } },
     async function v4ReadMonitor({ params }) {
-      return { monitor: toWire(await find(params.monitor_tag)) }
+      return { monitor: serializeMonitor(await getMonitor(params.monitor_tag)) }
     },
   )
 
@@ -87,12 +85,12 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       const monitor = await app.db.transaction().execute((trx) =>
         updateKenerMonitor(trx, tag, (before) => {
           const changes = toChanges(body, before.fields)
-          refuseLarge(changes.fields)
+          assertExtraFieldsSize(changes.fields)
           return changes
         }),
       )
-      if (!monitor) throw noSuchMonitor(tag)
-      return { monitor: toWire(monitor) }
+      if (!monitor) throw monitorNotFound(tag)
+      return { monitor: serializeMonitor(monitor) }
     },
   )
 
@@ -103,7 +101,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       schema: { params: MonitorParams, response: { 200: Message } },
     },
     async function v4DeleteMonitor({ params: { monitor_tag: tag } }) {
-      if (!(await deleteMonitor(app.db, tag))) throw noSuchMonitor(tag)
+      if (!(await deleteMonitor(app.db, tag))) throw monitorNotFound(tag)
       return { message: `Monitor '${tag}' deleted successfully` }
     },
   )
@@ -122,7 +120,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       const span = { from: Math.floor(query.start_ts / 60), to: Math.floor(query.end_ts / 60) }
       if (span.from >= span.to)
         throw invalidRequest('start_ts must be less than end_ts, by a minute at least')
-      const { id, tag } = await find(params.monitor_tag)
+      const { id, tag } = await getMonitor(params.monitor_tag)
       const pages = readAllMinutes(app.db, id, span)
       // Before the reply begins, so that a database that does not answer is told of.
       const first = await pages.next()
@@ -151,11 +149,11 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       if (start >= end) throw invalidRequest('start_ts must be less than end_ts')
       const from = Math.floor(start / 60)
       const to = Math.max(Math.floor(end / 60), from + 1)
-      if (to - from > fillMinutesMax)
+      if (to - from > maxFillMinutes)
         throw invalidRequest('end_ts must be no more than a year after start_ts')
-      const latencyMs = spread(Math.round(body.latency), Math.round(deviation ?? 0), from, to)
+      const latencyMs = randomLatencies(Math.round(body.latency), Math.round(deviation ?? 0), from, to)
       const [outcome] = await writeReports(app.db, [{ tag, reports: [{ from, to, status, latencyMs }] }])
-      if (!outcome || 'refused' in outcome) throw toFailure(outcome, tag)
+      if (!outcome || 'error' in outcome) throw toApiError(outcome, tag)
       return { message: 'Monitoring data updated successfully', updated_count: outcome.written }
     },
   )
@@ -164,7 +162,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     '/:monitor_tag/data/:timestamp',
     { config: read, schema: { params: PointParams, response: { 200: OnePoint } } },
     async function v4ReadPoint({ params }) {
-      const { id, tag } = await find(params.monitor_tag)
+      const { id, tag } = await getMonitor(params.monitor_tag)
       const minute = Math.floor(params.timestamp / 60)
       const page = await readAllMinutes(app.db, id, { from: minute, to: minute + 1 }).next()
       const [reported] = page.value ?? []
@@ -179,76 +177,76 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     '/:monitor_tag/data/:timestamp',
     { config: write, schema: { params: PointParams, body: UpdatePoint, response: { 200: OnePoint } } },
     async function v4UpdatePoint({ params: { monitor_tag: tag, timestamp }, body }) {
-      const { default_status: untold } = await find(tag)
+      const { default_status: defaultStatus } = await getMonitor(tag)
       const minute = Math.floor(timestamp / 60)
-      const outcome = await changeMinute(app.db, tag, minute, (before) => ({
-        status: body.status ?? before?.status ?? (untold === 'NO_DATA' ? 'UP' : untold),
+      const outcome = await updateMinute(app.db, tag, minute, (before) => ({
+        status: body.status ?? before?.status ?? (defaultStatus === 'NO_DATA' ? 'UP' : defaultStatus),
         latencyMs: body.latency === undefined ? (before?.latencyMs ?? 0) : Math.round(body.latency),
       }))
-      if ('refused' in outcome) throw toFailure(outcome, tag)
+      if ('error' in outcome) throw toApiError(outcome, tag)
       return { data: toPoint(tag, { minute, ...outcome.stored }) }
     },
   )
 
-  async function find(tag: string): Promise<KenerMonitor> {
+  async function getMonitor(tag: string): Promise<KenerMonitor> {
     const monitor = await findKenerMonitor(app.db, tag)
-    if (!monitor) throw noSuchMonitor(tag)
+    if (!monitor) throw monitorNotFound(tag)
     return monitor
   }
 }
 
 export default routes
 
-const noSuchMonitor = (tag: string) => notFound(`Monitor with tag '${tag}' not found`)
+const monitorNotFound = (tag: string) => notFound(`Monitor with tag '${tag}' not found`)
 
 /** A list has all monitors at once, and each with all that is kept for it. */
-const keptMax = 65_536
+const maxExtraFieldsLength = 65_536
 
 /** @throws ApiError 400 */
-function refuseLarge(fields: KeptFields): void {
-  if (JSON.stringify(fields).length > keptMax) {
+function assertExtraFieldsSize(fields: ExtraFields): void {
+  if (JSON.stringify(fields).length > maxExtraFieldsLength) {
     throw invalidRequest(
-      `image, cron, type_data and monitor_settings_json have more than ${keptMax} characters together`,
+      `image, cron, type_data and monitor_settings_json have more than ${maxExtraFieldsLength} characters together`,
     )
   }
 }
 
-function toFailure(refusal: Refusal | undefined, tag: string) {
-  return refusal?.refused === 'too late'
+function toApiError(error: WriteError | undefined, tag: string) {
+  return error?.error === 'in_future'
     ? invalidRequest('Monitoring data must be no more than 5 minutes ahead of now')
-    : noSuchMonitor(tag)
+    : monitorNotFound(tag)
 }
 
 // What a monitor is on either side.
 
 /** Of a monitor that Kener never spoke of: nothing is checked, it is reported from outside. */
-const untoldType = 'NONE'
+const externalType = 'NONE'
 
 /** There are clients that cannot read a monitor without. */
-const untoldCron = '* * * * *'
+const defaultCron = '* * * * *'
 
-const untoldFormulas = {
+const defaultFormulas = {
   uptime_formula_numerator: 'up + maintenance + degraded',
   uptime_formula_denominator: 'up + down + degraded + maintenance',
 }
 
-function toWire({ fields, ...monitor }: KenerMonitor): Static<typeof Monitor> {
+function serializeMonitor({ fields, ...monitor }: KenerMonitor): Static<typeof Monitor> {
   return {
     id: monitor.id,
     tag: monitor.tag,
     name: monitor.name,
     description: monitor.description,
     image: fields.image ?? null,
-    cron: fields.cron === undefined ? untoldCron : fields.cron,
+    cron: fields.cron === undefined ? defaultCron : fields.cron,
     default_status: monitor.default_status,
     status: monitor.enabled ? 'ACTIVE' : 'INACTIVE',
     category_name: monitor.category_name ?? fields.category_name ?? null,
-    monitor_type: fields.monitor_type ?? untoldType,
+    monitor_type: fields.monitor_type ?? externalType,
     type_data: fields.type_data ?? {},
     include_degraded_in_downtime: toYesNo(monitor.degraded_counts_as_down),
     is_hidden: toYesNo(monitor.hidden),
     confirmation_threshold: fields.confirmation_threshold ?? 1,
-    monitor_settings_json: fields.monitor_settings_json ?? untoldFormulas,
+    monitor_settings_json: fields.monitor_settings_json ?? defaultFormulas,
     external_url: monitor.external_url ?? fields.external_url ?? null,
     created_at: monitor.created_at.toISOString(),
     updated_at: monitor.updated_at.toISOString(),
@@ -259,75 +257,13 @@ function toYesNo(value: boolean) {
   return value ? ('YES' as const) : ('NO' as const)
 }
 
-/** What a monitor of Kener's is here. What it does not say is as in Kener. */
-export function toNewMonitor(body: Static<typeof CreateMonitor>): { settings: Settings; fields: KeptFields } {
-  const { settings, fields } = toChanges(body, { monitor_type: defaultType })
-  return { settings: { ...defaults, ...settings, tag: body.tag.trim(), name: body.name.trim() }, fields }
-}
-
-const defaultType = 'API'
-
-const defaults = {
-  description: null,
-  category_name: null,
-  external_url: null,
-  enabled: true,
-  hidden: false,
-  default_status: 'UP',
-  stale_after_seconds: null,
-  degraded_counts_as_down: false,
-} as const
-
-/** With the fields that a body names, null being the default. Objects are merged into what was there. */
-function toChanges(
-  body: Static<typeof UpdateMonitor>,
-  before: KeptFields,
-): { settings: Partial<Settings>; fields: KeptFields } {
-  const { description, category_name: category, external_url: url } = body
-  return {
-    settings: {
-      ...(body.name !== undefined && { name: body.name.trim() }),
-      ...(description !== undefined && { description }),
-      ...(category !== undefined && { category_name: category || null }),
-      ...(url !== undefined && { external_url: url || null }),
-      ...(body.status !== undefined && { enabled: body.status !== 'INACTIVE' }),
-      ...(body.is_hidden !== undefined && { hidden: body.is_hidden === 'YES' }),
-      ...(body.default_status !== undefined && {
-        default_status: body.default_status ?? defaults.default_status,
-      }),
-      ...(body.include_degraded_in_downtime !== undefined && {
-        degraded_counts_as_down: body.include_degraded_in_downtime === 'YES',
-      }),
-    },
-    fields: {
-      ...before,
-      ...(category !== undefined && { category_name: category === '' ? '' : undefined }),
-      ...(url !== undefined && { external_url: url === '' ? '' : undefined }),
-      ...(body.image !== undefined && { image: body.image }),
-      ...(body.cron !== undefined && { cron: body.cron }),
-      ...(body.monitor_type !== undefined && { monitor_type: body.monitor_type ?? defaultType }),
-      ...(body.type_data !== undefined && { type_data: merge(before.type_data, body.type_data) }),
-      ...(body.monitor_settings_json !== undefined && {
-        monitor_settings_json: merge(before.monitor_settings_json, body.monitor_settings_json),
-      }),
-      ...(body.confirmation_threshold !== undefined && {
-        confirmation_threshold: body.confirmation_threshold ?? 1,
-      }),
-    },
-  }
-}
-
-function merge(before: object | null | undefined, change: object | null): Record<string, unknown> | null {
-  return change && { ...before, ...change }
-}
-
 // What a minute is on either side.
 
 /** Kener tells where a report came from; all of ours were pushed. */
-const pushed = 'MANUAL'
+const manualType = 'MANUAL'
 
 function toPoint(tag: string, { minute, status, latencyMs }: ReportedMinute): Static<typeof Point> {
-  return { monitor_tag: tag, timestamp: minute * 60, status, latency: latencyMs ?? 0, type: pushed }
+  return { monitor_tag: tag, timestamp: minute * 60, status, latency: latencyMs ?? 0, type: manualType }
 }
 
 async function* toJson(
@@ -345,12 +281,12 @@ async function* toJson(
 }
 
 /** Around `latency`, at random; the same for a minute each time it is asked for. */
-function spread(latency: number, deviation: number, from: number, to: number) {
+function randomLatencies(latency: number, deviation: number, from: number, to: number) {
   if (deviation === 0) return latency
   const chosen = new Uint32Array(to - from)
   for (let index = 0; index < chosen.length; index++) {
     const offset = Math.floor(Math.random() * (2 * deviation + 1)) - deviation
-    chosen[index] = Math.min(Math.max(latency + offset, 0), latencyMaxMs)
+    chosen[index] = Math.min(Math.max(latency + offset, 0), maxLatencyMs)
   }
   return (minute: number) => chosen[minute - from] ?? latency
 }

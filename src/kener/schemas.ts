@@ -1,21 +1,19 @@
 import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
-import { durationMaxSeconds } from '../maintenances/schedule.ts'
-import { Nullable, OneOf } from '../schemas/envelope.ts'
-import { impacts, states } from '../schemas/incidents.ts'
-import { closings, eventStates } from '../schemas/maintenances.ts'
-import { reportStatuses, statuses } from '../schemas/monitors.ts'
+import { closingStates, eventStates, impacts, reportStatuses, states, statuses } from '../enums.ts'
+import { maxDurationSeconds } from '../maintenances/schedule.ts'
+import { Nullable, StringEnum } from '../wire/envelope.ts'
 
 /**
  * Kener 4.1's wire format. Source: `static/api-references/v4.json` and `src/routes/(api)/api/v4` of rajnandan1/kener.
  * Unlike the rest of /api, it passes over fields that it does not know.
  */
 
-export const secondsMax = 253_402_300_799
+export const maxSeconds = 253_402_300_799
 
 /** Since 1970, in UTC. Of a time that comes in, the minute it lies in counts. */
-const Seconds = Type.Number({ minimum: 0, maximum: secondsMax, examples: [1_767_225_600] })
-const WholeSeconds = Type.Integer({ minimum: 0, maximum: secondsMax })
+const Seconds = Type.Number({ minimum: 0, maximum: maxSeconds, examples: [1_767_225_600] })
+const WholeSeconds = Type.Integer({ minimum: 0, maximum: maxSeconds })
 
 /** The start of the minute that a time lies in. */
 export function toMinuteStart(seconds: number): Date {
@@ -41,8 +39,8 @@ export function splitTags(text: string): string[] {
 
 export const Id = Type.Integer({ minimum: 1, maximum: 2_147_483_647 })
 const IsoTime = Type.String({ examples: ['2026-01-01T00:00:00.000Z'] })
-const Text = (maxLength: number) => Type.String({ maxLength })
-const Filled = (maxLength: number) => Type.String({ minLength: 1, maxLength, pattern: '\\S' })
+const TextOfLength = (maxLength: number) => Type.String({ maxLength })
+const NonBlankText = (maxLength: number) => Type.String({ minLength: 1, maxLength, pattern: '\\S' })
 const AnyObject = Type.Object({}, { additionalProperties: true })
 
 const timesExample = { created_at: '2026-01-01T00:00:00.000Z', updated_at: '2026-01-01T00:00:00.000Z' }
@@ -69,9 +67,9 @@ export const monitorTypes = [
   'GRPC',
 ] as const
 
-const YesNo = OneOf(['YES', 'NO'])
-const Activity = OneOf(['ACTIVE', 'INACTIVE'])
-const MonitorType = OneOf(monitorTypes)
+const YesNo = StringEnum(['YES', 'NO'])
+const Activity = StringEnum(['ACTIVE', 'INACTIVE'])
+const MonitorType = StringEnum(monitorTypes)
 
 const MonitorTag = Type.String({
   maxLength: 255,
@@ -87,7 +85,7 @@ export const Monitor = Type.Object(
     description: Nullable(Type.String()),
     image: Nullable(Type.String()),
     cron: Nullable(Type.String()),
-    default_status: OneOf(statuses),
+    default_status: StringEnum(statuses),
     status: Activity,
     category_name: Nullable(Type.String()),
     monitor_type: Type.String(),
@@ -130,12 +128,12 @@ export const Monitor = Type.Object(
 
 /** Null stands for the default. */
 const monitorFields = {
-  description: Type.Optional(Nullable(Text(10_000))),
+  description: Type.Optional(Nullable(TextOfLength(10_000))),
   image: Type.Optional(Nullable(Type.String())),
-  cron: Type.Optional(Nullable(Text(255))),
-  default_status: Type.Optional(Nullable(OneOf(statuses))),
+  cron: Type.Optional(Nullable(TextOfLength(255))),
+  default_status: Type.Optional(Nullable(StringEnum(statuses))),
   status: Type.Optional(Nullable(Activity)),
-  category_name: Type.Optional(Nullable(Text(255))),
+  category_name: Type.Optional(Nullable(TextOfLength(255))),
   monitor_type: Type.Optional(Nullable(MonitorType)),
   type_data: Type.Optional(Nullable(AnyObject)),
   include_degraded_in_downtime: Type.Optional(Nullable(YesNo)),
@@ -146,7 +144,7 @@ const monitorFields = {
 }
 
 export const CreateMonitor = Type.Object(
-  { tag: MonitorTag, name: Filled(255), ...monitorFields },
+  { tag: MonitorTag, name: NonBlankText(255), ...monitorFields },
   {
     examples: [
       {
@@ -161,7 +159,7 @@ export const CreateMonitor = Type.Object(
 )
 
 export const UpdateMonitor = Type.Object(
-  { name: Type.Optional(Filled(255)), ...monitorFields },
+  { name: Type.Optional(NonBlankText(255)), ...monitorFields },
   { examples: [{ status: 'INACTIVE' }] },
 )
 
@@ -176,15 +174,15 @@ export const MonitorParams = Type.Object({ monitor_tag: Type.String() })
 
 // Monitor data.
 
-export const latencyMaxMs = 2_000_000_000
-const Latency = Type.Number({ minimum: 0, maximum: latencyMaxMs, description: 'ms' })
-const PointStatus = OneOf(['UP', 'DOWN', 'DEGRADED'])
+export const maxLatencyMs = 2_000_000_000
+const Latency = Type.Number({ minimum: 0, maximum: maxLatencyMs, description: 'ms' })
+const PointStatus = StringEnum(['UP', 'DOWN', 'DEGRADED'])
 
 export const Point = Type.Object(
   {
     monitor_tag: Type.String(),
     timestamp: WholeSeconds,
-    status: OneOf(reportStatuses),
+    status: StringEnum(reportStatuses),
     latency: Type.Number({ minimum: 0 }),
     type: Type.String(),
   },
@@ -226,7 +224,7 @@ const affected = (fallback: (typeof AnyImpact)[number]) =>
     Type.Object({
       monitor_tag: Type.String({ minLength: 1 }),
       impact: Type.Optional(
-        Nullable(OneOf([...AnyImpact, ''], { description: `${fallback} when empty or left out` })),
+        Nullable(StringEnum([...AnyImpact, ''], { description: `${fallback} when empty or left out` })),
       ),
     }),
     { maxItems: 1_000 },
@@ -234,20 +232,20 @@ const affected = (fallback: (typeof AnyImpact)[number]) =>
 
 /** What is said of no impact has the usual one. */
 export function toAffected<Impact extends string>(
-  said: { monitor_tag: string; impact?: Impact | '' | null }[],
-  usual: Impact,
+  values: { monitor_tag: string; impact?: Impact | '' | null }[],
+  defaultImpact: Impact,
 ): { monitor_tag: string; impact: Impact }[] {
-  return said.map(({ monitor_tag, impact }) => ({ monitor_tag, impact: impact ? impact : usual }))
+  return values.map(({ monitor_tag, impact }) => ({ monitor_tag, impact: impact ? impact : defaultImpact }))
 }
 
-export const Affected = Type.Object({ monitor_tag: Type.String(), impact: OneOf(AnyImpact) })
+export const Affected = Type.Object({ monitor_tag: Type.String(), impact: StringEnum(AnyImpact) })
 
 const incident = {
   id: Id,
   title: Type.String(),
   start_date_time: WholeSeconds,
   end_date_time: Nullable(WholeSeconds),
-  state: OneOf(states),
+  state: StringEnum(states),
   incident_source: Type.String(),
   monitors: Type.Array(Affected),
   created_at: IsoTime,
@@ -280,7 +278,7 @@ const End = Type.Optional(Nullable(Seconds))
 
 export const CreateIncident = Type.Object(
   {
-    title: Filled(255),
+    title: NonBlankText(255),
     start_date_time: Seconds,
     end_date_time: End,
     monitors: Type.Optional(affected('DOWN')),
@@ -290,7 +288,7 @@ export const CreateIncident = Type.Object(
 
 export const UpdateIncident = Type.Object(
   {
-    title: Type.Optional(Filled(255)),
+    title: Type.Optional(NonBlankText(255)),
     start_date_time: Type.Optional(Seconds),
     end_date_time: End,
     monitors: Type.Optional(affected('DOWN')),
@@ -313,7 +311,7 @@ export const Comment = Type.Object(
     incident_id: Id,
     comment: Type.String(),
     timestamp: WholeSeconds,
-    state: OneOf(states),
+    state: StringEnum(states),
     created_at: IsoTime,
     updated_at: IsoTime,
   },
@@ -332,14 +330,14 @@ export const Comment = Type.Object(
 )
 
 export const CreateComment = Type.Object(
-  { comment: Filled(10_000), state: OneOf(states), timestamp: Type.Optional(Nullable(Seconds)) },
+  { comment: NonBlankText(10_000), state: StringEnum(states), timestamp: Type.Optional(Nullable(Seconds)) },
   { examples: [{ comment: 'We are looking into it', state: 'IDENTIFIED' }] },
 )
 
 export const UpdateComment = Type.Object(
   {
-    comment: Type.Optional(Filled(10_000)),
-    state: Type.Optional(OneOf(states)),
+    comment: Type.Optional(NonBlankText(10_000)),
+    state: Type.Optional(StringEnum(states)),
     timestamp: Type.Optional(Seconds),
   },
   { examples: [{ comment: 'We have found the cause' }] },
@@ -381,7 +379,7 @@ export const Maintenance = Type.Object(
   },
 )
 
-const Duration = Type.Integer({ minimum: 1, maximum: durationMaxSeconds })
+const Duration = Type.Integer({ minimum: 1, maximum: maxDurationSeconds })
 const Rule = Type.String({
   minLength: 1,
   maxLength: 255,
@@ -390,8 +388,8 @@ const Rule = Type.String({
 
 export const CreateMaintenance = Type.Object(
   {
-    title: Filled(255),
-    description: Type.Optional(Nullable(Text(10_000))),
+    title: NonBlankText(255),
+    description: Type.Optional(Nullable(TextOfLength(10_000))),
     start_date_time: Seconds,
     rrule: Rule,
     duration_seconds: Duration,
@@ -411,8 +409,8 @@ export const CreateMaintenance = Type.Object(
 
 export const UpdateMaintenance = Type.Object(
   {
-    title: Type.Optional(Filled(255)),
-    description: Type.Optional(Nullable(Text(10_000))),
+    title: Type.Optional(NonBlankText(255)),
+    description: Type.Optional(Nullable(TextOfLength(10_000))),
     start_date_time: Type.Optional(Seconds),
     rrule: Type.Optional(Rule),
     duration_seconds: Type.Optional(Duration),
@@ -429,7 +427,7 @@ export const ListMaintenances = Type.Object({
 
 export const MaintenanceParams = Type.Object({ maintenance_id: Id })
 
-const EventStatus = OneOf(eventStates)
+const EventStatus = StringEnum(eventStates)
 
 export const Event = Type.Object(
   {
@@ -458,7 +456,7 @@ export const Event = Type.Object(
 )
 
 /** An event among those of all maintenances: with what it is an event of. */
-export const TimetableEvent = Type.Object(
+export const EventWithMaintenance = Type.Object(
   {
     maintenance_id: Id,
     event_id: Id,
@@ -501,10 +499,12 @@ const pageQuery = {
 export const ListEvents = Type.Object(pageQuery)
 
 /** `event_start_date_time`: those that begin then or later; else from now on. `monitors`: tags with commas between. */
-export const ListTimetable = Type.Object({
+export const ListAllEvents = Type.Object({
   ...pageQuery,
   monitors: Type.Optional(Type.String()),
-  event_status: Type.Optional(OneOf([...eventStates, ...eventStates.map((state) => state.toLowerCase())])),
+  event_status: Type.Optional(
+    StringEnum([...eventStates, ...eventStates.map((state) => state.toLowerCase())]),
+  ),
   event_start_date_time: Type.Optional(WholeSeconds),
   maintenance_id: Type.Optional(Id),
 })
@@ -514,7 +514,7 @@ export const EventParams = Type.Object({ maintenance_id: Id, event_id: Id })
 /** It is closed, or it is moved. */
 export const UpdateEvent = Type.Object(
   {
-    status: Type.Optional(OneOf(closings)),
+    status: Type.Optional(StringEnum(closingStates)),
     start_date_time: Type.Optional(Seconds),
     end_date_time: Type.Optional(Seconds),
   },

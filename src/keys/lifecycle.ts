@@ -1,20 +1,20 @@
 import type { Kysely } from 'kysely'
-import * as keys from '../database/keys.ts'
 import type { Tables } from '../database/schema.ts'
-import { type ApiError, conflict, invalidRequest, notFound } from '../errors.ts'
-import { parseCursor, toPage } from '../schemas/page.ts'
-import { formatKey, generateKey } from './format.ts'
+import { type ApiError, conflict, expiryInPast, keyAlreadyCreated, keyNotFound } from '../errors.ts'
+import { paginate, parseCursorText } from '../wire/pagination.ts'
+import * as keys from './repository.ts'
 import type { Secrets } from './secrets.ts'
+import { formatToken, generateTokenParts } from './token.ts'
 
 /** What it takes to change keys. `log` is told of each change, under an `event` whose name stays. */
-export type Office = {
+export type KeyContext = {
   db: Kysely<Tables>
   secrets: Secrets
-  log: { info: (facts: object, message: string) => void }
+  log: { info: (fields: object, message: string) => void }
 }
 
 /** A key as stored, and `text`: the key itself, which exists here and nowhere else. */
-export type IssuedKey = { stored: keys.ApiKey; text: string }
+export type IssuedKey = { key: keys.ApiKey; token: string }
 
 /**
  * Makes and stores a new key.
@@ -22,35 +22,35 @@ export type IssuedKey = { stored: keys.ApiKey; text: string }
  * @throws ApiError 400 when `expiresAt` has passed, 409 when there is a key of this id.
  */
 export async function createKey(
-  { db, secrets, log }: Office,
-  wanted: Omit<keys.NewKey, 'id' | 'secretHash'>,
+  { db, secrets, log }: KeyContext,
+  attributes: Omit<keys.NewKey, 'id' | 'secretHash'>,
   id?: string,
 ): Promise<IssuedKey> {
-  const key = generateKey(id)
-  const secretHash = await secrets.hash(key.secret)
-  const stored = await keys.insertKey(db, { ...wanted, id: key.id, secretHash })
-  if (!stored) throw (await keys.findKey(db, key.id)) ? madeBefore() : expiryHasPassed()
-  secrets.remember(key)
-  log.info({ event: 'key_created', subjectKeyId: stored.id }, 'key created')
-  return { stored, text: formatKey(key) }
+  const parts = generateTokenParts(id)
+  const secretHash = await secrets.hash(parts.secret)
+  const key = await keys.insertKey(db, { ...attributes, id: parts.id, secretHash })
+  if (!key) throw (await keys.findKey(db, parts.id)) ? keyAlreadyCreated() : expiryInPast()
+  secrets.markVerified(parts)
+  log.info({ event: 'key_created', subjectKeyId: key.id }, 'key created')
+  return { key, token: formatToken(parts) }
 }
 
 /** @throws ApiError 404, and 409 when the key is revoked. */
-export async function changeKey(
-  { db, log }: Office,
+export async function updateKey(
+  { db, log }: KeyContext,
   id: string,
   changes: keys.KeyChanges,
 ): Promise<keys.ApiKey> {
   const key = await keys.updateKey(db, id, changes)
-  if (!key) throw await whyNotActive(db, id)
+  if (!key) throw await inactiveKeyError(db, id)
   log.info({ event: 'key_changed', subjectKeyId: key.id, fields: Object.keys(changes) }, 'key changed')
   return key
 }
 
 /** For good, and as often as one likes. @throws ApiError 404 */
-export async function revokeKey({ db, log }: Office, id: string): Promise<keys.ApiKey> {
+export async function revokeKey({ db, log }: KeyContext, id: string): Promise<keys.ApiKey> {
   const key = await keys.revokeKey(db, id)
-  if (!key) throw noSuchKey()
+  if (!key) throw keyNotFound()
   log.info({ event: 'key_revoked', subjectKeyId: key.id }, 'key revoked')
   return key
 }
@@ -61,52 +61,42 @@ export async function revokeKey({ db, log }: Office, id: string): Promise<keys.A
  * @throws ApiError 404, and 409 when the key is not active or there is a key of the successor's id.
  */
 export async function rotateKey(
-  { db, secrets, log }: Office,
+  { db, secrets, log }: KeyContext,
   id: string,
   overlapSeconds: number,
   successorId?: string,
 ): Promise<IssuedKey> {
-  const key = generateKey(successorId)
-  const secretHash = await secrets.hash(key.secret)
-  const stored = await keys.rotateKey(db, { id, successorId: key.id, secretHash, overlapSeconds })
-  if (!stored) throw (await keys.findKey(db, key.id)) ? madeBefore() : await whyNotActive(db, id)
-  secrets.remember(key)
-  log.info({ event: 'key_rotated', subjectKeyId: id, successorKeyId: stored.id }, 'key rotated')
-  return { stored, text: formatKey(key) }
+  const parts = generateTokenParts(successorId)
+  const secretHash = await secrets.hash(parts.secret)
+  const key = await keys.rotateKey(db, { id, successorId: parts.id, secretHash, overlapSeconds })
+  if (!key) throw (await keys.findKey(db, parts.id)) ? keyAlreadyCreated() : await inactiveKeyError(db, id)
+  secrets.markVerified(parts)
+  log.info({ event: 'key_rotated', subjectKeyId: id, successorKeyId: key.id }, 'key rotated')
+  return { key, token: formatToken(parts) }
 }
 
 /** A page of keys, the newest first. @throws ApiError 400 for a cursor that is not ours. */
-export async function readKeyPage(
+export async function listKeyPage(
   db: Kysely<Tables>,
   { cursor, limit, ...filter }: Pick<keys.KeyFilter, 'status' | 'text'> & PageQuery,
 ) {
-  const beforeSeq = cursor === undefined ? undefined : parseCursor(cursor, /^\d{1,18}$/)
-  const rows = await keys.listKeys(db, { ...filter, beforeSeq, limit: limit + 1 })
-  return toPage(rows, limit, ({ seq }) => seq)
+  const seq = cursor === undefined ? undefined : parseCursorText(cursor, /^\d{1,18}$/)
+  const rows = await keys.listKeys(db, { ...filter, cursor: seq, limit: limit + 1 })
+  return paginate(rows, limit, ({ seq }) => seq)
 }
 
 type PageQuery = { cursor?: string | undefined; limit: number }
 
 /** @throws ApiError 404 */
-export async function findKey(db: Kysely<Tables>, id: string): Promise<keys.ApiKey> {
+export async function getKey(db: Kysely<Tables>, id: string): Promise<keys.ApiKey> {
   const key = await keys.findKey(db, id)
-  if (!key) throw noSuchKey()
+  if (!key) throw keyNotFound()
   return key
 }
 
-async function whyNotActive(db: Kysely<Tables>, id: string): Promise<ApiError> {
-  const key = await findKey(db, id)
+async function inactiveKeyError(db: Kysely<Tables>, id: string): Promise<ApiError> {
+  const key = await getKey(db, id)
   return key.status === 'revoked'
     ? conflict('The key is revoked, which is for good: create a new one')
     : conflict('The key has expired: give it a later expires_at first, or create a new one')
 }
-
-const noSuchKey = () => notFound('There is no key of this id')
-
-const madeBefore = () =>
-  conflict('This form was sent before: the key exists, and was shown then. Was it lost? Rotate or revoke it.')
-
-const expiryHasPassed = () =>
-  invalidRequest('Invalid body: /expires_at has passed', [
-    { path: '/expires_at', message: 'must be in the future' },
-  ])

@@ -1,5 +1,5 @@
 import { RRuleTemporal } from 'rrule-temporal'
-import { latestTime, parseTime } from '../schemas/time.ts'
+import { maxTime, parseTime } from '../wire/time.ts'
 
 /** When a maintenance takes place: each time that the rule gives, counted from `startsAt`, for so long. */
 export type Schedule = {
@@ -13,24 +13,24 @@ export type Schedule = {
 export const once = 'FREQ=MINUTELY;COUNT=1'
 
 /** A year. Occurrences may overlap, but only so many. */
-export const durationMaxSeconds = 31_536_000
+export const maxDurationSeconds = 31_536_000
 
 /** How far ahead occurrences are planned, and how many at a time. */
-const aheadMs = 7 * 86_400_000
-const plannedMax = 200
+const horizonMs = 7 * 86_400_000
+const maxPlanned = 200
 
 /**
  * How many years, months and so on are looked at for one in which the rule gives a time: leap days may be 8 years apart,
  * those that are Mondays 40. A rule that gives none costs some milliseconds, and is found out.
  */
-const searchedMax = { YEARLY: 100, MONTHLY: 500, WEEKLY: 1_000, DAILY: 3_000, HOURLY: 1_000 }
+const maxSearched = { YEARLY: 100, MONTHLY: 500, WEEKLY: 1_000, DAILY: 3_000, HOURLY: 1_000 }
 /** A year of hours, and a week: all that a look at a stretch of time can meet. */
-const listedMax = 10_000
+const maxListed = 10_000
 
-const intervalMax = 1_000
+const maxInterval = 1_000
 
 /** They are counted anew each time, from the first. */
-const countMax = 100
+const maxCount = 100
 
 /** Tells which field of a schedule cannot be, and why, in words that follow its name. */
 export class InvalidSchedule extends Error {
@@ -48,26 +48,26 @@ export class InvalidSchedule extends Error {
  */
 export function parseSchedule(schedule: Schedule): Schedule {
   const { startsAt, rrule, durationSeconds } = schedule
-  if (startsAt.getTime() + durationSeconds * 1000 > latestTime.getTime()) {
+  if (startsAt.getTime() + durationSeconds * 1000 > maxTime.getTime()) {
     throw new InvalidSchedule('duration_seconds', 'must not reach past the year 9999')
   }
   if (rrule === once) return schedule
   const parts = parseParts(rrule)
-  refuseTooOften(parts)
-  refuseCostly(parts)
-  refuseMisread(parts)
-  if (parts.has('COUNT') && parts.has('UNTIL')) refuse('must not have both COUNT and UNTIL')
-  refuseNever(schedule, parts.has('COUNT'))
+  assertNotTooFrequent(parts)
+  assertNotCostly(parts)
+  assertSupported(parts)
+  if (parts.has('COUNT') && parts.has('UNTIL')) reject('must not have both COUNT and UNTIL')
+  assertOccurs(schedule, parts.has('COUNT'))
   return schedule
 }
 
 /** From `from` to `to`, both included; if there are more than `max`, the latest. A year between the two at most. */
 export function occurrences(schedule: Schedule, from: Date, to: Date, max: number): Date[] {
-  const found = search(() => toRule(schedule, listedMax).between(from, to, true)) ?? []
+  const found = search(() => toRule(schedule, maxListed).between(from, to, true)) ?? []
   return found
     .slice(-max)
     .map(({ epochMilliseconds }) => new Date(epochMilliseconds))
-    .filter((occurrence) => endOf(schedule, occurrence) <= latestTime)
+    .filter((occurrence) => endOf(schedule, occurrence) <= maxTime)
 }
 
 /**
@@ -82,9 +82,9 @@ export function planEvents(
   now: Date,
 ): { occurrences: Date[]; until: Date | null } {
   if (schedule.rrule === once) return { occurrences: [schedule.startsAt], until: null }
-  const horizon = new Date(now.getTime() + aheadMs)
+  const horizon = new Date(now.getTime() + horizonMs)
   const ended = now.getTime() - schedule.durationSeconds * 1000
-  const near = occurrences(schedule, new Date(Math.max(ended + 1, 0)), horizon, plannedMax)
+  const near = occurrences(schedule, new Date(Math.max(ended + 1, 0)), horizon, maxPlanned)
   const far = near.some((occurrence) => occurrence > now) ? undefined : nextAfter(schedule, horizon)
   const planned = far ?? horizon
   return {
@@ -101,51 +101,51 @@ type Parts = Map<string, string[]>
 
 /** @throws InvalidSchedule */
 function parseParts(rrule: string): Parts {
-  if (rrule.length > 255) refuse('must not have more than 255 characters')
+  if (rrule.length > 255) reject('must not have more than 255 characters')
   const parts: Parts = new Map()
   for (const part of rrule.split(';')) {
     const [, name = '', list = ''] = /^([A-Z]+)=([A-Z\d,+-]+)$/.exec(part) ?? []
-    const known = partsKnown.get(name)
-    if (!known) refuse(`must be a list like FREQ=WEEKLY;BYDAY=SU of ${[...partsKnown.keys()].join(', ')}`)
+    const known = knownParts.get(name)
+    if (!known) reject(`must be a list like FREQ=WEEKLY;BYDAY=SU of ${[...knownParts.keys()].join(', ')}`)
     const [isValid, words, most = 1] = known
-    if (parts.has(name)) refuse(`must not have ${name} twice`)
+    if (parts.has(name)) reject(`must not have ${name} twice`)
     const values = list.split(',')
-    if (values.length > most || !values.every(isValid)) refuse(`must have ${words} for ${name}`)
+    if (values.length > most || !values.every(isValid)) reject(`must have ${words} for ${name}`)
     parts.set(name, values)
   }
-  if (!parts.has('FREQ')) refuse('must have FREQ')
+  if (!parts.has('FREQ')) reject('must have FREQ')
   return parts
 }
 
-const frequencies = [...Object.keys(searchedMax), 'MINUTELY', 'SECONDLY']
+const frequencies = [...Object.keys(maxSearched), 'MINUTELY', 'SECONDLY']
 const days = ['MO', 'TU', 'WE', 'TH', 'FR', 'SA', 'SU']
 
 const isOneOf = (values: string[]) => (text: string) => values.includes(text)
 const isWithin = (min: number, max: number) => (text: string) =>
   /^\d{1,4}$/.test(text) && Number(text) >= min && Number(text) <= max
 /** Counted from the start, or with a minus from the end. */
-const isPlace = (max: number) => (text: string) => isWithin(1, max)(text.replace(/^[+-]/, ''))
+const isOrdinal = (max: number) => (text: string) => isWithin(1, max)(text.replace(/^[+-]/, ''))
 
 /** By name: what a value may be, in code and in words, and how many there may be in a list. */
-const partsKnown = new Map<string, [isValid: (value: string) => boolean, words: string, most?: number]>([
+const knownParts = new Map<string, [isValid: (value: string) => boolean, words: string, most?: number]>([
   ['FREQ', [isOneOf(frequencies), 'YEARLY, MONTHLY, WEEKLY, DAILY or HOURLY']],
-  ['INTERVAL', [isWithin(1, intervalMax), `1 to ${intervalMax}`]],
-  ['COUNT', [isWithin(1, countMax), `1 to ${countMax}`]],
+  ['INTERVAL', [isWithin(1, maxInterval), `1 to ${maxInterval}`]],
+  ['COUNT', [isWithin(1, maxCount), `1 to ${maxCount}`]],
   ['UNTIL', [(text) => readUntil(text) !== undefined, 'a day like 20270131 or a time like 20270131T120000Z']],
   ['BYMONTH', [isWithin(1, 12), 'months from 1 to 12', 12]],
-  ['BYMONTHDAY', [isPlace(31), 'days from 1 to 31 or -31 to -1', 62]],
-  ['BYYEARDAY', [isPlace(366), 'days from 1 to 366 or -366 to -1', 62]],
-  ['BYWEEKNO', [isPlace(53), 'weeks from 1 to 53 or -53 to -1', 53]],
+  ['BYMONTHDAY', [isOrdinal(31), 'days from 1 to 31 or -31 to -1', 62]],
+  ['BYYEARDAY', [isOrdinal(366), 'days from 1 to 366 or -366 to -1', 62]],
+  ['BYWEEKNO', [isOrdinal(53), 'weeks from 1 to 53 or -53 to -1', 53]],
   ['BYDAY', [isWeekday, 'days like MO, 1MO or -1MO', 62]],
   ['BYHOUR', [isWithin(0, 23), 'hours from 0 to 23', 24]],
   ['BYMINUTE', [isWithin(0, 59), 'one minute from 0 to 59']],
-  ['BYSETPOS', [isPlace(366), 'places from 1 to 366 or -366 to -1', 62]],
+  ['BYSETPOS', [isOrdinal(366), 'places from 1 to 366 or -366 to -1', 62]],
   ['WKST', [isOneOf(days), 'a day like MO']],
 ])
 
 function isWeekday(text: string): boolean {
-  const place = text.slice(0, -2)
-  return days.includes(text.slice(-2)) && (place === '' || isPlace(53)(place))
+  const ordinal = text.slice(0, -2)
+  return days.includes(text.slice(-2)) && (ordinal === '' || isOrdinal(53)(ordinal))
 }
 
 /** What a text for UNTIL stands for; a day is one to its end. */
@@ -156,10 +156,10 @@ function readUntil(text: string): Date | undefined {
 }
 
 /** @throws InvalidSchedule */
-function refuseTooOften(parts: Parts): void {
+function assertNotTooFrequent(parts: Parts): void {
   const [frequency = ''] = parts.get('FREQ') ?? []
   if (['MINUTELY', 'SECONDLY'].includes(frequency)) {
-    refuse(`must not be more often than hourly; ${once}, with nothing else, is for what happens once`)
+    reject(`must not be more often than hourly; ${once}, with nothing else, is for what happens once`)
   }
 }
 
@@ -167,11 +167,11 @@ function refuseTooOften(parts: Parts): void {
  * What the library takes long to find that there is nothing of: half a second, and more.
  * @throws InvalidSchedule
  */
-function refuseCostly(parts: Parts): void {
+function assertNotCostly(parts: Parts): void {
   const [frequency = ''] = parts.get('FREQ') ?? []
   if (parts.has('BYSETPOS')) {
-    if (!['YEARLY', 'MONTHLY'].includes(frequency)) refuse('must have BYSETPOS with YEARLY or MONTHLY alone')
-    if ((parts.get('BYHOUR')?.length ?? 0) > 1) refuse('must have one hour for BYHOUR together with BYSETPOS')
+    if (!['YEARLY', 'MONTHLY'].includes(frequency)) reject('must have BYSETPOS with YEARLY or MONTHLY alone')
+    if ((parts.get('BYHOUR')?.length ?? 0) > 1) reject('must have one hour for BYHOUR together with BYSETPOS')
   }
 }
 
@@ -179,35 +179,35 @@ function refuseCostly(parts: Parts): void {
  * What the library gives wrong days for.
  * @throws InvalidSchedule
  */
-function refuseMisread(parts: Parts): void {
+function assertSupported(parts: Parts): void {
   const others = ['BYMONTH', 'BYMONTHDAY', 'BYWEEKNO', 'BYDAY'].filter((name) => parts.has(name))
   if (parts.has('BYYEARDAY') && others.length > 0)
-    refuse(`must not have ${others.join(', ')} together with BYYEARDAY`)
+    reject(`must not have ${others.join(', ')} together with BYYEARDAY`)
   if (!parts.has('BYWEEKNO')) return
   const days = parts.get('BYDAY') ?? []
   if (days.length === 0 || days.some((day) => day.length > 2) || parts.has('BYMONTHDAY')) {
-    refuse('must have BYDAY with days like MO, and no BYMONTHDAY, together with BYWEEKNO')
+    reject('must have BYDAY with days like MO, and no BYMONTHDAY, together with BYWEEKNO')
   }
 }
 
 /** @throws InvalidSchedule */
-function refuseNever(schedule: Schedule, isCounted: boolean): void {
+function assertOccurs(schedule: Schedule, isCounted: boolean): void {
   if (!nextAfter(schedule, new Date(schedule.startsAt.getTime() - 1))) {
-    refuse('must give a time, from starts_at on, and within the years that we look at')
+    reject('must give a time, from starts_at on, and within the years that we look at')
   }
   // What is counted is counted from the first: the last, too, has to be within reach.
-  if (isCounted && nextAfter(schedule, latestTime) !== null) {
-    refuse('must not count up to what is so far off: lower COUNT, or use UNTIL')
+  if (isCounted && nextAfter(schedule, maxTime) !== null) {
+    reject('must not count up to what is so far off: lower COUNT, or use UNTIL')
   }
 }
 
 /** @returns null when the rule gives no more, undefined when none is within reach. */
 function nextAfter(schedule: Schedule, time: Date): Date | null | undefined {
   const [, frequency] = /FREQ=(\w+)/.exec(schedule.rrule) ?? []
-  const found = search(() => toRule(schedule, searchedMax[frequency as 'DAILY']).next(time))
+  const found = search(() => toRule(schedule, maxSearched[frequency as 'DAILY']).next(time))
   if (!found) return found
   const next = new Date(found.epochMilliseconds)
-  return endOf(schedule, next) > latestTime ? null : next
+  return endOf(schedule, next) > maxTime ? null : next
 }
 
 /** Undefined when it takes too long. */
@@ -227,7 +227,7 @@ function toRule({ startsAt, rrule }: Schedule, maxIterations: number): RRuleTemp
   try {
     return new RRuleTemporal({ rruleString: `DTSTART:${toCompact(startsAt)}\nRRULE:${rule}`, ...options })
   } catch (error) {
-    return refuse(`cannot be: ${error instanceof Error ? error.message : String(error)}`)
+    return reject(`cannot be: ${error instanceof Error ? error.message : String(error)}`)
   }
 }
 
@@ -236,6 +236,6 @@ function toCompact(time: Date): string {
   return time.toISOString().replace(/-|:|\.\d+/g, '')
 }
 
-function refuse(message: string): never {
+function reject(message: string): never {
   throw new InvalidSchedule('rrule', message)
 }

@@ -1,14 +1,14 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
-import { readClock } from '../database/clock.ts'
+import { databaseNow } from '../database/clock.ts'
 import { invalidRequest } from '../errors.ts'
-import { generateKeyId, isKeyId } from '../keys/format.ts'
-import { changeKey, createKey, findKey, readKeyPage, revokeKey, rotateKey } from '../keys/lifecycle.ts'
-import { requirePrincipal } from '../plugins/auth.ts'
-import { invalidShape } from '../schemas/invalid-shape.ts'
-import { KeyParams, RotateKey } from '../schemas/keys.ts'
-import { findErrors } from '../schemas/validator.ts'
+import { requirePrincipal } from '../http/auth.ts'
+import { createKey, getKey, listKeyPage, revokeKey, rotateKey, updateKey } from '../keys/lifecycle.ts'
+import { generateKeyId, isKeyId } from '../keys/token.ts'
+import { fromAjvErrors } from '../wire/ajv-errors.ts'
+import { KeyParams, RotateKey } from '../wire/keys.ts'
+import { findErrors } from '../wire/validator.ts'
 import { readText, toFieldErrors } from './form.tsx'
 import { emptyKeyForm, fillKeyForm, type KeyForm, parseKeyForm, readKeyForm } from './key-form.tsx'
 import * as views from './key-views.tsx'
@@ -33,7 +33,7 @@ const section = 'settings'
 
 /** Settings > API Keys. */
 const routes: FastifyPluginAsyncTypebox = async (app) => {
-  const office = ({ log, principal, ip }: FastifyRequest) => ({
+  const keyContext = ({ log, principal, ip }: FastifyRequest) => ({
     db: app.db,
     secrets: app.secrets,
     log: log.child({ keyId: principal?.id, address: ip }),
@@ -45,7 +45,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
   app.get('/api-keys', { schema: { querystring: Query } }, async function showKeys(request, reply) {
     const { status, q, cursor } = request.query
-    const { data, pagination } = await readKeyPage(app.db, {
+    const { data, pagination } = await listKeyPage(app.db, {
       status: status === '' ? undefined : status,
       text: q.trim() === '' ? undefined : q.trim(),
       cursor,
@@ -73,9 +73,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         rate_limit: rateLimit,
         expires_at: expiresAt,
         ...rest
-      } = parseKeyForm(form, await readClock(app.db))
-      const issued = await createKey(office(request), { ...rest, rateLimit, expiresAt }, id)
-      const page = <views.IssuedKey {...issued} origin={originOf(request)} />
+      } = parseKeyForm(form, await databaseNow(app.db))
+      const issued = await createKey(keyContext(request), { ...rest, rateLimit, expiresAt }, id)
+      const page = <views.IssuedKey apiKey={issued.key} token={issued.token} origin={originOf(request)} />
       return await sendIssuedKey(request, reply, page, id)
     } catch (error) {
       const errors = toFieldErrors(error)
@@ -95,12 +95,16 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.post(
     '/api-keys/:id',
     { schema: { params: KeyParams } },
-    async function changeKeyByForm(request, reply) {
+    async function updateKeyByForm(request, reply) {
       const { id } = request.params
       const form = readKeyForm(request.body)
       try {
-        const before = await findKey(app.db, id)
-        await changeKey(office(request), id, parseKeyForm(form, await readClock(app.db), before.expires_at))
+        const before = await getKey(app.db, id)
+        await updateKey(
+          keyContext(request),
+          id,
+          parseKeyForm(form, await databaseNow(app.db), before.expires_at),
+        )
       } catch (error) {
         const errors = toFieldErrors(error)
         if (!errors) throw error
@@ -113,9 +117,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get(
     '/api-keys/:id/rotate',
     { schema: { params: KeyParams } },
-    async function askToRotate(request, reply) {
-      const key = await findKey(app.db, request.params.id)
-      const props = { stored: key, isOwn: isOwn(request, key.id), successorId: generateKeyId() }
+    async function showRotate(request, reply) {
+      const key = await getKey(app.db, request.params.id)
+      const props = { apiKey: key, isOwn: isOwn(request, key.id), successorId: generateKeyId() }
       return sendPage(
         request,
         reply,
@@ -133,10 +137,16 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       const successorId = readKeyId(request)
       const overlapSeconds = Number(readText(request.body, 'overlap_seconds') || NaN)
       const errors = findErrors(RotateKey, { overlap_seconds: overlapSeconds })
-      if (errors.length > 0) throw invalidShape(errors)
-      const issued = await rotateKey(office(request), id, overlapSeconds, successorId)
-      const old = await findKey(app.db, id)
-      const props = { ...issued, origin: originOf(request), old, isOwn: isOwn(request, id) }
+      if (errors.length > 0) throw fromAjvErrors(errors)
+      const issued = await rotateKey(keyContext(request), id, overlapSeconds, successorId)
+      const old = await getKey(app.db, id)
+      const props = {
+        apiKey: issued.key,
+        token: issued.token,
+        origin: originOf(request),
+        old,
+        isOwn: isOwn(request, id),
+      }
       return sendIssuedKey(request, reply, <views.IssuedKey {...props} />, successorId)
     },
   )
@@ -144,9 +154,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get(
     '/api-keys/:id/revoke',
     { schema: { params: KeyParams } },
-    async function askToRevoke(request, reply) {
-      const key = await findKey(app.db, request.params.id)
-      const props = { stored: key, isOwn: isOwn(request, key.id) }
+    async function showRevoke(request, reply) {
+      const key = await getKey(app.db, request.params.id)
+      const props = { apiKey: key, isOwn: isOwn(request, key.id) }
       return sendPage(
         request,
         reply,
@@ -160,7 +170,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     '/api-keys/:id/revoke',
     { schema: { params: KeyParams } },
     async function revokeKeyByForm(request, reply) {
-      const { id } = await revokeKey(office(request), request.params.id)
+      const { id } = await revokeKey(keyContext(request), request.params.id)
       return reply.redirect(`${keyPath(id)}?notice=revoked`, 303)
     },
   )
@@ -187,21 +197,21 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     )
   }
 
-  type Shown = { notice?: string | undefined; form?: KeyForm; errors?: Record<string, string> }
+  type KeyPageState = { notice?: string | undefined; form?: KeyForm; errors?: Record<string, string> }
 
   async function sendKey(
     request: FastifyRequest,
     reply: FastifyReply,
     id: string,
-    { notice, form, errors = {} }: Shown,
+    { notice, form, errors = {} }: KeyPageState,
   ) {
-    const stored = await findKey(app.db, id)
-    const props = { stored, form: form ?? fillKeyForm(stored), errors, isOwn: isOwn(request, id) }
+    const apiKey = await getKey(app.db, id)
+    const props = { apiKey, form: form ?? fillKeyForm(apiKey), errors, isOwn: isOwn(request, id) }
     const { rateLimitMax } = app.config
     return sendPage(
       request,
       reply,
-      { title: stored.name, section, notice },
+      { title: apiKey.name, section, notice },
       <views.KeyDetails {...props} rateLimitMax={rateLimitMax} />,
     )
   }

@@ -13,7 +13,7 @@ export function readTexts(body: unknown, name: string): string[] {
   return [value].flat().filter((text) => typeof text === 'string')
 }
 
-type Described = { 'aria-describedby': string | undefined; 'aria-invalid': true | undefined }
+type AriaProps = { 'aria-describedby': string | undefined; 'aria-invalid': true | undefined }
 
 type FieldProps = {
   id: string
@@ -21,16 +21,16 @@ type FieldProps = {
   hint?: ComponentChildren
   error?: string | undefined
   /** The control itself, to which what stands around it is tied. */
-  children: (described: Described) => ComponentChildren
+  children: (ariaProps: AriaProps) => ComponentChildren
 }
 
 export function Field({ id, label, hint, error, children }: FieldProps) {
-  const described = describe(id, hint, error)
+  const ariaProps = toAriaProps(id, hint, error)
   return (
     <div class="field">
       <label for={id}>{label}</label>
-      {children(described)}
-      <Below id={id} hint={hint} error={error} />
+      {children(ariaProps)}
+      <FieldMessages id={id} hint={hint} error={error} />
     </div>
   )
 }
@@ -38,29 +38,29 @@ export function Field({ id, label, hint, error, children }: FieldProps) {
 /** For several controls that are one question. */
 export function FieldGroup({ id, label, hint, error, children }: Omit<FieldProps, 'children'> & Children) {
   return (
-    <fieldset class="field" id={id} aria-describedby={idsBelow(id, hint, error)}>
+    <fieldset class="field" id={id} aria-describedby={messageIds(id, hint, error)}>
       <legend>{label}</legend>
       {children}
-      <Below id={id} hint={hint} error={error} />
+      <FieldMessages id={id} hint={hint} error={error} />
     </fieldset>
   )
 }
 
 type Children = { children: ComponentChildren }
 
-function describe(id: string, hint: ComponentChildren, error: string | undefined): Described {
+function toAriaProps(id: string, hint: ComponentChildren, error: string | undefined): AriaProps {
   return {
-    'aria-describedby': idsBelow(id, hint, error),
+    'aria-describedby': messageIds(id, hint, error),
     'aria-invalid': error === undefined ? undefined : true,
   }
 }
 
-function idsBelow(id: string, hint: ComponentChildren, error: string | undefined): string | undefined {
+function messageIds(id: string, hint: ComponentChildren, error: string | undefined): string | undefined {
   const ids = [error !== undefined && `${id}-error`, hint !== undefined && `${id}-hint`].filter(Boolean)
   return ids.join(' ') || undefined
 }
 
-function Below({ id, hint, error }: Pick<FieldProps, 'id' | 'hint' | 'error'>) {
+function FieldMessages({ id, hint, error }: Pick<FieldProps, 'id' | 'hint' | 'error'>) {
   return (
     <>
       {error !== undefined && (

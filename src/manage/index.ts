@@ -5,11 +5,11 @@ import formbody from '@fastify/formbody'
 import helmet from '@fastify/helmet'
 import staticFiles from '@fastify/static'
 import type { FastifyInstance } from 'fastify'
-import { notAForm } from '../errors.ts'
+import { formRequired } from '../errors.ts'
 import apiKeyRoutes from './api-keys.tsx'
 import logInRoutes from './log-in.tsx'
 import overviewRoutes from './overview.tsx'
-import { answerFailureWithPage } from './page.tsx'
+import { sendErrorPage } from './page.tsx'
 import session from './session.ts'
 
 /** All that a page needs comes from here, and none of it stands in the page itself. */
@@ -58,7 +58,7 @@ export default async function manage(app: FastifyInstance) {
 }
 
 async function pages(app: FastifyInstance) {
-  app.setErrorHandler(answerFailureWithPage)
+  app.setErrorHandler(sendErrorPage)
   app.addHook('onSend', (_request, reply, _payload, next) => {
     reply.header('cache-control', 'no-store')
     next()
@@ -66,7 +66,7 @@ async function pages(app: FastifyInstance) {
   app.removeAllContentTypeParsers()
   await app.register(formbody, { bodyLimit: 16_384 })
   app.addContentTypeParser('*', (_request, _payload, done) => {
-    done(notAForm())
+    done(formRequired())
   })
   await app.register(cookie)
   await app.register(session)
@@ -84,14 +84,14 @@ async function pages(app: FastifyInstance) {
   })
   app.setNotFoundHandler(async (request, reply) => {
     await app.requireSession.call(app, request, reply)
-    return reply.sent ? reply : app.answerNotFound(request)
+    return reply.sent ? reply : app.handleNotFound(request)
   })
 
   app.register(logInRoutes)
-  app.register(inside)
+  app.register(authenticatedPages)
 }
 
-async function inside(app: FastifyInstance) {
+async function authenticatedPages(app: FastifyInstance) {
   app.addHook('onRequest', app.requireSession)
   app.register(overviewRoutes)
   app.register(apiKeyRoutes, { prefix: '/settings' })

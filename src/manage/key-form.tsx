@@ -1,12 +1,12 @@
 import { invalidRequest } from '../errors.ts'
-import type { ApiKey, KeyChanges } from '../database/keys.ts'
+import type { ApiKey, KeyChanges } from '../keys/repository.ts'
 import { type Permission, permissionDescriptions, permissions } from '../permissions.ts'
-import { invalidShape } from '../schemas/invalid-shape.ts'
-import { CreateKey } from '../schemas/keys.ts'
-import { parseTime } from '../schemas/time.ts'
-import { findErrors } from '../schemas/validator.ts'
+import { fromAjvErrors } from '../wire/ajv-errors.ts'
+import { CreateKey } from '../wire/keys.ts'
+import { parseTime } from '../wire/time.ts'
+import { findErrors } from '../wire/validator.ts'
 import { Field, FieldGroup, readText, readTexts } from './form.tsx'
-import { inDigits, inNumbers } from './words.ts'
+import { formatDateTime, formatNumber } from './format.ts'
 
 /** The form as it was typed, which a refused one is shown with again. */
 export type KeyForm = {
@@ -58,49 +58,53 @@ export function fillKeyForm(key: ApiKey): KeyForm {
 /**
  * What the form asks for, by the same schema as POST /api/keys.
  * @param now by the database's clock.
- * @param kept the expiry that "Keep" stands for.
+ * @param currentExpiry the expiry that "Keep" stands for.
  * @throws ApiError 400, whose details name the fields as the API does.
  */
-export function parseKeyForm(form: KeyForm, now: Date, kept: Date | null = null): Required<KeyChanges> {
-  const wanted = {
+export function parseKeyForm(
+  form: KeyForm,
+  now: Date,
+  currentExpiry: Date | null = null,
+): Required<KeyChanges> {
+  const values = {
     name: form.name,
     permissions: form.permissions,
     rate_limit:
       form.rateLimit === '' ? null : /^\d{1,15}$/.test(form.rateLimit) ? Number(form.rateLimit) : NaN,
   }
-  const errors = findErrors(CreateKey, wanted)
-  if (errors.length > 0) throw invalidShape(errors)
+  const errors = findErrors(CreateKey, values)
+  if (errors.length > 0) throw fromAjvErrors(errors)
   return {
-    name: wanted.name,
+    name: values.name,
     permissions: form.permissions as Permission[],
-    rate_limit: wanted.rate_limit,
-    expires_at: parseExpiry(form, now, kept),
+    rate_limit: values.rate_limit,
+    expires_at: parseExpiry(form, now, currentExpiry),
   }
 }
 
-function parseExpiry({ expiry, expiryDate }: KeyForm, now: Date, kept: Date | null): Date | null {
+function parseExpiry({ expiry, expiryDate }: KeyForm, now: Date, currentExpiry: Date | null): Date | null {
   // Without JavaScript the date can be filled in beside "Never": the shorter life is the safer reading.
   if (expiry === 'date' || (expiry === 'never' && expiryDate !== '')) return parseDate(expiryDate, now)
-  if (expiryDate !== '') throw badExpiry('Choose "On a date" to use this date, or empty it')
+  if (expiryDate !== '') throw invalidExpiry('Choose "On a date" to use this date, or empty it')
   if (expiry === 'never') return null
-  if (expiry === 'keep' && kept) return kept
-  if (!presets.some(([value]) => value === expiry)) throw badExpiry('Choose one from the list')
+  if (expiry === 'keep' && currentExpiry) return currentExpiry
+  if (!presets.some(([value]) => value === expiry)) throw invalidExpiry('Choose one from the list')
   return new Date(now.getTime() + Number(expiry) * 86_400_000)
 }
 
 /** The last second of that day. */
 function parseDate(date: string, now: Date): Date {
   const time = parseTime(`${date}T23:59:59Z`)
-  if (!time) throw badExpiry('Enter a date, such as 2027-12-31')
+  if (!time) throw invalidExpiry('Enter a date, such as 2027-12-31')
   // By the API, a date in the past ends a key; here it is a slip, and Revoke is at hand.
-  if (time <= now) throw badExpiry('This date must be in the future')
+  if (time <= now) throw invalidExpiry('This date must be in the future')
   return time
 }
 
-const badExpiry = (message: string) => invalidRequest(message, [{ path: '/expires_at', message }])
+const invalidExpiry = (message: string) => invalidRequest(message, [{ path: '/expires_at', message }])
 
 /** In the words of the form, for what the API says in its own. */
-const hints: Record<string, string> = {
+const fieldMessages: Record<string, string> = {
   name: 'Give the key a name of 1 to 100 characters',
   permissions: 'Choose at least one of these permissions',
   rate_limit: 'Enter a whole number from 1 to 1,000,000,000, or nothing for the default',
@@ -111,13 +115,13 @@ type Props = {
   errors: Record<string, string>
   rateLimitMax: number
   /** The expiry that the key has already. */
-  kept?: Date | null
+  currentExpiry?: Date | null
 }
 
-export function KeyFields({ form, errors, rateLimitMax, kept = null }: Props) {
-  const explain = (name: string) => errors[name] && (hints[name] ?? errors[name])
-  const choices: [value: string, label: string][] = kept
-    ? [['keep', `Keep: ${inDigits(kept)}`], ...presets]
+export function KeyFields({ form, errors, rateLimitMax, currentExpiry = null }: Props) {
+  const messageFor = (name: string) => errors[name] && (fieldMessages[name] ?? errors[name])
+  const choices: [value: string, label: string][] = currentExpiry
+    ? [['keep', `Keep: ${formatDateTime(currentExpiry)}`], ...presets]
     : presets
   return (
     <>
@@ -125,9 +129,9 @@ export function KeyFields({ form, errors, rateLimitMax, kept = null }: Props) {
         id="name"
         label="Name"
         hint="Who uses it, and for what: monitoring-service, ci"
-        error={explain('name')}
+        error={messageFor('name')}
       >
-        {(described) => (
+        {(ariaProps) => (
           <input
             id="name"
             name="name"
@@ -135,7 +139,7 @@ export function KeyFields({ form, errors, rateLimitMax, kept = null }: Props) {
             required
             maxLength={100}
             autocomplete="off"
-            {...described}
+            {...ariaProps}
           />
         )}
       </Field>
@@ -143,7 +147,7 @@ export function KeyFields({ form, errors, rateLimitMax, kept = null }: Props) {
         id="permissions"
         label="Permissions"
         hint="Grant only what it needs. None implies another, but for admin."
-        error={explain('permissions')}
+        error={messageFor('permissions')}
       >
         {permissions.map((permission) => (
           <label class="choice" key={permission}>
@@ -160,9 +164,9 @@ export function KeyFields({ form, errors, rateLimitMax, kept = null }: Props) {
         ))}
       </FieldGroup>
       <div class="columns">
-        <Field id="expiry" label="Expiry" error={explain('expires_at')}>
-          {(described) => (
-            <select id="expiry" name="expiry" {...described}>
+        <Field id="expiry" label="Expiry" error={messageFor('expires_at')}>
+          {(ariaProps) => (
+            <select id="expiry" name="expiry" {...ariaProps}>
               {choices.map(([value, label]) => (
                 <option key={value} value={value} selected={form.expiry === value}>
                   {label}
@@ -172,14 +176,14 @@ export function KeyFields({ form, errors, rateLimitMax, kept = null }: Props) {
           )}
         </Field>
         <Field id="expiry-date" label="On this date" hint="To its end, UTC">
-          {(described) => (
+          {(ariaProps) => (
             <input
               id="expiry-date"
               name="expiry_date"
               type="date"
               value={form.expiryDate}
               data-shown-with="expiry=date"
-              {...described}
+              {...ariaProps}
             />
           )}
         </Field>
@@ -187,17 +191,17 @@ export function KeyFields({ form, errors, rateLimitMax, kept = null }: Props) {
       <Field
         id="rate-limit"
         label="Requests a minute"
-        hint={`Empty for the default, ${inNumbers(rateLimitMax)}`}
-        error={explain('rate_limit')}
+        hint={`Empty for the default, ${formatNumber(rateLimitMax)}`}
+        error={messageFor('rate_limit')}
       >
-        {(described) => (
+        {(ariaProps) => (
           <input
             id="rate-limit"
             name="rate_limit"
             inputMode="numeric"
             value={form.rateLimit}
             autocomplete="off"
-            {...described}
+            {...ariaProps}
           />
         )}
       </Field>

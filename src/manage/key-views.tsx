@@ -1,14 +1,14 @@
 import type { ComponentChildren } from 'preact'
 import { useContext } from 'preact/hooks'
-import type { ApiKey } from '../database/keys.ts'
+import type { ApiKey } from '../keys/repository.ts'
 import { Field } from './form.tsx'
+import { formatDateTime, formatNumber, formatRelative } from './format.ts'
+import { KeyFields, type KeyForm } from './key-form.tsx'
 import { Form, Now } from './page.tsx'
-import { type KeyForm, KeyFields } from './key-form.tsx'
-import { inDigits, inNumbers, inWords } from './words.ts'
 
-const home = '/manage/settings/api-keys'
+const keysPath = '/manage/settings/api-keys'
 
-type List = {
+type KeyListProps = {
   keys: ApiKey[]
   status: string
   text: string
@@ -17,14 +17,14 @@ type List = {
   rateLimitMax: number
 }
 
-export function KeyList({ keys, status, text, isFirst, next, rateLimitMax }: List) {
+export function KeyList({ keys, status, text, isFirst, next, rateLimitMax }: KeyListProps) {
   const isFiltered = status !== '' || text !== ''
   return (
     <>
-      <Crumbs />
+      <Breadcrumbs />
       <div class="heading">
         <h1>API Keys</h1>
-        <a class="button primary" href={`${home}/new`}>
+        <a class="button primary" href={`${keysPath}/new`}>
           Generate New Key
         </a>
       </div>
@@ -32,7 +32,7 @@ export function KeyList({ keys, status, text, isFirst, next, rateLimitMax }: Lis
       <form
         class="filter"
         method="get"
-        action={home}
+        action={keysPath}
         role="search"
         data-filters={isFirst && next === null ? 'keys' : ''}
       >
@@ -56,7 +56,7 @@ export function KeyList({ keys, status, text, isFirst, next, rateLimitMax }: Lis
           </select>
         </label>
         <button>Filter</button>
-        {isFiltered && <a href={home}>Show all</a>}
+        {isFiltered && <a href={keysPath}>Show all</a>}
       </form>
       {keys.length === 0 ? (
         <p class="empty card">No key is like that. Change the filter, or generate a new key.</p>
@@ -70,7 +70,7 @@ export function KeyList({ keys, status, text, isFirst, next, rateLimitMax }: Lis
 }
 
 // The roles say what the elements are where a narrow page lays them out as cards, and browsers forget it.
-function KeyTable({ keys, rateLimitMax }: Pick<List, 'keys' | 'rateLimitMax'>) {
+function KeyTable({ keys, rateLimitMax }: Pick<KeyListProps, 'keys' | 'rateLimitMax'>) {
   return (
     <table class="keys" id="keys" role="table" aria-label="API keys, the newest first">
       <thead role="rowgroup">
@@ -92,7 +92,7 @@ function KeyTable({ keys, rateLimitMax }: Pick<List, 'keys' | 'rateLimitMax'>) {
             data-status={key.status}
           >
             <th scope="row" role="rowheader">
-              <a href={`${home}/${key.id}`}>{key.name}</a>
+              <a href={`${keysPath}/${key.id}`}>{key.name}</a>
               <code class="id">{key.id}</code>
             </th>
             <td role="cell" data-label="Permissions">
@@ -105,19 +105,19 @@ function KeyTable({ keys, rateLimitMax }: Pick<List, 'keys' | 'rateLimitMax'>) {
               <Expiry of={key} />
             </td>
             <td role="cell" data-label="Last use">
-              <Moment time={key.last_used_at} otherwise="Never" />
+              <TimeAgo time={key.last_used_at} otherwise="Never" />
             </td>
             <td role="cell" data-label="Limit">
               <Limit of={key} rateLimitMax={rateLimitMax} />
             </td>
             <td role="cell" class="actions">
               {key.status === 'active' && (
-                <a href={`${home}/${key.id}/rotate`} aria-label={`Rotate ${key.name}`}>
+                <a href={`${keysPath}/${key.id}/rotate`} aria-label={`Rotate ${key.name}`}>
                   Rotate
                 </a>
               )}
               {key.status !== 'revoked' && (
-                <a class="danger" href={`${home}/${key.id}/revoke`} aria-label={`Revoke ${key.name}`}>
+                <a class="danger" href={`${keysPath}/${key.id}/revoke`} aria-label={`Revoke ${key.name}`}>
                   Revoke
                 </a>
               )}
@@ -129,10 +129,10 @@ function KeyTable({ keys, rateLimitMax }: Pick<List, 'keys' | 'rateLimitMax'>) {
   )
 }
 
-function Pages({ isFirst, next, status, text }: Pick<List, 'isFirst' | 'next' | 'status' | 'text'>) {
+function Pages({ isFirst, next, status, text }: Pick<KeyListProps, 'isFirst' | 'next' | 'status' | 'text'>) {
   if (isFirst && next === null) return null
   const link = (more: Record<string, string>) =>
-    `${home}?${new URLSearchParams({ status, q: text, ...more }).toString()}`
+    `${keysPath}?${new URLSearchParams({ status, q: text, ...more }).toString()}`
   return (
     <nav class="pages" aria-label="Pages">
       {!isFirst && <a href={link({})}>Newest keys</a>}
@@ -146,15 +146,15 @@ type NewKeyProps = { id: string; form: KeyForm; errors: Record<string, string>; 
 export function NewKey({ id, form, errors, rateLimitMax }: NewKeyProps) {
   return (
     <>
-      <Crumbs here="Generate New Key" />
+      <Breadcrumbs current="Generate New Key" />
       <h1>Generate New Key</h1>
-      <Form action={`${home}/new`} class="card form">
+      <Form action={`${keysPath}/new`} class="card form">
         <input type="hidden" name="id" value={id} />
         <ErrorSummary errors={errors} />
         <KeyFields form={form} errors={errors} rateLimitMax={rateLimitMax} />
         <div class="buttons">
           <button class="primary">Create</button>
-          <a class="button" href={home}>
+          <a class="button" href={keysPath}>
             Cancel
           </a>
         </div>
@@ -163,33 +163,33 @@ export function NewKey({ id, form, errors, rateLimitMax }: NewKeyProps) {
   )
 }
 
-type Issued = { stored: ApiKey; text: string; origin: string; old?: ApiKey; isOwn?: boolean }
+type IssuedKeyProps = { apiKey: ApiKey; token: string; origin: string; old?: ApiKey; isOwn?: boolean }
 
 /** The one page that shows a key. */
-export function IssuedKey({ stored, text, origin, old, isOwn = false }: Issued) {
+export function IssuedKey({ apiKey, token, origin, old, isOwn = false }: IssuedKeyProps) {
   return (
     <>
-      <Crumbs here="New key" />
+      <Breadcrumbs current="New key" />
       <h1>Copy your new key</h1>
       <section class="card issued">
         <p class="warning">
           <strong>Copy it now: it won’t be shown again.</strong> The service keeps a hash of it, and nobody
           can read the key from that.
         </p>
-        <Copyable id="new-key" label={`API key: ${stored.name}`} text={text} hasButton />
+        <Copyable id="new-key" label={`API key: ${apiKey.name}`} text={token} hasButton />
         <Copyable
           id="try-it"
           label="Try it in a terminal"
-          text={`curl -X GET ${origin}/api/me -H "Authorization: Bearer ${text}"`}
+          text={`curl -X GET ${origin}/api/me -H "Authorization: Bearer ${token}"`}
         />
         <dl class="facts">
           <dt>Permissions</dt>
           <dd>
-            <Tags names={stored.permissions} />
+            <Tags names={apiKey.permissions} />
           </dd>
           <dt>Expiry</dt>
           <dd>
-            <Expiry of={stored} />
+            <Expiry of={apiKey} />
           </dd>
           {old?.expires_at && (
             <>
@@ -198,7 +198,7 @@ export function IssuedKey({ stored, text, origin, old, isOwn = false }: Issued) 
                 <code>{old.id}</code>{' '}
                 {old.status === 'active' ? (
                   <>
-                    works until <Moment time={old.expires_at} otherwise="" />
+                    works until <TimeAgo time={old.expires_at} otherwise="" />
                   </>
                 ) : (
                   'is refused from now on'
@@ -212,7 +212,7 @@ export function IssuedKey({ stored, text, origin, old, isOwn = false }: Issued) 
             You are logged in with the key before: log in with the new one once that has ended.
           </p>
         )}
-        <a class="button" href={home}>
+        <a class="button" href={keysPath}>
           Done
         </a>
       </section>
@@ -248,28 +248,28 @@ function Copyable({ id, label, text, hasButton = false }: CopyableProps) {
 
 type CopyableProps = { id: string; label: string; text: string; hasButton?: boolean }
 
-type Details = {
-  stored: ApiKey
+type KeyDetailsProps = {
+  apiKey: ApiKey
   form: KeyForm
   errors: Record<string, string>
   isOwn: boolean
   rateLimitMax: number
 }
 
-export function KeyDetails({ stored, form, errors, isOwn, rateLimitMax }: Details) {
+export function KeyDetails({ apiKey, form, errors, isOwn, rateLimitMax }: KeyDetailsProps) {
   return (
     <>
-      <Crumbs here={stored.name} />
+      <Breadcrumbs current={apiKey.name} />
       <div class="heading">
-        <h1>{stored.name}</h1>
+        <h1>{apiKey.name}</h1>
         <div class="buttons">
-          {stored.status === 'active' && (
-            <a class="button" href={`${home}/${stored.id}/rotate`}>
+          {apiKey.status === 'active' && (
+            <a class="button" href={`${keysPath}/${apiKey.id}/rotate`}>
               Rotate
             </a>
           )}
-          {stored.status !== 'revoked' && (
-            <a class="button danger" href={`${home}/${stored.id}/revoke`}>
+          {apiKey.status !== 'revoked' && (
+            <a class="button danger" href={`${keysPath}/${apiKey.id}/revoke`}>
               Revoke
             </a>
           )}
@@ -279,63 +279,68 @@ export function KeyDetails({ stored, form, errors, isOwn, rateLimitMax }: Detail
         <dl class="facts">
           <dt>Id</dt>
           <dd>
-            <code>{stored.id}</code>
+            <code>{apiKey.id}</code>
           </dd>
           <dt>Status</dt>
           <dd>
-            <Status of={stored} />
+            <Status of={apiKey} />
             {isOwn && <span class="muted"> You are logged in with it.</span>}
           </dd>
           <dt>Permissions</dt>
           <dd>
-            <Tags names={stored.permissions} />
+            <Tags names={apiKey.permissions} />
           </dd>
           <dt>Limit</dt>
           <dd>
-            <Limit of={stored} rateLimitMax={rateLimitMax} />
+            <Limit of={apiKey} rateLimitMax={rateLimitMax} />
           </dd>
           <dt>Created</dt>
           <dd>
-            <Moment time={stored.created_at} otherwise="" />
+            <TimeAgo time={apiKey.created_at} otherwise="" />
           </dd>
           <dt>Last use</dt>
           <dd>
-            <Moment time={stored.last_used_at} otherwise="Never" />
+            <TimeAgo time={apiKey.last_used_at} otherwise="Never" />
           </dd>
           <dt>Expiry</dt>
           <dd>
-            <Expiry of={stored} />
+            <Expiry of={apiKey} />
           </dd>
-          {stored.revoked_at && (
+          {apiKey.revoked_at && (
             <>
               <dt>Revoked</dt>
               <dd>
-                <Moment time={stored.revoked_at} otherwise="" />
+                <TimeAgo time={apiKey.revoked_at} otherwise="" />
               </dd>
             </>
           )}
-          {stored.rotated_from !== null && (
+          {apiKey.rotated_from !== null && (
             <>
               <dt>Successor of</dt>
               <dd>
-                <a href={`${home}/${stored.rotated_from}`}>
-                  <code>{stored.rotated_from}</code>
+                <a href={`${keysPath}/${apiKey.rotated_from}`}>
+                  <code>{apiKey.rotated_from}</code>
                 </a>
               </dd>
             </>
           )}
         </dl>
       </section>
-      {stored.status === 'revoked' ? (
+      {apiKey.status === 'revoked' ? (
         <p class="muted">
-          A revoked key stays as it was. <a href={`${home}/new`}>Generate a new key</a> if one is needed.
+          A revoked key stays as it was. <a href={`${keysPath}/new`}>Generate a new key</a> if one is needed.
         </p>
       ) : (
         <section aria-labelledby="edit">
           <h2 id="edit">Edit</h2>
-          <Form action={`${home}/${stored.id}`} class="card form">
+          <Form action={`${keysPath}/${apiKey.id}`} class="card form">
             <ErrorSummary errors={errors} />
-            <KeyFields form={form} errors={errors} rateLimitMax={rateLimitMax} kept={stored.expires_at} />
+            <KeyFields
+              form={form}
+              errors={errors}
+              rateLimitMax={rateLimitMax}
+              currentExpiry={apiKey.expires_at}
+            />
             <div class="buttons">
               <button class="primary">Save</button>
             </div>
@@ -353,16 +358,16 @@ const overlaps: [seconds: number, label: string][] = [
   [604_800, 'A week'],
 ]
 
-type Asked = { stored: ApiKey; isOwn: boolean }
+type ConfirmProps = { apiKey: ApiKey; isOwn: boolean }
 
-export function RotateKey({ stored, isOwn, successorId }: Asked & { successorId: string }) {
+export function RotateKey({ apiKey, isOwn, successorId }: ConfirmProps & { successorId: string }) {
   return (
-    <Question
+    <ConfirmPage
       verb="Rotate"
-      of={stored}
+      of={apiKey}
       consequence={
         <>
-          A new key takes the place of <code>{stored.id}</code>, with the same name, permissions, limit and
+          A new key takes the place of <code>{apiKey.id}</code>, with the same name, permissions, limit and
           expiry.
         </>
       }
@@ -374,8 +379,8 @@ export function RotateKey({ stored, isOwn, successorId }: Asked & { successorId:
         label="Overlap"
         hint="For so long both keys work. The old one never outlives its own expiry."
       >
-        {(described) => (
-          <select id="overlap" name="overlap_seconds" {...described}>
+        {(ariaProps) => (
+          <select id="overlap" name="overlap_seconds" {...ariaProps}>
             {overlaps.map(([seconds, label]) => (
               <option key={seconds} value={seconds}>
                 {label}
@@ -384,19 +389,19 @@ export function RotateKey({ stored, isOwn, successorId }: Asked & { successorId:
           </select>
         )}
       </Field>
-    </Question>
+    </ConfirmPage>
   )
 }
 
-export function RevokeKey({ stored, isOwn }: Asked) {
+export function RevokeKey({ apiKey, isOwn }: ConfirmProps) {
   return (
-    <Question
+    <ConfirmPage
       verb="Revoke"
-      of={stored}
+      of={apiKey}
       isFinal
       consequence={
         <>
-          Every request with <code>{stored.id}</code> is refused from then on, everywhere. This cannot be
+          Every request with <code>{apiKey.id}</code> is refused from then on, everywhere. This cannot be
           undone.
         </>
       }
@@ -405,7 +410,7 @@ export function RevokeKey({ stored, isOwn }: Asked) {
   )
 }
 
-type QuestionProps = {
+type ConfirmPageProps = {
   verb: 'Rotate' | 'Revoke'
   of: ApiKey
   consequence: ComponentChildren
@@ -416,10 +421,10 @@ type QuestionProps = {
 }
 
 /** Asks before something is done to a key that clients may depend on. */
-function Question({ verb, of: key, consequence, warning, isFinal = false, children }: QuestionProps) {
+function ConfirmPage({ verb, of: key, consequence, warning, isFinal = false, children }: ConfirmPageProps) {
   return (
     <>
-      <Crumbs here={verb} of={key} />
+      <Breadcrumbs current={verb} of={key} />
       <h1>
         {verb} {key.name}?
       </h1>
@@ -427,11 +432,11 @@ function Question({ verb, of: key, consequence, warning, isFinal = false, childr
         <p>{consequence}</p>
         <LastUse of={key} />
         {warning !== false && <p class="warning">{warning}</p>}
-        <Form action={`${home}/${key.id}/${verb.toLowerCase()}`}>
+        <Form action={`${keysPath}/${key.id}/${verb.toLowerCase()}`}>
           {children}
           <div class="buttons">
             <button class={isFinal ? 'primary danger' : 'primary'}>{verb}</button>
-            <a class="button" href={`${home}/${key.id}`}>
+            <a class="button" href={`${keysPath}/${key.id}`}>
               Cancel
             </a>
           </div>
@@ -444,7 +449,7 @@ function Question({ verb, of: key, consequence, warning, isFinal = false, childr
 function LastUse({ of: { last_used_at: time } }: { of: ApiKey }) {
   return time ? (
     <p>
-      It was last used <Moment time={time} otherwise="" />.
+      It was last used <TimeAgo time={time} otherwise="" />.
     </p>
   ) : (
     <p>It has never been used.</p>
@@ -461,15 +466,15 @@ function ErrorSummary({ errors }: { errors: Record<string, string> }) {
   )
 }
 
-function Crumbs({ here, of: key }: { here?: string; of?: ApiKey }) {
+function Breadcrumbs({ current, of: key }: { current?: string; of?: ApiKey }) {
   return (
     <nav class="crumbs" aria-label="Settings">
       <span>Settings</span>
-      <a href={home} aria-current={here === undefined ? 'page' : undefined}>
+      <a href={keysPath} aria-current={current === undefined ? 'page' : undefined}>
         API Keys
       </a>
-      {key && <a href={`${home}/${key.id}`}>{key.name}</a>}
-      {here !== undefined && <span aria-current="page">{here}</span>}
+      {key && <a href={`${keysPath}/${key.id}`}>{key.name}</a>}
+      {current !== undefined && <span aria-current="page">{current}</span>}
     </nav>
   )
 }
@@ -491,15 +496,15 @@ function Status({ of: { status } }: { of: ApiKey }) {
 }
 
 function Expiry({ of: { expires_at: time } }: { of: ApiKey }) {
-  return <Moment time={time} otherwise="Never" />
+  return <TimeAgo time={time} otherwise="Never" />
 }
 
-function Moment({ time, otherwise }: { time: Date | null; otherwise: string }) {
+function TimeAgo({ time, otherwise }: { time: Date | null; otherwise: string }) {
   const now = useContext(Now)
   if (!time) return <span class="muted">{otherwise}</span>
   return (
     <time dateTime={time.toISOString()} class="moment">
-      {inWords(time, now)} <span class="muted">{inDigits(time)}</span>
+      {formatRelative(time, now)} <span class="muted">{formatDateTime(time)}</span>
     </time>
   )
 }
@@ -507,7 +512,8 @@ function Moment({ time, otherwise }: { time: Date | null; otherwise: string }) {
 function Limit({ of: { rate_limit: limit }, rateLimitMax }: { of: ApiKey; rateLimitMax: number }) {
   return (
     <span class="nowrap">
-      {inNumbers(limit ?? rateLimitMax)} <span class="muted">a minute{limit === null && ' (default)'}</span>
+      {formatNumber(limit ?? rateLimitMax)}{' '}
+      <span class="muted">a minute{limit === null && ' (default)'}</span>
     </span>
   )
 }

@@ -2,8 +2,8 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { type ApiError, forbidden } from '../errors.ts'
+import { recordError } from '../http/error-handler.ts'
 import { allows } from '../permissions.ts'
-import { noteFailure } from '../plugins/error-handler.ts'
 import { Field, readText } from './form.tsx'
 import { Form, sendPage } from './page.tsx'
 
@@ -16,29 +16,29 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
   app.get('/login', { schema: { querystring: Query } }, function showLogIn(request, reply) {
     const { next = '', notice = '' } = request.query
-    if (request.principal) return reply.redirect(ownPath(next), 303)
+    if (request.principal) return reply.redirect(safeRedirectPath(next), 303)
     app.openSession(request, reply)
     return sendLogIn(request, reply, { next, notice: notices.get(notice) })
   })
 
   app.post('/login', async function logIn(request, reply) {
     const next = readText(request.body, 'next')
-    const text = readText(request.body, 'key').trim()
-    if (text === '') return sendLogIn(request, reply.code(400), { next, error: 'Enter an API key' })
+    const token = readText(request.body, 'key').trim()
+    if (token === '') return sendLogIn(request, reply.code(400), { next, error: 'Enter an API key' })
     try {
-      const principal = await app.identify(text, request)
+      const principal = await app.authenticateToken(token, request)
       if (!allows(principal.permissions, 'admin')) throw forbidden('admin')
       await app.logIn(request, reply, principal)
     } catch (error) {
-      const failure = noteFailure(error, request)
-      if (failure.status >= 500) throw failure
-      const { reason, keyId: presentedKeyId } = failure
+      const apiError = recordError(error, request)
+      if (apiError.status >= 500) throw apiError
+      const { reason, keyId: presentedKeyId } = apiError
       const facts = { event: 'log_in_failed', reason, presentedKeyId, address: request.ip }
       request.log.info(facts, 'log-in failed')
-      reply.code(failure.status).headers(failure.headers)
-      return sendLogIn(request, reply, { next, error: explain(failure) })
+      reply.code(apiError.status).headers(apiError.headers)
+      return sendLogIn(request, reply, { next, error: toLogInMessage(apiError) })
     }
-    return reply.redirect(ownPath(next), 303)
+    return reply.redirect(safeRedirectPath(next), 303)
   })
 
   app.post('/logout', async function logOut(request, reply) {
@@ -50,11 +50,11 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 export default routes
 
 /** Where to go after the log-in: a page of the panel, whatever a link says. */
-function ownPath(next: string): string {
+function safeRedirectPath(next: string): string {
   return /^\/manage(\/[\w/-]*)?(\?[\w=&%-]*)?$/.test(next) ? next : '/manage'
 }
 
-function explain({ code, message }: ApiError): string {
+function toLogInMessage({ code, message }: ApiError): string {
   if (code === 'UNAUTHORIZED') return 'This is not a valid key. Was it copied whole?'
   if (code === 'FORBIDDEN') return `${message}, which the panel is for`
   return message
@@ -79,7 +79,7 @@ function sendLogIn(
       <Form action="/manage/login">
         <input type="hidden" name="next" value={next} />
         <Field id="key" label="API key" error={error}>
-          {(described) => (
+          {(ariaProps) => (
             <input
               id="key"
               name="key"
@@ -88,7 +88,7 @@ function sendLogIn(
               autocomplete="current-password"
               spellcheck={false}
               autofocus
-              {...described}
+              {...ariaProps}
             />
           )}
         </Field>

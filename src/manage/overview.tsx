@@ -1,19 +1,19 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { useContext } from 'preact/hooks'
-import { type Incident, listIncidents } from '../database/incidents.ts'
-import { type Survey, surveyMonitors } from '../database/monitors.ts'
-import { fromWorst } from '../schemas/monitors.ts'
+import { statusesBySeverity } from '../enums.ts'
+import { type Incident, listIncidents } from '../incidents/repository.ts'
+import { type MonitorSummary, summarizeMonitors } from '../status/repository.ts'
+import { formatDateTime, formatNumber, formatRelative } from './format.ts'
 import { Now, sendPage } from './page.tsx'
-import { inDigits, inNumbers, inWords } from './words.ts'
 
-const monitorsShown = 100
-const incidentsShown = 20
+const maxMonitors = 100
+const maxIncidents = 20
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get('/', async function showOverview(request, reply) {
-    const [survey, incidents, traffic] = await Promise.all([
-      surveyMonitors(app.db, monitorsShown),
-      listIncidents(app.db, { open: true }, incidentsShown),
+    const [monitors, incidents, traffic] = await Promise.all([
+      summarizeMonitors(app.db, maxMonitors),
+      listIncidents(app.db, { open: true }, maxIncidents),
       app.readTraffic(),
     ])
     return sendPage(
@@ -24,7 +24,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         <h1>Overview</h1>
         <Traffic requests={traffic} />
         <div class="columns">
-          <Monitors {...survey} />
+          <Monitors {...monitors} />
           <Incidents incidents={incidents} />
         </div>
       </>,
@@ -42,32 +42,32 @@ function Traffic({ requests }: { requests: number[] }) {
   const highest = Math.max(...requests)
   const sum = requests.reduce((total, count) => total + count, 0)
   const step = width / requests.length
-  const told = `${inNumbers(sum)} in the last hour, ${inNumbers(highest)} at most in a minute`
+  const summary = `${formatNumber(sum)} in the last hour, ${formatNumber(highest)} at most in a minute`
   return (
     <section class="card" aria-labelledby="traffic">
       <div class="heading">
         <h2 id="traffic">Requests a minute</h2>
-        <p class="muted">{sum === 0 ? 'None in the last hour' : told}</p>
+        <p class="muted">{sum === 0 ? 'None in the last hour' : summary}</p>
       </div>
       <svg
         class="chart"
         viewBox={`0 0 ${width} ${height}`}
         preserveAspectRatio="none"
         role="img"
-        aria-label={`Requests a minute: ${told}`}
+        aria-label={`Requests a minute: ${summary}`}
       >
         {requests.map((count, index) => {
-          const tall = count === 0 ? 1 : Math.max(3, (count / highest) * height)
+          const barHeight = count === 0 ? 1 : Math.max(3, (count / highest) * height)
           return (
             <rect
               key={index}
               class={count === 0 ? 'none' : undefined}
               x={index * step + step * 0.14}
-              y={height - tall}
+              y={height - barHeight}
               width={step * 0.72}
-              height={tall}
+              height={barHeight}
             >
-              <title>{`${inNumbers(count)}, ${index === requests.length - 1 ? 'this minute' : `${requests.length - 1 - index} min ago`}`}</title>
+              <title>{`${formatNumber(count)}, ${index === requests.length - 1 ? 'this minute' : `${requests.length - 1 - index} min ago`}`}</title>
             </rect>
           )
         })}
@@ -80,18 +80,18 @@ function Traffic({ requests }: { requests: number[] }) {
   )
 }
 
-function Monitors({ counts, monitors }: Survey) {
+function Monitors({ counts, monitors }: MonitorSummary) {
   const total = Object.values(counts).reduce((sum, count) => sum + count, 0)
   return (
     <section class="card" aria-labelledby="monitors">
       <div class="heading">
         <h2 id="monitors">Monitors</h2>
         <ul class="counts">
-          {fromWorst.map(
+          {statusesBySeverity.map(
             (status) =>
               counts[status] !== undefined && (
                 <li key={status}>
-                  {inNumbers(counts[status])} <MonitorStatus status={status} />
+                  {formatNumber(counts[status])} <MonitorStatus status={status} />
                 </li>
               ),
           )}
@@ -123,7 +123,7 @@ function Monitors({ counts, monitors }: Survey) {
         </ul>
       )}
       {total > monitors.length && (
-        <p class="muted">And {inNumbers(total - monitors.length)} more, by the API.</p>
+        <p class="muted">And {formatNumber(total - monitors.length)} more, by the API.</p>
       )}
     </section>
   )
@@ -148,8 +148,8 @@ function Incidents({ incidents }: { incidents: Incident[] }) {
                 {title}
                 <span class="muted block">
                   {state.toLowerCase()} · began{' '}
-                  <time dateTime={start.toISOString()} title={inDigits(start)}>
-                    {inWords(start, now)}
+                  <time dateTime={start.toISOString()} title={formatDateTime(start)}>
+                    {formatRelative(start, now)}
                   </time>
                   {monitors.length > 0 && ` · ${monitors.map(({ monitor_tag: tag }) => tag).join(', ')}`}
                 </span>

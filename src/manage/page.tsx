@@ -1,9 +1,9 @@
 import { STATUS_CODES } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { type ComponentChildren, createContext } from 'preact'
-import { useContext } from 'preact/hooks'
 import { renderToString } from 'preact-render-to-string'
-import { noteFailure } from '../plugins/error-handler.ts'
+import { useContext } from 'preact/hooks'
+import { recordError } from '../http/error-handler.ts'
 
 type Page = {
   title: string
@@ -38,20 +38,16 @@ export function sendPage(
   return reply.type('text/html; charset=utf-8').send(`<!doctype html>${html}`)
 }
 
-export function answerFailureWithPage(
-  error: unknown,
-  request: FastifyRequest,
-  reply: FastifyReply,
-): FastifyReply {
-  const failure = noteFailure(error, request)
-  const title = STATUS_CODES[failure.status] ?? 'Error'
+export function sendErrorPage(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const apiError = recordError(error, request)
+  const title = STATUS_CODES[apiError.status] ?? 'Error'
   return sendPage(
     request,
-    reply.code(failure.status).headers(failure.headers),
+    reply.code(apiError.status).headers(apiError.headers),
     { title },
     <section class="card narrow">
       <h1>{title}</h1>
-      <p>{failure.message.replace(/[^.]$/, '$&.')}</p>
+      <p>{apiError.message.replace(/[^.]$/, '$&.')}</p>
       <p class="muted">
         Request <code>{request.id}</code>
       </p>

@@ -3,10 +3,10 @@ import { promisify } from 'node:util'
 import type { FastifyReply, FastifyRequest, onRequestAsyncHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
 import { batch } from '../database/batch.ts'
-import { touchKeys } from '../database/keys.ts'
-import { endSession, readSessions, startSession } from '../database/sessions.ts'
 import { forbidden } from '../errors.ts'
-import type { Principal } from '../plugins/auth.ts'
+import type { Principal } from '../http/auth.ts'
+import { touchKeys } from '../keys/repository.ts'
+import { endSession, readSessions, startSession } from './sessions.ts'
 
 /**
  * Two cookies, of one shape. A link from another site comes without either, and is answered with the log-in: that page
@@ -16,7 +16,7 @@ const sessionCookie = 'kener_manage'
 const logInCookie = 'kener_log_in'
 
 /** 256 random bits, base64url. */
-const tokenShape = /^[\w-]{43}$/
+const tokenPattern = /^[\w-]{43}$/
 
 type Session = {
   csrfSecret?: string
@@ -58,11 +58,11 @@ export default fp(
       const [token, logInToken] = [readToken(request, sessionCookie), readToken(request, logInCookie)]
       const found = token === undefined ? null : await read(digestOf(token))
       if (found) {
-        request.principal = found.owner
+        request.principal = found.principal
         request.session.now = found.now
       }
       const used = request.principal ? token : logInToken
-      if (used !== undefined) use(request, used)
+      if (used !== undefined) setCsrfSecret(request, used)
     })
 
     app.decorate('requireSession', async (request, reply) => {
@@ -76,12 +76,12 @@ export default fp(
     })
 
     app.decorate('openSession', (request, reply) => {
-      if (request.session.csrfSecret === undefined) giveToken(request, reply, logInCookie)
+      if (request.session.csrfSecret === undefined) setTokenCookie(request, reply, logInCookie)
     })
 
     app.decorate('logIn', async (request, reply, principal) => {
       const before = readToken(request, sessionCookie)
-      const token = giveToken(request, reply, sessionCookie)
+      const token = setTokenCookie(request, reply, sessionCookie)
       if (!(await startSession(app.db, digestOf(token), principal.id))) throw forbidden('admin')
       request.principal = principal
       if (before !== undefined) await endSession(app.db, digestOf(before))
@@ -106,12 +106,12 @@ export default fp(
 
 function readToken({ cookies }: FastifyRequest, name: string): string | undefined {
   const token = cookies[name]
-  return token !== undefined && tokenShape.test(token) ? token : undefined
+  return token !== undefined && tokenPattern.test(token) ? token : undefined
 }
 
-function giveToken(request: FastifyRequest, reply: FastifyReply, name: string): string {
+function setTokenCookie(request: FastifyRequest, reply: FastifyReply, name: string): string {
   const token = randomBytes(32).toString('base64url')
-  use(request, token)
+  setCsrfSecret(request, token)
   reply.setCookie(name, token, {
     path: '/manage',
     httpOnly: true,
@@ -122,7 +122,7 @@ function giveToken(request: FastifyRequest, reply: FastifyReply, name: string): 
 }
 
 /** Forms are bound to the token: their secret is made of it, and dies with it. */
-function use(request: FastifyRequest, token: string): void {
+function setCsrfSecret(request: FastifyRequest, token: string): void {
   request.session.csrfSecret = hash('sha256', `csrf ${token}`, 'base64')
 }
 

@@ -33,7 +33,7 @@ await t.test(
     const origin = await listening(first)
     const reply = await fetch(`${origin}/api/monitors/web`, {
       method: 'PUT',
-      headers: { ...authorization(good.text).headers, 'content-type': 'application/json' },
+      headers: { ...authorization(good.token).headers, 'content-type': 'application/json' },
       body: JSON.stringify({ name: 'Web', default_status: 'UP' }),
     })
     t.equal(reply.status, 201)
@@ -45,10 +45,10 @@ await t.test(
     t.same(await onServer(after, 'select * from rate_counters'), [])
     const second = start(t, 'server', [], { DATABASE_URL: after, PORT: '0' })
     const restored = await listening(second)
-    const monitor = await fetch(`${restored}/api/monitors/web`, authorization(good.text))
+    const monitor = await fetch(`${restored}/api/monitors/web`, authorization(good.token))
     t.equal(monitor.status, 200)
     t.match(await monitor.json(), { data: { name: 'Web', status: 'UP' } })
-    const refused = await fetch(`${restored}/api/me`, authorization(revoked.text))
+    const refused = await fetch(`${restored}/api/me`, authorization(revoked.token))
     t.match(await refused.json(), { error: { code: 'KEY_REVOKED' } })
   },
 )

@@ -66,11 +66,11 @@ for (const [name, { change, findWrong }] of Object.entries(changes)) {
   await t.test(
     `${name} holds on three replicas for every request that starts after its answer`,
     async (t) => {
-      const { text: admin } = await newKey({ db })
+      const { token: admin } = await newKey({ db })
       const counts = { before: 0, after: 0, wrong: 0 }
       for (let round = 0; round < rounds; round++) {
         const key = await newKey({ db }, { permissions: ['admin'], rateLimit: 1_000_000 })
-        const { before, after } = await underLoad(origins, key.text, async () => {
+        const { before, after } = await underLoad(origins, key.token, async () => {
           const [method, path, body] = change(key.id)
           const { status } = await ask(`${origins[round % origins.length]}${path}`, {
             key: admin,

@@ -23,7 +23,7 @@ const { url, db, origins, processes } = await startReplicas(
   })),
 )
 const [behind = '', , ahead = ''] = origins
-const { text: admin } = await newKey({ db })
+const { token: admin } = await newKey({ db })
 
 /** The same request of every replica, in the order of their clocks. */
 function askAll(path: string, request: Parameters<typeof ask>[1] = {}): Promise<Answer[]> {
@@ -67,7 +67,7 @@ await t.test('the clocks of the three processes differ by an hour', async (t) =>
 })
 
 await t.test('they count in the same window, and tell its end by the clock of the database', async (t) => {
-  const { text: key } = await newKey({ db }, { rateLimit: 10 })
+  const { token: key } = await newKey({ db }, { rateLimit: 10 })
   const [answers, began, ended] = await during(async () =>
     (await Promise.all(Array.from({ length: 10 }, () => askAll('/api/me', { key })))).flat(),
   )

@@ -26,7 +26,7 @@ await t.test(
       const origin = origins[connection % origins.length] ?? ''
       while (sent < requestsPerKey * keys.length) {
         const place = sent++ % keys.length
-        const { status, headers } = await ask(`${origin}/api/me`, { key: keys[place]?.text ?? '', agent })
+        const { status, headers } = await ask(`${origin}/api/me`, { key: keys[place]?.token ?? '', agent })
         const name = `${place} ${String(headers['x-ratelimit-reset'])}`
         const window = windows.get(name) ?? { passed: 0, refused: 0 }
         windows.set(name, window)

@@ -3,8 +3,8 @@ import { text as readAll } from 'node:stream/consumers'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import t, { type Test } from 'tap'
-import { formatKey, generateKey } from '../../src/keys/format.ts'
-import { createDatabase, newKey, type Replica, startReplica, times, untilMinuteHasRoom } from '../helper.ts'
+import { formatToken, generateTokenParts } from '../../src/keys/token.ts'
+import { createDatabase, newKey, type Replica, startReplica, times, waitForRoomInMinute } from '../helper.ts'
 
 const failureMax = 30
 const connections = 100
@@ -37,15 +37,15 @@ async function startListening(t: Test): Promise<Replica & { ask: Ask }> {
 /** Another one each time: nothing can be remembered of it. */
 const floods: [name: string, makeKey: (id: string) => string][] = [
   ['garbage', () => `kener_${Math.random()}`],
-  ['keys of unknown ids', () => formatKey(generateKey())],
-  ['wrong secrets of a known id', (id) => formatKey({ ...generateKey(), id })],
+  ['keys of unknown ids', () => formatToken(generateTokenParts())],
+  ['wrong secrets of a known id', (id) => formatToken({ ...generateTokenParts(), id })],
 ]
 
 for (const [name, makeKey] of floods) {
   await t.test(`a flood of ${name} leaves Argon2 and the database idle, and good keys alone`, async (t) => {
     const { app, db, log, statements, ask } = await startListening(t)
     const good = await newKey({ db }, { rateLimit: 100_000 })
-    const own = [await ask(good.text)]
+    const own = [await ask(good.token)]
     const { stats } = app.secrets
     const runsBefore = stats.argon2Runs
     let over = false
@@ -53,7 +53,7 @@ for (const [name, makeKey] of floods) {
     statements.length = 0
     const memoryBefore = readMemory()
     async function useGoodKey(): Promise<void> {
-      while (!over) own.push(await ask(good.text))
+      while (!over) own.push(await ask(good.token))
     }
     const goodUse = useGoodKey()
     const statuses = await times(requests, async () => (await ask(makeKey(good.id))).statusCode)
@@ -78,7 +78,7 @@ for (const [name, makeKey] of floods) {
     const grown = readMemory() - memoryBefore
     t.ok(grown < 16 * 2 ** 20, `${Math.round(grown / 1024)} KiB more in use`)
 
-    own.push(await ask(good.text))
+    own.push(await ask(good.token))
     t.same([...new Set(own.map(({ statusCode }) => statusCode))], [200], 'the good key is never refused')
     isCountedAlone(t, own, 100_000)
   })
@@ -86,14 +86,14 @@ for (const [name, makeKey] of floods) {
 
 await t.test('a burst of wrong secrets from one address costs no more than its failures', async (t) => {
   const { app, db, ask } = await startListening(t)
-  const { text, id } = await newKey({ db })
-  await untilMinuteHasRoom()
-  const replies = await times(1_000, () => ask(formatKey({ ...generateKey(), id })))
+  const { token, id } = await newKey({ db })
+  await waitForRoomInMinute()
+  const replies = await times(1_000, () => ask(formatToken({ ...generateTokenParts(), id })))
   const { argon2Runs } = app.secrets.stats
   t.ok(argon2Runs <= 2 * failureMax, `${argon2Runs} runs of Argon2`)
   t.same([...new Set(replies.map(({ statusCode }) => statusCode))].sort(), [401, 429])
   t.equal(
-    (await ask(text, '192.0.2.2')).statusCode,
+    (await ask(token, '192.0.2.2')).statusCode,
     200,
     'a new key from another address is verified at once',
   )
@@ -101,15 +101,15 @@ await t.test('a burst of wrong secrets from one address costs no more than its f
 
 await t.test('guesses from ever new addresses cost one Argon2 run each at most, and no quota', async (t) => {
   const { app, db, ask } = await startListening(t)
-  const { text, id } = await newKey({ db }, { rateLimit: 1_000 })
-  const first = await ask(text)
+  const { token, id } = await newKey({ db }, { rateLimit: 1_000 })
+  const first = await ask(token)
   t.equal(first.statusCode, 200)
   const replies = await times(500, (index) =>
-    ask(formatKey({ ...generateKey(), id }), `198.51.${index >> 8}.${index & 255}`),
+    ask(formatToken({ ...generateTokenParts(), id }), `198.51.${index >> 8}.${index & 255}`),
   )
   t.same([...new Set(replies.map(({ statusCode }) => statusCode))], [401])
   t.ok(app.secrets.stats.argon2Runs <= 501)
-  isCountedAlone(t, [first, await ask(text)], 1_000)
+  isCountedAlone(t, [first, await ask(token)], 1_000)
 })
 
 /** The last of them is told that its window has counted those before it, and no other. */

@@ -5,14 +5,14 @@ import { promisify } from 'node:util'
 import { gzipSync } from 'node:zlib'
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
-import { formatKey, generateKey } from '../../src/keys/format.ts'
-import { isWaitingForLock, newKey, type Replica, startReplica, until } from '../helper.ts'
+import { formatToken, generateTokenParts } from '../../src/keys/token.ts'
+import { isWaitingForLock, newKey, type Replica, startReplica, waitUntil } from '../helper.ts'
 import { conditionTimeoutMs } from '../timeouts.ts'
 
 type RawReply = { status: number; headers: Record<string, string>; body: string }
 
 type Listening = Replica & {
-  admin: { text: string; id: string }
+  admin: { token: string; id: string }
   open: () => Promise<Socket>
   /** Sends these bytes on a connection of their own; resolves once the service has closed it. */
   exchange: (...bytes: (string | Buffer)[]) => Promise<RawReply[]>
@@ -103,14 +103,14 @@ await t.test('of two Authorization headers neither counts', async (t) => {
   const { admin, exchange, db, ...replica } = await startListening(t)
   const other = await newKey({ db }, { permissions: ['read:monitors'] })
   const pairs = [
-    [bearer(admin.text), bearer(other.text)],
-    [bearer(other.text), bearer(admin.text)],
-    [bearer(admin.text), bearer(admin.text)],
-    [bearer(admin.text), 'authorization: Basic eDp5\r\n'],
-    ['authorization: Basic eDp5\r\n', bearer(admin.text)],
-    [bearer(admin.text), 'authorization:\r\n'],
-    [bearer(`${admin.text}, Bearer ${other.text}`)],
-    [bearer(`${admin.text} ${other.text}`)],
+    [bearer(admin.token), bearer(other.token)],
+    [bearer(other.token), bearer(admin.token)],
+    [bearer(admin.token), bearer(admin.token)],
+    [bearer(admin.token), 'authorization: Basic eDp5\r\n'],
+    ['authorization: Basic eDp5\r\n', bearer(admin.token)],
+    [bearer(admin.token), 'authorization:\r\n'],
+    [bearer(`${admin.token}, Bearer ${other.token}`)],
+    [bearer(`${admin.token} ${other.token}`)],
   ]
   for (const headers of pairs) {
     const replies = await exchange(`GET /api/me HTTP/1.1\r\n${host}${headers.join('')}\r\n`)
@@ -119,14 +119,14 @@ await t.test('of two Authorization headers neither counts', async (t) => {
   }
   const counters = await db.selectFrom('rate_counters').select('key_id').execute()
   t.same(counters, [])
-  t.notOk(JSON.stringify(replica.log).includes(admin.text.slice(-49)), 'no line of the log holds a key')
+  t.notOk(JSON.stringify(replica.log).includes(admin.token.slice(-49)), 'no line of the log holds a key')
 })
 
 await t.test('a message that can be read in two ways is refused, and nothing after it is read', async (t) => {
   const { admin, exchange, countKeys } = await startListening(t)
-  const post = `POST /api/keys HTTP/1.1\r\n${host}${bearer(admin.text)}${json}`
+  const post = `POST /api/keys HTTP/1.1\r\n${host}${bearer(admin.token)}${json}`
   const length = `content-length: ${newKeyBody.length}\r\n`
-  const hidden = `POST /api/keys HTTP/1.1\r\n${host}${bearer(admin.text)}${json}${length}\r\n${newKeyBody}`
+  const hidden = `POST /api/keys HTTP/1.1\r\n${host}${bearer(admin.token)}${json}${length}\r\n${newKeyBody}`
   const get = `GET /api/me HTTP/1.1\r\n${host}`
   const cases: [name: string, bytes: string][] = [
     ['two lengths', `${post}${length}content-length: 0\r\n\r\n${newKeyBody}`],
@@ -148,14 +148,14 @@ await t.test('a message that can be read in two ways is refused, and nothing aft
       'a chunk longer than its size',
       `${post}transfer-encoding: chunked\r\n\r\n2\r\n${newKeyBody}\r\n0\r\n\r\n`,
     ],
-    ['a space before the colon', `${get}authorization : Bearer ${admin.text}\r\n\r\n`],
-    ['a folded line', `${get}authorization: Bearer\r\n ${admin.text}\r\n\r\n`],
-    ['bare line feeds', `GET /api/me HTTP/1.1\n${host}${bearer(admin.text)}\n`],
-    ['NUL in a header', `${get}${bearer(admin.text)}x: a\0b\r\n\r\n`],
-    ['NUL in the key', `${get}${bearer(`${admin.text}\0`)}\r\n`],
-    ['NUL in the path', `GET /api/me\0 HTTP/1.1\r\n${host}${bearer(admin.text)}\r\n`],
-    ['a space in the path', `GET /api/me x HTTP/1.1\r\n${host}${bearer(admin.text)}\r\n`],
-    ['an unknown method', `FETCH /api/me HTTP/1.1\r\n${host}${bearer(admin.text)}\r\n`],
+    ['a space before the colon', `${get}authorization : Bearer ${admin.token}\r\n\r\n`],
+    ['a folded line', `${get}authorization: Bearer\r\n ${admin.token}\r\n\r\n`],
+    ['bare line feeds', `GET /api/me HTTP/1.1\n${host}${bearer(admin.token)}\n`],
+    ['NUL in a header', `${get}${bearer(admin.token)}x: a\0b\r\n\r\n`],
+    ['NUL in the key', `${get}${bearer(`${admin.token}\0`)}\r\n`],
+    ['NUL in the path', `GET /api/me\0 HTTP/1.1\r\n${host}${bearer(admin.token)}\r\n`],
+    ['a space in the path', `GET /api/me x HTTP/1.1\r\n${host}${bearer(admin.token)}\r\n`],
+    ['an unknown method', `FETCH /api/me HTTP/1.1\r\n${host}${bearer(admin.token)}\r\n`],
     ['the preface of HTTP/2', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'],
     ['TLS', '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03'],
   ]
@@ -174,7 +174,7 @@ await t.test('headers of more than 16 KiB are 431, in the envelope', async (t) =
     ['a key of 100 KB', bearer('k'.repeat(100_000))],
   ]
   for (const [name, headers] of cases) {
-    const replies = await exchange(`GET /api/me HTTP/1.1\r\n${host}${bearer(admin.text)}${headers}\r\n`)
+    const replies = await exchange(`GET /api/me HTTP/1.1\r\n${host}${bearer(admin.token)}${headers}\r\n`)
     isRefusal(t, replies, 431, 'INVALID_REQUEST', name)
   }
 })
@@ -188,9 +188,9 @@ await t.test('headers have 15 s to arrive, a whole request 30 s; who is slower i
   const unfinished = [
     '',
     'GET /api/me HTT',
-    `GET /api/me HTTP/1.1\r\n${host}${bearer(admin.text)}x: `,
-    `POST /api/keys HTTP/1.1\r\n${host}${bearer(admin.text)}${json}content-length: ${newKeyBody.length}\r\n\r\n${newKeyBody.slice(0, -1)}`,
-    `POST /api/keys HTTP/1.1\r\n${host}${bearer(admin.text)}${json}transfer-encoding: chunked\r\n\r\n${chunked(newKeyBody).slice(0, -2)}`,
+    `GET /api/me HTTP/1.1\r\n${host}${bearer(admin.token)}x: `,
+    `POST /api/keys HTTP/1.1\r\n${host}${bearer(admin.token)}${json}content-length: ${newKeyBody.length}\r\n\r\n${newKeyBody.slice(0, -1)}`,
+    `POST /api/keys HTTP/1.1\r\n${host}${bearer(admin.token)}${json}transfer-encoding: chunked\r\n\r\n${chunked(newKeyBody).slice(0, -2)}`,
   ]
   await Promise.all(
     unfinished.map(async (bytes) => {
@@ -207,11 +207,11 @@ await t.test('headers have 15 s to arrive, a whole request 30 s; who is slower i
 await t.test('requests in one write are answered in order, each counted against the limit', async (t) => {
   const { call, admin, exchange, db } = await startListening(t)
   const tags = Array.from({ length: 20 }, (_, index) => `m${index}`)
-  for (const tag of tags) await call(admin.text, 'POST /api/monitors', { tag, name: tag })
-  const { text } = await newKey({ db }, { permissions: ['read:monitors'], rateLimit: 12 })
+  for (const tag of tags) await call(admin.token, 'POST /api/monitors', { tag, name: tag })
+  const { token } = await newKey({ db }, { permissions: ['read:monitors'], rateLimit: 12 })
   const gets = tags.map((tag, index) => {
     const headers = index === tags.length - 1 ? host : keepAlive
-    return `GET /api/monitors/${tag} HTTP/1.1\r\n${headers}${bearer(text)}\r\n`
+    return `GET /api/monitors/${tag} HTTP/1.1\r\n${headers}${bearer(token)}\r\n`
   })
   const replies = await exchange(gets.join(''))
   t.equal(replies.length, 20)
@@ -229,7 +229,7 @@ await t.test('requests in one write are answered in order, each counted against 
 
 await t.test('what follows a good request is not answered in its place', async (t) => {
   const { admin, exchange, countKeys } = await startListening(t)
-  const post = `POST /api/keys HTTP/1.1\r\n${keepAlive}${bearer(admin.text)}${json}`
+  const post = `POST /api/keys HTTP/1.1\r\n${keepAlive}${bearer(admin.token)}${json}`
   const cases = [
     `${post}content-length: ${newKeyBody.length}\r\n\r\n${newKeyBody}`,
     `${post}transfer-encoding: chunked\r\n\r\n${chunked(newKeyBody)}`,
@@ -247,8 +247,8 @@ await t.test('what follows a good request is not answered in its place', async (
 
 await t.test('a client that goes before its body is whole leaves nothing behind', async (t) => {
   const { call, admin, open, log, statements, countKeys } = await startListening(t)
-  await call(admin.text, 'GET /api/me')
-  const post = `POST /api/keys HTTP/1.1\r\n${keepAlive}${bearer(admin.text)}${json}`
+  await call(admin.token, 'GET /api/me')
+  const post = `POST /api/keys HTTP/1.1\r\n${keepAlive}${bearer(admin.token)}${json}`
   const cases = [
     `${post}content-length: ${newKeyBody.length + 1}\r\n\r\n${newKeyBody}`,
     `${post}transfer-encoding: chunked\r\n\r\n${chunked(newKeyBody).slice(0, -2)}`,
@@ -260,9 +260,9 @@ await t.test('a client that goes before its body is whole leaves nothing behind'
       const socket = await open()
       socket.on('error', () => undefined)
       socket.write(bytes)
-      await until(() => statements.length > 0)
+      await waitUntil(() => statements.length > 0)
       socket[leave]()
-      await until(() => log.some(({ msg }) => msg === 'request completed'))
+      await waitUntil(() => log.some(({ msg }) => msg === 'request completed'))
       t.match(log.at(-1), { status: 400 }, leave)
       const warnings = log.filter(({ level }) => Number(level) > 30)
       t.same(warnings, [], 'it is no fault of ours, nor of the database')
@@ -274,10 +274,10 @@ await t.test('a client that goes before its body is whole leaves nothing behind'
 await t.test('who goes before the reply is in the log, and is not waited for at the end', async (t) => {
   const { app, admin, open, log, db, countKeys } = await startListening(t)
   const get = `GET /api/me HTTP/1.1\r\n${keepAlive}`
-  const post = `POST /api/keys HTTP/1.1\r\n${keepAlive}${bearer(admin.text)}${json}`
-  const wrong = formatKey({ ...generateKey(), id: admin.id })
+  const post = `POST /api/keys HTTP/1.1\r\n${keepAlive}${bearer(admin.token)}${json}`
+  const wrong = formatToken({ ...generateTokenParts(), id: admin.id })
   const cases: [line: object, bytes: string][] = [
-    [{ status: 400, keyId: admin.id }, `${get}${bearer(admin.text)}\r\n`],
+    [{ status: 400, keyId: admin.id }, `${get}${bearer(admin.token)}\r\n`],
     [{ status: 401, event: 'authentication_failed' }, `${get}${bearer(wrong)}\r\n`],
     [{ status: 400 }, `${post}content-length: ${newKeyBody.length}\r\n\r\n${newKeyBody}`],
     [{ status: 400 }, `${post}content-length: ${newKeyBody.length + 1}\r\n\r\n${newKeyBody}`],
@@ -288,13 +288,16 @@ await t.test('who goes before the reply is in the log, and is not waited for at 
     await sql`lock table api_keys in access exclusive mode`.execute(lock)
     const socket = await open()
     socket.write(bytes)
-    await until(() => isWaitingForLock(db))
+    await waitUntil(() => isWaitingForLock(db))
     socket.destroy()
-    await until(() => isWithoutConnections(app))
+    await waitUntil(() => isWithoutConnections(app))
     await lock.rollback().execute()
-    await until(() => log.some(({ msg }) => msg === 'request completed'))
+    await waitUntil(() => log.some(({ msg }) => msg === 'request completed'))
     t.match(log, [{ ...line, msg: 'request completed' }], bytes.slice(0, 20))
-    const waited = await Promise.race([app.untilIdle().then(() => false), delay(5_000, true, { ref: false })])
+    const waited = await Promise.race([
+      app.waitUntilIdle().then(() => false),
+      delay(5_000, true, { ref: false }),
+    ])
     t.notOk(waited, 'no request is under way')
   }
   t.equal(await countKeys(), 1)
@@ -302,18 +305,20 @@ await t.test('who goes before the reply is in the log, and is not waited for at 
 
 await t.test('a request needs one Host; HTTP/1.0 needs none', async (t) => {
   const { admin, exchange } = await startListening(t)
-  const missing = await exchange(`GET /api/me HTTP/1.1\r\nconnection: close\r\n${bearer(admin.text)}\r\n`)
+  const missing = await exchange(`GET /api/me HTTP/1.1\r\nconnection: close\r\n${bearer(admin.token)}\r\n`)
   isRefusal(t, missing, 400, 'INVALID_REQUEST', 'none')
-  const twice = await exchange(`GET /api/me HTTP/1.1\r\n${host}host: other.test\r\n${bearer(admin.text)}\r\n`)
+  const twice = await exchange(
+    `GET /api/me HTTP/1.1\r\n${host}host: other.test\r\n${bearer(admin.token)}\r\n`,
+  )
   isRefusal(t, twice, 400, 'INVALID_REQUEST', 'two')
-  const [old, ...more] = await exchange(`GET /api/me HTTP/1.0\r\n${bearer(admin.text)}\r\n`)
+  const [old, ...more] = await exchange(`GET /api/me HTTP/1.0\r\n${bearer(admin.token)}\r\n`)
   t.equal(old?.status, 200)
   t.equal(more.length, 0)
 })
 
 await t.test('unusual targets and methods are answered, and open nothing', async (t) => {
   const { admin, exchange } = await startListening(t)
-  const key = bearer(admin.text)
+  const key = bearer(admin.token)
   const upgrade = 'connection: upgrade\r\nupgrade: '
   const cases: [status: number, code: string | null, first: string, headers: string][] = [
     [200, null, 'GET http://elsewhere.test/api/me', key],
@@ -354,7 +359,7 @@ await t.test('who asks for a tunnel and resets the connection, or keeps it, does
   await once(kept, 'close')
   const connections = promisify(app.server.getConnections.bind(app.server))
   while ((await connections()) > 0) await delay(10)
-  t.equal((await exchange(`GET /api/me HTTP/1.1\r\n${host}${bearer(admin.text)}\r\n`))[0]?.status, 200)
+  t.equal((await exchange(`GET /api/me HTTP/1.1\r\n${host}${bearer(admin.token)}\r\n`))[0]?.status, 200)
 })
 
 await t.test(
@@ -362,14 +367,14 @@ await t.test(
   async (t) => {
     const { app, open, log } = await startListening(t)
     const socket = await open()
-    const guess = `GET /api/me HTTP/1.1\r\nhost: kener.test\r\n${bearer(formatKey(generateKey()))}\r\n`
+    const guess = `GET /api/me HTTP/1.1\r\nhost: kener.test\r\n${bearer(formatToken(generateTokenParts()))}\r\n`
     const seen = new Promise((resolve) => {
       app.server.once('request', resolve)
     })
     socket.write(guess.repeat(10))
     await seen
     socket.resetAndDestroy()
-    await app.untilIdle()
+    await app.waitUntilIdle()
     const guesses = () => log.filter(({ event }) => event === 'authentication_failed').length
     while (guesses() < 10) await delay(10)
     t.equal(guesses(), 10, 'one line each')
@@ -411,7 +416,7 @@ await t.test('a path is not what it might be made into', async (t) => {
   ]
   for (const [path, withKey, without] of cases) {
     const name = path.slice(0, 60)
-    const [known] = await exchange(`GET ${path} HTTP/1.1\r\n${host}${bearer(admin.text)}\r\n`)
+    const [known] = await exchange(`GET ${path} HTTP/1.1\r\n${host}${bearer(admin.token)}\r\n`)
     t.equal(known?.status, withKey, `${name} with a key`)
     const [stranger] = await exchange(`GET ${path} HTTP/1.1\r\n${host}\r\n`)
     t.equal(stranger?.status, without, `${name} without a key`)
@@ -421,7 +426,7 @@ await t.test('a path is not what it might be made into', async (t) => {
 
 await t.test('a body of more than 1 MiB is 413, however it comes', async (t) => {
   const { admin, exchange, open, countKeys } = await startListening(t)
-  const post = `POST /api/keys HTTP/1.1\r\n${host}${bearer(admin.text)}${json}`
+  const post = `POST /api/keys HTTP/1.1\r\n${host}${bearer(admin.token)}${json}`
   const large = newKeyBody.padEnd(1_048_577)
   const announced = await exchange(`${post}content-length: ${large.length}\r\n\r\n`, large)
   isRefusal(t, announced, 413, 'PAYLOAD_TOO_LARGE', 'announced')
@@ -448,7 +453,7 @@ await t.test('a compressed body is 415, and is not unpacked', async (t) => {
   const { admin, exchange, countKeys } = await startListening(t)
   const bomb = gzipSync(newKeyBody.padEnd(100_000_000))
   t.ok(bomb.length < 1_048_576)
-  const post = `POST /api/keys HTTP/1.1\r\n${host}${bearer(admin.text)}${json}content-length: ${bomb.length}\r\n`
+  const post = `POST /api/keys HTTP/1.1\r\n${host}${bearer(admin.token)}${json}content-length: ${bomb.length}\r\n`
   for (const encoding of ['gzip', 'GZIP', 'x-gzip', 'deflate', 'br', 'gzip, identity', 'identity, gzip']) {
     const replies = await exchange(`${post}content-encoding: ${encoding}\r\n\r\n`, bomb)
     isRefusal(t, replies, 415, 'UNSUPPORTED_MEDIA_TYPE', encoding)
@@ -462,13 +467,13 @@ await t.test('a body in chunks is read, with extensions; its trailers are not cr
   const { admin, exchange } = await startListening(t)
   const post = (headers: string) =>
     `POST /api/keys HTTP/1.1\r\n${host}${headers}${json}transfer-encoding: chunked\r\n`
-  const [created] = await exchange(`${post(bearer(admin.text))}\r\n${chunked(newKeyBody, ';a=b;c="d"')}`)
+  const [created] = await exchange(`${post(bearer(admin.token))}\r\n${chunked(newKeyBody, ';a=b;c="d"')}`)
   t.equal(created?.status, 201)
   const long = await exchange(
-    `${post(bearer(admin.text))}\r\n${chunked(newKeyBody, `;a=${'b'.repeat(20_000)}`)}`,
+    `${post(bearer(admin.token))}\r\n${chunked(newKeyBody, `;a=${'b'.repeat(20_000)}`)}`,
   )
   isRefusal(t, long, 400, 'INVALID_REQUEST', 'an extension of 20 KB')
-  const trailer = `${chunked(newKeyBody).slice(0, -2)}${bearer(admin.text)}\r\n`
+  const trailer = `${chunked(newKeyBody).slice(0, -2)}${bearer(admin.token)}\r\n`
   const late = await exchange(`${post('trailer: authorization\r\n')}\r\n${trailer}`)
   isRefusal(t, late, 401, 'UNAUTHORIZED', 'a key in a trailer')
 })

@@ -3,8 +3,8 @@ import { text as readAll } from 'node:stream/consumers'
 import fc from 'fast-check'
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
-import { formatKey, generateKey } from '../../src/keys/format.ts'
-import { createReplyCheck, isFailure, newKey, type Replica, type Reply, startReplica } from '../helper.ts'
+import { formatToken, generateTokenParts } from '../../src/keys/token.ts'
+import { createReplyCheck, isErrorReply, newKey, type Replica, type Reply, startReplica } from '../helper.ts'
 import { type Described, requestsTo, type WireRequest } from '../requests.ts'
 
 /** Of some 56 requests each. `FUZZ_SEED=1 FUZZ_RUNS=400 npm test -- hostile-requests`: another time, and longer. */
@@ -116,9 +116,9 @@ await t.test(
   'of a field that is said twice the last value counts, as RFC 8259 lets most parsers do',
   async (t) => {
     const replica = await startReplica(t)
-    const { text } = await newKey(replica)
+    const { token } = await newKey(replica)
     const send = (payload: string) =>
-      replica.call(text, 'POST /api/keys', undefined, {
+      replica.call(token, 'POST /api/keys', undefined, {
         headers: { 'content-type': 'application/json' },
         payload,
       })
@@ -132,7 +132,7 @@ await t.test(
       .where('name', '=', 'last')
       .execute()
     t.same(stored, [{ permissions: ['read:monitors'] }], 'what is checked is what is stored')
-    isFailure(
+    isErrorReply(
       t,
       await send('{"name":"n","permissions":["admin"],"name":5}'),
       400,
@@ -148,27 +148,27 @@ async function furnish(replica: Replica) {
   const reader = await newKey(replica, { permissions: ['read:monitors'] })
   const revoked = await newKey(replica)
   const keys = [await newKey(replica), await newKey(replica), revoked]
-  await replica.call(admin.text, `POST /api/keys/${revoked.id}/revoke`)
+  await replica.call(admin.token, `POST /api/keys/${revoked.id}/revoke`)
   const tags = ['website', 'api', 'x'.repeat(255)]
   for (const tag of tags) {
-    await replica.call(admin.text, 'POST /api/monitors', { tag, name: tag })
+    await replica.call(admin.token, 'POST /api/monitors', { tag, name: tag })
     const points = [{ status: 'UP', latency_ms: 5, timestamp: '2026-01-01T00:00:00Z' }, { status: 'DOWN' }]
-    await replica.call(admin.text, `POST /api/monitors/${tag}/data`, { points })
+    await replica.call(admin.token, `POST /api/monitors/${tag}/data`, { points })
   }
   for (const tag of tags) {
     const body = { title: tag, comment: tag, monitors: [{ monitor_tag: tag, impact: 'DEGRADED' }] }
-    await replica.call(admin.text, 'POST /api/incidents', body)
+    await replica.call(admin.token, 'POST /api/incidents', body)
     const work = {
       title: tag,
       starts_at: '2999-01-01T00:00:00Z',
       duration_seconds: 60,
       monitors: [{ monitor_tag: tag }],
     }
-    await replica.call(admin.text, 'POST /api/maintenances', work)
+    await replica.call(admin.token, 'POST /api/maintenances', work)
   }
-  const wrong = formatKey({ ...generateKey(), id: admin.id })
+  const wrong = formatToken({ ...generateTokenParts(), id: admin.id })
   return {
-    admin: admin.text,
+    admin: admin.token,
     known: {
       keyIds: keys.map(({ id }) => id),
       incidentIds: [1, 2, 3],
@@ -180,15 +180,21 @@ async function furnish(replica: Replica) {
       seconds: [Date.UTC(2026, 0, 1) / 1000],
     },
     others: [
-      ...[reader.text, revoked.text, wrong, formatKey(generateKey()), '', 'x'.repeat(5_000), '\xe9'].map(
-        (key) => `Bearer ${key}`,
-      ),
+      ...[
+        reader.token,
+        revoked.token,
+        wrong,
+        formatToken(generateTokenParts()),
+        '',
+        'x'.repeat(5_000),
+        '\xe9',
+      ].map((key) => `Bearer ${key}`),
       '',
       'Basic eDp5',
       'Bearer',
-      `bearer ${admin.text}`,
-      `Bearer  ${admin.text}`,
-      admin.text,
+      `bearer ${admin.token}`,
+      `Bearer  ${admin.token}`,
+      admin.token,
     ],
   }
 }

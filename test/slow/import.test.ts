@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import t from 'tap'
-import { commentThere, incidentThere, monitorThere, startFakeKener } from '../fake-kener.ts'
-import { createDatabase, startReplica, until } from '../helper.ts'
+import { sourceComment, sourceIncident, sourceMonitor, startFakeKener } from '../fake-kener.ts'
+import { createDatabase, startReplica, waitUntil } from '../helper.ts'
 import { command, contentOf, fill, importInProcess } from '../kener-import.ts'
 import { cli, cliProcess, listening, start, temporaryDirectory } from '../process.ts'
 
@@ -10,12 +10,12 @@ await t.test(
   async (t) => {
     const kener = await startFakeKener(t)
     kener.content.monitors = Array.from({ length: 5 }, (_, index) =>
-      monitorThere(index + 1, `monitor-${index + 1}`),
+      sourceMonitor(index + 1, `monitor-${index + 1}`),
     )
     for (let id = 1; id <= 24; id++) {
       const monitors = [{ monitor_tag: `monitor-${(id % 5) + 1}`, impact: 'DOWN' }]
-      kener.content.incidents.push(incidentThere(id, { monitors }))
-      kener.content.comments.set(id, [commentThere(id * 10, id), commentThere(id * 10 + 1, id)])
+      kener.content.incidents.push(sourceIncident(id, { monitors }))
+      kener.content.comments.set(id, [sourceComment(id * 10, id), sourceComment(id * 10 + 1, id)])
     }
     const url = await createDatabase(t)
     const { db } = await startReplica(t, { url })
@@ -30,7 +30,7 @@ await t.test(
       let isReached = false
       kener.hooks.intercept = ({ url = '' }) => (isReached ||= url.includes(reached))
       const killed = start(t, 'cli', command(kener), env)
-      await until(() => isReached)
+      await waitUntil(() => isReached)
       killed.child.kill('SIGKILL')
       t.equal((await killed.ended).signal, 'SIGKILL')
     }

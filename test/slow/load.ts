@@ -2,7 +2,7 @@ import { randomInt } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
 import type { Test } from 'tap'
-import { readMinutes } from '../../src/database/minutes.ts'
+import { readMinutes } from '../../src/reports/hour-codec.ts'
 import { times } from '../helper.ts'
 import { cli, listening, type Running, start } from '../process.ts'
 
@@ -319,7 +319,7 @@ async function checkBySql(t: Test, url: string, ledger: Ledger): Promise<void> {
 
   const latencies = new Map(
     hours.rows.flatMap(({ hour, ...data }) =>
-      readMinutes({ sums: noSums, ...data }, 0, 60).map((found) => [
+      readMinutes({ totals: noSums, ...data }, 0, 60).map((found) => [
         hour * 60 + found.minute,
         found.latencyMs,
       ]),

@@ -82,7 +82,7 @@ for (const javaScriptEnabled of [true, false]) {
       let page = await open({ javaScriptEnabled })
       const urls: string[] = []
       page.context().on('request', (request) => urls.push(request.url()))
-      await logIn(page, admin.text)
+      await logIn(page, admin.token)
 
       await page.getByRole('link', { name: 'Settings' }).click()
       await page.getByRole('link', { name: 'API Keys' }).click()
@@ -145,7 +145,7 @@ for (const javaScriptEnabled of [true, false]) {
 
       await page.getByRole('button', { name: 'Log out' }).click()
       t.match(await page.locator('main').innerText(), 'You are logged out')
-      for (const secret of [key, admin.text]) {
+      for (const secret of [key, admin.token]) {
         t.notOk(
           urls.some((url) => url.includes(secret)),
           'no key in a URL',
@@ -166,7 +166,7 @@ await t.test(
       // As on http:// and another host than localhost.
       if (!isSecure)
         await page.addInitScript(() => delete (Navigator.prototype as { clipboard?: unknown }).clipboard)
-      await logIn(page, admin.text)
+      await logIn(page, admin.token)
       await page.goto('/manage/settings/api-keys/new')
       await page.getByLabel('Name').fill('copied')
       await page.getByLabel('admin').check()
@@ -188,7 +188,7 @@ await t.test(
   async (t) => {
     const { open, admin } = await start(t)
     const page = await open()
-    await logIn(page, admin.text)
+    await logIn(page, admin.token)
     const tab = await page.context().newPage()
     await tab.goto('/manage/settings/api-keys')
     await page.getByRole('button', { name: 'Log out' }).click()
@@ -205,7 +205,7 @@ await t.test('script in the name of a key stays text', { skip }, async (t) => {
   const name = `<img src=x onerror="document.title='stolen'"><script>document.title='stolen'</script>`
   await newKey({ db }, { name })
   const page = await open()
-  await logIn(page, admin.text)
+  await logIn(page, admin.token)
   await page.goto('/manage/settings/api-keys')
   t.equal(await page.getByRole('link', { name, exact: true }).innerText(), name)
   await page.getByRole('link', { name, exact: true }).click()
@@ -216,7 +216,7 @@ await t.test('script in the name of a key stays text', { skip }, async (t) => {
 await t.test('a form of another site finds nobody logged in', { skip }, async (t) => {
   const { open, admin, origin, db } = await start(t)
   const page = await open()
-  await logIn(page, admin.text)
+  await logIn(page, admin.token)
   // Another site than 127.0.0.1, on this machine.
   await page.route('http://localhost:1/', (route) =>
     route.fulfill({
@@ -238,7 +238,7 @@ await t.test('the list filters while one types', { skip }, async (t) => {
   const { open, admin, db } = await start(t)
   for (const name of ['alpha', 'beta', 'gamma']) await newKey({ db }, { name })
   const page = await open()
-  await logIn(page, admin.text)
+  await logIn(page, admin.token)
   await page.goto('/manage/settings/api-keys')
   const shown = () => page.locator('tbody tr:visible').count()
   t.equal(await shown(), 4)
@@ -271,7 +271,7 @@ await t.test('the keyboard alone is enough', { skip }, async (t) => {
   }
   await page.goto('/manage')
   await page.getByLabel('API key').and(page.locator(':focus')).waitFor()
-  await page.keyboard.type(admin.text)
+  await page.keyboard.type(admin.token)
   await press('Enter')
   await page.getByRole('heading', { name: 'Overview' }).waitFor()
   await tabTo('Skip to content')
@@ -293,16 +293,16 @@ await t.test('the keyboard alone is enough', { skip }, async (t) => {
 
 await t.test('axe finds nothing wrong, and nothing is wider than the page', { skip }, async (t) => {
   const { open, call, admin, db } = await start(t)
-  await call(admin.text, 'PUT /api/monitors/website', { name: 'Website' })
-  await call(admin.text, 'POST /api/monitors/website/data', { status: 'DOWN' })
-  await call(admin.text, 'PUT /api/monitors/api', { name: 'API' })
-  await call(admin.text, 'POST /api/incidents', {
+  await call(admin.token, 'PUT /api/monitors/website', { name: 'Website' })
+  await call(admin.token, 'POST /api/monitors/website/data', { status: 'DOWN' })
+  await call(admin.token, 'PUT /api/monitors/api', { name: 'API' })
+  await call(admin.token, 'POST /api/incidents', {
     title: 'Down',
     monitors: [{ monitor_tag: 'api', impact: 'DEGRADED' }],
   })
   const { id } = await newKey({ db }, { name: 'x'.repeat(100), expiresAt: new Date(Date.now() + 1e8) })
   const revoked = await newKey({ db }, { name: 'revoked' })
-  await call(admin.text, `POST /api/keys/${revoked.id}/revoke`)
+  await call(admin.token, `POST /api/keys/${revoked.id}/revoke`)
   const keys = '/manage/settings/api-keys'
 
   for (const [colorScheme, width] of [
@@ -326,7 +326,7 @@ await t.test('axe finds nothing wrong, and nothing is wider than the page', { sk
     await page.getByRole('button', { name: 'Log in' }).click()
     await page.getByText('not a valid key').waitFor()
     await check('refused log-in')
-    await logIn(page, admin.text)
+    await logIn(page, admin.token)
     await check('overview')
     for (const path of [
       '',
@@ -373,7 +373,7 @@ await t.test(
       await page.getByRole('button', { name: 'Authorize', exact: true }).click()
       const dialog = page.locator('.dialog-ux')
       t.match(await dialog.innerText(), /key\s+\(http, Bearer\)/)
-      await dialog.getByRole('textbox').fill(admin.text)
+      await dialog.getByRole('textbox').fill(admin.token)
       await dialog.getByRole('button', { name: 'Apply credentials' }).click()
       await dialog.getByRole('button', { name: 'Close' }).last().click()
 

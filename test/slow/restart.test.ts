@@ -3,8 +3,8 @@ import { connect } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { newKey, times } from '../helper.ts'
-import { ask, keepAlive } from './client.ts'
 import { startBalancer } from './balancer.ts'
+import { ask, keepAlive } from './client.ts'
 import { isReady, startReplicas, startServer } from './replicas.ts'
 
 /** Counts lost requests by what became of them. */
@@ -30,7 +30,7 @@ await t.test(
     const { db, processes } = await startReplicas(t, [{}])
     const [server] = processes
     if (!server) throw new Error('No server was started')
-    const { text: key } = await newKey({ db }, { rateLimit: 1_000_000 })
+    const { token: key } = await newKey({ db }, { rateLimit: 1_000_000 })
     await ask(`${server.origin}/api/monitors/m`, { key, method: 'PUT', body: { name: 'm' } })
     const losses: Losses = {}
     let answered = 0
@@ -106,7 +106,7 @@ await t.test('a request under way is waited for, but 10 s at most: then the end 
   const { db, processes } = await startReplicas(t, [{}])
   const [server] = processes
   if (!server) throw new Error('No server was started')
-  const { text: key } = await newKey({ db })
+  const { token: key } = await newKey({ db })
   const begin = async () => {
     const socket = connect(Number(new URL(server.origin).port), '127.0.0.1')
     t.teardown(() => socket.destroy())
@@ -132,7 +132,7 @@ await t.test('a request under way is waited for, but 10 s at most: then the end 
 
 await t.test('a rolling restart of three replicas behind a load balancer loses no request', async (t) => {
   const { url, db, processes, origins } = await startReplicas(t, [{}, {}, {}])
-  const { text: key } = await newKey({ db }, { rateLimit: 1_000_000 })
+  const { token: key } = await newKey({ db }, { rateLimit: 1_000_000 })
   const targets = new Set(origins)
   const balancer = await startBalancer(t, targets)
   await ask(`${balancer}/api/monitors/m`, { key, method: 'PUT', body: { name: 'm' } })

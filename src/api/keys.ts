@@ -1,0 +1,119 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyRequest } from 'fastify'
+import * as lifecycle from '../keys/lifecycle.ts'
+import type { ApiKey } from '../keys/repository.ts'
+import { Conflict, Envelope, Page } from '../wire/envelope.ts'
+import { CreateKey, KeyParams, RotateKey } from '../wire/keys.ts'
+import { formatTime, formatTimeOrNull, parseTime } from '../wire/time.ts'
+import { Key, ListKeys, NewKey, RevokeKey, UpdateKey } from './schemas/keys.ts'
+
+/** Who changes a key stands beside the change in the log. */
+type Caller = Pick<FastifyRequest, 'log' | 'principal' | 'ip'>
+
+const config = { permission: 'admin' } as const
+
+const routes: FastifyPluginAsyncTypebox = async (app) => {
+  const keyContext = ({ log, principal, ip }: Caller) => ({
+    db: app.db,
+    secrets: app.secrets,
+    log: log.child({ keyId: principal?.id, address: ip }),
+  })
+
+  app.post(
+    '/',
+    { config, schema: { body: CreateKey, response: { 201: Envelope(NewKey) } } },
+    async function createKey(request, reply) {
+      const { body } = request
+      const attributes = {
+        name: body.name,
+        permissions: body.permissions,
+        rateLimit: body.rate_limit ?? null,
+        expiresAt: toTime(body.expires_at) ?? null,
+      }
+      const { key, token } = await lifecycle.createKey(keyContext(request), attributes)
+      return reply
+        .code(201)
+        .header('cache-control', 'no-store')
+        .send({ success: true, data: { ...serializeKey(key), key: token } })
+    },
+  )
+
+  app.get(
+    '/',
+    { config, schema: { querystring: ListKeys, response: { 200: Page(Key) } } },
+    async function listKeys({ query }) {
+      const { data, pagination } = await lifecycle.listKeyPage(app.db, query)
+      return { success: true as const, data: data.map(serializeKey), pagination }
+    },
+  )
+
+  app.get(
+    '/:id',
+    { config, schema: { params: KeyParams, response: { 200: Envelope(Key) } } },
+    async function readKey({ params }) {
+      return { success: true as const, data: serializeKey(await lifecycle.getKey(app.db, params.id)) }
+    },
+  )
+
+  app.patch(
+    '/:id',
+    {
+      config,
+      schema: { params: KeyParams, body: UpdateKey, response: { 200: Envelope(Key), 409: Conflict } },
+    },
+    async function updateKey(request) {
+      const { params, body } = request
+      const { expires_at, ...rest } = body
+      const changes = { ...rest, ...(expires_at !== undefined && { expires_at: toTime(expires_at) ?? null }) }
+      const key = await lifecycle.updateKey(keyContext(request), params.id, changes)
+      return { success: true as const, data: serializeKey(key) }
+    },
+  )
+
+  app.post(
+    '/:id/revoke',
+    { config, schema: { params: KeyParams, body: RevokeKey, response: { 200: Envelope(Key) } } },
+    async function revokeKey(request) {
+      const key = await lifecycle.revokeKey(keyContext(request), request.params.id)
+      return { success: true as const, data: serializeKey(key) }
+    },
+  )
+
+  app.post(
+    '/:id/rotate',
+    {
+      config,
+      schema: { params: KeyParams, body: RotateKey, response: { 201: Envelope(NewKey), 409: Conflict } },
+    },
+    async function rotateKey(request, reply) {
+      const { params, body } = request
+      const { key, token } = await lifecycle.rotateKey(keyContext(request), params.id, body.overlap_seconds)
+      return reply
+        .code(201)
+        .header('cache-control', 'no-store')
+        .send({ success: true, data: { ...serializeKey(key), key: token } })
+    },
+  )
+}
+
+export default routes
+
+/** The schema has checked that it is one. */
+function toTime(text: string | null | undefined): Date | undefined {
+  return text == null ? undefined : parseTime(text)
+}
+
+function serializeKey(key: ApiKey) {
+  return {
+    id: key.id,
+    name: key.name,
+    permissions: key.permissions,
+    status: key.status,
+    rate_limit: key.rate_limit,
+    expires_at: formatTimeOrNull(key.expires_at),
+    created_at: formatTime(key.created_at),
+    last_used_at: formatTimeOrNull(key.last_used_at),
+    revoked_at: formatTimeOrNull(key.revoked_at),
+    rotated_from: key.rotated_from,
+  }
+}

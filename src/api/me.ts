@@ -1,0 +1,28 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { requirePrincipal } from '../http/auth.ts'
+import { Envelope } from '../wire/envelope.ts'
+import { formatTime, formatTimeOrNull } from '../wire/time.ts'
+import { Me } from './schemas/keys.ts'
+
+const routes: FastifyPluginAsyncTypebox = async (app) => {
+  app.get(
+    '/',
+    { config: { permission: 'any-key' }, schema: { response: { 200: Envelope(Me) } } },
+    function identifyKey(request) {
+      const key = requirePrincipal(request)
+      return {
+        success: true as const,
+        data: {
+          key_name: key.name,
+          permissions: key.permissions,
+          created_at: formatTime(key.created_at),
+          id: key.id,
+          expires_at: formatTimeOrNull(key.expires_at),
+          rate_limit: key.rate_limit,
+        },
+      }
+    },
+  )
+}
+
+export default routes

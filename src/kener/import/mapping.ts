@@ -1,0 +1,184 @@
+import type { Static } from 'typebox'
+import { impacts, type State, states, statusesBySeverity } from '../../enums.ts'
+import type { Affected } from '../../incidents/repository.ts'
+import { formatTime } from '../../wire/time.ts'
+import { findErrors, isStorable } from '../../wire/validator.ts'
+import { toNewMonitor } from '../mapping.ts'
+import { CreateMonitor, maxSeconds, toAffected } from '../schemas.ts'
+import type { SourceItem, SourceMonitor } from './client.ts'
+import { quote } from './progress.ts'
+import type { CommentImport } from './repository.ts'
+
+/** The tags here, by those there. */
+export type Tags = { find: (sourceTag: string) => string | undefined }
+
+// What things of Kener's are here. `notes` say what could not be taken as it was, each for the end of a sentence.
+
+type Parsed<Value> = { value: Value; warnings: string[] } | { unusable: string }
+
+export function toMonitor(item: SourceMonitor) {
+  const warnings: string[] = []
+  const source = toStorable(item, warnings)
+  const tag = toTag(source)
+  if (tag !== source.tag) warnings.push(`its tag becomes ${quote(tag)}`)
+  const name = typeof source.name === 'string' ? source.name.trim() : null
+  // No default is one of ours, too.
+  const body: Record<string, unknown> = {
+    ...source,
+    tag,
+    name,
+    default_status: source.default_status ?? 'NO_DATA',
+  }
+  const fallback: Record<string, unknown> = { name: tag, default_status: 'NO_DATA' }
+  const fixed = new Set<string>()
+  for (const { keyword, instancePath, params } of findErrors(CreateMonitor, body)) {
+    const field = instancePath.slice(1)
+    if (fixed.has(field)) continue
+    fixed.add(field)
+    const value = body[field]
+    if (keyword === 'maxLength' && truncatableFields.has(field)) {
+      body[field] = truncate(String(value), Number(params.limit), field, warnings)
+    } else {
+      body[field] = fallback[field] ?? null
+      warnings.push(`its ${field} ${quote(value)} is none that can be here: it becomes ${quote(body[field])}`)
+    }
+  }
+  return { monitor: toNewMonitor(body as Static<typeof CreateMonitor>), warnings }
+}
+
+const truncatableFields = new Set(['name', 'description', 'category_name'])
+
+export function toTag({ id, tag }: SourceMonitor): string {
+  const characters = tag.toLowerCase().replace(/[^a-z0-9_-]+/g, '-')
+  return (
+    characters
+      .replace(/^[_-]+/, '')
+      .slice(0, 255)
+      .replace(/[_-]+$/, '') || `monitor-${id}`
+  )
+}
+
+export function toIncident(
+  item: SourceItem,
+  tags: Tags,
+): Parsed<{ title: string; state: State; startedAt: Date; endedAt: Date | null; monitors: Affected[] }> {
+  const warnings: string[] = []
+  const source = toStorable(item, warnings)
+  const startedAt = toTime(source.start_date_time)
+  if (!startedAt) {
+    return {
+      unusable: `it starts at ${quote(source.start_date_time)}, which is no time in seconds since 1970`,
+    }
+  }
+  const value = {
+    title: toText(source.title, `Incident ${item.id}`, 255, 'title', warnings),
+    state: toState(source.state, warnings),
+    startedAt,
+    endedAt: toEnd(source.end_date_time, startedAt, warnings),
+    monitors: toMonitors(source.monitors, tags, warnings),
+  }
+  return { value, warnings }
+}
+
+export function toComment(item: SourceItem): Parsed<Pick<CommentImport, 'comment' | 'state' | 'at'>> {
+  const warnings: string[] = []
+  const source = toStorable(item, warnings)
+  const at = toTime(source.timestamp)
+  if (!at) return { unusable: `its time is ${quote(source.timestamp)}, which is none in seconds since 1970` }
+  const value = {
+    comment: toText(source.comment, '(no text)', 10_000, 'text', warnings),
+    state: toState(source.state, warnings),
+    at,
+  }
+  return { value, warnings }
+}
+
+/** PostgreSQL stores some characters nowhere. */
+function toStorable<Item extends SourceItem>(item: Item, warnings: string[]): Item {
+  let replaced = 0
+  const storable = JSON.parse(JSON.stringify(item), (_name, value: unknown) => {
+    if (typeof value !== 'string' || isStorable(value)) return value
+    replaced++
+    return value.replaceAll('\0', '\ufffd').toWellFormed()
+  }) as Item
+  if (replaced > 0) warnings.push('characters that cannot be stored become \ufffd')
+  return storable
+}
+
+function toTime(seconds: unknown): Date | undefined {
+  return typeof seconds === 'number' && seconds >= 0 && seconds <= maxSeconds
+    ? new Date(Math.floor(seconds) * 1000)
+    : undefined
+}
+
+export function describeTime(seconds: number): string {
+  const time = toTime(seconds)
+  return time ? formatTime(time) : String(seconds)
+}
+
+/** Kener takes 0 for none. */
+function toEnd(value: unknown, startedAt: Date, warnings: string[]): Date | null {
+  if (value === 0 || value == null) return null
+  const end = toTime(value)
+  if (end && end >= startedAt) return end
+  if (end) {
+    warnings.push(`its end, ${formatTime(end)}, is before its start: it ends when it starts`)
+    return startedAt
+  }
+  warnings.push(`its end ${quote(value)} is no time in seconds since 1970: it has none here`)
+  return null
+}
+
+function toText(value: unknown, fallback: string, max: number, field: string, warnings: string[]): string {
+  const text = typeof value === 'string' ? value.trim() : ''
+  if (text === '') warnings.push(`its ${field} is empty: it becomes ${quote(fallback)}`)
+  return truncate(text || fallback, max, field, warnings)
+}
+
+function truncate(text: string, max: number, field: string, warnings: string[]): string {
+  const characters = Array.from(text)
+  if (characters.length <= max) return text
+  warnings.push(`its ${field} of ${characters.length} characters is cut to ${max}`)
+  return characters.slice(0, max).join('')
+}
+
+function toState(value: unknown, warnings: string[]): State {
+  const known = states.find((state) => state === value)
+  if (!known) warnings.push(`its state ${quote(value)} is none that can be here: it becomes INVESTIGATING`)
+  return known ?? 'INVESTIGATING'
+}
+
+function toMonitors(value: unknown, tags: Tags, warnings: string[]): Affected[] {
+  const worst = new Map<string, Affected>()
+  for (const { monitor_tag: sourceTag, impact } of toAffected(readMonitors(value, warnings), 'DOWN')) {
+    const tag = tags.find(sourceTag)
+    if (tag === undefined) {
+      warnings.push(`the monitor ${quote(sourceTag)} that it names is not here: it is left out`)
+      continue
+    }
+    const other = worst.get(tag)
+    if (other && other.impact !== impact)
+      warnings.push(`names ${quote(sourceTag)} twice: the worse impact counts`)
+    if (!other || statusesBySeverity.indexOf(impact) < statusesBySeverity.indexOf(other.impact)) {
+      worst.set(tag, { monitor_tag: tag, impact })
+    }
+  }
+  return [...worst.values()]
+}
+
+function readMonitors(value: unknown, warnings: string[]) {
+  return (Array.isArray(value) ? (value as unknown[]) : []).flatMap((entry) => {
+    const { monitor_tag: tag, impact } = (entry ?? {}) as Record<string, unknown>
+    if (typeof tag !== 'string') {
+      warnings.push(`${quote(entry)} names no monitor: it is left out`)
+      return []
+    }
+    const known = [...impacts, 'UP' as const, '' as const].find((each) => each === (impact ?? ''))
+    if (known !== undefined) return [{ monitor_tag: tag, impact: known }]
+    const nearest = impact === 'NONE' || impact === 'NO_DATA' ? ('UP' as const) : ('DOWN' as const)
+    warnings.push(
+      `its impact ${quote(impact)} on ${quote(tag)} is none that can be here: it becomes ${nearest}`,
+    )
+    return [{ monitor_tag: tag, impact: nearest }]
+  })
+}

@@ -1,0 +1,150 @@
+import { type Kysely, type Selectable, sql } from 'kysely'
+import { batch } from '../database/batch.ts'
+import { precompiled } from '../database/prepared.ts'
+import type { Tables } from '../database/schema.ts'
+import { isLastUsedStale, type KeyStatus, keyStatus, touchKeys } from './repository.ts'
+
+/** What one request may know of its key's limit. Windows are minutes of the database's clock. */
+export type Quota = {
+  /** Requests a window. */
+  limit: number
+  /** Requests left in the window after this one. */
+  remaining: number
+  /** When the window ends: a unix timestamp, in seconds. */
+  reset: number
+  /** Seconds until then, 1 at least. */
+  secondsLeft: number
+  /** False when the limit was used up before this request. */
+  isAllowed: boolean
+}
+
+export type KeyWithStatus = Pick<
+  Selectable<Tables['api_keys']>,
+  'id' | 'name' | 'permissions' | 'rate_limit' | 'expires_at' | 'created_at'
+> & { status: KeyStatus }
+
+export type KeyWithQuota = { key: KeyWithStatus; quota: Quota }
+
+type Item = { id: string; count: boolean }
+
+/** Keys and their counters come as JSON: pg reads one value of it in half the time that a row of columns takes it. */
+type ResultRow = {
+  keys: (Omit<KeyWithStatus, 'expires_at' | 'created_at'> & {
+    expires_at: string | null
+    created_at: string
+    max: number
+    is_last_used_stale: boolean
+    /** Null when no request was counted: none was asked for, or the limit was used up already. */
+    minute: number | null
+    used: number | null
+    granted: number | null
+  })[]
+  /** The database's clock: seconds since 1970, with a fraction. */
+  now: number
+}
+
+export type KeyQuotas = ReturnType<typeof createKeyQuotas>
+
+/**
+ * Reads keys and counts requests, for all that ask at the same time in one statement. Nothing of what is read is
+ * kept: each request is judged by the key as PostgreSQL has it after the request came in.
+ */
+export function createKeyQuotas(
+  db: Kysely<Tables>,
+  { rateLimitMax, onError }: { rateLimitMax: number; onError: (error: unknown) => void },
+) {
+  const touchLastUsed = batch(async (ids: string[]) => {
+    await touchKeys(db, [...new Set(ids)])
+    return ids
+  })
+
+  const submit = batch(async (items: Item[]) => {
+    const counts = new Map<string, number>()
+    for (const { id, count } of items) counts.set(id, (counts.get(id) ?? 0) + Number(count))
+    const [row] = await selectAndIncrement(db, [[...counts.keys()], [...counts.values()], rateLimitMax])
+    if (!row) throw new Error('A query without FROM has one row')
+    for (const { id, status, is_last_used_stale } of row.keys) {
+      if (is_last_used_stale && status === 'active' && counts.get(id)) touchLastUsed(id).catch(onError)
+    }
+    return allocate(items, row)
+  })
+
+  return {
+    /** Reads the key, and counts nothing: for a caller who has yet to prove that he knows the secret. */
+    peek: async (id: string): Promise<KeyWithStatus | undefined> => (await submit({ id, count: false }))?.key,
+    /** Reads the key and, when it is active, counts this request. */
+    consume: (id: string): Promise<KeyWithQuota | undefined> => submit({ id, count: true }),
+  }
+}
+
+const now = sql`extract(epoch from now())::float8`
+const max = sql`coalesce(rate_limit, $3::integer)`
+
+/**
+ * $1: ids of keys, $2: how many requests of each to count, $3: the limit of a key without one of its own.
+ *
+ * A counter never passes its limit: `granted` says how many of the requests asked for still fitted in. Requests over
+ * the limit write nothing. A statement that began in the minute before, and had to wait for another, counts in the
+ * newer window. The rows are locked in the order of their ids, so that two replicas cannot wait for each other.
+ */
+const selectAndIncrement = precompiled(sql<ResultRow>`
+  with counted as (
+    insert into rate_counters as counter (key_id, minute, max, used, granted)
+    select id, floor(${now} / 60)::integer, ${max}, least(n, ${max}), least(n, ${max})
+    from unnest($1::text[], $2::integer[]) as item (id, n) join api_keys using (id)
+    where n > 0 and ${keyStatus} = 'active'
+    order by id
+    on conflict (key_id) do update set
+      minute = greatest(counter.minute, excluded.minute),
+      max = excluded.max,
+      used = case when counter.minute < excluded.minute then excluded.used
+        else least(counter.used + excluded.granted, excluded.max) end,
+      granted = case when counter.minute < excluded.minute then excluded.granted
+        else least(excluded.granted, excluded.max - counter.used) end
+    where counter.minute < excluded.minute or counter.used < excluded.max
+    returning key_id, counter.minute, counter.used, counter.granted
+  ), keys as (
+    select id, name, permissions, rate_limit, expires_at, created_at,
+      ${keyStatus} as status, ${max} as max, ${isLastUsedStale} as is_last_used_stale, minute, used, granted
+    from api_keys left join counted on key_id = id
+    where id = any($1)
+  )
+  select coalesce((select json_agg(keys) from keys), '[]') as keys, ${now} as now`)
+
+/** Deals the requests let through to those who asked first. */
+function allocate(items: Item[], { keys, now }: ResultRow): (KeyWithQuota | undefined)[] {
+  const thisMinute = Math.floor(now / 60)
+  const rows = new Map(
+    keys.map((row) => {
+      // Field by field, because to spread what is left of a row takes longer than all the rest of this.
+      const key: KeyWithStatus = {
+        id: row.id,
+        name: row.name,
+        permissions: row.permissions,
+        rate_limit: row.rate_limit,
+        status: row.status,
+        expires_at: row.expires_at === null ? null : new Date(row.expires_at),
+        created_at: new Date(row.created_at),
+      }
+      const { max, used, granted, minute } = row
+      const counter = { max, used: used ?? max, granted: granted ?? 0, minute: minute ?? thisMinute }
+      return [key.id, { key, counter, position: 0 }]
+    }),
+  )
+  return items.map(({ id, count }) => {
+    const row = rows.get(id)
+    if (!row) return undefined
+    if (count) row.position++
+    const { key, counter, position } = row
+    const used = counter.used - Math.max(0, counter.granted - position)
+    const reset = (counter.minute + 1) * 60
+    const quota = {
+      limit: counter.max,
+      remaining: Math.max(0, counter.max - used),
+      reset,
+      secondsLeft: Math.max(1, Math.ceil(reset - now)),
+      isAllowed: position <= counter.granted,
+    }
+    return { key, quota }
+  })
+}

@@ -1,0 +1,218 @@
+import { type Kysely, type Selectable, sql } from 'kysely'
+import type { Tables } from '../database/schema.ts'
+import type { Permission } from '../permissions.ts'
+
+export type KeyStatus = 'active' | 'expired' | 'revoked'
+
+/** A key as everyone but the door sees it: without its hash. */
+export type ApiKey = Omit<Selectable<Tables['api_keys']>, 'secret_hash'> & { status: KeyStatus }
+
+/** The one rule of what a key is, by the database's clock. Revoked wins over expired. */
+export const keyStatus = sql<KeyStatus>`
+  case when revoked_at is not null then 'revoked' when expires_at <= now() then 'expired' else 'active' end`
+
+/** Who may enter the admin panel. */
+export const isActiveAdmin = sql<boolean>`(${keyStatus} = 'active' and 'admin' = any(permissions))`
+
+const publicColumns = [
+  'id',
+  'seq',
+  'name',
+  'permissions',
+  'rate_limit',
+  'expires_at',
+  'created_at',
+  'last_used_at',
+  'revoked_at',
+  'rotated_from',
+] as const
+
+export type NewKey = {
+  id: string
+  secretHash: string
+  name: string
+  permissions: Permission[]
+  rateLimit: number | null
+  expiresAt: Date | null
+}
+
+/** Undefined, with nothing stored, when `expiresAt` has passed by the database's clock, or the id is taken. */
+export async function insertKey(db: Kysely<Tables>, key: NewKey): Promise<ApiKey | undefined> {
+  return db
+    .insertInto('api_keys')
+    .columns(['id', 'secret_hash', 'name', 'permissions', 'rate_limit', 'expires_at'])
+    .expression(
+      db
+        .selectNoFrom([
+          sql<string>`${key.id}::text`.as('id'),
+          sql<string>`${key.secretHash}::text`.as('secret_hash'),
+          sql<string>`${key.name}::text`.as('name'),
+          sql<Permission[]>`${key.permissions}::text[]`.as('permissions'),
+          sql<number | null>`${key.rateLimit}::integer`.as('rate_limit'),
+          sql<Date | null>`${key.expiresAt}::timestamptz`.as('expires_at'),
+        ])
+        .where(sql<boolean>`coalesce(${key.expiresAt}::timestamptz > now(), true)`),
+    )
+    .onConflict((conflict) => conflict.column('id').doNothing())
+    .returning(publicColumns)
+    .returning(keyStatus.as('status'))
+    .executeTakeFirst()
+}
+
+export async function findKey(db: Kysely<Tables>, id: string): Promise<ApiKey | undefined> {
+  return db
+    .selectFrom('api_keys')
+    .select(publicColumns)
+    .select(keyStatus.as('status'))
+    .where('id', '=', id)
+    .executeTakeFirst()
+}
+
+export type KeyFilter = {
+  status?: KeyStatus | undefined
+  /** A part of the name, in any case, or of the id. */
+  text?: string | undefined
+  cursor?: string | undefined
+  limit?: number | undefined
+}
+
+/** Newest first; `beforeSeq` is where the page before ended. */
+export async function listKeys(
+  db: Kysely<Tables>,
+  { status, text, cursor, limit }: KeyFilter = {},
+): Promise<ApiKey[]> {
+  return db
+    .selectFrom('api_keys')
+    .select(publicColumns)
+    .select(keyStatus.as('status'))
+    .$if(status !== undefined, (query) => query.where(keyStatus, '=', status ?? 'active'))
+    .$if(text !== undefined, (query) =>
+      query.where(sql<boolean>`(position(lower(${text}) in lower(name)) > 0 or position(${text} in id) > 0)`),
+    )
+    .$if(cursor !== undefined, (query) => query.where('seq', '<', cursor ?? ''))
+    .orderBy('seq', 'desc')
+    .$if(limit !== undefined, (query) => query.limit(limit ?? 0))
+    .execute()
+}
+
+export type KeyChanges = {
+  name?: string
+  permissions?: Permission[]
+  rate_limit?: number | null
+  expires_at?: Date | null
+}
+
+/**
+ * Undefined when there is no such key, or it is revoked. Sessions that began with a key which is no active admin key any
+ * more end for good: should it become one again, they do not come back.
+ */
+export async function updateKey(
+  db: Kysely<Tables>,
+  id: string,
+  changes: KeyChanges,
+): Promise<ApiKey | undefined> {
+  return db
+    .with('changed', (query) =>
+      query
+        .updateTable('api_keys')
+        // An empty SET is no SQL; naming a column that stays as it is makes "no changes" an ordinary case.
+        .set((eb) => ({ name: eb.ref('name'), ...changes }))
+        .where('id', '=', id)
+        .where('revoked_at', 'is', null)
+        .returning(publicColumns)
+        .returning([keyStatus.as('status'), isActiveAdmin.as('is_admin')]),
+    )
+    .with('ended', (query) =>
+      query
+        .deleteFrom('admin_sessions')
+        .using('changed')
+        .whereRef('key_id', '=', 'changed.id')
+        .where('is_admin', '=', false),
+    )
+    .selectFrom('changed')
+    .select([...publicColumns, 'status'])
+    .executeTakeFirst()
+}
+
+/** For good; the moment of the first revocation stays. Undefined when there is no such key. */
+export async function revokeKey(db: Kysely<Tables>, id: string): Promise<ApiKey | undefined> {
+  return db
+    .updateTable('api_keys')
+    .set({ revoked_at: sql`coalesce(revoked_at, now())` })
+    .where('id', '=', id)
+    .returning(publicColumns)
+    .returning(keyStatus.as('status'))
+    .executeTakeFirst()
+}
+
+/**
+ * Stores a successor with the name, permissions, limit and expiry of an active key, and lets the old one end after
+ * `overlapSeconds`, but never later than it would have. Undefined, with nothing changed, when `id` names no active key;
+ * and when the successor's id is taken.
+ *
+ * Active by the clock and not by now(): of two rotations at once the second waits for the row, and finds it ended at a
+ * moment that may lie after its own beginning.
+ */
+export async function rotateKey(
+  db: Kysely<Tables>,
+  { id, successorId, secretHash, overlapSeconds }: RotatedKey,
+): Promise<ApiKey | undefined> {
+  const { rows } = await sql<ApiKey>`
+    with old as (
+      select id, name, permissions, rate_limit, expires_at from api_keys
+      where id = ${id} and revoked_at is null and (expires_at is null or expires_at > clock_timestamp())
+        and not exists (select from api_keys where id = ${successorId})
+      for update
+    ), created as (
+      insert into api_keys (id, secret_hash, name, permissions, rate_limit, expires_at, rotated_from)
+      select ${successorId}, ${secretHash}, name, permissions, rate_limit, expires_at, id from old
+      on conflict (id) do nothing
+      returning *
+    ), ended as (
+      update api_keys
+      set expires_at = least(old.expires_at, date_trunc('second', now() + make_interval(secs => ${overlapSeconds})))
+      from old, created where api_keys.id = old.id
+    )
+    select ${sql.join(publicColumns.map((column) => sql.ref(column)))}, ${keyStatus} as status from created`.execute(
+    db,
+  )
+  return rows[0]
+}
+
+type RotatedKey = { id: string; successorId: string; secretHash: string; overlapSeconds: number }
+
+/** The hash of each key, in the order of the ids; undefined where there is no such key. */
+export async function findHashes(
+  db: Kysely<Tables>,
+  ids: readonly string[],
+): Promise<(string | undefined)[]> {
+  const { rows } = await sql<{ id: string; secret_hash: string }>`
+    select id, secret_hash from api_keys where id = any(${ids})`.execute(db)
+  const hashes = new Map(rows.map(({ id, secret_hash }) => [id, secret_hash]))
+  return ids.map((id) => hashes.get(id))
+}
+
+/** Stores a hash made with today's parameters, unless another replica has done so before. */
+export async function replaceHash(
+  db: Kysely<Tables>,
+  { id, from, to }: { id: string; from: string; to: string },
+): Promise<void> {
+  await db
+    .updateTable('api_keys')
+    .set({ secret_hash: to })
+    .where('id', '=', id)
+    .where('secret_hash', '=', from)
+    .execute()
+}
+
+/** Takes down that these keys were used just now. Rows that someone else holds are left for the next time. */
+export async function touchKeys(db: Kysely<Tables>, ids: readonly string[]): Promise<void> {
+  await sql`
+    update api_keys set last_used_at = now()
+    where id in (
+      select id from api_keys where id = any(${ids}) and ${isLastUsedStale} for no key update skip locked
+    )`.execute(db)
+}
+
+/** Whether a use is worth a write: `last_used_at` promises 5 minutes, and a write for every request costs. */
+export const isLastUsedStale = sql<boolean>`coalesce(last_used_at < now() - interval '1 minute', true)`

@@ -1,0 +1,56 @@
+import { randomInt } from 'node:crypto'
+import { crc32 } from 'node:zlib'
+
+/**
+ * `kener_<16 base62 id>_<43 base62 secret><6 base62 checksum>`.
+ * 43 characters of base62 carry 256 bits. The checksum is the CRC-32 of all before it, so that a mistyped key is
+ * refused without a look-up, and a scanner for leaked secrets knows a key from any other text.
+ */
+const tokenPattern = /^(kener_([0-9A-Za-z]{16})_([0-9A-Za-z]{43}))([0-9A-Za-z]{6})$/
+
+const base62 = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
+
+export type TokenParts = {
+  /** Public: the name under which the key is looked up. */
+  id: string
+  /** What the caller must know; only its hash is stored. */
+  secret: string
+}
+
+export function generateTokenParts(id = generateKeyId()): TokenParts {
+  return { id, secret: randomBase62(43) }
+}
+
+export function generateKeyId(): string {
+  return randomBase62(16)
+}
+
+export function isKeyId(text: string): boolean {
+  return /^[0-9A-Za-z]{16}$/.test(text)
+}
+
+export function formatToken({ id, secret }: TokenParts): string {
+  const body = `kener_${id}_${secret}`
+  return body + checksum(body)
+}
+
+/** Undefined when the text has not the shape of a key, or its checksum is wrong. Touches nothing but the text. */
+export function parseToken(token: string): TokenParts | undefined {
+  const [, body, id, secret, sum] = tokenPattern.exec(token) ?? []
+  if (body === undefined || id === undefined || secret === undefined) return undefined
+  return checksum(body) === sum ? { id, secret } : undefined
+}
+
+function checksum(body: string): string {
+  let remainder = crc32(body)
+  let text = ''
+  for (let digit = 0; digit < 6; digit++) {
+    text = base62.charAt(remainder % 62) + text
+    remainder = Math.floor(remainder / 62)
+  }
+  return text
+}
+
+function randomBase62(length: number): string {
+  return Array.from({ length }, () => base62.charAt(randomInt(62))).join('')
+}

@@ -1,0 +1,83 @@
+import { sql, type Transaction } from 'kysely'
+import type { Tables } from '../database/schema.ts'
+import { type ApiError, invalidRequest } from '../errors.ts'
+import { UnknownMonitors } from './repository.ts'
+
+/** A monitor that something concerns, and how. */
+type Affected = { monitor_tag: string; impact: string }
+
+/**
+ * What incidents and maintenances have alike: monitors that they affect, in a table of their own.
+ * @param owners the table of those; @param name what it calls one of them.
+ */
+export function affectedMonitors(owners: 'incidents' | 'maintenances', name: 'incident' | 'maintenance') {
+  const table = sql.table(`${name}_monitors`)
+  const ownerId = sql.ref(`${name}_id`)
+  const links = sql`${table} join monitors on monitors.id = monitor_id where ${ownerId} = ${sql.ref(`${owners}.id`)}`
+  const list = sql`json_agg(json_build_object('monitor_tag', tag, 'impact', impact) order by tag)`
+
+  /** Ties one to monitors that are held already. */
+  async function insert(
+    trx: Transaction<Tables>,
+    id: number,
+    affected: readonly Affected[],
+    monitorIds: Map<string, number>,
+  ): Promise<void> {
+    if (affected.length === 0) return
+    await sql`
+      insert into ${table} (${ownerId}, monitor_id, impact)
+      select ${id}::integer, * from unnest(
+        ${affected.map(({ monitor_tag }) => monitorIds.get(monitor_tag))}::integer[],
+        ${affected.map(({ impact }) => impact)}::text[])`.execute(trx)
+  }
+
+  return {
+    /** A column of a select from `owners`. */
+    column: sql`coalesce((select ${list} from ${links}), '[]') as monitors`,
+    /** One row beside each of `owners`: how many monitors in all, and those that the public may see. */
+    publicMonitors: sql`
+      lateral (
+        select count(*) as total, coalesce(
+          ${list} filter (where monitors.enabled and not hidden), '[]') as monitors
+        from ${links}
+      ) as affected`,
+    /** About visible monitors, or about none. */
+    isPublic: sql`(total = 0 or json_array_length(affected.monitors) > 0)`,
+    /** Whether one is about any of these. */
+    includes: (tags: readonly string[]) => sql`exists (select from ${links} and tag = any(${tags}::text[]))`,
+    insert,
+    /** Instead of those before. */
+    async replace(...[trx, id, affected, monitorIds]: Parameters<typeof insert>): Promise<void> {
+      await sql`delete from ${table} where ${ownerId} = ${id}`.execute(trx)
+      await insert(trx, id, affected, monitorIds)
+    },
+  }
+}
+
+export function tagsOf(affected: readonly Affected[]): string[] {
+  return affected.map(({ monitor_tag }) => monitor_tag)
+}
+
+/** What the body of an incident or a maintenance says of monitors, in `monitors`. */
+type MonitorReference = readonly { monitor_tag: string }[]
+
+/** A monitor is affected in one way. @throws ApiError 400 */
+export function assertUniqueMonitors(affected: MonitorReference = []): void {
+  const seen = new Set<string>()
+  affected.forEach(({ monitor_tag: tag }, index) => {
+    if (seen.has(tag)) throw invalidMonitors([index], 'is named twice')
+    seen.add(tag)
+  })
+}
+
+/** @throws ApiError 400 when it is for monitors that there are none of. */
+export function rethrowUnknownMonitors(error: unknown, affected: MonitorReference): void {
+  if (!(error instanceof UnknownMonitors)) return
+  const indices = affected.flatMap(({ monitor_tag: tag }, index) => (error.tags.includes(tag) ? [index] : []))
+  throw invalidMonitors(indices, 'is not the tag of a monitor')
+}
+
+function invalidMonitors(indices: number[], message: string): ApiError {
+  const details = indices.map((index) => ({ path: `/monitors/${index}/monitor_tag`, message }))
+  return invalidRequest(`Invalid body: ${details[0]?.path ?? '/monitors'} ${message}`, details)
+}

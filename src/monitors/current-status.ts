@@ -1,0 +1,48 @@
+import { sql, type SqlBool } from 'kysely'
+
+/** An incident is open when it is not resolved, has started, and has not ended. */
+export const incidentIsOpen = sql<SqlBool>`
+  (incidents.state <> 'RESOLVED' and started_at <= now() and (ended_at is null or ended_at > now()))`
+
+/** An event of a maintenance is under way when nobody has closed it, and now is its time. In the words of an index. */
+export const eventIsOngoing = sql<SqlBool>`
+  (closed_as is null and tstzrange(maintenance_events.starts_at, maintenance_events.ends_at) @> now())`
+
+/**
+ * What each monitor is now: the worst impact of its open incidents and of its maintenances under way, else its newest
+ * report unless that is stale, else its default. An impact UP says something of a maintenance alone. Of equal impacts
+ * that of an incident, an even number, is the worst. A report is as old as the second it was made in.
+ *
+ * Few events are under way, but PostgreSQL takes them for many: `offset 0` and the inner select make it go from each of
+ * them to its maintenance and monitors, where it would read all that there are.
+ */
+export const currentStatus = sql`
+  with active_impacts as (
+    select monitor_id, impact, 0 as source
+    from incidents join incident_monitors on incident_id = incidents.id
+    where ${incidentIsOpen} and impact <> 'UP'
+    union all
+    select monitor_id, impact, 1 as source
+    from maintenance_events, lateral (
+      select monitor_id, impact from maintenance_monitors where maintenance_id = maintenance_events.maintenance_id offset 0
+    ) as affected
+    where ${eventIsOngoing} and (select enabled from maintenances where id = maintenance_id)
+  ), impacts as (
+    select monitor_id, min(source + case impact when 'DOWN' then 2 when 'MAINTENANCE' then 4 when 'DEGRADED' then 6 else 8 end)
+      as worst
+    from active_impacts group by monitor_id
+  ), current as (
+    select monitors.*, last.minute as last_minute, last.status as last_status, last.latency_ms as last_latency_ms,
+      case when worst is not null then (array['incident', 'maintenance'])[worst % 2 + 1]
+        when is_fresh then 'report' else 'default' end as status_source,
+      case when worst is not null then (array['DOWN', 'MAINTENANCE', 'DEGRADED', 'UP'])[worst / 2]
+        when is_fresh then last.status else default_status end as status
+    from monitors
+    left join last_reports as last on last.monitor_id = monitors.id
+    left join impacts on impacts.monitor_id = monitors.id
+    cross join lateral (
+      select last.minute is not null and (
+        stale_after_seconds is null or extract(epoch from now()) - (last.minute * 60::float8 + last.second) <= stale_after_seconds
+      ) as is_fresh
+    ) as freshness
+  )`

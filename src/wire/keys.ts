@@ -1,0 +1,31 @@
+import { Type } from 'typebox'
+import { permissions } from '../permissions.ts'
+import { Nullable, strict, StringEnum } from './envelope.ts'
+import { Time } from './time.ts'
+
+export const Name = Type.String({ minLength: 1, maxLength: 100, pattern: '\\S' })
+export const Permissions = Type.Array(StringEnum(permissions), { minItems: 1, uniqueItems: true })
+export const RateLimit = Nullable(Type.Integer({ minimum: 1, maximum: 1_000_000_000 }))
+
+export const CreateKey = Type.Object(
+  {
+    name: Name,
+    permissions: Permissions,
+    expires_at: Type.Optional(Nullable(Time)),
+    rate_limit: Type.Optional(RateLimit),
+  },
+  {
+    ...strict,
+    examples: [
+      { name: 'monitoring-service', permissions: ['read:monitors', 'write:incidents'] },
+      { name: 'ci', permissions: ['write:monitors'], expires_at: '2999-01-01T00:00:00Z', rate_limit: 600 },
+    ],
+  },
+)
+
+export const RotateKey = Type.Object(
+  { overlap_seconds: Type.Integer({ minimum: 0, maximum: 604_800, default: 0 }) },
+  { ...strict, examples: [{ overlap_seconds: 3600 }] },
+)
+
+export const KeyParams = Type.Object({ id: Type.String() })
