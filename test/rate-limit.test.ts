@@ -312,3 +312,21 @@ await t.test('X-Forwarded-For is believed from whom TRUST_PROXY names, and from 
     t.equal(failed?.address, address, `${JSON.stringify(trustProxy)} from ${remoteAddress}`)
   }
 })
+
+await t.test('a limit that several batches use up is exact, and so is the next window', async (t) => {
+  const replicas = await startTwo(t)
+  const limit = 7
+  const { token, id } = await newKey(replicas[0], { rateLimit: limit })
+  for (const window of ['first', 'next']) {
+    await untilMinuteHasRoom()
+    const replies: Reply[] = []
+    for (let batch = 0; batch < 6; batch++) {
+      const replica = replicas[batch % 2 === 0 ? 0 : 1]
+      replies.push(...(await times(3, () => replica.call(token, 'GET /api/me'))))
+    }
+    for (const { passed, refused } of byWindow(replies)) {
+      t.equal(passed, Math.min(limit, passed + refused), `${window} window: exactly the limit passes`)
+    }
+    await passMinute(replicas[0], id)
+  }
+})
