@@ -318,7 +318,7 @@ await t.test('a limit that several batches use up is exact, and so is the next w
   const limit = 7
   const { token, id } = await newKey(replicas[0], { rateLimit: limit })
   for (const window of ['first', 'next']) {
-    await untilMinuteHasRoom()
+    await waitForRoomInMinute()
     const replies: Reply[] = []
     for (let batch = 0; batch < 6; batch++) {
       const replica = replicas[batch % 2 === 0 ? 0 : 1]

@@ -2,6 +2,12 @@ import { Parser, type Result } from 'tap-parser'
 import { stringify } from 'tap-yaml'
 import type { FromWorker } from './worker.ts'
 
+/**
+ * Name of an assertion that follows those of a file: the parser holds a result back until it sees the next one, because
+ * details may follow. It is not counted.
+ */
+export const endOfFile = 'end of file'
+
 /** Reads TAP. Sends failed assertions, with the names of the tests around them, and the comments of tests at once. */
 export function createReport(send: (message: FromWorker) => void) {
   let passed = 0
@@ -22,6 +28,7 @@ export function createReport(send: (message: FromWorker) => void) {
     parser.on('assert', (result: Result) => {
       // A subtest ends with a result that only repeats those of its assertions, unless it failed by itself.
       if (result.closingTestPoint && (result.ok || failed > failedBefore)) return
+      if (names.length === 0 && result.name === endOfFile) return
       if (result.ok || result.todo || result.skip) passed++
       else fail(formatFailure([...names, result.name], result))
     })
