@@ -21,6 +21,8 @@ const { values, positionals } = parseArgs({
 const jobs = Number(values.jobs ?? (values.slow ? 1 : availableParallelism()))
 /** Long tests share neither processors nor a process. */
 const filesPerWorker = values.slow ? 1 : Infinity
+/** Failures shown of one file: a bug in what all tests use fails thousands of assertions. */
+const maxShownFailures = 5
 
 type FileResult = { passed: number; failed: number; cpuMs: number }
 type TestFile = { name: string; path: string; size: number }
@@ -125,9 +127,6 @@ async function runFiles(files: TestFile[], environment: Record<string, string>):
   print(`${passes} passed, ${failures} failed`)
   return failures > 0 || passes === 0 ? 1 : 0
 }
-
-/** A bug in what all tests use fails thousands of assertions. */
-const maxShownFailures = 5
 
 type OnFile = (file: TestFile, result: FileResult, ms: number, output: string[]) => void
 
