@@ -98,14 +98,14 @@ function makeDefaultsOptional(schema: unknown): unknown {
 
 type JsonObject = { properties?: Record<string, object>; required?: string[] }
 
-function describeRoute({ url, config, handler }: RouteOptions) {
+function describeRoute({ url, config, schema, handler }: RouteOptions) {
   const permission = config?.permission ?? 'public'
-  const summary = handler.name.replace(/([A-Z])/g, ' $1').toLowerCase()
+  const words = handler.name.replace(/([A-Z])/g, ' $1').toLowerCase()
   const permissionText =
     permission in permissionDescriptions ? ` (${permissionDescriptions[permission as 'admin']})` : ''
   return {
-    operationId: handler.name,
-    summary: summary.charAt(0).toUpperCase() + summary.slice(1),
+    operationId: schema?.operationId ?? handler.name,
+    summary: schema?.summary ?? words.charAt(0).toUpperCase() + words.slice(1),
     description:
       permission === 'public'
         ? 'Needs no key.'
