@@ -1,3 +1,5 @@
+import type { ClosingState, EventState } from './enums.ts'
+
 /**
  * Every failure this service answers with, named once. What stands here is public: words for the client, never
  * the inside of the service. What only the log may know goes into `cause` and `reason`.
@@ -154,6 +156,9 @@ export const internalError = (cause: unknown) =>
 export const maintenanceNotFound = () => notFound('There is no maintenance of this id')
 export const eventNotFound = () => notFound('There is no event of this id of this maintenance')
 
+export const eventNotClosable = (state: EventState, closing: ClosingState, allowed: readonly EventState[]) =>
+  conflict(`The event is ${state}: only an event that is ${allowed.join(' or ')} can become ${closing}`)
+
 export const invalidField = (path: string, message: string) =>
   invalidRequest(`Invalid body: ${path} ${message}`, [{ path, message }])
 
@@ -169,11 +174,6 @@ export const tagMismatch = (tag: string) =>
 
 export const incidentNotFound = () => notFound('There is no incident of this id')
 export const commentNotFound = () => notFound('There is no comment of this id on this incident')
-
-export const endBeforeStart = (path: string) =>
-  invalidRequest(`Invalid body: ${path} is before the start`, [
-    { path, message: 'must not be before the start' },
-  ])
 
 export const keyNotFound = () => notFound('There is no key of this id')
 
