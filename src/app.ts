@@ -13,7 +13,9 @@ import type { Config } from './config.ts'
 import type { Connections } from './database/open.ts'
 import type { Tables } from './database/schema.ts'
 import addressCounters from './http/address-counters.ts'
+import authFailures from './http/auth-failures.ts'
 import auth from './http/auth.ts'
+import credentials from './http/credentials.ts'
 import database from './http/database.ts'
 import draining from './http/draining.ts'
 import { sendClientError, sendConnectError, sendFrameworkError } from './http/early-errors.ts'
@@ -94,6 +96,8 @@ export function buildApp({
   app.register(validation)
   app.register(notFound)
   app.register(addressCounters)
+  app.register(authFailures)
+  app.register(credentials)
   app.register(auth)
   app.register(rateLimit)
   app.register(permissionGuard)
