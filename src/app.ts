@@ -29,10 +29,12 @@ import traffic from './http/traffic.ts'
 import validation from './http/validation.ts'
 import kener from './kener/index.ts'
 import manage from './manage/index.ts'
+import { createReportWriter, type ReportWriter } from './reports/writer.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
     config: Config
+    writeReports: ReportWriter
   }
 }
 
@@ -84,6 +86,7 @@ export function buildApp({
   app.server.on('connect', sendConnectError)
   app.decorate('config', config)
   app.register(database, { db })
+  app.decorate('writeReports', createReportWriter(db))
   app.register(traffic)
   app.register(requestLog)
   if (config.metricsPort !== undefined) {

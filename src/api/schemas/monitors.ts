@@ -166,7 +166,7 @@ export const FillData = Type.Object(
   { ...strict, examples: [{ from: '2026-01-01T00:00:00Z', to: '2026-01-02T00:00:00Z', status: 'UP' }] },
 )
 
-export const WriteResult = Type.Object(
+export const WriteResponse = Type.Object(
   { written: Type.Integer({ minimum: 0 }) },
   { examples: [{ written: 1 }] },
 )
