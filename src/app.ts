@@ -13,7 +13,9 @@ import type { Config } from './config.ts'
 import type { Connections } from './database/open.ts'
 import type { Tables } from './database/schema.ts'
 import addressCounters from './http/address-counters.ts'
+import authFailures from './http/auth-failures.ts'
 import auth from './http/auth.ts'
+import credentials from './http/credentials.ts'
 import database from './http/database.ts'
 import draining from './http/draining.ts'
 import { sendClientError, sendConnectError, sendFrameworkError } from './http/early-errors.ts'
@@ -27,10 +29,12 @@ import traffic from './http/traffic.ts'
 import validation from './http/validation.ts'
 import kener from './kener/index.ts'
 import manage from './manage/index.ts'
+import { createReportWriter, type ReportWriter } from './reports/writer.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
     config: Config
+    writeReports: ReportWriter
   }
 }
 
@@ -82,6 +86,7 @@ export function buildApp({
   app.server.on('connect', sendConnectError)
   app.decorate('config', config)
   app.register(database, { db })
+  app.decorate('writeReports', createReportWriter(db))
   app.register(traffic)
   app.register(requestLog)
   if (config.metricsPort !== undefined) {
@@ -94,6 +99,8 @@ export function buildApp({
   app.register(validation)
   app.register(notFound)
   app.register(addressCounters)
+  app.register(authFailures)
+  app.register(credentials)
   app.register(auth)
   app.register(rateLimit)
   app.register(permissionGuard)

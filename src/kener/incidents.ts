@@ -2,7 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
 import { type Static, Type } from 'typebox'
 import { databaseNow } from '../database/clock.ts'
-import { ApiError, invalidField } from '../errors.ts'
+import { ApiError, endBeforeStart } from '../errors.ts'
 import * as comments from '../incidents/comments.ts'
 import * as incidents from '../incidents/repository.ts'
 import {
@@ -188,7 +188,7 @@ export default routes
 /** Reports an error of the end under Kener's name of the field. */
 function rethrowWithKenerField(error: unknown): never {
   const [detail] = error instanceof ApiError ? (error.details ?? []) : []
-  throw detail?.path === '/ended_at' ? invalidField('/end_date_time', 'must not be before the start') : error
+  throw detail?.path === '/ended_at' ? endBeforeStart('/end_date_time') : error
 }
 
 function toEnd(seconds: number | null | undefined): Date | null | undefined {

@@ -1,6 +1,13 @@
 import type { Kysely } from 'kysely'
 import type { Tables } from '../database/schema.ts'
-import { type ApiError, conflict, expiryInPast, keyAlreadyCreated, keyNotFound } from '../errors.ts'
+import {
+  type ApiError,
+  expiredKeyConflict,
+  expiryInPast,
+  keyAlreadyCreated,
+  keyNotFound,
+  revokedKeyConflict,
+} from '../errors.ts'
 import { paginate, parseCursorText } from '../wire/pagination.ts'
 import * as keys from './repository.ts'
 import type { Secrets } from './secrets.ts'
@@ -96,7 +103,5 @@ export async function getKey(db: Kysely<Tables>, id: string): Promise<keys.ApiKe
 
 async function inactiveKeyError(db: Kysely<Tables>, id: string): Promise<ApiError> {
   const key = await getKey(db, id)
-  return key.status === 'revoked'
-    ? conflict('The key is revoked, which is for good: create a new one')
-    : conflict('The key has expired: give it a later expires_at first, or create a new one')
+  return key.status === 'revoked' ? revokedKeyConflict() : expiredKeyConflict()
 }

@@ -11,12 +11,20 @@ export const Tag = Type.String({
   minLength: 1,
   maxLength: 255,
   pattern: '^[a-z0-9]([a-z0-9_-]*[a-z0-9])?$',
+  errorMessage:
+    'must consist of lower-case letters, digits, _ and -, and begin and end with a letter or a digit',
   description: 'lower-case letters, digits, _ and -; begins and ends with a letter or a digit',
 })
 const Name = Type.String({ minLength: 1, maxLength: 255, pattern: '\\S' })
 const Description = Nullable(Type.String({ maxLength: 10_000 }))
 const CategoryName = Nullable(Type.String({ minLength: 1, maxLength: 255 }))
-const ExternalUrl = Nullable(Type.String({ maxLength: 2_048, pattern: '^https?://' }))
+const ExternalUrl = Nullable(
+  Type.String({
+    maxLength: 2_048,
+    pattern: '^https?://',
+    errorMessage: 'must begin with http:// or https://',
+  }),
+)
 const StaleAfter = Nullable(Type.Integer({ minimum: 1, maximum: 31_536_000 }))
 const Latency = Nullable(Type.Integer({ minimum: 0, maximum: 2_000_000_000 }))
 
@@ -158,7 +166,7 @@ export const FillData = Type.Object(
   { ...strict, examples: [{ from: '2026-01-01T00:00:00Z', to: '2026-01-02T00:00:00Z', status: 'UP' }] },
 )
 
-export const WriteResult = Type.Object(
+export const WriteResponse = Type.Object(
   { written: Type.Integer({ minimum: 0 }) },
   { examples: [{ written: 1 }] },
 )
