@@ -13,7 +13,7 @@ export async function createFirstAdminKey({ db }: Database, log: Logger, origin:
   if ((await listKeys(db, { limit: 1 })).length > 0) return
   const { token } = await createKey(
     { db, secrets: createSecrets(), log },
-    { name: 'first-admin', permissions: ['admin'], rateLimit: null, expiresAt: null },
+    { name: 'first-admin', permissions: ['admin'], rate_limit: null, expires_at: null },
   )
   process.stdout.write(`
   Your first API key, with the permission admin. Copy it now: it is not shown again.
