@@ -193,6 +193,7 @@ export async function deleteMonitor(db: Kysely<Tables>, tag: string): Promise<bo
   return numDeletedRows > 0n
 }
 
+/** Names monitors that there are none of. */
 export class UnknownMonitors extends Error {
   readonly tags: string[]
 
@@ -203,8 +204,9 @@ export class UnknownMonitors extends Error {
 }
 
 /**
- * Locks the monitors FOR KEY SHARE until commit, and returns their ids by tag. Call it before link rows are touched:
- * deletes lock in this order, and the reverse order deadlocks. @throws UnknownMonitors if a monitor does not exist.
+ * Nobody deletes these monitors before the transaction ends. To be called before the rows that tie them to something are
+ * touched: who deletes a monitor takes the two in this order, and would wait for us as we for him.
+ * @returns their ids, by tag. @throws UnknownMonitors
  */
 export async function lockMonitorsForShare(
   trx: Transaction<Tables>,
@@ -216,7 +218,7 @@ export async function lockMonitorsForShare(
   return monitorIds
 }
 
-/** Does the same, and leaves out the monitors that do not exist. */
+/** The same, of those of them that there are. */
 export async function lockExistingMonitorsForShare(
   trx: Transaction<Tables>,
   tags: readonly string[],
