@@ -7,7 +7,7 @@ import { buildApp } from '../dist/src/app.js'
 import { readConfig } from '../dist/src/config.js'
 import { openDatabase } from '../dist/src/database/open.js'
 import { removeOldMinutes } from '../dist/src/reports/retention.js'
-import { writeReports } from '../dist/src/reports/writer.js'
+import { writeReports } from '../dist/src/reports/repository.js'
 import { createKey } from '../dist/src/keys/lifecycle.js'
 import { createSecrets } from '../dist/src/keys/secrets.js'
 import { startPostgres } from '../dist/test/postgres.js'
@@ -51,7 +51,7 @@ const app = buildApp({ config: readConfig({ RATE_LIMIT_MAX: '1000000' }), db })
 await app.ready()
 const key = await createKey(
   { db, secrets: createSecrets(), log: { info() {} } },
-  { name: 'bench', permissions: ['read:monitors'], rateLimit: null, expiresAt: null },
+  { name: 'bench', permissions: ['read:monitors'], rate_limit: null, expires_at: null },
 )
 const headers = { authorization: `Bearer ${key.token}` }
 const list = () => app.inject({ url: '/api/monitors?limit=100', headers })
@@ -65,13 +65,15 @@ console.log(
 )
 const tag = (index) => `m${String(index + 1).padStart(6, '0')}`
 const fill = (index) =>
-  writeReports(db, [
-    { tag: tag(index), reports: [{ from: now - minutes, to: now, status: 'UP', latencyMs: 100 + index }] },
-  ])
+  writeReports(
+    db,
+    [{ tag: tag(index), reports: [{ from: now - minutes, to: now, status: 'UP', latency_ms: 100 + index }] }],
+    'wait',
+  )
 await timed('sixty a row: 90 days of one monitor (129,600 minutes)', fill, monitors)
 await timed(
   'sixty a row: one report',
-  (index) => writeReports(db, [{ tag: tag(index % 80), reports: [{ status: 'UP', latencyMs: 5 }] }]),
+  (index) => writeReports(db, [{ tag: tag(index % 80), reports: [{ status: 'UP', latency_ms: 5 }] }], 'wait'),
   500,
 )
 await size('monitor_hours')

@@ -2,7 +2,7 @@
 import { sql } from 'kysely'
 import pg from 'pg'
 import { openDatabase } from '../dist/src/database/open.js'
-import { writeReports } from '../dist/src/reports/writer.js'
+import { writeReports } from '../dist/src/reports/repository.js'
 import { formatToken } from '../dist/src/keys/token.js'
 import { createKey } from '../dist/src/keys/lifecycle.js'
 import { createSecrets } from '../dist/src/keys/secrets.js'
@@ -21,13 +21,13 @@ export async function prepare({ databaseUrl, dataDir = '' }, fill) {
 /** @returns request headers with a key each; the first is the one that the peers' body describes */
 export async function addKeys(db, count, permissions = me.data.permissions) {
   const context = { db, secrets: createSecrets(), log: { info() {} } }
-  const wanted = { name: me.data.key_name, permissions, rateLimit: null, expiresAt: null }
+  const wanted = { name: me.data.key_name, permissions, rate_limit: null, expires_at: null }
   const all = []
   while (all.length < count) {
     const some = Array.from({ length: Math.min(500, count - all.length) }, (_, place) =>
       createKey(context, wanted, all.length + place === 0 ? me.data.id : undefined),
     )
-    all.push(...(await Promise.all(some)).map(({ text }) => ({ authorization: `Bearer ${text}` })))
+    all.push(...(await Promise.all(some)).map(({ token }) => ({ authorization: `Bearer ${token}` })))
   }
   await sql`update api_keys set created_at = ${me.data.created_at} where id = ${me.data.id}`.execute(db)
   return all
@@ -65,5 +65,6 @@ export async function addMonitors(db, from, to) {
 /** 90 days of minutes. */
 export async function addMinutes(db, tag) {
   const to = Math.floor(Date.now() / 60_000)
-  await writeReports(db, [{ tag, reports: [{ from: to - 129_600, to, status: 'UP', latencyMs: 100 }] }])
+  const reports = [{ from: to - 129_600, to, status: 'UP', latency_ms: 100 }]
+  await writeReports(db, [{ tag, reports }], 'wait')
 }

@@ -1,8 +1,11 @@
+import type { ClosingState, EventState } from './enums.ts'
+
 /**
- * Every failure this service answers with, named once. What stands here is public: words for the client, never
- * the inside of the service. What only the log may know goes into `cause` and `reason`.
+ * Every error that the service sends, named once. Messages are public: they tell the client what to do, and contain no
+ * internal details. `cause`, `reason` and `keyId` are only logged.
  */
 
+/** `path` is a JSON pointer (RFC 6901) to the invalid value. */
 export type ErrorDetail = { path: string; message: string }
 
 export class ApiError extends Error {
@@ -10,9 +13,9 @@ export class ApiError extends Error {
   readonly code: string
   readonly headers: Record<string, string>
   readonly details: ErrorDetail[] | undefined
-  /** For the log alone: why, in a word that stays the same. */
+  /** Why the request was rejected. Alerts and metrics rely on these values. */
   readonly reason: string | undefined
-  /** For the log alone: the id inside the key that was refused. */
+  /** The id in the token that was rejected. */
   readonly keyId: string | undefined
 
   constructor(
@@ -27,7 +30,7 @@ export class ApiError extends Error {
       cause?: unknown
     } = {},
   ) {
-    // An answer, not a fault: taking down where it was made would cost a flood of garbage more than it costs the sender.
+    // Capturing a stack costs more than the rest of a 401, and its line is of no use.
     const { stackTraceLimit } = Error
     Error.stackTraceLimit = 0
     super(message, { cause: options.cause })
@@ -41,7 +44,57 @@ export class ApiError extends Error {
   }
 }
 
-// RFC 6750, section 3: without credentials the challenge names the scheme and the realm alone.
+// 400
+
+/** @param details by default one, about the request as a whole */
+export const invalidRequest = (message: string, details: ErrorDetail[] = [{ path: '', message }]) =>
+  new ApiError(400, 'INVALID_REQUEST', message, { details })
+
+export const invalidField = (path: string, message: string) =>
+  invalidRequest(`Invalid body: ${path} ${message}`, [{ path, message }])
+
+const invalidQuery = (path: string, message: string) =>
+  invalidRequest(`Invalid query: ${path} ${message}`, [{ path, message }])
+
+export const malformedRequest = () => invalidRequest('This is not a valid HTTP request')
+export const headersTooLarge = () => invalidRequest('The request headers are too large')
+export const requestTimedOut = () => invalidRequest('The request took too long to arrive')
+export const requestAborted = () =>
+  invalidRequest('The connection was closed before the request was complete')
+export const malformedUrl = () => invalidRequest('The URL is not correctly percent-encoded')
+export const missingHost = () => invalidRequest('The header Host is required')
+export const duplicateHost = () => invalidRequest('The header Host must occur only once')
+export const invalidUtf8 = () => invalidRequest('The body must be valid UTF-8')
+export const invalidJson = () => invalidRequest('The body must be valid JSON')
+
+export const unstorableText = (path: string) =>
+  invalidRequest('The request contains text that cannot be stored', [
+    { path, message: 'must not contain NUL characters or lone surrogates' },
+  ])
+
+export const nestedTooDeeply = (path: string, maxDepth: number) =>
+  invalidRequest(`The request must not be nested more than ${maxDepth} levels deep`, [
+    { path, message: `must not be nested more than ${maxDepth} levels deep` },
+  ])
+
+export const invalidCursor = () =>
+  invalidQuery(
+    '/cursor',
+    'must be the next_cursor of the previous page, unchanged; omit it for the first page',
+  )
+
+export const rangeReversed = () => invalidQuery('/to', 'must not be before from')
+
+export const tagMismatch = (tag: string) =>
+  invalidField('/tag', `must be ${tag}, as in the path: the tag of a monitor cannot be changed`)
+
+export const endBeforeStart = (path: string) => invalidField(path, 'must not be before the start')
+
+export const expiryInPast = () => invalidField('/expires_at', 'must be in the future')
+
+// 401
+
+// RFC 6750, section 3: without credentials, the challenge contains only the scheme and the realm.
 const challenge = 'Bearer realm="kener"'
 const invalidToken = { 'www-authenticate': `${challenge}, error="invalid_token"` }
 
@@ -57,7 +110,7 @@ export const malformedKey = () =>
     reason: 'malformed',
   })
 
-/** The caller hears no more than of a malformed one: neither that the id exists, nor that only the secret is wrong. */
+/** Has the response of malformedKey, so that it does not reveal whether the id exists. */
 export const invalidKey = (reason: 'unknown' | 'wrong_secret', keyId: string) =>
   new ApiError(401, 'UNAUTHORIZED', 'Invalid API key provided', { headers: invalidToken, reason, keyId })
 
@@ -75,17 +128,85 @@ export const keyRevoked = (keyId: string) =>
     keyId,
   })
 
+// 403
+
 export const forbidden = (permission: string) =>
   new ApiError(403, 'FORBIDDEN', `This API key lacks the permission ${permission}`, {
     headers: { 'www-authenticate': `${challenge}, error="insufficient_scope", scope="${permission}"` },
     reason: permission,
   })
 
-/** A form without the token that this browser was given for it: from another site, or from before the log-in. */
+/** The form lacks this browser's CSRF token: it is from another site, or from before the log-in. */
 export const invalidCsrfToken = () =>
-  new ApiError(403, 'FORBIDDEN', 'This form has expired: open the page again, and send it from there', {
+  new ApiError(403, 'FORBIDDEN', 'This form has expired: open the page again and submit it there', {
     reason: 'csrf',
   })
+
+// 404
+
+export const notFound = (message: string) => new ApiError(404, 'NOT_FOUND', message)
+
+export const pathNotFound = () => notFound('There is nothing at this path')
+export const keyNotFound = () => notFound('There is no key with this id')
+export const monitorNotFound = () => notFound('There is no monitor with this tag')
+export const incidentNotFound = () => notFound('There is no incident with this id')
+export const commentNotFound = () => notFound('This incident has no comment with this id')
+export const maintenanceNotFound = () => notFound('There is no maintenance with this id')
+export const eventNotFound = () => notFound('This maintenance has no event with this id')
+
+// 405
+
+export const methodNotAllowed = (method: string, allowed: readonly string[]) =>
+  new ApiError(
+    405,
+    'METHOD_NOT_ALLOWED',
+    `${method} is not allowed at this path: use ${allowed.join(', ')}`,
+    { headers: { allow: allowed.join(', ') } },
+  )
+
+export const connectNotAllowed = () =>
+  new ApiError(405, 'METHOD_NOT_ALLOWED', 'CONNECT is not allowed: this server is not a proxy', {
+    headers: { allow: '' },
+  })
+
+// 409
+
+export const conflict = (message: string) => new ApiError(409, 'CONFLICT', message)
+
+export const revokedKeyConflict = () => conflict('The key is revoked, which is final: create a new key')
+
+export const expiredKeyConflict = () =>
+  conflict('The key has expired: first set a later expires_at, or create a new key')
+
+export const keyAlreadyCreated = () =>
+  conflict(
+    'This form was already submitted, and its key was shown once. If the key is lost, rotate or revoke it.',
+  )
+
+export const tagTaken = (tag: string) =>
+  conflict(
+    `A monitor with the tag ${tag} already exists: PUT /api/monitors/${tag} replaces it, PATCH updates it`,
+  )
+
+export const eventNotClosable = (state: EventState, closing: ClosingState, allowed: readonly EventState[]) =>
+  conflict(`The event is ${state}: only an event that is ${allowed.join(' or ')} can become ${closing}`)
+
+// 413, 415
+
+export const payloadTooLarge = (limitBytes: number) =>
+  new ApiError(413, 'PAYLOAD_TOO_LARGE', `The body must not be larger than ${limitBytes} bytes`)
+
+export const unsupportedMediaType = () =>
+  new ApiError(
+    415,
+    'UNSUPPORTED_MEDIA_TYPE',
+    'Send the body as application/json, in UTF-8 and without compression',
+  )
+
+export const formRequired = () =>
+  new ApiError(415, 'UNSUPPORTED_MEDIA_TYPE', 'This is not a form: open its page and submit it there')
+
+// 429
 
 const retryAfter = (seconds: number) => ({ 'retry-after': String(seconds) })
 
@@ -93,7 +214,7 @@ export const rateLimitExceeded = (limit: number, seconds: number) =>
   new ApiError(
     429,
     'RATE_LIMIT_EXCEEDED',
-    `The limit of ${limit} requests a minute is used up: try again in ${seconds} s`,
+    `The limit of ${limit} requests per minute is exceeded: try again in ${seconds} s`,
     { headers: retryAfter(seconds), reason: 'key' },
   )
 
@@ -111,76 +232,17 @@ export const tooManyPublicRequests = (seconds: number) =>
     reason: 'address',
   })
 
-/** @param details each place that is wrong, as a JSON pointer; by default the request as a whole is. */
-export const invalidRequest = (message: string, details: ErrorDetail[] = [{ path: '', message }]) =>
-  new ApiError(400, 'INVALID_REQUEST', message, { details })
-
-export const notFound = (message: string) => new ApiError(404, 'NOT_FOUND', message)
-
-export const methodNotAllowed = (method: string, allowed: readonly string[]) =>
-  new ApiError(
-    405,
-    'METHOD_NOT_ALLOWED',
-    `${method} is not possible at this path: use ${allowed.join(', ')}`,
-    { headers: { allow: allowed.join(', ') } },
-  )
-
-export const connectNotAllowed = () =>
-  new ApiError(405, 'METHOD_NOT_ALLOWED', 'CONNECT is not possible: this is no proxy', {
-    headers: { allow: '' },
-  })
-
-export const conflict = (message: string) => new ApiError(409, 'CONFLICT', message)
-
-export const payloadTooLarge = (limitBytes: number) =>
-  new ApiError(413, 'PAYLOAD_TOO_LARGE', `The body is larger than ${limitBytes} bytes`)
-
-export const unsupportedMediaType = () =>
-  new ApiError(
-    415,
-    'UNSUPPORTED_MEDIA_TYPE',
-    'Send the body as application/json, in UTF-8 and not compressed',
-  )
-
-export const formRequired = () =>
-  new ApiError(415, 'UNSUPPORTED_MEDIA_TYPE', 'This is not a form: open its page, and send it from there')
-
-export const serviceUnavailable = (message: string, cause?: unknown) =>
-  new ApiError(503, 'SERVICE_UNAVAILABLE', message, { headers: retryAfter(1), cause })
+// 500, 503
 
 export const internalError = (cause: unknown) =>
-  new ApiError(500, 'INTERNAL_ERROR', 'Something went wrong on our side', { cause })
+  new ApiError(500, 'INTERNAL_ERROR', 'An internal error occurred', { cause })
 
-export const maintenanceNotFound = () => notFound('There is no maintenance of this id')
-export const eventNotFound = () => notFound('There is no event of this id of this maintenance')
+const serviceUnavailable = (message: string, cause?: unknown) =>
+  new ApiError(503, 'SERVICE_UNAVAILABLE', message, { headers: retryAfter(1), cause })
 
-export const invalidField = (path: string, message: string) =>
-  invalidRequest(`Invalid body: ${path} ${message}`, [{ path, message }])
+export const databaseUnavailable = (cause?: unknown) =>
+  serviceUnavailable('The database is unavailable: try again', cause)
 
-export const monitorNotFound = () => notFound('There is no monitor of this tag')
-
-export const tagTaken = (tag: string) =>
-  conflict(`There is a monitor ${tag} already: PUT /api/monitors/${tag} replaces it, PATCH changes it`)
-
-export const tagMismatch = (tag: string) =>
-  invalidRequest('Invalid body: /tag is not that of the path', [
-    { path: '/tag', message: `must be ${tag}, as in the path: a tag does not change` },
-  ])
-
-export const incidentNotFound = () => notFound('There is no incident of this id')
-export const commentNotFound = () => notFound('There is no comment of this id on this incident')
-
-export const endBeforeStart = (path: string) =>
-  invalidRequest(`Invalid body: ${path} is before the start`, [
-    { path, message: 'must not be before the start' },
-  ])
-
-export const keyNotFound = () => notFound('There is no key of this id')
-
-export const keyAlreadyCreated = () =>
-  conflict('This form was sent before: the key exists, and was shown then. Was it lost? Rotate or revoke it.')
-
-export const expiryInPast = () =>
-  invalidRequest('Invalid body: /expires_at has passed', [
-    { path: '/expires_at', message: 'must be in the future' },
-  ])
+export const databaseNotMigrated = () => serviceUnavailable('The database is not migrated yet: try again')
+export const shuttingDown = () => serviceUnavailable('This process is shutting down: try again')
+export const hashQueueFull = () => serviceUnavailable('Too many keys wait for verification: try again')

@@ -1,4 +1,6 @@
 import t, { type Test } from 'tap'
+import { fromAjvErrors } from '../src/wire/ajv-errors.ts'
+import { compileCoercing, compileJson, findErrors } from '../src/wire/validator.ts'
 import { isErrorReply, newKey, type Replica, startReplica } from './helper.ts'
 
 async function start(t: Test): Promise<Replica & { admin: string; countKeys: () => Promise<number> }> {
@@ -290,3 +292,82 @@ await t.test('the largest of everything is taken', async (t) => {
   t.match(reply.json.data, largest)
   t.equal((await call(reply.json.data.key, 'GET /api/me')).headers['x-ratelimit-remaining'], '999999999')
 })
+
+type Schema = {
+  type?: string | string[]
+  properties?: Record<string, Schema>
+  items?: Schema
+  maxItems?: number
+  maxLength?: number
+}
+
+/** Returns values that violate every keyword of the schema. */
+function invalidValues(schema: Schema): unknown[] {
+  const { properties, items } = schema
+  if (properties) {
+    const names = Object.keys(properties)
+    const valid = Object.fromEntries(names.map((name) => [name, null]))
+    return [
+      'text',
+      {},
+      { ...valid, unknown: 1 },
+      ...names.map((name) => ({ [name]: null })),
+      ...Object.entries(properties).flatMap(([name, part]) =>
+        invalidValues(part).map((value) => ({ ...valid, [name]: value })),
+      ),
+    ]
+  }
+  if (items) {
+    const many = Array.from({ length: (schema.maxItems ?? 1_000) + 1 }, () => 'x')
+    return ['text', [], ['x', 'x'], many, ...invalidValues(items).map((value) => [value])]
+  }
+  return [{}, '', ' ', 'a b^', -1, 1.5, 0, 1e300, 'x'.repeat((schema.maxLength ?? 0) + 1)]
+}
+
+await t.test(
+  'no validation message contains a regular expression or vocabulary of JSON Schema',
+  async (t) => {
+    const schemas: { name: string; schema: Schema; part: string }[] = []
+    await startReplica(t, {
+      extend: (app) => {
+        app.addHook('onRoute', ({ method, url, schema }) => {
+          for (const part of ['body', 'querystring', 'params'] as const) {
+            if (!schema?.[part]) continue
+            schemas.push({ name: `${String(method)} ${url} ${part}`, schema: schema[part], part })
+          }
+        })
+      },
+    })
+    t.ok(schemas.length > 50, `${schemas.length} schemas`)
+    const vocabulary =
+      /[\\^$[\]{}]|[<>]=|NOT|JSON|schema|pattern|propert|\bitems \(|oneOf|anyOf|allOf|format|\b(string|integer|array|object|boolean)\b(?<!a string|an array|an object)|is invalid|undefined|NaN/
+    const messages = new Set<string>()
+    for (const { name, schema, part } of schemas) {
+      const validateFirst = part === 'body' ? compileJson(schema) : compileCoercing(schema)
+      for (const value of invalidValues(schema)) {
+        const first = typeof value === 'object' ? validateFirst(value) : { value }
+        for (const errors of [findErrors(schema, value), 'error' in first ? first.error : []]) {
+          if (errors.length === 0) continue
+          const { message, details = [] } = fromAjvErrors(errors, part)
+          t.ok(details.length > 0, `${name}: ${message}`)
+          for (const text of [message, ...details.map(({ message }) => message)]) {
+            if (messages.has(text)) continue
+            messages.add(text)
+            t.notMatch(text, vocabulary, name)
+          }
+        }
+      }
+    }
+    for (const expected of [
+      /must have either status, or points/,
+      /must be from 1 to 100$/,
+      /must not be blank/,
+      /a time like/,
+    ]) {
+      t.ok(
+        [...messages].some((text) => expected.test(text)),
+        String(expected),
+      )
+    }
+  },
+)

@@ -4,16 +4,22 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { promisify } from 'node:util'
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { type ApiError, connectNotAllowed, invalidRequest } from '../errors.ts'
+import {
+  type ApiError,
+  connectNotAllowed,
+  headersTooLarge,
+  malformedRequest,
+  requestTimedOut,
+} from '../errors.ts'
 import { sendError, toBody } from './error-handler.ts'
 import { logRequest } from './request-log.ts'
 
-/** Where people go. Like every public route, limited by address. */
+/** Pages are public routes: limited by address, without authentication. */
 const isPagePath = /^\/(manage|docs)\//
 
 /**
- * A URL that the router cannot read (such as /api/%zz) meets no hook. The order of checks holds all the same: credentials
- * and limit first.
+ * Sends the error for a URL that the router cannot decode (such as /api/%zz). Fastify runs no hooks for it, so that
+ * credentials and limits are checked here.
  */
 export async function sendFrameworkError(
   app: FastifyInstance,
@@ -33,7 +39,7 @@ export async function sendFrameworkError(
   app.countRequest?.(request, reply)
 }
 
-/** What is not HTTP, too large in its headers, or too slow: there is no request to speak of, only a socket. */
+/** Sends the error for a malformed, too large or too slow request. Node has no request object for it, only a socket. */
 export function sendClientError(error: Error & { code?: string }, socket: Socket): void {
   if (error.code === 'ECONNRESET' || socket.destroyed || !socket.writable) {
     socket.destroy()
@@ -50,16 +56,16 @@ export function sendClientError(error: Error & { code?: string }, socket: Socket
   sendOnSocket(socket, status, apiError)
 }
 
-/** A tunnel is asked for, to anywhere: there is no path, and no reply by Node. */
+/** Rejects CONNECT. Its target has no path, and Node provides no response object. */
 export function sendConnectError(_request: IncomingMessage, socket: Duplex): void {
-  // Node has let go of the socket: unheard, its error would end the process, and nobody would close it.
+  // Node no longer handles the socket: an error without a listener would end the process, and the socket would stay open.
   for (const event of ['error', 'finish']) socket.once(event, () => socket.destroy())
   sendOnSocket(socket, '405 Method Not Allowed', connectNotAllowed())
 }
 
 /**
- * Replies come in the order of requests (RFC 9112, section 9.3.2): what follows a good request on its connection must
- * not be answered in its place. The field is where Node itself looks.
+ * Returns the response to an earlier request on the connection, if it is not finished: responses have the order of
+ * requests (RFC 9112, section 9.3.2). Node keeps it in an undocumented field.
  */
 function findPendingReply(socket: Socket & { _httpMessage?: ServerResponse | null }) {
   const reply = socket._httpMessage
@@ -81,10 +87,10 @@ function sendOnSocket(socket: Duplex, status: string, apiError: ApiError): void 
 
 function toClientError(code?: string): [status: string, apiError: ApiError] {
   if (code === 'HPE_HEADER_OVERFLOW') {
-    return ['431 Request Header Fields Too Large', invalidRequest('The headers are too large')]
+    return ['431 Request Header Fields Too Large', headersTooLarge()]
   }
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT') {
-    return ['408 Request Timeout', invalidRequest('The request took too long to arrive')]
+    return ['408 Request Timeout', requestTimedOut()]
   }
-  return ['400 Bad Request', invalidRequest('This is not a valid HTTP request')]
+  return ['400 Bad Request', malformedRequest()]
 }

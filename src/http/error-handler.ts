@@ -1,15 +1,17 @@
+import type { ErrorObject } from 'ajv'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import type { FastifySchemaValidationError } from 'fastify/types/schema.js'
 import { isUnavailable } from '../database/unavailable.ts'
 import {
   ApiError,
+  databaseUnavailable,
   internalError,
   invalidCsrfToken,
   invalidRequest,
-  notFound,
+  malformedUrl,
+  pathNotFound,
   payloadTooLarge,
-  serviceUnavailable,
+  requestAborted,
   unsupportedMediaType,
 } from '../errors.ts'
 import { fromAjvErrors } from '../wire/ajv-errors.ts'
@@ -17,7 +19,7 @@ import { findErrors } from '../wire/validator.ts'
 
 export const bodyLimitBytes = 1_048_576
 
-/** Answers every failure with `{"success": false, "error": {"code", "message", "details"?}}`. */
+/** Sends every error as `{"success": false, "error": {"code", "message", "details"?}}`. */
 export default fp(
   (app, _options, done) => {
     app.setErrorHandler(sendError)
@@ -31,7 +33,7 @@ export function sendError(error: unknown, request: FastifyRequest, reply: Fastif
   return reply.code(apiError.status).headers(apiError.headers).send(toBody(apiError))
 }
 
-/** What to answer with, whatever went wrong; the log is told the rest. */
+/** Returns the error to send. Sets request.apiError, and logs the cause of a 500 or 503. */
 export function recordError(error: unknown, request: FastifyRequest): ApiError {
   const apiError = toApiError(error, request)
   request.apiError = apiError
@@ -46,51 +48,52 @@ export function toBody({ code, message, details }: ApiError) {
 }
 
 function toApiError(error: unknown, request: FastifyRequest): ApiError {
-  // The client has gone before its body was whole. Nobody hears it, but the log must not blame the database.
-  if (error === request.raw.errored) return invalidRequest('The connection ended before the request did')
+  // The client disconnected while it sent the body. The response is lost, but the log must not blame the database.
+  if (error === request.raw.errored) return requestAborted()
   return isFastifyError(error) ? fromFastifyError(error, request) : fromOtherError(error)
 }
 
 function fromOtherError(error: unknown): ApiError {
   if (error instanceof ApiError) return error
-  if (isUnavailable(error)) return serviceUnavailable('The database does not answer: try again', error)
-  return internalError(error)
+  return isUnavailable(error) ? databaseUnavailable(error) : internalError(error)
 }
 
-/** What Fastify itself refuses: it names the status, we name the code and choose the words. */
+/** Maps the errors that Fastify throws itself. */
 function fromFastifyError(error: FastifyError, request: FastifyRequest): ApiError {
-  if (error.validationContext === 'params' && error.validation?.every(isOutOfRange)) {
-    return notFound('There is nothing at this path')
-  }
-  if (error.validation)
+  const { code, statusCode, validation, validationContext } = error
+  if (validation) {
+    if (validationContext === 'params' && validation.every(isOutOfRange)) return pathNotFound()
     return fromAjvErrors(
-      findAllErrors(error.validation, error.validationContext, request),
-      error.validationContext,
+      collectErrors(validation as ErrorObject[], validationContext, request),
+      validationContext,
     )
-  if (error.code === 'FST_ERR_BAD_URL') return invalidRequest('The URL cannot be decoded')
-  if (error.code === 'FST_ERR_MAX_PARAM_LENGTH') return notFound('There is nothing at this path')
-  if (error.code.startsWith('FST_CSRF_')) return invalidCsrfToken()
-  if (error.statusCode === 413) return payloadTooLarge(bodyLimitBytes)
-  if (error.statusCode === 415) return unsupportedMediaType()
-  if (error.statusCode === 400) return invalidRequest(error.message)
+  }
+  if (code === 'FST_ERR_BAD_URL') return malformedUrl()
+  if (code === 'FST_ERR_MAX_PARAM_LENGTH') return pathNotFound()
+  if (code.startsWith('FST_CSRF_')) return invalidCsrfToken()
+  if (statusCode === 413) return payloadTooLarge(bodyLimitBytes)
+  if (statusCode === 415) return unsupportedMediaType()
+  if (statusCode === 400) return invalidRequest(error.message)
   return fromOtherError(error)
 }
 
-/** An id that no row can have is well-formed, and names nothing. */
-function isOutOfRange({ keyword }: FastifySchemaValidationError): boolean {
+/** True for an id above the maximum: it is well-formed, but no row can have it. */
+function isOutOfRange({ keyword }: { keyword: string }): boolean {
   return keyword === 'maximum'
 }
 
-/** Small bodies are searched for everything that is wrong with them, so that people can mend it in one go. */
-function findAllErrors(found: Validation, part: string | undefined, request: FastifyRequest): Validation {
+/** Collects all errors of a small body, so that a client can fix them at once. The validator stops at the first error. */
+function collectErrors(
+  found: ErrorObject[],
+  part: string | undefined,
+  request: FastifyRequest,
+): ErrorObject[] {
   const schema = request.routeOptions.schema?.body
   const isSmall = Number(request.headers['content-length'] ?? Infinity) <= 16_384
-  return part === 'body' && isSmall ? (findErrors(schema as object, request.body) as Validation) : found
+  return part === 'body' && isSmall ? findErrors(schema as object, request.body) : found
 }
 
-type Validation = NonNullable<FastifyError['validation']>
-
-/** An outage fails every request: a line each is enough, without its stack. */
+/** Leaves out the stack, because an outage fails every request. */
 function causeMessage(cause: unknown): string | undefined {
   return cause instanceof Error ? cause.message : undefined
 }

@@ -1,13 +1,13 @@
 import type { FastifyInstance, FastifyRequest, HTTPMethods, onRequestHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
 import createRouter, { type HTTPMethod } from 'find-my-way'
-import { type ApiError, methodNotAllowed, notFound } from '../errors.ts'
+import { type ApiError, methodNotAllowed, pathNotFound } from '../errors.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** A not-found handler. Set it in a scope to have the scope's hooks run before it. */
+    /** A not-found handler. Set it in a scope so that the scope's hooks run before it. */
     handleNotFound: (request: FastifyRequest) => never
-    /** onRequest hook: the same, before the body is looked at. @throws ApiError 404, 405 */
+    /** onRequest hook: rejects unknown routes before their body is parsed. @throws ApiError 404, 405 */
     rejectUnknownRoute: onRequestHookHandler
   }
 }
@@ -15,8 +15,8 @@ declare module 'fastify' {
 export const routerOptions = { maxParamLength: 500 }
 
 /**
- * An unknown path gets 404, a known path with another method 405 and what is allowed there. Fastify's router does not
- * tell the two apart, so a second one of the same kind remembers the paths.
+ * Rejects an unknown path with 404, and a known path with a wrong method with 405 and the allowed methods. Fastify's
+ * router does not distinguish them, so a second router of the same kind knows the paths.
  */
 export default fp(
   (app: FastifyInstance, _options, done) => {
@@ -40,9 +40,7 @@ export default fp(
       const allowed = app.supportedMethods.filter((method: HTTPMethods) =>
         paths.find(method as HTTPMethod, url),
       )
-      return allowed.length > 0
-        ? methodNotAllowed(method, allowed)
-        : notFound('There is nothing at this path')
+      return allowed.length > 0 ? methodNotAllowed(method, allowed) : pathNotFound()
     }
   },
   { name: 'not-found' },

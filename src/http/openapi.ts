@@ -3,14 +3,14 @@ import type { FastifySchema, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import {
   type ApiError,
+  databaseUnavailable,
   forbidden,
   internalError,
-  invalidRequest,
+  invalidField,
   missingCredentials,
-  notFound,
+  monitorNotFound,
   payloadTooLarge,
   rateLimitExceeded,
-  serviceUnavailable,
   unsupportedMediaType,
 } from '../errors.ts'
 import { permissionDescriptions } from '../permissions.ts'
@@ -98,14 +98,14 @@ function makeDefaultsOptional(schema: unknown): unknown {
 
 type JsonObject = { properties?: Record<string, object>; required?: string[] }
 
-function describeRoute({ url, config, handler }: RouteOptions) {
+function describeRoute({ url, config, schema, handler }: RouteOptions) {
   const permission = config?.permission ?? 'public'
-  const summary = handler.name.replace(/([A-Z])/g, ' $1').toLowerCase()
+  const words = handler.name.replace(/([A-Z])/g, ' $1').toLowerCase()
   const permissionText =
     permission in permissionDescriptions ? ` (${permissionDescriptions[permission as 'admin']})` : ''
   return {
-    operationId: handler.name,
-    summary: summary.charAt(0).toUpperCase() + summary.slice(1),
+    operationId: schema?.operationId ?? handler.name,
+    summary: schema?.summary ?? words.charAt(0).toUpperCase() + words.slice(1),
     description:
       permission === 'public'
         ? 'Needs no key.'
@@ -127,17 +127,12 @@ const errorResponses: [
   [
     'InvalidRequest',
     'INVALID_REQUEST (of /api/v4: BAD_REQUEST): `details` names each place',
-    invalidRequest('Invalid body: /name is required', [{ path: '/name', message: 'is required' }]),
+    invalidField('/name', 'is required'),
     isLimited,
   ],
   ['Unauthorized', 'UNAUTHORIZED, KEY_EXPIRED or KEY_REVOKED', missingCredentials(), needsKey],
   ['Forbidden', 'FORBIDDEN: the key lacks the permission', forbidden('write:monitors'), needsPermission],
-  [
-    'NotFound',
-    'NOT_FOUND',
-    notFound('There is no monitor of this tag'),
-    (operation) => hasParameter(operation, 'path'),
-  ],
+  ['NotFound', 'NOT_FOUND', monitorNotFound(), (operation) => hasParameter(operation, 'path')],
   // Of a DELETE too: it takes no body, but looks at one that is sent.
   [
     'PayloadTooLarge',
@@ -148,12 +143,7 @@ const errorResponses: [
   ['UnsupportedMediaType', 'UNSUPPORTED_MEDIA_TYPE', unsupportedMediaType(), (_, method) => method !== 'get'],
   ['RateLimitExceeded', 'RATE_LIMIT_EXCEEDED', rateLimitExceeded(100, 30), isLimited],
   ['InternalError', 'INTERNAL_ERROR', internalError(undefined), () => true],
-  [
-    'ServiceUnavailable',
-    'SERVICE_UNAVAILABLE: try again',
-    serviceUnavailable('The database does not answer: try again'),
-    () => true,
-  ],
+  ['ServiceUnavailable', 'SERVICE_UNAVAILABLE: try again', databaseUnavailable(), () => true],
 ]
 
 const header = (description: string, type: 'integer' | 'string') => ({ description, schema: { type } })
@@ -181,7 +171,8 @@ const limitHeaders = reference(
 )
 
 function addSharedResponses({ openapiObject }: { openapiObject: Document }): Document {
-  const { paths, components } = openapiObject
+  const document = withoutErrorMessages(openapiObject)
+  const { paths, components } = document
   for (const [method, operation] of Object.values(paths).flatMap((methods) => Object.entries(methods))) {
     const body = operation.requestBody
     if (body) body.required = body.content['application/json']?.schema.required !== undefined
@@ -202,7 +193,14 @@ function addSharedResponses({ openapiObject }: { openapiObject: Document }): Doc
   components.responses = Object.fromEntries(
     errorResponses.map(([name, description, example]) => [name, describeErrorResponse(description, example)]),
   )
-  return openapiObject
+  return document
+}
+
+/** `errorMessage` is an annotation for the validation errors of this service (src/wire/ajv-errors.ts). */
+function withoutErrorMessages(document: Document): Document {
+  return JSON.parse(
+    JSON.stringify(document, (name, value: unknown) => (name === 'errorMessage' ? undefined : value)),
+  ) as Document
 }
 
 type ExampleSchema = {

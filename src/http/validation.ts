@@ -2,14 +2,23 @@ import { isUtf8 } from 'node:buffer'
 import type { IncomingMessage } from 'node:http'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { type ApiError, invalidRequest, unsupportedMediaType } from '../errors.ts'
+import {
+  type ApiError,
+  duplicateHost,
+  invalidJson,
+  invalidUtf8,
+  missingHost,
+  nestedTooDeeply,
+  unstorableText,
+  unsupportedMediaType,
+} from '../errors.ts'
 import { isUnderApi } from '../permissions.ts'
 import { EmptyObject } from '../wire/envelope.ts'
 import { compileCoercing, compileJson, compileSerializer, isStorable } from '../wire/validator.ts'
 
 /**
- * What a request may look like: for one host, with JSON in UTF-8, checked against the route's schema. Nothing is dropped
- * in silence, and nothing in a body is turned into another type.
+ * Validates requests: one Host header, a JSON body in UTF-8, and the route's schema. Unknown fields are rejected, and
+ * values in a body are never converted to another type.
  */
 export default fp(
   (app, _options, done) => {
@@ -24,7 +33,7 @@ export default fp(
       route.preHandler = [rejectUnstorableText, ...[route.preHandler ?? []].flat()]
     })
     app.addHook('onRoute', (route) => {
-      // A route that says nothing of its query or its body takes none. Probes may put into theirs what they like.
+      // Rejects every query or body field if the route has no schema for it. Routes outside /api ignore them.
       if (!isUnderApi(route.url)) return
       route.schema = {
         querystring: EmptyObject,
@@ -35,7 +44,7 @@ export default fp(
     app.addHook('onRequest', (request, _reply, next) => {
       next(validateHost(request.raw))
     })
-    // Fastify would wait for ever for the body of a client that has gone meanwhile.
+    // Without this hook, Fastify never stops waiting for the body if the client has disconnected before.
     app.addHook('preParsing', (request, _reply, _payload, next) => {
       next(request.raw.errored)
     })
@@ -48,14 +57,13 @@ export default fp(
   { name: 'validation' },
 )
 
-/** RFC 9112, section 3.2: one Host header, without which only HTTP/1.0 does. */
+/** RFC 9112, section 3.2: exactly one Host header, which is optional in HTTP/1.0. */
 function validateHost({ headers: { host }, httpVersion }: IncomingMessage): ApiError | undefined {
-  if (host === undefined)
-    return httpVersion === '1.1' ? invalidRequest('The header Host is missing') : undefined
-  return host.includes(',') ? invalidRequest('There is more than one header Host') : undefined
+  if (host === undefined) return httpVersion === '1.1' ? missingHost() : undefined
+  return host.includes(',') ? duplicateHost() : undefined
 }
 
-/** @param type the media types under which JSON may come; `*` for whatever no other parser takes. */
+/** @param type the media type that is parsed as JSON; `*` for every media type without another parser */
 export function addJsonParser(app: FastifyInstance, type: string): void {
   const parse = app.getDefaultJsonParser('error', 'error')
   app.addContentTypeParser<Buffer>(type, { parseAs: 'buffer' }, (request, body, done) => {
@@ -64,17 +72,17 @@ export function addJsonParser(app: FastifyInstance, type: string): void {
     } else if (body.length === 0) {
       done(null, undefined)
     } else if (!isUtf8(body)) {
-      done(invalidRequest('The body is not valid UTF-8'))
+      done(invalidUtf8())
     } else {
-      // It answers by callback; the type allows for a promise too.
+      // It calls back; its type also allows a promise.
       void parse(request, body.toString(), (error, value) => {
-        done(error && invalidRequest('The body is not valid JSON'), value)
+        done(error && invalidJson(), value)
       })
     }
   })
 }
 
-/** Neither compressed nor in another encoding: JSON is UTF-8 (RFC 8259, section 8.1). */
+/** JSON is UTF-8 (RFC 8259, section 8.1). */
 function isUncompressedUtf8(headers: FastifyRequest['headers']): boolean {
   const charset = /;\s*charset\s*=\s*"?([^";\s]+)/i.exec(headers['content-type'] ?? '')?.[1] ?? 'utf-8'
   const encoding = headers['content-encoding'] ?? 'identity'
@@ -85,40 +93,30 @@ function takesBody(method: string | string[]): boolean {
   return [method].flat().some((name) => name !== 'GET' && name !== 'HEAD')
 }
 
-/** Everywhere else there is nothing to store, and probes may ask as they like. */
+/** Other routes store nothing, so they ignore such text. */
 const storedTextPath = /^\/(api|manage)(\/|$)/
 
-/** preHandler hook: PostgreSQL stores neither NUL characters nor lone surrogates, in any column. */
+/** preHandler hook: PostgreSQL cannot store NUL characters or lone surrogates in any column. */
 function rejectUnstorableText(
   { body, query, params }: FastifyRequest,
   _reply: FastifyReply,
   next: (error?: ApiError) => void,
 ): void {
   const violation = findViolation(body) ?? findViolation(query) ?? findViolation(params)
-  next(violation && invalidRequest(violation.summary, [{ path: violation.path, message: violation.message }]))
+  if (!violation) next()
+  else next(violation.isTooDeep ? nestedTooDeeply(violation.path, maxDepth) : unstorableText(violation.path))
 }
 
-/** As deep as a schema of ours goes, and as anyone nests what we keep for him. */
+/** Deepest nesting of a value, in levels. Free-form fields such as type_data of /api/v4 have no schema that bounds it. */
 const maxDepth = 32
 
-type Violation = { path: string; summary: string; message: string }
+type Violation = { path: string; isTooDeep: boolean }
 
-const unstorable: Violation = {
-  path: '',
-  summary: 'The request contains text that cannot be stored',
-  message: 'must not contain NUL characters or lone surrogates',
-}
-const tooDeep: Violation = {
-  path: '',
-  summary: `The body is nested deeper than ${maxDepth} levels`,
-  message: `must not be nested deeper than ${maxDepth} levels`,
-}
-
-/** The first fault, with the JSON pointer to it. Nothing is made for what is well: a body may hold half a million things. */
+/** Returns the first violation, with the JSON pointer to it. Builds paths only if there is one: a body may have 500,000 values. */
 function findViolation(value: unknown, depth = 0): Violation | undefined {
-  if (typeof value === 'string') return isStorable(value) ? undefined : unstorable
+  if (typeof value === 'string') return isStorable(value) ? undefined : { path: '', isTooDeep: false }
   if (typeof value !== 'object' || value === null) return undefined
-  if (depth === maxDepth) return tooDeep
+  if (depth === maxDepth) return { path: '', isTooDeep: true }
   if (Array.isArray(value)) {
     for (let index = 0; index < value.length; index++) {
       const violation = findViolation(value[index], depth + 1)
@@ -129,7 +127,7 @@ function findViolation(value: unknown, depth = 0): Violation | undefined {
   for (const name of Object.keys(value)) {
     const violation = isStorable(name)
       ? findViolation((value as Record<string, unknown>)[name], depth + 1)
-      : unstorable
+      : { path: '', isTooDeep: false }
     if (violation) return { ...violation, path: `/${name}${violation.path}` }
   }
   return undefined

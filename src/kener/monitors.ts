@@ -3,8 +3,9 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { type Static, Type } from 'typebox'
 import { invalidRequest, notFound } from '../errors.ts'
 import { deleteMonitor } from '../monitors/repository.ts'
-import { readAllMinutes, type ReportedMinute } from '../reports/series.ts'
-import { maxFillMinutes, updateMinute, type WriteError, writeReports } from '../reports/writer.ts'
+import { type ReportedMinute, updateMinute, type WriteResult } from '../reports/repository.ts'
+import { readAllMinutes } from '../reports/series.ts'
+import { maxReportMinutes } from '../reports/writer.ts'
 import { toChanges, toNewMonitor } from './mapping.ts'
 import {
   type ExtraFields,
@@ -149,12 +150,12 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       if (start >= end) throw invalidRequest('start_ts must be less than end_ts')
       const from = Math.floor(start / 60)
       const to = Math.max(Math.floor(end / 60), from + 1)
-      if (to - from > maxFillMinutes)
+      if (to - from > maxReportMinutes)
         throw invalidRequest('end_ts must be no more than a year after start_ts')
-      const latencyMs = randomLatencies(Math.round(body.latency), Math.round(deviation ?? 0), from, to)
-      const [outcome] = await writeReports(app.db, [{ tag, reports: [{ from, to, status, latencyMs }] }])
-      if (!outcome || 'error' in outcome) throw toApiError(outcome, tag)
-      return { message: 'Monitoring data updated successfully', updated_count: outcome.written }
+      const latency_ms = randomLatencies(Math.round(body.latency), Math.round(deviation ?? 0), to - from)
+      const result = await app.writeReports(tag, [{ from, to, status, latency_ms }])
+      if (result.outcome !== 'written') throw toApiError(result, tag)
+      return { message: 'Monitoring data updated successfully', updated_count: result.minutes }
     },
   )
 
@@ -179,12 +180,12 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     async function v4UpdatePoint({ params: { monitor_tag: tag, timestamp }, body }) {
       const { default_status: defaultStatus } = await getMonitor(tag)
       const minute = Math.floor(timestamp / 60)
-      const outcome = await updateMinute(app.db, tag, minute, (before) => ({
+      const result = await updateMinute(app.db, tag, minute, (before) => ({
         status: body.status ?? before?.status ?? (defaultStatus === 'NO_DATA' ? 'UP' : defaultStatus),
-        latencyMs: body.latency === undefined ? (before?.latencyMs ?? 0) : Math.round(body.latency),
+        latency_ms: body.latency === undefined ? (before?.latency_ms ?? 0) : Math.round(body.latency),
       }))
-      if ('error' in outcome) throw toApiError(outcome, tag)
-      return { data: toPoint(tag, { minute, ...outcome.stored }) }
+      if (result.outcome !== 'written') throw toApiError(result, tag)
+      return { data: toPoint(tag, result.report) }
     },
   )
 
@@ -211,8 +212,8 @@ function assertExtraFieldsSize(fields: ExtraFields): void {
   }
 }
 
-function toApiError(error: WriteError | undefined, tag: string) {
-  return error?.error === 'in_future'
+function toApiError({ outcome }: Pick<WriteResult, 'outcome'>, tag: string) {
+  return outcome === 'in_future'
     ? invalidRequest('Monitoring data must be no more than 5 minutes ahead of now')
     : monitorNotFound(tag)
 }
@@ -262,8 +263,8 @@ function toYesNo(value: boolean) {
 /** Kener tells where a report came from; all of ours were pushed. */
 const manualType = 'MANUAL'
 
-function toPoint(tag: string, { minute, status, latencyMs }: ReportedMinute): Static<typeof Point> {
-  return { monitor_tag: tag, timestamp: minute * 60, status, latency: latencyMs ?? 0, type: manualType }
+function toPoint(tag: string, { minute, status, latency_ms }: ReportedMinute): Static<typeof Point> {
+  return { monitor_tag: tag, timestamp: minute * 60, status, latency: latency_ms ?? 0, type: manualType }
 }
 
 async function* toJson(
@@ -280,13 +281,11 @@ async function* toJson(
   yield separator === ',' ? ']}' : `${separator}]}`
 }
 
-/** Around `latency`, at random; the same for a minute each time it is asked for. */
-function randomLatencies(latency: number, deviation: number, from: number, to: number) {
+/** Returns one random latency per minute, at most `deviation` from `latency`. */
+function randomLatencies(latency: number, deviation: number, minutes: number) {
   if (deviation === 0) return latency
-  const chosen = new Uint32Array(to - from)
-  for (let index = 0; index < chosen.length; index++) {
+  return Uint32Array.from({ length: minutes }, () => {
     const offset = Math.floor(Math.random() * (2 * deviation + 1)) - deviation
-    chosen[index] = Math.min(Math.max(latency + offset, 0), maxLatencyMs)
-  }
-  return (minute: number) => chosen[minute - from] ?? latency
+    return Math.min(Math.max(latency + offset, 0), maxLatencyMs)
+  })
 }

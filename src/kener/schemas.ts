@@ -74,6 +74,8 @@ const MonitorType = StringEnum(monitorTypes)
 const MonitorTag = Type.String({
   maxLength: 255,
   pattern: '^\\s*[a-z0-9]([a-z0-9_-]*[a-z0-9])?\\s*$',
+  errorMessage:
+    'must consist of lower-case letters, digits, _ and -, and begin and end with a letter or a digit',
   description: 'lower-case letters, digits, - and _; begins and ends with a letter or a digit',
 })
 
@@ -140,7 +142,15 @@ const monitorFields = {
   is_hidden: Type.Optional(Nullable(YesNo)),
   confirmation_threshold: Type.Optional(Nullable(Type.Integer({ minimum: 1, maximum: 60 }))),
   monitor_settings_json: Type.Optional(Nullable(AnyObject)),
-  external_url: Type.Optional(Nullable(Type.String({ maxLength: 2_048, pattern: '^(https?://|$)' }))),
+  external_url: Type.Optional(
+    Nullable(
+      Type.String({
+        maxLength: 2_048,
+        pattern: '^(https?://|$)',
+        errorMessage: 'must begin with http:// or https://, or be empty',
+      }),
+    ),
+  ),
 }
 
 export const CreateMonitor = Type.Object(

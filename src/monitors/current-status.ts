@@ -1,20 +1,22 @@
 import { sql, type SqlBool } from 'kysely'
 
-/** An incident is open when it is not resolved, has started, and has not ended. */
+/** An incident is open if it is not resolved, has started, and has not ended. */
 export const incidentIsOpen = sql<SqlBool>`
   (incidents.state <> 'RESOLVED' and started_at <= now() and (ended_at is null or ended_at > now()))`
 
-/** An event of a maintenance is under way when nobody has closed it, and now is its time. In the words of an index. */
+/** An event is ongoing if it is not closed and now is within its time. The expression is that of an index. */
 export const eventIsOngoing = sql<SqlBool>`
   (closed_as is null and tstzrange(maintenance_events.starts_at, maintenance_events.ends_at) @> now())`
 
 /**
- * What each monitor is now: the worst impact of its open incidents and of its maintenances under way, else its newest
- * report unless that is stale, else its default. An impact UP says something of a maintenance alone. Of equal impacts
- * that of an incident, an even number, is the worst. A report is as old as the second it was made in.
+ * CTEs that define `current`: all monitors with their status and its source. The status is the worst impact of open
+ * incidents and ongoing maintenances; otherwise the newest report unless it is stale; otherwise the default.
  *
- * Few events are under way, but PostgreSQL takes them for many: `offset 0` and the inner select make it go from each of
- * them to its maintenance and monitors, where it would read all that there are.
+ * - Impact UP counts for maintenances only.
+ * - `worst` encodes the impact and its source: even numbers are incidents, which win over maintenances of equal impact.
+ * - The age of a report is counted from the second in which it was made, not from its minute.
+ * - `offset 0` and the nested select prevent the planner from reading all maintenances and links: it overestimates the
+ *   number of ongoing events, which are few.
  */
 export const currentStatus = sql`
   with active_impacts as (

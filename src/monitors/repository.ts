@@ -2,47 +2,19 @@ import { type Kysely, type Selectable, sql, type Transaction, type Updateable } 
 import { precompiled } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import type { ReportStatus, Status } from '../enums.ts'
+import { monitorNotFound, tagTaken } from '../errors.ts'
 import { currentStatus } from './current-status.ts'
+import { toUptime } from './uptime.ts'
 
 export type MonitorAttributes = Omit<Selectable<Tables['monitors']>, 'id' | 'created_at' | 'updated_at'>
-
-/** How many minutes were reported to be what. */
-export type StatusTotals = { up: number; degraded: number; down: number; maintenance: number }
 
 export type Monitor = Selectable<Tables['monitors']> & {
   status: Status
   status_source: 'incident' | 'maintenance' | 'report' | 'default'
-  last_minute: number | null
-  last_status: ReportStatus | null
-  last_latency_ms: number | null
-  totals: Record<'24h' | '7d' | '30d' | '90d', StatusTotals>
-}
-
-/**
- * The sums that uptime is made of: for 24 h the hours since then, for days the UTC days, today being the last of them.
- * Lateral, so that only the monitors of a page pay for it. The clock is read once: asked for every row, it would take
- * most of the statement's time.
- */
-const uptimeTotals = sql`
-  clock, lateral (
-    select json_build_array(sum(up), sum(degraded), sum(down), sum(maintenance)) as day
-    from monitor_hours
-    where monitor_id = page.id and hour > this_hour - 24
-  ) as hours,
-  lateral (
-    select ${dayTotals(7)} as week, ${dayTotals(30)} as month, ${dayTotals(90)} as quarter from (
-      select sum(up) as up, sum(degraded) as degraded, sum(down) as down, sum(maintenance) as maintenance,
-        case when day > today - 7 then 7 when day > today - 30 then 30 else 90 end as days
-      from monitor_days
-      where monitor_id = page.id and day > today - 90
-      group by 5
-    ) as spans
-  ) as days`
-
-/** Of the spans that the last so many days are made of. */
-function dayTotals(days: number) {
-  const within = sql`filter (where days <= ${sql.lit(days)})`
-  return sql`json_build_array(sum(up) ${within}, sum(degraded) ${within}, sum(down) ${within}, sum(maintenance) ${within})`
+  /** `minute` is counted since 1970. */
+  last_report: { minute: number; status: ReportStatus; latency_ms: number | null } | null
+  /** Share of the reported minutes, 0 to 1; null if none was reported. */
+  uptime: Record<'24h' | '7d' | '30d' | '90d', number | null>
 }
 
 export type MonitorFilter = {
@@ -50,10 +22,11 @@ export type MonitorFilter = {
   category_name?: string | undefined
   enabled?: boolean | undefined
   hidden?: boolean | undefined
-  cursor?: string | undefined
+  /** Tag of the last monitor of the previous page. */
+  after?: string | undefined
 }
 
-/** By tag; one statement, whatever the size of the page. */
+/** Lists monitors by tag, in one statement. */
 export async function listMonitors(
   db: Kysely<Tables>,
   filter: MonitorFilter,
@@ -64,64 +37,115 @@ export async function listMonitors(
     ...(filter.category_name === undefined ? [] : [sql`category_name = ${filter.category_name}`]),
     ...(filter.enabled === undefined ? [] : [sql`enabled = ${filter.enabled}`]),
     ...(filter.hidden === undefined ? [] : [sql`hidden = ${filter.hidden}`]),
-    ...(filter.cursor === undefined ? [] : [sql`tag > ${filter.cursor}`]),
+    ...(filter.after === undefined ? [] : [sql`tag > ${filter.after}`]),
   ]
   const where = conditions.length > 0 ? sql`where ${sql.join(conditions, sql` and `)}` : sql``
-  return readPage(db, sql`select * from current ${where} order by tag limit ${limit}`)
+  const page = sql`select * from current ${where} order by tag limit ${limit}`
+  const { rows } = await withUptime(page).execute(db)
+  return rows.map(toMonitor)
 }
 
-/** By tag: those of them that there are. */
+/** Returns the monitors that exist, by tag. */
 export async function findMonitors(
   db: Kysely<Tables>,
   tags: readonly string[],
 ): Promise<Map<string, Monitor>> {
-  const rows = await readByTag(db, [[...new Set(tags)]])
+  const rows = await selectByTag(db, [[...new Set(tags)]])
   return new Map(rows.map((row) => [row.tag, toMonitor(row)]))
 }
 
-/** What reading its data takes. */
-export async function findMonitorId(
+/** @throws ApiError 404 if the monitor does not exist. */
+async function getMonitor(db: Kysely<Tables>, tag: string): Promise<Monitor> {
+  const monitor = (await findMonitors(db, [tag])).get(tag)
+  if (!monitor) throw monitorNotFound()
+  return monitor
+}
+
+/** @throws ApiError 404 if the monitor does not exist. */
+export async function getMonitorId(
   db: Kysely<Tables>,
   tag: string,
-): Promise<{ id: number; degraded_counts_as_down: boolean } | undefined> {
-  return db
+): Promise<Pick<Monitor, 'id' | 'degraded_counts_as_down'>> {
+  const monitor = await db
     .selectFrom('monitors')
     .select(['id', 'degraded_counts_as_down'])
     .where('tag', '=', tag)
     .executeTakeFirst()
+  if (!monitor) throw monitorNotFound()
+  return monitor
 }
 
-async function readPage(db: Kysely<Tables>, page: ReturnType<typeof sql>): Promise<Monitor[]> {
-  const { rows } = await withTotals(page).execute(db)
-  return rows.map(toMonitor)
-}
-
-function withTotals(page: ReturnType<typeof sql>) {
+/**
+ * Adds the totals that uptime is calculated from to a page of monitors: the last 24 hours by hour, and the last 7, 30
+ * and 90 UTC days by day, the current hour and day included. They are lateral, so that only the monitors of the page are
+ * read. The clock is materialized, because evaluating it per row takes most of the statement's time.
+ */
+function withUptime(page: ReturnType<typeof sql>) {
   return sql<Row>`
     ${currentStatus}, page as (${page}), clock as materialized (
       select floor(seconds / 3600)::integer as this_hour, floor(seconds / 86400)::integer as today
       from extract(epoch from now()) as seconds
     )
-    select page.*, hours.day, week, month, quarter from page, ${uptimeTotals} order by tag`
+    select page.*, hours.day, week, month, quarter
+    from page, clock, lateral (
+      select json_build_array(sum(up), sum(degraded), sum(down), sum(maintenance)) as day
+      from monitor_hours
+      where monitor_id = page.id and hour > this_hour - 24
+    ) as hours, lateral (
+      select ${dayTotals(7)} as week, ${dayTotals(30)} as month, ${dayTotals(90)} as quarter from (
+        select sum(up) as up, sum(degraded) as degraded, sum(down) as down, sum(maintenance) as maintenance,
+          case when day > today - 7 then 7 when day > today - 30 then 30 else 90 end as days
+        from monitor_days
+        where monitor_id = page.id and day > today - 90
+        group by 5
+      ) as spans
+    ) as days
+    order by tag`
 }
 
-const readByTag = precompiled(withTotals(sql`select * from current where tag = any($1)`))
+/** Totals of the last `days` days, from the spans of which each is a part. */
+function dayTotals(days: number) {
+  const within = sql`filter (where days <= ${sql.lit(days)})`
+  return sql`json_build_array(sum(up) ${within}, sum(degraded) ${within}, sum(down) ${within}, sum(maintenance) ${within})`
+}
 
-function toMonitor({ day, week, month, quarter, ...monitor }: Row): Monitor {
+const selectByTag = precompiled(withUptime(sql`select * from current where tag = any($1)`))
+
+type Row = Omit<Monitor, 'last_report' | 'uptime'> & {
+  last_minute: number | null
+  last_status: ReportStatus | null
+  last_latency_ms: number | null
+} & Record<'day' | 'week' | 'month' | 'quarter', RowTotals>
+
+type RowTotals = Record<0 | 1 | 2 | 3, number | null>
+
+function toMonitor(row: Row): Monitor {
+  const { last_minute, last_status, last_latency_ms, day, week, month, quarter, ...monitor } = row
+  const uptime = (totals: RowTotals) =>
+    toUptime(
+      { up: totals[0] ?? 0, degraded: totals[1] ?? 0, down: totals[2] ?? 0, maintenance: totals[3] ?? 0 },
+      monitor.degraded_counts_as_down,
+    )
   return {
     ...monitor,
-    totals: { '24h': toTotals(day), '7d': toTotals(week), '30d': toTotals(month), '90d': toTotals(quarter) },
+    last_report:
+      last_minute === null || last_status === null
+        ? null
+        : { minute: last_minute, status: last_status, latency_ms: last_latency_ms },
+    uptime: { '24h': uptime(day), '7d': uptime(week), '30d': uptime(month), '90d': uptime(quarter) },
   }
 }
 
-type Row = Omit<Monitor, 'sums'> & Record<'day' | 'week' | 'month' | 'quarter', (number | null)[]>
-
-/** Nothing reported in a span has no sum. */
-function toTotals([up, degraded, down, maintenance]: (number | null)[]): StatusTotals {
-  return { up: up ?? 0, degraded: degraded ?? 0, down: down ?? 0, maintenance: maintenance ?? 0 }
+/** @throws ApiError 409 if the tag is taken. */
+export function createMonitor(db: Kysely<Tables>, attributes: MonitorAttributes): Promise<Monitor> {
+  // In a transaction, so that a concurrent DELETE cannot remove the monitor before it is read.
+  return db.transaction().execute(async (trx) => {
+    if (!(await insertMonitor(trx, attributes))) throw tagTaken(attributes.tag)
+    return getMonitor(trx, attributes.tag)
+  })
 }
 
-/** False, with nothing stored, when the tag is taken. */
+/** Returns false if the tag is taken. */
 export async function insertMonitor(db: Kysely<Tables>, attributes: MonitorAttributes): Promise<boolean> {
   const inserted = await db
     .insertInto('monitors')
@@ -132,64 +156,48 @@ export async function insertMonitor(db: Kysely<Tables>, attributes: MonitorAttri
   return inserted !== undefined
 }
 
-/** True when it was new, false when one of this tag was replaced; its data stays. */
-export async function putMonitor(db: Kysely<Tables>, attributes: MonitorAttributes): Promise<boolean> {
-  const { created } = await db
-    .insertInto('monitors')
-    .values(attributes)
-    .onConflict((conflict) => conflict.column('tag').doUpdateSet({ ...attributes, updated_at: sql`now()` }))
-    // A row that an insert made has no transaction that deleted a version before it.
-    .returning(sql<boolean>`xmax = 0`.as('created'))
-    .executeTakeFirstOrThrow()
-  return created
+/** Creates a monitor, or replaces the attributes of the monitor with this tag, whose data stays. */
+export function putMonitor(
+  db: Kysely<Tables>,
+  attributes: MonitorAttributes,
+): Promise<{ created: boolean; monitor: Monitor }> {
+  return db.transaction().execute(async (trx) => {
+    const { created } = await trx
+      .insertInto('monitors')
+      .values(attributes)
+      .onConflict((conflict) => conflict.column('tag').doUpdateSet({ ...attributes, updated_at: sql`now()` }))
+      // xmax is 0 only for a freshly inserted row.
+      .returning(sql<boolean>`xmax = 0`.as('created'))
+      .executeTakeFirstOrThrow()
+    return { created, monitor: await getMonitor(trx, attributes.tag) }
+  })
 }
 
-/** False when there is no such monitor. */
+/** @throws ApiError 404 if the monitor does not exist. */
 export async function updateMonitor(
   db: Kysely<Tables>,
   tag: string,
   changes: Updateable<Tables['monitors']>,
-): Promise<boolean> {
+): Promise<void> {
   const { numUpdatedRows } = await db
     .updateTable('monitors')
     .set({ ...changes, updated_at: sql`now()` })
     .where('tag', '=', tag)
     .executeTakeFirst()
-  return numUpdatedRows > 0n
+  if (numUpdatedRows === 0n) throw monitorNotFound()
 }
 
-/** With all its data. False when there is no such monitor. */
+/** Deletes a monitor and its data. Returns false if it does not exist. */
 export async function deleteMonitor(db: Kysely<Tables>, tag: string): Promise<boolean> {
   const { numDeletedRows } = await db.deleteFrom('monitors').where('tag', '=', tag).executeTakeFirst()
   return numDeletedRows > 0n
 }
 
-/** Names monitors that there are none of. */
-export class UnknownMonitors extends Error {
-  readonly tags: string[]
-
-  constructor(tags: string[]) {
-    super(`There is no monitor ${tags.join(', ')}`)
-    this.tags = tags
-  }
-}
-
 /**
- * Nobody deletes these monitors before the transaction ends. To be called before the rows that tie them to something are
- * touched: who deletes a monitor takes the two in this order, and would wait for us as we for him.
- * @returns their ids, by tag. @throws UnknownMonitors
+ * Locks those of the monitors that exist FOR KEY SHARE until commit. Call it before touching link rows, because deleting
+ * a monitor locks in this order, and the reverse order deadlocks.
+ * @returns their ids, by tag.
  */
-export async function lockMonitorsForShare(
-  trx: Transaction<Tables>,
-  tags: readonly string[],
-): Promise<Map<string, number>> {
-  const monitorIds = await lockExistingMonitorsForShare(trx, tags)
-  const unknown = tags.filter((tag) => !monitorIds.has(tag))
-  if (unknown.length > 0) throw new UnknownMonitors(unknown)
-  return monitorIds
-}
-
-/** The same, of those of them that there are. */
 export async function lockExistingMonitorsForShare(
   trx: Transaction<Tables>,
   tags: readonly string[],

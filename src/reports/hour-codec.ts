@@ -1,42 +1,50 @@
+import type { StoredTotals } from '../database/schema.ts'
 import { type ReportStatus, reportStatuses } from '../enums.ts'
 
-/** How the minutes of an hour stand in a row of `monitor_hours`. Pure arithmetic, no SQL. */
+/**
+ * Encoding of the 60 minutes of an hour in a row of `monitor_hours`: one byte per minute for the status (0: not
+ * reported) and four for the latency in milliseconds, with totals next to them.
+ */
 
-export type Totals = {
-  up: number
-  degraded: number
-  down: number
-  maintenance: number
-  latencyCount: number
-  latencySum: number
-}
+/** Number of reported minutes per status, and of the latencies in milliseconds. */
+export type Totals = Omit<StoredTotals, 'latency_sum'> & { latency_sum: number }
 
-export type Hour = { totals: Totals; statuses: Buffer; latencies: Buffer }
+export type HourMinutes = { statuses: Buffer; latencies: Buffer }
 
-/** The same report for the minutes [first, end) of an hour, but for a latency that differs by the minute. */
-export type ReportRange = {
-  first: number
-  end: number
-  status: ReportStatus
-  latencyMs: number | null | ((minute: number) => number)
-}
+export type Hour = HourMinutes & { totals: Totals }
+
+/** A number or null applies to every minute; an array has one latency per minute, in milliseconds. */
+export type Latency = number | null | Uint32Array
+
+/** One status for the minutes [first, end) of an hour. */
+export type HourReport = { first: number; end: number; status: ReportStatus; latency_ms: Latency }
 
 const noLatency = 0xffffffff
 
 const columns = ['up', 'degraded', 'down', 'maintenance'] as const
 
 export function emptyTotals(): Totals {
-  return { up: 0, degraded: 0, down: 0, maintenance: 0, latencyCount: 0, latencySum: 0 }
+  return { up: 0, degraded: 0, down: 0, maintenance: 0, latency_count: 0, latency_sum: 0 }
+}
+
+export function toTotals(row: StoredTotals): Totals {
+  const { up, degraded, down, maintenance, latency_count } = row
+  return { up, degraded, down, maintenance, latency_count, latency_sum: Number(row.latency_sum) }
+}
+
+/** Adds `from` to `to`, or subtracts it with `sign` -1. */
+export function addTotals(to: Totals, from: Totals, sign = 1): void {
+  for (const name of Object.keys(to) as (keyof Totals)[]) to[name] += sign * from[name]
 }
 
 export function emptyHour(): Hour {
   return { totals: emptyTotals(), statuses: Buffer.alloc(60), latencies: Buffer.alloc(240, 0xff) }
 }
 
-/** Adds to `sums`, or with `sign` -1 takes away, what the minutes [first, end) of an hour hold. */
+/** Adds the minutes [first, end) of an hour to the totals, or subtracts them with `sign` -1. */
 export function addMinutes(
   totals: Totals,
-  { statuses, latencies }: Hour,
+  { statuses, latencies }: HourMinutes,
   first: number,
   end: number,
   sign = 1,
@@ -47,34 +55,30 @@ export function addMinutes(
     totals[column] += sign
     const latency = latencies.readUInt32BE(minute * 4)
     if (latency === noLatency) continue
-    totals.latencyCount += sign
-    totals.latencySum += sign * latency
+    totals.latency_count += sign
+    totals.latency_sum += sign * latency
   }
 }
 
-/** Writes a report over what the minutes held before, and keeps the hour's sums. */
-export function writeRange(hour: Hour, { first, end, status, latencyMs }: ReportRange): void {
+/** Overwrites the minutes of the report, and updates the totals of the hour. */
+export function writeReport(hour: Hour, { first, end, status, latency_ms }: HourReport): void {
   addMinutes(hour.totals, hour, first, end, -1)
   hour.statuses.fill(reportStatuses.indexOf(status) + 1, first, end)
   for (let minute = first; minute < end; minute++) {
-    const latency = typeof latencyMs === 'function' ? latencyMs(minute) : latencyMs
+    const latency = latency_ms instanceof Uint32Array ? latency_ms[minute - first] : latency_ms
     hour.latencies.writeUInt32BE(latency ?? noLatency, minute * 4)
   }
   addMinutes(hour.totals, hour, first, end)
 }
 
-/** The minutes of [first, end) that were reported. */
-export function readMinutes({ statuses, latencies }: Hour, first: number, end: number) {
-  const reported: { minute: number; status: ReportStatus; latencyMs: number | null }[] = []
+/** Returns the reported minutes of [first, end). */
+export function readMinutes({ statuses, latencies }: HourMinutes, first: number, end: number) {
+  const reported: { minute: number; status: ReportStatus; latency_ms: number | null }[] = []
   for (let minute = first; minute < end; minute++) {
     const status = reportStatuses[(statuses[minute] ?? 0) - 1]
     if (status === undefined) continue
     const latency = latencies.readUInt32BE(minute * 4)
-    reported.push({ minute, status, latencyMs: latency === noLatency ? null : latency })
+    reported.push({ minute, status, latency_ms: latency === noLatency ? null : latency })
   }
   return reported
-}
-
-export function addTotals(to: Totals, from: Totals, sign = 1): void {
-  for (const name of Object.keys(to) as (keyof Totals)[]) to[name] += sign * from[name]
 }

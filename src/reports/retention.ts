@@ -1,26 +1,26 @@
 import { type Kysely, sql, type Transaction } from 'kysely'
 import type { Tables } from '../database/schema.ts'
 
-/** Few enough for a statement that no one waits for. */
+/** Rows per transaction, so that locks are held only briefly. */
 const maxRows = 5_000
 
-/** Any number will do, as long as nothing else in this database takes it. */
+/** Key of the advisory lock: any number that no other lock in this database uses. */
 const lockKey = 7_461_200
 
 /**
- * Removes the hours that ended more than `days` days ago; the daily sums stay. One replica at a time does so: the
- * others find the lock taken, and leave it to that one. Hours that someone writes to just now are left for the next time.
- * @returns how many rows went.
+ * Deletes the hours that ended more than `days` days ago; the totals per day stay. Returns the number of deleted rows.
+ * If another replica holds the advisory lock, deletes nothing, because that replica does. Skips hours that another
+ * transaction locks; the next call deletes them.
  */
 export async function removeOldMinutes(db: Kysely<Tables>, days: number): Promise<number> {
   for (let removed = 0; ;) {
-    const count = await db.transaction().execute((trx) => removeSome(trx, days))
+    const count = await db.transaction().execute((trx) => removeChunk(trx, days))
     removed += count
     if (count < maxRows) return removed
   }
 }
 
-async function removeSome(trx: Transaction<Tables>, days: number): Promise<number> {
+async function removeChunk(trx: Transaction<Tables>, days: number): Promise<number> {
   const { rows } = await sql<{ is_locked: boolean }>`
     select pg_try_advisory_xact_lock(${lockKey}::bigint) as is_locked`.execute(trx)
   if (!rows[0]?.is_locked) return 0

@@ -1,37 +1,75 @@
 import { type Kysely, sql } from 'kysely'
 import type { StoredTotals, Tables } from '../database/schema.ts'
-import type { ReportStatus } from '../enums.ts'
-import { addMinutes, addTotals, emptyTotals, type Hour, readMinutes, type Totals } from './hour-codec.ts'
-import { toTotals } from './writer.ts'
+import { getMonitorId } from '../monitors/repository.ts'
+import { toUptime } from '../monitors/uptime.ts'
+import {
+  addMinutes,
+  addTotals,
+  emptyTotals,
+  type HourMinutes,
+  readMinutes,
+  type Totals,
+  toTotals,
+} from './hour-codec.ts'
+import type { ReportedMinute } from './repository.ts'
 
-export type Interval = 'minute' | 'hour' | 'day'
+export const intervals = ['minute', 'hour', 'day'] as const
+type Interval = (typeof intervals)[number]
 
-/** What was reported of one minute, hour or day (of UTC) that begins at `minute`, counted since 1970. */
-export type Bucket = { minute: number; totals: Totals }
+const intervalMinutes = { minute: 1, hour: 60, day: 1440 }
 
 /** [from, to), in minutes since 1970. */
 export type Span = { from: number; to: number }
 
-/** The buckets in which something was reported, ascending; those at the ends hold just what lies within the span. */
-export async function readBuckets(
-  db: Kysely<Tables>,
-  monitorId: number,
-  interval: Interval,
-  span: Span,
-  limit: number,
-): Promise<Bucket[]> {
-  if (interval === 'minute') return readByMinute(db, monitorId, span, limit)
-  if (interval === 'hour') return readByHour(db, monitorId, span, limit)
-  return readByDay(db, monitorId, span, limit)
+/** What was reported in a minute, hour or UTC day. */
+export type Bucket = Omit<Totals, 'latency_count' | 'latency_sum'> & {
+  /** Start of the bucket, in minutes since 1970. */
+  minute: number
+  uptime: number | null
+  /** Mean of the reported latencies. */
+  latency_ms: number | null
 }
 
-/** No more hours than the limit needs: those before which fewer minutes were reported. */
+type SeriesQuery = Span & {
+  interval: Interval
+  /** `minute` of the last bucket of the previous page. */
+  after?: number | undefined
+  limit: number
+}
+
+/**
+ * Returns the buckets with reports in the span, ascending. The first and the last bucket cover only what lies within
+ * the span. @throws ApiError 404 if the monitor does not exist.
+ */
+export async function readSeries(
+  db: Kysely<Tables>,
+  tag: string,
+  { interval, from, to, after, limit }: SeriesQuery,
+): Promise<Bucket[]> {
+  const { id, degraded_counts_as_down } = await getMonitorId(db, tag)
+  const length = intervalMinutes[interval]
+  // The next page starts with a whole bucket, so that no bucket is split between pages.
+  const start = after === undefined ? from : Math.max(from, (Math.floor(after / length) + 1) * length)
+  const buckets = await readers[interval](db, id, { from: start, to }, limit)
+  return buckets.map(({ minute, totals: { latency_count, latency_sum, ...counts } }) => ({
+    minute,
+    ...counts,
+    uptime: toUptime(counts, degraded_counts_as_down),
+    latency_ms: latency_count > 0 ? latency_sum / latency_count : null,
+  }))
+}
+
+type BucketTotals = { minute: number; totals: Totals }
+
+const readers = { minute: readByMinute, hour: readByHour, day: readByDay }
+
+/** Reads only the hours that the limit needs: those before which fewer minutes are reported. */
 async function readByMinute(
   db: Kysely<Tables>,
   monitorId: number,
   span: Span,
   limit: number,
-): Promise<Bucket[]> {
+): Promise<BucketTotals[]> {
   const { rows } = await sql<HourRow>`
     select hour, statuses, latencies from (
       select hour, statuses, latencies,
@@ -42,70 +80,34 @@ async function readByMinute(
     ) as hours
     where coalesce(reported_before, 0) < ${limit + 60}
     order by hour`.execute(db)
-  const buckets = rows.flatMap((row) => {
-    const hour = toHour(row)
-    return minutesWithin(span, row).map(({ minute }) => {
+  const buckets = rows.flatMap((row) =>
+    minutesWithin(span, row).map(({ minute }) => {
       const totals = emptyTotals()
-      addMinutes(totals, hour, minute % 60, (minute % 60) + 1)
+      addMinutes(totals, row, minute % 60, (minute % 60) + 1)
       return { minute, totals }
-    })
-  })
+    }),
+  )
   return buckets.slice(0, limit)
 }
 
-/** A week at a time: less than anyone would wait for. */
-const pageHours = 7 * 24
-
-/** The minutes that were reported of, ascending; as many as there are, so page by page. */
-export async function* readAllMinutes(
-  db: Kysely<Tables>,
-  monitorId: number,
-  span: Span,
-): AsyncGenerator<ReportedMinute[], void> {
-  for (let first = hourOf(span.from); ;) {
-    const { rows } = await sql<HourRow>`
-      select hour, statuses, latencies from monitor_hours
-      where monitor_id = ${monitorId} and hour >= ${first} and hour < ${hourAfter(span.to)}
-      order by hour limit ${pageHours}`.execute(db)
-    yield rows.flatMap((row) => minutesWithin(span, row))
-    const last = rows.at(-1)
-    if (!last || rows.length < pageHours) return
-    first = last.hour + 1
-  }
-}
-
-/** `minute` is counted since 1970. */
-export type ReportedMinute = { minute: number; status: ReportStatus; latencyMs: number | null }
-
-function minutesWithin(span: Span, row: HourRow): ReportedMinute[] {
-  return readMinutes(toHour(row), ...within(span, row.hour)).map(({ minute, ...report }) => ({
-    minute: row.hour * 60 + minute,
-    ...report,
-  }))
-}
-
-function toHour({ statuses, latencies }: HourRow): Hour {
-  return { totals: emptyTotals(), statuses, latencies }
-}
-
-/** The minutes are read for the two ends alone, where an hour may lie within the span in part. */
 async function readByHour(
   db: Kysely<Tables>,
   monitorId: number,
   span: Span,
   limit: number,
-): Promise<Bucket[]> {
-  // Two more, since an hour at either end may turn out to have nothing within the span.
+): Promise<BucketTotals[]> {
+  // Two more, because the first and the last hour may have no reports within the span.
   const hours = await readHours(db, monitorId, span, limit + 2)
   return hours.filter(isReported).slice(0, limit)
 }
 
+/** Reads minutes only for the first and the last hour, which may lie partly within the span. */
 async function readHours(
   db: Kysely<Tables>,
   monitorId: number,
   span: Span,
   limit?: number,
-): Promise<Bucket[]> {
+): Promise<BucketTotals[]> {
   const [first, end] = [hourOf(span.from), hourAfter(span.to)]
   const { rows } = await sql<HourRow & StoredTotals>`
     select hour, up, degraded, down, maintenance, latency_count, latency_sum,
@@ -118,18 +120,18 @@ async function readHours(
     const [start, stop] = within(span, row.hour)
     if (start === 0 && stop === 60) return { minute: row.hour * 60, totals: toTotals(row) }
     const totals = emptyTotals()
-    addMinutes(totals, { totals, statuses: row.statuses, latencies: row.latencies }, start, stop)
+    addMinutes(totals, row, start, stop)
     return { minute: row.hour * 60, totals }
   })
 }
 
-/** Whole days from their sums, which outlive the minutes; what lies within the span of the two at the ends, from hours. */
+/** Reads whole days from their totals, which outlive the minutes, and partial days from hours. */
 async function readByDay(
   db: Kysely<Tables>,
   monitorId: number,
   span: Span,
   limit: number,
-): Promise<Bucket[]> {
+): Promise<BucketTotals[]> {
   const firstWhole = Math.ceil(span.from / 1440)
   const endWhole = Math.floor(span.to / 1440)
   const { rows } = await sql<{ day: number } & StoredTotals>`
@@ -157,16 +159,44 @@ async function readByDay(
     .slice(0, limit)
 }
 
-type HourRow = Omit<Hour, 'sums'> & { hour: number }
+/** Hours per statement, so that a long span never exceeds the statement timeout. */
+const maxPageHours = 7 * 24
+
+/** Yields the reported minutes of the span, ascending, in pages. */
+export async function* readAllMinutes(
+  db: Kysely<Tables>,
+  monitorId: number,
+  span: Span,
+): AsyncGenerator<ReportedMinute[], void> {
+  for (let first = hourOf(span.from); ;) {
+    const { rows } = await sql<HourRow>`
+      select hour, statuses, latencies from monitor_hours
+      where monitor_id = ${monitorId} and hour >= ${first} and hour < ${hourAfter(span.to)}
+      order by hour limit ${maxPageHours}`.execute(db)
+    yield rows.flatMap((row) => minutesWithin(span, row))
+    const last = rows.at(-1)
+    if (!last || rows.length < maxPageHours) return
+    first = last.hour + 1
+  }
+}
+
+type HourRow = HourMinutes & { hour: number }
 
 const hourOf = (minute: number) => Math.floor(minute / 60)
 const hourAfter = (minute: number) => Math.ceil(minute / 60)
 
-/** The minutes of an hour that lie within the span. */
+/** Returns the minutes of an hour that lie within the span. */
 function within(span: Span, hour: number): [first: number, end: number] {
   return [Math.max(span.from - hour * 60, 0), Math.min(span.to - hour * 60, 60)]
 }
 
-function isReported({ totals }: Bucket): boolean {
+function minutesWithin(span: Span, row: HourRow): ReportedMinute[] {
+  return readMinutes(row, ...within(span, row.hour)).map((report) => ({
+    ...report,
+    minute: row.hour * 60 + report.minute,
+  }))
+}
+
+function isReported({ totals }: BucketTotals): boolean {
   return totals.up + totals.degraded + totals.down + totals.maintenance > 0
 }

@@ -1,14 +1,27 @@
 import { type Kysely, sql } from 'kysely'
 import type { Tables } from '../database/schema.ts'
 import { type Status, statusesBySeverity } from '../enums.ts'
+import { listPublicIncidents } from '../incidents/repository.ts'
+import { listPublicMaintenances } from '../maintenances/repository.ts'
 import { currentStatus } from '../monitors/current-status.ts'
 import type { Monitor } from '../monitors/repository.ts'
 
-/** What the public page shows: monitors that are neither hidden nor disabled. */
-export async function listPublicMonitors(
-  db: Kysely<Tables>,
-): Promise<Pick<Monitor, 'tag' | 'name' | 'category_name' | 'status'>[]> {
-  const { rows } = await sql<Monitor>`
+type PublicMonitor = Pick<Monitor, 'tag' | 'name' | 'category_name' | 'status'>
+
+const maxMaintenances = 100
+
+/** Reads the public status, without hidden and disabled monitors. */
+export async function readPublicStatus(db: Kysely<Tables>) {
+  const [monitors, incidents, maintenances] = await Promise.all([
+    listPublicMonitors(db),
+    listPublicIncidents(db),
+    listPublicMaintenances(db, maxMaintenances),
+  ])
+  return { status: overallStatus(monitors), monitors, incidents, maintenances }
+}
+
+async function listPublicMonitors(db: Kysely<Tables>): Promise<PublicMonitor[]> {
+  const { rows } = await sql<PublicMonitor>`
     ${currentStatus}
     select tag, name, category_name, status from current where enabled and not hidden order by tag`.execute(
     db,
@@ -16,7 +29,18 @@ export async function listPublicMonitors(
   return rows
 }
 
-/** How many of the enabled monitors are what, and the first of them, the worst ahead. */
+/** Returns the most severe status of the monitors. */
+function overallStatus(monitors: PublicMonitor[]): Status {
+  const present = new Set(monitors.map(({ status }) => status))
+  return statusesBySeverity.find((status) => present.has(status)) ?? 'NO_DATA'
+}
+
+export type MonitorSummary = {
+  counts: Partial<Record<Status, number>>
+  monitors: Pick<Monitor, 'tag' | 'name' | 'status' | 'hidden'>[]
+}
+
+/** Counts the enabled monitors per status, and lists the first `limit` of them, ordered by severity. */
 export async function summarizeMonitors(db: Kysely<Tables>, limit: number): Promise<MonitorSummary> {
   const { rows } = await sql<MonitorSummary>`
     ${currentStatus}, ranked as (
@@ -32,9 +56,4 @@ export async function summarizeMonitors(db: Kysely<Tables>, limit: number): Prom
   const [summary] = rows
   if (!summary) throw new Error('A query without FROM has one row')
   return summary
-}
-
-export type MonitorSummary = {
-  counts: Partial<Record<Status, number>>
-  monitors: Pick<Monitor, 'tag' | 'name' | 'status' | 'hidden'>[]
 }

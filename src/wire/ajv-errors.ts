@@ -1,45 +1,104 @@
-import type { FastifySchemaValidationError } from 'fastify/types/schema.js'
+import type { ErrorObject } from 'ajv'
 import { type ApiError, type ErrorDetail, invalidRequest } from '../errors.ts'
 import { timeErrorMessage } from './time.ts'
 
 const maxDetails = 20
 
 /**
- * What the validator found, in the words of the contract.
- * @param httpPart body, querystring or params.
+ * Converts validation errors to an ApiError that says what is allowed. A schema can state this itself in an
+ * `errorMessage`, and must if it has a pattern.
  */
-export function fromAjvErrors(errors: FastifySchemaValidationError[], httpPart = 'body'): ApiError {
-  const details = errors.slice(0, maxDetails).map(toDetail)
+export function fromAjvErrors(errors: ErrorObject[], httpPart = 'body'): ApiError {
+  // For a oneOf, Ajv also reports the errors of each alternative.
+  const details = errors
+    .filter(({ schemaPath }) => !schemaPath.includes('/oneOf/'))
+    .slice(0, maxDetails)
+    .map(toDetail)
   const location = httpPart === 'querystring' ? 'query' : httpPart === 'params' ? 'path' : httpPart
   const [first] = details
   const field = first?.path ? ` ${first.path}` : ''
-  return invalidRequest(`Invalid ${location}:${field} ${first?.message ?? 'is not as it should be'}`, details)
+  return invalidRequest(`Invalid ${location}:${field} ${first?.message ?? 'is invalid'}`, details)
 }
 
-/** `path` is a JSON pointer (RFC 6901) into the part of the request that is wrong. */
-function toDetail({ keyword, instancePath, params, message }: FastifySchemaValidationError): ErrorDetail {
-  switch (keyword) {
+function toDetail(error: ErrorObject): ErrorDetail {
+  const params = error.params as Record<string, unknown>
+  switch (error.keyword) {
     case 'required':
-      return { path: `${instancePath}/${escape(params.missingProperty)}`, message: 'is required' }
+      return {
+        path: `${error.instancePath}/${escapePointer(params.missingProperty)}`,
+        message: 'is required',
+      }
     case 'additionalProperties':
-      return { path: `${instancePath}/${escape(params.additionalProperty)}`, message: 'is not a known field' }
-    case 'type':
-      return { path: instancePath, message: `must be ${[params.type].flat().join(' or ')}` }
-    case 'enum':
-      return { path: instancePath, message: `must be one of ${list(params.allowedValues)}` }
-    case 'format':
-      return { path: instancePath, message: timeErrorMessage }
-    case 'pattern':
-      return { path: instancePath, message: params.pattern === '\\S' ? 'must not be blank' : (message ?? '') }
+      return {
+        path: `${error.instancePath}/${escapePointer(params.additionalProperty)}`,
+        message: 'is not a known field',
+      }
     default:
-      return { path: instancePath, message: message ?? 'is not as it should be' }
+      return { path: error.instancePath, message: toMessage(error, params) }
   }
 }
 
-function list(values: unknown): string {
-  return Array.isArray(values) ? values.map(String).join(', ') : String(values)
+/** The validator's `verbose` option adds the schema. */
+type Annotated = {
+  errorMessage?: string
+  minimum?: number
+  maximum?: number
 }
 
-function escape(name: unknown): string {
+function toMessage({ keyword, schema, parentSchema }: ErrorObject, params: Record<string, unknown>): string {
+  const { errorMessage, minimum, maximum } = (parentSchema ?? {}) as Annotated
+  const limit = Number(params.limit)
+  switch (keyword) {
+    case 'type':
+      return `must be ${[params.type].flat().map(typeName).join(' or ')}`
+    case 'enum':
+      return `must be one of ${(params.allowedValues as unknown[]).map(String).join(', ')}`
+    case 'minimum':
+    case 'maximum':
+      if (minimum !== undefined && maximum !== undefined) return `must be from ${minimum} to ${maximum}`
+      return `must be at ${keyword === 'minimum' ? 'least' : 'most'} ${limit}`
+    case 'minLength':
+      return limit === 1 ? 'must not be empty' : `must have at least ${limit} characters`
+    case 'maxLength':
+      return `must have at most ${limit} characters`
+    case 'minItems':
+      return limit === 1 ? 'must not be empty' : `must have at least ${limit} items`
+    case 'maxItems':
+      return `must have at most ${limit} items`
+    case 'uniqueItems':
+      return 'must not contain the same value twice'
+    case 'dependentRequired':
+      return `must have ${String(params.missingProperty)} if it has ${String(params.property)}`
+    case 'oneOf':
+      return errorMessage ?? describeAlternatives(schema as Alternative[])
+    case 'format':
+      return errorMessage ?? timeErrorMessage
+    case 'pattern':
+      return errorMessage ?? (params.pattern === '\\S' ? 'must not be blank' : 'is invalid')
+    default:
+      return errorMessage ?? 'is invalid'
+  }
+}
+
+const typeNames: Record<string, string> = {
+  string: 'a string',
+  integer: 'a whole number',
+  number: 'a number',
+  boolean: 'true or false',
+  array: 'an array',
+  object: 'an object',
+}
+
+function typeName(type: unknown): string {
+  return typeNames[String(type)] ?? String(type)
+}
+
+type Alternative = { required: string[] }
+
+function describeAlternatives(alternatives: Alternative[]): string {
+  return `must have either ${alternatives.map(({ required }) => required.join(' and ')).join(', or ')}`
+}
+
+function escapePointer(name: unknown): string {
   return String(name).replaceAll('~', '~0').replaceAll('/', '~1')
 }

@@ -1,16 +1,21 @@
 import { Type } from 'typebox'
-import { invalidRequest } from '../errors.ts'
+import { invalidCursor, rangeReversed } from '../errors.ts'
 import { parseValidTime } from './time.ts'
 
-/** What every list takes in its query. */
+/** The query parameters of every list. */
 export const pageQuery = {
-  limit: Type.Integer({ minimum: 1, maximum: 100, default: 50 }),
-  cursor: Type.Optional(Type.String({ maxLength: 1_000 })),
+  limit: Type.Integer({
+    minimum: 1,
+    maximum: 100,
+    default: 50,
+    description: 'Maximum number of items, 1-100',
+  }),
+  cursor: Type.Optional(Type.String({ maxLength: 1_000, description: 'next_cursor of the previous page' })),
 }
 
 /**
- * A page out of `limit + 1` rows: the row too many tells that there is a next page.
- * @param cursorOf what the next page starts after: the values the list is ordered by, of its last row.
+ * Makes a page from up to `limit + 1` rows: an additional row means that there is a next page.
+ * @param cursorOf returns the values of the last row by which the list is ordered
  */
 export function paginate<Row>(rows: Row[], limit: number, cursorOf: (last: Row) => string) {
   const data = rows.slice(0, limit)
@@ -23,28 +28,23 @@ export function paginate<Row>(rows: Row[], limit: number, cursorOf: (last: Row) 
 }
 
 /**
- * @param pattern what a place looks like, so that a cursor that we never gave out is refused.
+ * Decodes a cursor.
+ * @param pattern rejects cursors that the list did not issue
  * @throws ApiError 400
  */
 export function parseCursorText(cursor: string, pattern: RegExp): string {
   const text = Buffer.from(cursor, 'base64url').toString()
-  if (!pattern.test(text)) {
-    throw invalidRequest('The cursor is not one of ours: take next_cursor as it came, or leave it out', [
-      { path: '/cursor', message: 'must be the next_cursor of the page before' },
-    ])
-  }
+  if (!pattern.test(text)) throw invalidCursor()
   return text
 }
 
-/** A list of what lies in [from, to), where `to` comes first, is asked for by mistake. @throws ApiError 400 */
+/** @throws ApiError 400 if `to` is before `from` */
 export function assertRangeOrder({ from, to }: { from?: string | undefined; to?: string | undefined }): void {
   if (from === undefined || to === undefined || parseValidTime(from) <= parseValidTime(to)) return
-  throw invalidRequest('Invalid query: /to is before from', [
-    { path: '/to', message: 'must not be before from' },
-  ])
+  throw rangeReversed()
 }
 
-/** The place in a list that is ordered by a time, and by id where times are the same. */
+/** Encodes a position in a list that is ordered by time, then by id. */
 export function encodeCursor(at: Date, id: number): string {
   return `${at.getTime() / 1000}:${id}`
 }

@@ -1,0 +1,59 @@
+import type { Socket } from 'node:net'
+import type { FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { batch } from '../database/batch.ts'
+import { invalidKey, malformedKey } from '../errors.ts'
+import { findHashes, replaceHash } from '../keys/repository.ts'
+import { createSecrets, needsRehash, type Secrets } from '../keys/secrets.ts'
+import { parseToken, type TokenParts } from '../keys/token.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    secrets: Secrets
+    /**
+     * Returns the id of the key whose secret the token contains. The key may be revoked or expired.
+     * @throws ApiError 401, 429 if the request's address has too many failed authentications, 503
+     */
+    verifyToken: (token: string, request: FastifyRequest) => Promise<string>
+  }
+}
+
+/**
+ * Verifies tokens, cheapest check first: format and checksum, then the cache of verified secrets, then the hash from
+ * PostgreSQL, then Argon2.
+ */
+export default fp(
+  (app, _options, done) => {
+    const secrets = createSecrets()
+    // Most clients send the same token with every request of a connection: it is parsed and digested once.
+    const verifiedKeyBySocket = new WeakMap<Socket, { token: string; id: string }>()
+    const findHash = batch((ids: string[]) => findHashes(app.db, ids))
+
+    app.decorate('secrets', secrets)
+    app.decorate('verifyToken', async (token, request) => {
+      const latest = verifiedKeyBySocket.get(request.socket)
+      if (latest?.token === token) return latest.id
+      const parts = parseToken(token)
+      if (!parts) throw malformedKey()
+      if (!secrets.isVerified(parts)) await app.limitAuthFailures(request, () => verifyAgainstHash(parts))
+      verifiedKeyBySocket.set(request.socket, { token, id: parts.id })
+      return parts.id
+    })
+    done()
+
+    async function verifyAgainstHash(parts: TokenParts): Promise<void> {
+      const hash = await findHash(parts.id)
+      if (hash === undefined) throw invalidKey('unknown', parts.id)
+      if (!(await secrets.verify(parts, hash))) throw invalidKey('wrong_secret', parts.id)
+      if (!needsRehash(hash)) return
+      await rehash(parts, hash).catch((error: unknown) => {
+        app.log.warn({ err: error }, 'could not store a hash with new parameters')
+      })
+    }
+
+    async function rehash(parts: TokenParts, from: string): Promise<void> {
+      await replaceHash(app.db, { id: parts.id, from, to: await secrets.hash(parts.secret) })
+    }
+  },
+  { name: 'credentials', dependencies: ['database', 'auth-failures'] },
+)

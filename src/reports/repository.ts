@@ -1,0 +1,309 @@
+import { type Kysely, sql, type Transaction } from 'kysely'
+import type { MonitorHoursTable, Tables } from '../database/schema.ts'
+import type { ReportStatus } from '../enums.ts'
+import {
+  addTotals,
+  emptyHour,
+  emptyTotals,
+  type Hour,
+  type HourReport,
+  type Latency,
+  readMinutes,
+  type Totals,
+  toTotals,
+  writeReport,
+} from './hour-codec.ts'
+
+/** One status for the minutes [from, to), in minutes since 1970. */
+export type Report = {
+  /** Default: the current minute of the database. */
+  from?: number
+  /** Default: the minute after `from`. */
+  to?: number
+  /** Second of its minute in which the report was made, 0-59. Default: 0, or the current second if `from` is omitted. */
+  second?: number
+  status: ReportStatus
+  latency_ms: Latency
+}
+
+/** Reports about one monitor, which are written together or not at all. A later report overwrites an earlier one. */
+export type MonitorReports = { tag: string; reports: Report[] }
+
+/** `index` is the position of the first report that is too far ahead. */
+type WriteError = { outcome: 'unknown' } | { outcome: 'in_future'; index: number }
+
+export type WriteResult = { outcome: 'written'; minutes: number } | WriteError
+
+/** The monitor's row is locked by another transaction, and nothing was written. */
+type Locked = { outcome: 'locked' }
+
+/** Clocks of clients may be ahead by this many minutes. */
+const maxClockSkewMinutes = 5
+
+/**
+ * Writes reports about several monitors in one transaction. Locks the rows of the monitors first, ordered by id, so
+ * that transactions about the same monitor are serialized and the totals match the minutes.
+ *
+ * @param whenLocked 'wait' for the transactions that lock a monitor, or 'skip' the monitors that are locked.
+ */
+export function writeReports(
+  db: Kysely<Tables>,
+  items: MonitorReports[],
+  whenLocked: 'wait',
+): Promise<WriteResult[]>
+export function writeReports(
+  db: Kysely<Tables>,
+  items: MonitorReports[],
+  whenLocked: 'skip',
+): Promise<(WriteResult | Locked)[]>
+export function writeReports(
+  db: Kysely<Tables>,
+  items: MonitorReports[],
+  whenLocked: 'wait' | 'skip',
+): Promise<(WriteResult | Locked)[]> {
+  return db.transaction().execute(async (trx) => {
+    const tags = items.map(({ tag }) => tag)
+    const monitors = await lockMonitors(trx, tags, whenLocked)
+    const accepted: ResolvedReport[] = []
+    const results = items.map(({ tag, reports }): WriteResult | Locked => {
+      const monitor = monitors.get(tag)
+      if (!monitor) return { outcome: 'unknown' }
+      if (!monitor.is_locked) return { outcome: 'locked' }
+      const resolved = reports.map((report) => resolve(report, monitor))
+      const index = resolved.findIndex((report) => isInFuture(report, monitor))
+      if (index >= 0) return { outcome: 'in_future', index }
+      accepted.push(...resolved)
+      return { outcome: 'written', minutes: countMinutes(resolved) }
+    })
+    await storeReports(trx, accepted)
+    return results
+  })
+}
+
+export type ReportedMinute = { minute: number; status: ReportStatus; latency_ms: number | null }
+
+/** Updates one minute. @param change returns the new report, given the stored one. */
+export function updateMinute(
+  db: Kysely<Tables>,
+  tag: string,
+  minute: number,
+  change: (before: ReportedMinute | undefined) => Omit<ReportedMinute, 'minute'>,
+): Promise<{ outcome: 'written'; report: ReportedMinute } | WriteError> {
+  return db.transaction().execute(async (trx) => {
+    const monitor = (await lockMonitors(trx, [tag], 'wait')).get(tag)
+    if (!monitor) return { outcome: 'unknown' }
+    const hours = await readHours(trx, [{ monitor_id: monitor.id, hour: Math.floor(minute / 60) }])
+    const [before] = [...hours.values()].flatMap((hour) => readMinutes(hour, minute % 60, (minute % 60) + 1))
+    const report = { ...change(before), minute }
+    const resolved = resolve({ from: minute, ...report }, monitor)
+    if (isInFuture(resolved, monitor)) return { outcome: 'in_future', index: 0 }
+    await storeReports(trx, [resolved])
+    return { outcome: 'written', report }
+  })
+}
+
+/** `minute` and `second` are the current time of the database. */
+type Monitor = { id: number; tag: string; is_locked: boolean; minute: number; second: number }
+
+type ResolvedReport = Pick<Report, 'status' | 'latency_ms'> & {
+  monitor_id: number
+  from: number
+  to: number
+  second: number
+}
+
+/** Locks monitors until commit. With 'skip', `is_locked` is false for a monitor that another transaction locks. */
+async function lockMonitors(
+  trx: Transaction<Tables>,
+  tags: string[],
+  whenLocked: 'wait' | 'skip',
+): Promise<Map<string, Monitor>> {
+  // A generic plan made while the table was small reads all of it, until PostgreSQL analyzes the table.
+  await sql`set local plan_cache_mode = auto`.execute(trx)
+  const [skipLocked, join] = whenLocked === 'skip' ? [sql`skip locked`, sql`left join`] : [sql``, sql`join`]
+  const { rows } = await sql<Monitor>`
+    with locked as (
+      select id from monitors where tag = any(${tags}::text[]) order by id for no key update ${skipLocked}
+    )
+    select id, tag, locked.id is not null as is_locked,
+      floor(extract(epoch from now()) / 60)::integer as minute, floor(extract(second from now()))::integer as second
+    from monitors ${join} locked using (id)
+    where tag = any(${tags}::text[])`.execute(trx)
+  return new Map(rows.map((row) => [row.tag, row]))
+}
+
+function resolve({ from, to, second, status, latency_ms }: Report, monitor: Monitor): ResolvedReport {
+  const first = from ?? monitor.minute
+  return {
+    monitor_id: monitor.id,
+    from: first,
+    to: to ?? first + 1,
+    second: second ?? (from === undefined ? monitor.second : 0),
+    status,
+    latency_ms,
+  }
+}
+
+function isInFuture({ to }: ResolvedReport, monitor: Monitor): boolean {
+  return to > monitor.minute + 1 + maxClockSkewMinutes
+}
+
+/** Counts a minute once, however many reports it has. */
+function countMinutes(reports: ResolvedReport[]): number {
+  const [first] = reports
+  if (first && reports.length === 1) return first.to - first.from
+  const minutes = new Set<number>()
+  for (const { from, to } of reports) for (let minute = from; minute < to; minute++) minutes.add(minute)
+  return minutes.size
+}
+
+async function storeReports(trx: Transaction<Tables>, reports: ResolvedReport[]): Promise<void> {
+  for (const chunk of toChunks(reports)) await storeChunk(trx, chunk)
+  if (reports.length > 0) await upsertLatestReports(trx, reports)
+}
+
+type MonitorHourReport = HourReport & { monitor_id: number; hour: number }
+
+/** Hours per statement, so that other requests are served while a year is written. */
+const maxChunkHours = 7 * 24
+
+/** Splits reports at the hours, in the same order. */
+function toChunks(reports: ResolvedReport[]): MonitorHourReport[][] {
+  const chunks: MonitorHourReport[][] = []
+  let hours = new Set<string>()
+  for (const report of reports.flatMap(splitByHour)) {
+    if (chunks.length === 0 || hours.size === maxChunkHours) {
+      chunks.push([])
+      hours = new Set()
+    }
+    hours.add(hourKey(report))
+    chunks.at(-1)?.push(report)
+  }
+  return chunks
+}
+
+function splitByHour({ monitor_id, from, to, status, latency_ms }: ResolvedReport): MonitorHourReport[] {
+  const parts: MonitorHourReport[] = []
+  for (let hour = Math.floor(from / 60); hour * 60 < to; hour++) {
+    const start = hour * 60
+    const [first, end] = [Math.max(from, start), Math.min(to, start + 60)]
+    const latency =
+      latency_ms instanceof Uint32Array ? latency_ms.subarray(first - from, end - from) : latency_ms
+    parts.push({ monitor_id, hour, first: first - start, end: end - start, status, latency_ms: latency })
+  }
+  return parts
+}
+
+function hourKey({ monitor_id, hour }: { monitor_id: number; hour: number }): string {
+  return `${monitor_id}:${hour}`
+}
+
+type MonitorHour = Hour & { monitor_id: number; hour: number }
+type DayTotals = { monitor_id: number; day: number; totals: Totals }
+
+async function storeChunk(trx: Transaction<Tables>, reports: MonitorHourReport[]): Promise<void> {
+  const hours = await readHours(trx, reports)
+  const before = new Map([...hours].map(([key, { totals }]) => [key, { ...totals }]))
+  for (const report of reports) {
+    const hour = hours.get(hourKey(report))
+    if (!hour) throw new Error('An hour that is written was not read')
+    writeReport(hour, report)
+  }
+  const days = new Map<string, DayTotals>()
+  for (const [key, { monitor_id, hour, totals }] of hours) {
+    const day = Math.floor(hour / 24)
+    const change = days.get(`${monitor_id}:${day}`) ?? { monitor_id, day, totals: emptyTotals() }
+    days.set(`${monitor_id}:${day}`, change)
+    addTotals(change.totals, totals)
+    addTotals(change.totals, before.get(key) ?? emptyTotals(), -1)
+  }
+  await upsertHours(trx, [...hours.values()])
+  await addToDays(trx, [...days.values()])
+}
+
+/** Reads hours; an hour that is not stored is empty. */
+async function readHours(
+  trx: Transaction<Tables>,
+  wanted: { monitor_id: number; hour: number }[],
+): Promise<Map<string, MonitorHour>> {
+  const hours = new Map<string, MonitorHour>()
+  for (const { monitor_id, hour } of wanted) {
+    hours.set(hourKey({ monitor_id, hour }), { monitor_id, hour, ...emptyHour() })
+  }
+  const distinct = [...hours.values()]
+  const { rows } = await sql<MonitorHoursTable>`
+    select * from monitor_hours
+    join unnest(${distinct.map(({ monitor_id }) => monitor_id)}::integer[], ${distinct.map(({ hour }) => hour)}::integer[])
+      as wanted (monitor_id, hour) using (monitor_id, hour)`.execute(trx)
+  for (const row of rows) {
+    const { monitor_id, hour, statuses, latencies } = row
+    hours.set(hourKey(row), { monitor_id, hour, totals: toTotals(row), statuses, latencies })
+  }
+  return hours
+}
+
+/** Sends one array per column; the bytes of all hours are concatenated, and split by the database. */
+async function upsertHours(trx: Transaction<Tables>, hours: MonitorHour[]): Promise<void> {
+  const statuses = Buffer.concat(hours.map((hour) => hour.statuses))
+  const latencies = Buffer.concat(hours.map((hour) => hour.latencies))
+  await sql`
+    insert into monitor_hours
+      (monitor_id, hour, up, degraded, down, maintenance, latency_count, latency_sum, statuses, latencies)
+    select monitor_id, hour, up, degraded, down, maintenance, latency_count, latency_sum,
+      substring(${statuses}::bytea from (position::integer - 1) * 60 + 1 for 60),
+      substring(${latencies}::bytea from (position::integer - 1) * 240 + 1 for 240)
+    from unnest(
+      ${hours.map(({ monitor_id }) => monitor_id)}::integer[], ${hours.map(({ hour }) => hour)}::integer[],
+      ${column(hours, 'up')}::smallint[], ${column(hours, 'degraded')}::smallint[], ${column(hours, 'down')}::smallint[],
+      ${column(hours, 'maintenance')}::smallint[], ${column(hours, 'latency_count')}::smallint[],
+      ${column(hours, 'latency_sum')}::bigint[]
+    ) with ordinality
+      as row (monitor_id, hour, up, degraded, down, maintenance, latency_count, latency_sum, position)
+    on conflict (monitor_id, hour) do update set
+      up = excluded.up, degraded = excluded.degraded, down = excluded.down, maintenance = excluded.maintenance,
+      latency_count = excluded.latency_count, latency_sum = excluded.latency_sum,
+      statuses = excluded.statuses, latencies = excluded.latencies`.execute(trx)
+}
+
+/** Adds the differences, because the totals of a day outlive its minutes. */
+async function addToDays(trx: Transaction<Tables>, days: DayTotals[]): Promise<void> {
+  await sql`
+    insert into monitor_days as stored (monitor_id, day, up, degraded, down, maintenance, latency_count, latency_sum)
+    select * from unnest(
+      ${days.map(({ monitor_id }) => monitor_id)}::integer[], ${days.map(({ day }) => day)}::integer[],
+      ${column(days, 'up')}::integer[], ${column(days, 'degraded')}::integer[], ${column(days, 'down')}::integer[],
+      ${column(days, 'maintenance')}::integer[], ${column(days, 'latency_count')}::integer[],
+      ${column(days, 'latency_sum')}::bigint[])
+    on conflict (monitor_id, day) do update set
+      up = stored.up + excluded.up, degraded = stored.degraded + excluded.degraded,
+      down = stored.down + excluded.down, maintenance = stored.maintenance + excluded.maintenance,
+      latency_count = stored.latency_count + excluded.latency_count,
+      latency_sum = stored.latency_sum + excluded.latency_sum`.execute(trx)
+}
+
+function column(rows: { totals: Totals }[], name: keyof Totals): number[] {
+  return rows.map(({ totals }) => totals[name])
+}
+
+/** Stores the report of each monitor's newest minute, unless a newer one is stored. */
+async function upsertLatestReports(trx: Transaction<Tables>, reports: ResolvedReport[]): Promise<void> {
+  const newest = new Map<number, ResolvedReport>()
+  for (const report of reports) {
+    const newer = newest.get(report.monitor_id)
+    if (!newer || report.to >= newer.to) newest.set(report.monitor_id, report)
+  }
+  const latest = [...newest.values()]
+  await sql`
+    insert into last_reports as stored (monitor_id, minute, second, status, latency_ms)
+    select * from unnest(
+      ${latest.map(({ monitor_id }) => monitor_id)}::integer[], ${latest.map(({ to }) => to - 1)}::integer[],
+      ${latest.map(({ second }) => second)}::smallint[],
+      ${latest.map(({ status }) => status)}::text[], ${latest.map(lastLatency)}::integer[])
+    on conflict (monitor_id) do update set
+      minute = excluded.minute, second = excluded.second, status = excluded.status, latency_ms = excluded.latency_ms
+    where excluded.minute >= stored.minute`.execute(trx)
+}
+
+function lastLatency({ latency_ms }: ResolvedReport): number | null {
+  return latency_ms instanceof Uint32Array ? (latency_ms.at(-1) ?? null) : latency_ms
+}
