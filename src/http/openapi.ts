@@ -137,7 +137,12 @@ const errorResponses: [
     needsKey,
   ],
   ['Forbidden', 'FORBIDDEN: the key lacks the permission', forbidden('write:monitors'), needsPermission],
-  ['NotFound', 'NOT_FOUND: the resource does not exist', monitorNotFound(), (operation) => hasParameter(operation, 'path')],
+  [
+    'NotFound',
+    'NOT_FOUND: the resource does not exist',
+    monitorNotFound(),
+    (operation) => hasParameter(operation, 'path'),
+  ],
   // DELETE too, because its body is parsed even though it must be empty.
   [
     'PayloadTooLarge',
