@@ -5,7 +5,7 @@ import { createKey } from './keys/lifecycle.ts'
 import { listKeys } from './keys/repository.ts'
 import { createSecrets } from './keys/secrets.ts'
 import { generateDueEvents } from './maintenances/repository.ts'
-import { removeEndedSessions } from './manage/sessions.ts'
+import { removeEndedSessions } from './manage/session-repository.ts'
 import { removeOldMinutes } from './reports/retention.ts'
 
 /**

@@ -1,31 +1,49 @@
-import type { ComponentChildren } from 'preact'
-import { ApiError } from '../errors.ts'
+import { type ComponentChildren, createContext } from 'preact'
+import { useContext } from 'preact/hooks'
+import type { FieldErrors } from './form.ts'
+import { formatDateTime, formatRelative } from './format.ts'
 
-/** What a form holds of this name; '' when it holds nothing, or something that no form of ours sends. */
-export function readText(body: unknown, name: string): string {
-  const value = (body as Record<string, unknown> | undefined)?.[name]
-  return typeof value === 'string' ? value : ''
+export const CsrfToken = createContext('')
+
+/** The current time by the clock of the database, which also set the times that pages show. */
+export const Now = createContext(new Date(0))
+
+/** Renders a form that changes data. It contains the CSRF token, without which a POST is rejected. */
+export function Form({ children, ...rest }: { action: string; class?: string; children: ComponentChildren }) {
+  return (
+    <form method="post" {...rest}>
+      <input type="hidden" name="_csrf" value={useContext(CsrfToken)} />
+      {children}
+    </form>
+  )
 }
 
-/** All values of this name, as checkboxes send them. */
-export function readTexts(body: unknown, name: string): string[] {
-  const value = (body as Record<string, unknown> | undefined)?.[name]
-  return [value].flat().filter((text) => typeof text === 'string')
+/** Announces to screen readers that a field further down is invalid. */
+export function ErrorSummary({ errors }: { errors: FieldErrors }) {
+  if (Object.keys(errors).length === 0) return null
+  return (
+    <p class="error summary" role="alert">
+      Nothing was saved. Correct the marked fields and try again.
+    </p>
+  )
 }
-
-type AriaProps = { 'aria-describedby': string | undefined; 'aria-invalid': true | undefined }
 
 type FieldProps = {
   id: string
   label: string
   hint?: ComponentChildren
   error?: string | undefined
-  /** The control itself, to which what stands around it is tied. */
+  /** Renders the control with the attributes that link it to its hint and error. */
   children: (ariaProps: AriaProps) => ComponentChildren
 }
 
+type AriaProps = { 'aria-describedby': string | undefined; 'aria-invalid': true | undefined }
+
 export function Field({ id, label, hint, error, children }: FieldProps) {
-  const ariaProps = toAriaProps(id, hint, error)
+  const ariaProps: AriaProps = {
+    'aria-describedby': messageIds(id, hint, error),
+    'aria-invalid': error === undefined ? undefined : true,
+  }
   return (
     <div class="field">
       <label for={id}>{label}</label>
@@ -35,8 +53,10 @@ export function Field({ id, label, hint, error, children }: FieldProps) {
   )
 }
 
-/** For several controls that are one question. */
-export function FieldGroup({ id, label, hint, error, children }: Omit<FieldProps, 'children'> & Children) {
+type FieldGroupProps = Omit<FieldProps, 'children'> & { children: ComponentChildren }
+
+/** Groups controls under one label, for example checkboxes. */
+export function FieldGroup({ id, label, hint, error, children }: FieldGroupProps) {
   return (
     <fieldset class="field" id={id} aria-describedby={messageIds(id, hint, error)}>
       <legend>{label}</legend>
@@ -44,15 +64,6 @@ export function FieldGroup({ id, label, hint, error, children }: Omit<FieldProps
       <FieldMessages id={id} hint={hint} error={error} />
     </fieldset>
   )
-}
-
-type Children = { children: ComponentChildren }
-
-function toAriaProps(id: string, hint: ComponentChildren, error: string | undefined): AriaProps {
-  return {
-    'aria-describedby': messageIds(id, hint, error),
-    'aria-invalid': error === undefined ? undefined : true,
-  }
 }
 
 function messageIds(id: string, hint: ComponentChildren, error: string | undefined): string | undefined {
@@ -77,8 +88,44 @@ function FieldMessages({ id, hint, error }: Pick<FieldProps, 'id' | 'hint' | 'er
   )
 }
 
-/** By field, what a refusal says of it; undefined when it says nothing of fields. */
-export function toFieldErrors(error: unknown): Record<string, string> | undefined {
-  if (!(error instanceof ApiError) || !error.details) return undefined
-  return Object.fromEntries(error.details.map(({ path, message }) => [path.split('/')[1] ?? '', message]))
+type CopyableProps = { id: string; label: string; text: string; hasButton?: boolean }
+
+export function Copyable({ id, label, text, hasButton = false }: CopyableProps) {
+  return (
+    <div class="field">
+      <label for={id}>{label}</label>
+      <div class="copyable">
+        <textarea
+          id={id}
+          class="code"
+          readOnly
+          spellcheck={false}
+          autocomplete="off"
+          rows={hasButton ? 2 : 4}
+        >
+          {text}
+        </textarea>
+        {hasButton && (
+          // Hidden until manage.js has loaded, because copying needs a script.
+          <button type="button" class="primary" data-copies={id} hidden>
+            Copy
+          </button>
+        )}
+      </div>
+    </div>
+  )
+}
+
+export function TimeAgo({ time }: { time: Date }) {
+  const now = useContext(Now)
+  return (
+    <time dateTime={time.toISOString()} class="moment">
+      {formatRelative(time, now)} <span class="muted">{formatDateTime(time)}</span>
+    </time>
+  )
+}
+
+/** Renders a time that may be unset. */
+export function TimeAgoOrNever({ time }: { time: Date | null }) {
+  return time ? <TimeAgo time={time} /> : <span class="muted">Never</span>
 }
