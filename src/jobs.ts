@@ -5,7 +5,7 @@ import { createKey } from './keys/lifecycle.ts'
 import { listKeys } from './keys/repository.ts'
 import { createSecrets } from './keys/secrets.ts'
 import { generateDueEvents } from './maintenances/event-generation.ts'
-import { removeEndedSessions } from './manage/sessions.ts'
+import { removeEndedSessions } from './manage/session-repository.ts'
 import { removeOldMinutes } from './reports/retention.ts'
 
 /** Creates an admin key if there are no keys, and prints it. Bypasses the logger, because keys never appear in logs. */

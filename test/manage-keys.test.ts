@@ -1,5 +1,6 @@
 import t, { type Test } from 'tap'
-import { createDatabase, isErrorReply, newKey, startReplica } from './helper.ts'
+import { keyAlreadyCreated } from '../src/errors.ts'
+import { createDatabase, isErrorReply, isWaitingForLock, newKey, startReplica, waitUntil } from './helper.ts'
 import { keyIn, logIn, readHidden, visit } from './visitor.ts'
 
 const keys = '/manage/settings/api-keys'
@@ -13,7 +14,7 @@ async function start(t: Test) {
   return { replica, admin, visitor, read, list }
 }
 
-await t.test('a key made by the form works, with what was asked for', async (t) => {
+await t.test('a key created by the form works and has the submitted attributes', async (t) => {
   const { replica, visitor, read } = await start(t)
   const page = await visitor.submit(`${keys}/new`, {
     name: ' monitoring-service ',
@@ -39,13 +40,14 @@ await t.test('a key made by the form works, with what was asked for', async (t) 
     ),
   )
   const details = await visitor.get(`${keys}/${me.json.data.id}`)
-  t.equal(keyIn(details), undefined, 'and is shown nowhere else')
+  t.equal(keyIn(details), undefined, 'the details do not show the key')
   t.equal((await read(me.json.data.id)).status, 'active')
 })
 
-class ClockBehind extends Date {
-  constructor(...given: [] | [string | number]) {
-    super(...((given.length > 0 ? given : [ClockBehind.now()]) as [number]))
+/** A clock that is 1 hour behind. */
+class SlowClock extends Date {
+  constructor(...args: [] | [string | number]) {
+    super(...((args.length > 0 ? args : [SlowClock.now()]) as [number]))
   }
 
   static override now(): number {
@@ -53,9 +55,9 @@ class ClockBehind extends Date {
   }
 }
 
-await t.test('the panel goes by the clock of the database, wherever that of the process is', async (t) => {
+await t.test('the panel uses the clock of the database, not that of the process', async (t) => {
   const { visitor, read } = await start(t)
-  t.intercept(globalThis, 'Date', { value: ClockBehind })
+  t.intercept(globalThis, 'Date', { value: SlowClock })
   const fields = { name: 'n', permissions: 'read:monitors', expiry: '30' }
   const id = (keyIn(await visitor.submit(`${keys}/new`, fields)) ?? '').slice(6, 22)
   const { created_at, expires_at } = await read(id)
@@ -63,7 +65,7 @@ await t.test('the panel goes by the clock of the database, wherever that of the 
   t.match((await visitor.get(`${keys}/${id}`)).body, /Created.*?just now.*?Last use/s)
 })
 
-await t.test('a form sent twice makes one key, and shows it once', async (t) => {
+await t.test('a form submitted twice creates one key and shows it once', async (t) => {
   const { visitor, list } = await start(t)
   const { body } = await visitor.get(`${keys}/new`)
   const fields = { ...readHidden(body, `${keys}/new`), name: 'once', permissions: 'read:monitors' }
@@ -76,74 +78,78 @@ await t.test('a form sent twice makes one key, and shows it once', async (t) => 
     replies.map((reply) => keyIn(reply) !== undefined),
     [true, false],
   )
-  t.match(replies[1]?.body, 'was sent before')
-  const made = await list()
-  t.equal(made.filter(({ name }: { name: string }) => name === 'once').length, 1)
-  const atOnce = await visitor.get(`${keys}/new`)
-  const same = { ...readHidden(atOnce.body, `${keys}/new`), name: 'race', permissions: 'admin' }
+  t.match(replies[1]?.body, keyAlreadyCreated().message)
+  const created = await list()
+  t.equal(created.filter(({ name }: { name: string }) => name === 'once').length, 1)
+  const { body: raceBody } = await visitor.get(`${keys}/new`)
+  const same = { ...readHidden(raceBody, `${keys}/new`), name: 'race', permissions: 'admin' }
   const race = await Promise.all([1, 2, 3].map(() => visitor.post(`${keys}/new`, same)))
   t.same(race.map(({ statusCode }) => statusCode).sort(), [201, 409, 409])
 })
 
-await t.test('what is wrong is said beside its field, and what was typed is kept', async (t) => {
+await t.test('an invalid field has its message next to it, and the submitted values are kept', async (t) => {
   const { visitor, list } = await start(t)
-  const good = { name: 'kept-name', permissions: ['read:monitors'] }
-  const cases: [fields: Record<string, string | string[]>, id: string, words: RegExp][] = [
-    [{ ...good, name: '  ' }, 'name', /Give the key a name/],
-    [{ ...good, name: 'x'.repeat(101) }, 'name', /1 to 100/],
-    [{ ...good, permissions: [] }, 'permissions', /at least one/],
-    [{ ...good, permissions: ['read:everything'] }, 'permissions', /at least one of these/],
-    [{ ...good, rate_limit: '0' }, 'rate-limit', /whole number/],
-    [{ ...good, rate_limit: '1.5' }, 'rate-limit', /whole number/],
-    [{ ...good, rate_limit: 'a lot' }, 'rate-limit', /whole number/],
-    [{ ...good, expiry: 'date' }, 'expiry', /Enter a date/],
-    [{ ...good, expiry: 'date', expiry_date: '2027-02-30' }, 'expiry', /Enter a date/],
-    [{ ...good, expiry: 'date', expiry_date: '2020-01-01' }, 'expiry', /must be in the future/],
-    [{ ...good, expiry: '30', expiry_date: '2999-01-01' }, 'expiry', /On a date/],
-    [{ ...good, expiry: 'tomorrow' }, 'expiry', /from the list/],
-    [{ ...good, expiry: 'keep' }, 'expiry', /from the list/],
+  const valid = { name: 'kept-name', permissions: ['read:monitors'] }
+  const cases: [fields: Record<string, string | string[]>, id: string, message: RegExp][] = [
+    [{ ...valid, name: '  ' }, 'name', /Enter a name/],
+    [{ ...valid, name: 'x'.repeat(101) }, 'name', /1 to 100/],
+    [{ ...valid, permissions: [] }, 'permissions', /at least one/],
+    [{ ...valid, permissions: ['read:everything'] }, 'permissions', /at least one of these/],
+    [{ ...valid, rate_limit: '0' }, 'rate-limit', /whole number/],
+    [{ ...valid, rate_limit: '1.5' }, 'rate-limit', /whole number/],
+    [{ ...valid, rate_limit: 'a lot' }, 'rate-limit', /whole number/],
+    [{ ...valid, expiry: 'date' }, 'expiry', /Enter a date/],
+    [{ ...valid, expiry: 'date', expiry_date: '2027-02-30' }, 'expiry', /Enter a date/],
+    [{ ...valid, expiry: 'date', expiry_date: '2020-01-01' }, 'expiry', /date in the future/],
+    [{ ...valid, expiry: '30', expiry_date: '2999-01-01' }, 'expiry', /On a date/],
+    [{ ...valid, expiry: 'tomorrow' }, 'expiry', /from the list/],
+    [{ ...valid, expiry: 'keep' }, 'expiry', /from the list/],
   ]
-  for (const [fields, id, words] of cases) {
+  for (const [fields, id, message] of cases) {
     const { statusCode, body } = await visitor.submit(`${keys}/new`, fields)
     t.equal(statusCode, 400, JSON.stringify(fields))
-    const [, said = ''] = new RegExp(`id="${id}-error">(.*?)</p>`).exec(body) ?? []
-    t.match(said, words)
-    t.match(body, new RegExp(`id="${id}"[^>]*aria-describedby="${id}-error`), 'and tied to it')
+    const [, shown = ''] = new RegExp(`id="${id}-error">(.*?)</p>`).exec(body) ?? []
+    t.match(shown, message)
+    t.match(
+      body,
+      new RegExp(`id="${id}"[^>]*aria-describedby="${id}-error`),
+      'the control refers to its message',
+    )
     if (fields.name === 'kept-name') t.match(body, 'value="kept-name"')
     if (fields.rate_limit !== undefined) t.match(body, `value="${String(fields.rate_limit)}"`)
     if (fields.permissions?.includes('read:monitors')) t.match(body, /value="read:monitors" checked/)
   }
-  t.equal((await list()).length, 1, 'nothing was made')
+  t.equal((await list()).length, 1, 'no key was created')
 })
 
-await t.test('a refused form can be mended and sent', async (t) => {
+await t.test('a rejected form can be corrected and submitted again', async (t) => {
   const { visitor } = await start(t)
-  const refused = await visitor.submit(`${keys}/new`, { name: 'mended' })
-  const hidden = readHidden(refused.body, `${keys}/new`)
-  const page = await visitor.post(`${keys}/new`, { ...hidden, name: 'mended', permissions: 'admin' })
+  const rejected = await visitor.submit(`${keys}/new`, { name: 'corrected' })
+  const hidden = readHidden(rejected.body, `${keys}/new`)
+  const page = await visitor.post(`${keys}/new`, { ...hidden, name: 'corrected', permissions: 'admin' })
   t.ok(keyIn(page))
 })
 
-await t.test('expiry: presets count from now, a date lasts to its end, none is never', async (t) => {
+await t.test('expiry: presets count from now, a date includes its whole day, "never" is null', async (t) => {
   const { visitor, list } = await start(t)
-  const make = async (fields: Record<string, string>) => {
+  const create = async (fields: Record<string, string>) => {
     const page = await visitor.submit(`${keys}/new`, { name: 'e', permissions: 'admin', ...fields })
     t.equal(page.statusCode, 201)
     return (await list())[0].expires_at
   }
-  t.equal(await make({ expiry: 'never' }), null)
+  t.equal(await create({ expiry: 'never' }), null)
   t.equal(
-    await make({ expiry: 'never', expiry_date: '2999-01-01' }),
+    await create({ expiry: 'never', expiry_date: '2999-01-01' }),
     '2999-01-01T23:59:59Z',
-    'without a script',
+    'a date next to "never", as sent without JavaScript',
   )
   for (const days of [7, 30, 90, 365]) {
-    const left = (Date.parse(await make({ expiry: String(days) })) - Date.now()) / 86_400_000
-    t.ok(Math.abs(left - days) < 0.01, `${days} days`)
+    const daysLeft = (Date.parse(await create({ expiry: String(days) })) - Date.now()) / 86_400_000
+    t.ok(Math.abs(daysLeft - days) < 0.01, `${days} days`)
   }
 })
 
-await t.test('editing changes what was changed, and keeps an expiry to the second', async (t) => {
+await t.test('an edit changes the submitted fields and keeps the expiry to the second', async (t) => {
   const { replica, visitor, read } = await start(t)
   const expiresAt = new Date('2999-01-02T03:04:05Z')
   const { id, token } = await newKey(replica, { name: 'before', expiresAt, rateLimit: 9 })
@@ -163,46 +169,78 @@ await t.test('editing changes what was changed, and keeps an expiry to the secon
     expires_at: '2999-01-02T03:04:05Z',
     rate_limit: null,
   })
-  t.equal((await replica.call(token, 'GET /api/monitors')).statusCode, 403, 'and it holds at once')
+  t.equal(
+    (await replica.call(token, 'GET /api/monitors')).statusCode,
+    403,
+    'the new permissions apply at once',
+  )
   for (const expiry of [{ expiry: 'date', expiry_date: '2020-01-01' }, { expiry: 'gone' }]) {
-    const slip = await visitor.submit(`${keys}/${id}`, { name: 'slip', permissions: ['admin'], ...expiry })
-    t.equal(slip.statusCode, 400, 'a slip of the expiry changes nothing')
+    const invalid = await visitor.submit(`${keys}/${id}`, {
+      name: 'invalid',
+      permissions: ['admin'],
+      ...expiry,
+    })
+    t.equal(invalid.statusCode, 400, 'an invalid expiry changes nothing')
   }
   t.equal((await read(id)).name, 'after')
-  const refused = await visitor.submit(`${keys}/${id}`, { name: '', permissions: ['admin'] })
-  t.equal(refused.statusCode, 400)
-  t.match(refused.body, 'Give the key a name')
+  const rejected = await visitor.submit(`${keys}/${id}`, { name: '', permissions: ['admin'] })
+  t.equal(rejected.statusCode, 400)
+  t.match(rejected.body, 'Enter a name')
 })
 
-await t.test('revoking asks first, names the key and its last use, and holds at once', async (t) => {
+await t.test('"Keep" does not overwrite an expiry that a concurrent request sets', async (t) => {
+  const { replica, visitor, read } = await start(t)
+  for (const expiresAt of [new Date('2999-01-02T03:04:05Z'), null]) {
+    const { id } = await newKey(replica, { name: 'before', expiresAt })
+    const path = `${keys}/${id}`
+    const { body } = await visitor.get(path)
+    t.match(body, /value="keep" selected/)
+    // A PATCH in flight holds the row while the form is saved.
+    const patch = await replica.db.startTransaction().execute()
+    t.teardown(() => (patch.isCommitted ? undefined : patch.rollback().execute()))
+    await patch
+      .updateTable('api_keys')
+      .set({ expires_at: new Date('2888-08-08T08:08:08Z') })
+      .where('id', '=', id)
+      .execute()
+    const fields = { name: 'after', permissions: 'read:incidents', expiry: 'keep' }
+    const saving = visitor.post(path, { ...readHidden(body, path), ...fields })
+    await waitUntil(() => isWaitingForLock(replica.db))
+    await patch.commit().execute()
+    t.equal((await saving).statusCode, 303)
+    t.match(await read(id), { name: 'after', expires_at: '2888-08-08T08:08:08Z' })
+  }
+})
+
+await t.test('revoking asks for confirmation, shows name and last use, and applies at once', async (t) => {
   const { replica, visitor } = await start(t)
-  const { id, token: text } = await newKey(replica, { name: 'leaked' })
+  const { id, token } = await newKey(replica, { name: 'leaked' })
   const path = `${keys}/${id}/revoke`
   t.match((await visitor.get(path)).body, /Revoke leaked\?.*never been used/s)
   await replica.db
     .updateTable('api_keys')
     .set({ last_used_at: new Date(Date.now() - 7_200_000) })
     .execute()
-  t.match((await visitor.get(path)).body, /last used.*2 hours ago/s)
-  t.equal((await replica.call(text, 'GET /api/me')).statusCode, 200, 'to ask changes nothing')
+  t.match((await visitor.get(path)).body, /Last used.*2 hours ago/s)
+  t.equal((await replica.call(token, 'GET /api/me')).statusCode, 200, 'the confirmation page changes nothing')
   const reply = await visitor.submit(path, {})
   t.equal(reply.headers.location, `${keys}/${id}?notice=revoked`)
-  isErrorReply(t, await replica.call(text, 'GET /api/me'), 401, 'KEY_REVOKED', 'afterwards')
+  isErrorReply(t, await replica.call(token, 'GET /api/me'), 401, 'KEY_REVOKED', 'after the revocation')
   const details = await visitor.get(String(reply.headers.location))
-  t.match(details.body, 'refused from now on')
+  t.match(details.body, 'rejected from now on')
   t.notMatch(details.body, 'name="permissions"', 'a revoked key cannot be edited')
   const { body } = await visitor.get(`${keys}/new`)
-  const token = readHidden(body, `${keys}/new`)
+  const hidden = readHidden(body, `${keys}/new`)
   t.equal(
-    (await visitor.post(`${keys}/${id}`, { ...token, name: 'x', permissions: 'admin' })).statusCode,
+    (await visitor.post(`${keys}/${id}`, { ...hidden, name: 'x', permissions: 'admin' })).statusCode,
     409,
   )
 })
 
-await t.test('rotating shows the new key once; the old one works for the overlap', async (t) => {
+await t.test('rotating shows the new key once, and the old key works for the overlap', async (t) => {
   const { replica, visitor, read } = await start(t)
   const { id, token } = await newKey(replica, {
-    name: 'turned',
+    name: 'rotated',
     permissions: ['read:monitors'],
     rateLimit: 5,
   })
@@ -212,39 +250,32 @@ await t.test('rotating shows the new key once; the old one works for the overlap
   const page = await visitor.post(path, fields)
   t.equal(page.statusCode, 201)
   const successor = keyIn(page) ?? ''
-  t.match((await replica.call(successor, 'GET /api/me')).json.data, { key_name: 'turned', rate_limit: 5 })
+  t.match((await replica.call(successor, 'GET /api/me')).json.data, { key_name: 'rotated', rate_limit: 5 })
   t.equal((await replica.call(token, 'GET /api/me')).statusCode, 200)
   const before = await read(id)
   const again = await visitor.post(path, { ...fields, overlap_seconds: '0' })
-  t.equal(again.statusCode, 409, 'a form sent twice')
+  t.equal(again.statusCode, 409, 'a form submitted twice')
   t.equal(keyIn(again), undefined)
-  t.same(
-    { ...(await read(id)), last_used_at: null },
-    { ...before, last_used_at: null },
-    'changes nothing more',
-  )
+  t.same({ ...(await read(id)), last_used_at: null }, { ...before, last_used_at: null }, 'changes nothing')
   for (const overlap of ['', '-1', 'x', '604801']) {
     t.equal((await visitor.submit(path, { overlap_seconds: overlap })).statusCode, 400, `overlap ${overlap}`)
   }
-  const atOnce = await visitor.submit(path, { overlap_seconds: '0' })
-  t.ok(keyIn(atOnce))
+  const withoutOverlap = await visitor.submit(path, { overlap_seconds: '0' })
+  t.ok(keyIn(withoutOverlap))
   isErrorReply(t, await replica.call(token, 'GET /api/me'), 401, 'KEY_EXPIRED', 'without overlap')
 })
 
-await t.test(
-  'who rotates the key he is logged in with is shown the new one, and logs in with it',
-  async (t) => {
-    const { replica, admin, visitor } = await start(t)
-    const path = `${keys}/${admin.id}/rotate`
-    t.match((await visitor.get(path)).body, 'so does your session')
-    const page = await visitor.submit(path, { overlap_seconds: '0' })
-    t.equal(page.statusCode, 201)
-    t.equal((await visitor.get('/manage')).statusCode, 303)
-    await logIn(replica.app, keyIn(page) ?? '')
-  },
-)
+await t.test('rotating the key of the session shows the new key, which can log in', async (t) => {
+  const { replica, admin, visitor } = await start(t)
+  const path = `${keys}/${admin.id}/rotate`
+  t.match((await visitor.get(path)).body, 'Your session ends when the key expires')
+  const page = await visitor.submit(path, { overlap_seconds: '0' })
+  t.equal(page.statusCode, 201)
+  t.equal((await visitor.get('/manage')).statusCode, 303)
+  await logIn(replica.app, keyIn(page) ?? '')
+})
 
-await t.test('script in a name, an id or a search stays text', async (t) => {
+await t.test('script in a name, an id or a search is escaped', async (t) => {
   const { replica, visitor } = await start(t)
   const name = `"><script>alert('x')</script><img src=x onerror=alert(1)>`
   const { id } = await newKey(replica, { name })
@@ -259,12 +290,12 @@ await t.test('script in a name, an id or a search stays text', async (t) => {
     t.notMatch(body, /<script>|<img src=x/, path)
   }
   t.match((await visitor.get(`${keys}/${id}`)).body, '&lt;script>alert')
-  const made = await visitor.submit(`${keys}/new`, { name, permissions: 'admin' })
-  t.notMatch(made.body, /<script>|<img src=x/)
+  const created = await visitor.submit(`${keys}/new`, { name, permissions: 'admin' })
+  t.notMatch(created.body, /<script>|<img src=x/)
   t.notMatch((await visit(replica.app).get(`/manage/login?next=${query}`)).body, /<script>|<img src=x/)
 })
 
-await t.test('the list finds keys by status, by part of a name and by id, over all pages', async (t) => {
+await t.test('the list finds keys by status, part of a name and id, on all pages', async (t) => {
   const { replica, visitor } = await start(t)
   for (let index = 0; index < 60; index++) await newKey(replica, { name: `key ${index}%_` })
   const { id } = await newKey(replica, { name: 'The Needle' })
@@ -280,18 +311,18 @@ await t.test('the list finds keys by status, by part of a name and by id, over a
   t.same(await find(`q=${id.slice(3, 12)}`), ['The Needle'])
   t.same(await find('status=revoked&q='), ['key 3%_'])
   t.same(await find('q=3%25_&status=active'), ['key 53%_', 'key 43%_', 'key 33%_', 'key 23%_', 'key 13%_'])
-  t.match((await visitor.get(`${keys}?q=nothing+like+it`)).body, 'No key is like that')
+  t.match((await visitor.get(`${keys}?q=nothing+like+it`)).body, 'No keys match')
   const first = (await visitor.get(keys)).body
   const [, older = ''] = /href="([^"]+)">Older keys/.exec(first) ?? []
   const second = (await visitor.get(older.replaceAll('&amp;', '&'))).body
-  t.equal(new Set([...names(first), ...names(second)]).size, 62, 'two pages hold all')
+  t.equal(new Set([...names(first), ...names(second)]).size, 62, 'two pages contain all keys')
   t.notMatch(second, 'Older keys')
   for (const query of ['status=odd', 'cursor=xyz', `q=${'x'.repeat(101)}`]) {
     t.equal((await visitor.get(`${keys}?${query}`)).statusCode, 400, query)
   }
 })
 
-await t.test('pages are kept by nobody, framed by nobody, and run no script but ours', async (t) => {
+await t.test('pages are not cached or framed, and only run scripts of the panel', async (t) => {
   const { replica, admin, visitor } = await start(t)
   const paths = ['/manage', keys, `${keys}/new`, `${keys}/${admin.id}`, '/manage/nothing']
   const replies = [
@@ -306,12 +337,12 @@ await t.test('pages are kept by nobody, framed by nobody, and run no script but 
     t.match(headers['content-security-policy'], "frame-ancestors 'none'")
     t.equal(headers['x-frame-options'], 'DENY')
     t.notMatch(body, / style=| on\w+=|<style|<script(?! src="\/manage)/, 'nothing inline')
-    t.notMatch(body, /(src|href)="(https?:)?\/\//, 'nothing from elsewhere')
+    t.notMatch(body, /(src|href)="(https?:)?\/\//, 'nothing from another origin')
   }
   t.equal(replies[4]?.statusCode, 404)
 })
 
-await t.test('what is sent as something else than a form is refused in words of forms', async (t) => {
+await t.test('a body that is not a form is rejected with 415 and a page about forms', async (t) => {
   const { replica, visitor } = await start(t)
   for (const type of ['application/json', 'text/plain', 'multipart/form-data; boundary=x']) {
     const headers = { cookie: visitor.cookie, 'content-type': type }
@@ -323,7 +354,7 @@ await t.test('what is sent as something else than a form is refused in words of 
   }
 })
 
-await t.test('an asset is served with its type, and revalidated', async (t) => {
+await t.test('an asset has its content type and is revalidated', async (t) => {
   const { app } = await startReplica(t)
   for (const [name, type] of [
     ['manage.css', /css/],
@@ -341,30 +372,30 @@ await t.test('an asset is served with its type, and revalidated', async (t) => {
 })
 
 await t.test(
-  'the overview counts the requests of all replicas, and shows monitors and incidents',
+  'the overview counts the requests of all replicas and shows monitors and incidents',
   async (t) => {
     const url = await createDatabase(t)
-    const [here, there] = [await startReplica(t, { url }), await startReplica(t, { url })]
-    const { token } = await newKey(here)
-    const visitor = await logIn(here.app, token)
+    const [local, remote] = [await startReplica(t, { url }), await startReplica(t, { url })]
+    const { token } = await newKey(local)
+    const visitor = await logIn(local.app, token)
     t.match(
       (await visitor.get('/manage')).body,
-      /None in the last hour.*No monitor yet.*None\. What a client/s,
+      /No requests in the last hour.*No monitors yet.*No open incidents/s,
     )
-    await there.call(token, 'PUT /api/monitors/shop', { name: 'Shop <b>' })
-    await there.call(token, 'PUT /api/monitors/off', { name: 'Switched off', enabled: false })
-    await there.call(token, 'PUT /api/monitors/back', { name: 'Backstage', hidden: true })
-    await there.call(token, 'POST /api/monitors/shop/data', { status: 'UP' })
-    await there.call(token, 'POST /api/incidents', {
+    await remote.call(token, 'PUT /api/monitors/shop', { name: 'Shop <b>' })
+    await remote.call(token, 'PUT /api/monitors/off', { name: 'Switched off', enabled: false })
+    await remote.call(token, 'PUT /api/monitors/back', { name: 'Backstage', hidden: true })
+    await remote.call(token, 'POST /api/monitors/shop/data', { status: 'UP' })
+    await remote.call(token, 'POST /api/incidents', {
       title: 'Slow & odd',
       monitors: [{ monitor_tag: 'shop', impact: 'DEGRADED' }],
     })
-    await here.call(null, 'GET /api/status')
-    await here.call('kener_nonsense', 'GET /api/nothing')
-    await there.app.readTraffic()
+    await local.call(null, 'GET /api/status')
+    await local.call('kener_nonsense', 'GET /api/nothing')
+    await remote.app.readTraffic()
     const { body } = await visitor.get('/manage')
     t.match(body, '7 in the last hour')
-    t.match(body, /Shop &lt;b>.*DEGRADED.*Backstage.*hidden.*NO DATA/s, 'the worst first')
+    t.match(body, /Shop &lt;b>.*DEGRADED.*Backstage.*hidden.*NO DATA/s, 'the most severe status first')
     t.notMatch(body, 'Switched off')
     t.match(body, /Slow &amp; odd/)
   },

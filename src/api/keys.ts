@@ -1,5 +1,5 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import type { FastifyRequest } from 'fastify'
+import { toKeyContext } from '../http/key-context.ts'
 import * as lifecycle from '../keys/lifecycle.ts'
 import type { ApiKey } from '../keys/repository.ts'
 import { Conflict, Envelope, Page } from '../wire/envelope.ts'
@@ -7,18 +7,9 @@ import { CreateKey, KeyParams, RotateKey } from '../wire/keys.ts'
 import { formatTime, formatTimeOrNull, parseTime } from '../wire/time.ts'
 import { Key, ListKeys, NewKey, RevokeKey, UpdateKey } from './schemas/keys.ts'
 
-/** Logged with each change of a key. */
-type Caller = Pick<FastifyRequest, 'log' | 'principal' | 'ip'>
-
 const config = { permission: 'admin' } as const
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
-  const keyContext = ({ log, principal, ip }: Caller) => ({
-    db: app.db,
-    secrets: app.secrets,
-    log: log.child({ keyId: principal?.id, address: ip }),
-  })
-
   app.post(
     '/',
     {
@@ -37,7 +28,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         rate_limit: body.rate_limit ?? null,
         expires_at: toTime(body.expires_at) ?? null,
       }
-      const { key, token } = await lifecycle.createKey(keyContext(request), attributes)
+      const { key, token } = await lifecycle.createKey(toKeyContext(request), attributes)
       return reply
         .code(201)
         .header('cache-control', 'no-store')
@@ -94,7 +85,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       const { params, body } = request
       const { expires_at, ...rest } = body
       const changes = { ...rest, ...(expires_at !== undefined && { expires_at: toTime(expires_at) ?? null }) }
-      const key = await lifecycle.updateKey(keyContext(request), params.id, changes)
+      const key = await lifecycle.updateKey(toKeyContext(request), params.id, changes)
       return { success: true as const, data: serializeKey(key) }
     },
   )
@@ -112,7 +103,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       },
     },
     async (request) => {
-      const key = await lifecycle.revokeKey(keyContext(request), request.params.id)
+      const key = await lifecycle.revokeKey(toKeyContext(request), request.params.id)
       return { success: true as const, data: serializeKey(key) }
     },
   )
@@ -131,7 +122,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     },
     async (request, reply) => {
       const { params, body } = request
-      const { key, token } = await lifecycle.rotateKey(keyContext(request), params.id, body.overlap_seconds)
+      const { key, token } = await lifecycle.rotateKey(toKeyContext(request), params.id, body.overlap_seconds)
       return reply
         .code(201)
         .header('cache-control', 'no-store')

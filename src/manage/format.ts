@@ -22,12 +22,12 @@ export function formatDateTime(time: Date): string {
   return `${dateTimeFormat.format(time)} UTC`
 }
 
-/** `in 3 days`, `2 hours ago`: in the largest unit that fits in twice, so that little is rounded away. */
+/** `in 3 days`, `2 hours ago`: in the largest unit of which there are at least two, which limits the rounding error. */
 export function formatRelative(time: Date, now: Date): string {
   const seconds = (time.getTime() - now.getTime()) / 1000
   const [unit, size] = units.find(([, length]) => Math.abs(seconds) >= 2 * length) ?? ['minute', 60]
   const count = Math.round(seconds / size)
-  // What happens while a page is made is not to come.
+  // `now` is read before the page's data, so a time up to 1 s later is not in the future.
   if (count === 0) return seconds < 1 ? 'just now' : 'in a minute'
   return relativeFormat.format(count, unit)
 }

@@ -6,13 +6,13 @@ import helmet from '@fastify/helmet'
 import staticFiles from '@fastify/static'
 import type { FastifyInstance } from 'fastify'
 import { formRequired } from '../errors.ts'
-import apiKeyRoutes from './api-keys.tsx'
+import apiKeyRoutes from './api-keys/routes.ts'
 import logInRoutes from './log-in.tsx'
 import overviewRoutes from './overview.tsx'
 import { sendErrorPage } from './page.tsx'
 import session from './session.ts'
 
-/** All that a page needs comes from here, and none of it stands in the page itself. */
+/** Allows resources of this origin only, and no inline scripts or styles. */
 const contentSecurityPolicy = {
   useDefaults: false,
   directives: {
@@ -27,8 +27,8 @@ const contentSecurityPolicy = {
 }
 
 /**
- * The admin panel: pages for people, which work without JavaScript. It goes by a cookie and takes a key at the log-in
- * alone; /api goes by keys and looks at no cookie. Below both are the same repositories.
+ * Admin panel: server-rendered pages, which work without JavaScript. It authenticates by a session cookie and accepts a
+ * key only in its log-in form; /api accepts keys and no cookies. Both call the same domain functions.
  */
 export default async function manage(app: FastifyInstance) {
   app.addHook('onRoute', (route) => {
@@ -36,7 +36,7 @@ export default async function manage(app: FastifyInstance) {
   })
   await app.register(helmet, {
     contentSecurityPolicy,
-    // The proxy that ends TLS knows whether the whole host is to be held to it.
+    // HSTS applies to the whole host, so it is left to the proxy that terminates TLS.
     hsts: false,
     frameguard: { action: 'deny' },
     referrerPolicy: { policy: 'same-origin' },
@@ -45,10 +45,10 @@ export default async function manage(app: FastifyInstance) {
     root: join(import.meta.dirname, 'assets'),
     prefix: '/assets/',
     index: false,
-    // A route for each file: what is not there meets the pages' own handler.
+    // Registers a route per file, so that an unknown path reaches the not-found handler of the pages.
     wildcard: false,
     decorateReply: false,
-    // Asked for with each page, and answered with 304: a new release never meets an old stylesheet.
+    // Revalidated with each page, so that a new release never uses an old stylesheet.
     cacheControl: false,
     setHeaders: (reply) => {
       reply.setHeader('cache-control', 'no-cache')
@@ -71,13 +71,13 @@ async function pages(app: FastifyInstance) {
   await app.register(cookie)
   await app.register(session)
   await app.register(csrfProtection, {
-    // The name of a mode: the secret is taken from request.session, which is ours.
+    // Selects the mode that keeps the secret in request.session, which ./session.ts sets.
     sessionPlugin: '@fastify/session',
     sessionKey: 'csrfSecret',
     getToken: ({ body }) => (body as { _csrf?: string } | undefined)?._csrf,
     logLevel: 'debug',
   })
-  // No form is taken without its token; a route need not remember to ask.
+  // Checks the CSRF token here, so that no route can omit the check.
   app.addHook('preValidation', (request, reply, next) => {
     if (request.method === 'GET' || request.method === 'HEAD' || request.is404) next()
     else app.csrfProtection(request, reply, next)

@@ -4,8 +4,9 @@ import { Type } from 'typebox'
 import { type ApiError, forbidden } from '../errors.ts'
 import { recordError } from '../http/error-handler.ts'
 import { allows } from '../permissions.ts'
-import { Field, readText } from './form.tsx'
-import { Form, sendPage } from './page.tsx'
+import { readText } from './form.ts'
+import { sendPage } from './page.tsx'
+import { Field, Form } from './ui.tsx'
 
 const Query = Type.Object({ next: Type.Optional(Type.String()), notice: Type.Optional(Type.String()) })
 
@@ -49,14 +50,14 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
 export default routes
 
-/** Where to go after the log-in: a page of the panel, whatever a link says. */
+/** Returns the page to open after the log-in: a page of the panel, so that a link cannot redirect to another site. */
 function safeRedirectPath(next: string): string {
   return /^\/manage(\/[\w/-]*)?(\?[\w=&%-]*)?$/.test(next) ? next : '/manage'
 }
 
 function toLogInMessage({ code, message }: ApiError): string {
-  if (code === 'UNAUTHORIZED') return 'This is not a valid key. Was it copied whole?'
-  if (code === 'FORBIDDEN') return `${message}, which the panel is for`
+  if (code === 'UNAUTHORIZED') return 'This is not a valid key. Check that you copied all of it.'
+  if (code === 'FORBIDDEN') return `${message}, which is required to log in`
   return message
 }
 
@@ -74,7 +75,7 @@ function sendLogIn(
     <section class="card narrow">
       <h1>Log in</h1>
       <p class="muted">
-        With an API key that has the permission <code>admin</code>.
+        Use an API key that has the permission <code>admin</code>.
       </p>
       <Form action="/manage/login">
         <input type="hidden" name="next" value={next} />
@@ -95,9 +96,10 @@ function sendLogIn(
         <button class="primary wide">Log in</button>
       </Form>
       <details>
-        <summary>I have no admin key</summary>
+        <summary>No admin key?</summary>
         <p>
-          The first one is shown when the service starts for the first time. The command line makes others:
+          The first key is printed when the service starts for the first time. Create another one on the
+          command line:
         </p>
         <pre tabIndex={0}>npm run -s cli -- keys create --name ops --permissions admin</pre>
       </details>

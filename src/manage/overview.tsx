@@ -1,10 +1,10 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { useContext } from 'preact/hooks'
 import { statusesBySeverity } from '../enums.ts'
 import { type Incident, listIncidents } from '../incidents/repository.ts'
 import { type MonitorSummary, summarizeMonitors } from '../status/repository.ts'
-import { formatDateTime, formatNumber, formatRelative } from './format.ts'
-import { Now, sendPage } from './page.tsx'
+import { formatNumber } from './format.ts'
+import { sendPage } from './page.tsx'
+import { TimeAgo } from './ui.tsx'
 
 const maxMonitors = 100
 const maxIncidents = 20
@@ -34,50 +34,54 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
 export default routes
 
-const width = 600
-const height = 90
+const chartWidth = 600
+const chartHeight = 90
 
-/** A bar for each minute; the last one is still growing. */
+/** Draws one bar per minute. The last minute is still being counted. */
 function Traffic({ requests }: { requests: number[] }) {
   const highest = Math.max(...requests)
   const sum = requests.reduce((total, count) => total + count, 0)
-  const step = width / requests.length
-  const summary = `${formatNumber(sum)} in the last hour, ${formatNumber(highest)} at most in a minute`
+  const step = chartWidth / requests.length
+  const summary = `${formatNumber(sum)} in the last hour, at most ${formatNumber(highest)} per minute`
   return (
     <section class="card" aria-labelledby="traffic">
       <div class="heading">
-        <h2 id="traffic">Requests a minute</h2>
-        <p class="muted">{sum === 0 ? 'None in the last hour' : summary}</p>
+        <h2 id="traffic">Requests per minute</h2>
+        <p class="muted">{sum === 0 ? 'No requests in the last hour' : summary}</p>
       </div>
       <svg
         class="chart"
-        viewBox={`0 0 ${width} ${height}`}
+        viewBox={`0 0 ${chartWidth} ${chartHeight}`}
         preserveAspectRatio="none"
         role="img"
-        aria-label={`Requests a minute: ${summary}`}
+        aria-label={`Requests per minute: ${summary}`}
       >
         {requests.map((count, index) => {
-          const barHeight = count === 0 ? 1 : Math.max(3, (count / highest) * height)
+          const barHeight = count === 0 ? 1 : Math.max(3, (count / highest) * chartHeight)
           return (
             <rect
               key={index}
-              class={count === 0 ? 'none' : undefined}
+              class={count === 0 ? 'zero' : undefined}
               x={index * step + step * 0.14}
-              y={height - barHeight}
+              y={chartHeight - barHeight}
               width={step * 0.72}
               height={barHeight}
             >
-              <title>{`${formatNumber(count)}, ${index === requests.length - 1 ? 'this minute' : `${requests.length - 1 - index} min ago`}`}</title>
+              <title>{formatBar(count, requests.length - 1 - index)}</title>
             </rect>
           )
         })}
       </svg>
       <div class="axis muted" aria-hidden="true">
-        <span>an hour ago</span>
+        <span>1 hour ago</span>
         <span>now</span>
       </div>
     </section>
   )
+}
+
+function formatBar(count: number, minutesAgo: number): string {
+  return `${formatNumber(count)}, ${minutesAgo === 0 ? 'this minute' : `${minutesAgo} min ago`}`
 }
 
 function Monitors({ counts, monitors }: MonitorSummary) {
@@ -99,14 +103,14 @@ function Monitors({ counts, monitors }: MonitorSummary) {
       </div>
       {total === 0 ? (
         <>
-          <p class="muted">No monitor yet. A key with the permission write:monitors creates one:</p>
+          <p class="muted">No monitors yet. Create one with a key that has the permission write:monitors:</p>
           <pre tabIndex={0}>
             {
               'curl -X PUT …/api/monitors/website \\\n  -H "Authorization: Bearer $KENER_API_KEY" \\\n  -H "Content-Type: application/json" \\\n  -d \'{"name": "Website"}\''
             }
           </pre>
           <p>
-            <a href="/docs">All of the API</a>
+            <a href="/docs">API documentation</a>
           </p>
         </>
       ) : (
@@ -123,7 +127,9 @@ function Monitors({ counts, monitors }: MonitorSummary) {
         </ul>
       )}
       {total > monitors.length && (
-        <p class="muted">And {formatNumber(total - monitors.length)} more, by the API.</p>
+        <p class="muted">
+          {formatNumber(total - monitors.length)} more monitors are available through the API.
+        </p>
       )}
     </section>
   )
@@ -134,12 +140,13 @@ function MonitorStatus({ status }: { status: string }) {
 }
 
 function Incidents({ incidents }: { incidents: Incident[] }) {
-  const now = useContext(Now)
   return (
     <section class="card" aria-labelledby="incidents">
       <h2 id="incidents">Open incidents</h2>
       {incidents.length === 0 ? (
-        <p class="muted">None. What a client posts to /api/incidents shows here until it is resolved.</p>
+        <p class="muted">
+          No open incidents. Incidents created through the API are listed here until they are resolved.
+        </p>
       ) : (
         <ul class="rows">
           {incidents.map(({ id, title, state, started_at: start, monitors }) => (
@@ -147,10 +154,7 @@ function Incidents({ incidents }: { incidents: Incident[] }) {
               <span>
                 {title}
                 <span class="muted block">
-                  {state.toLowerCase()} · began{' '}
-                  <time dateTime={start.toISOString()} title={formatDateTime(start)}>
-                    {formatRelative(start, now)}
-                  </time>
+                  {state.toLowerCase()} · started <TimeAgo time={start} />
                   {monitors.length > 0 && ` · ${monitors.map(({ monitor_tag: tag }) => tag).join(', ')}`}
                 </span>
               </span>

@@ -1,25 +1,19 @@
 import { STATUS_CODES } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { type ComponentChildren, createContext } from 'preact'
+import type { ComponentChildren } from 'preact'
 import { renderToString } from 'preact-render-to-string'
-import { useContext } from 'preact/hooks'
 import { recordError } from '../http/error-handler.ts'
+import { CsrfToken, Form, Now } from './ui.tsx'
 
 type Page = {
   title: string
   section?: 'overview' | 'settings'
-  /** What has just been done. */
+  /** Confirms the last action. */
   notice?: string | undefined
-  /** Where a reload leads, when it must not repeat this page. */
-  address?: string
+  /** Path that a reload opens instead of this page, because this page must not be shown twice. */
+  reloadPath?: string
 }
 
-const CsrfToken = createContext('')
-
-/** What `2 hours ago` counts from: the database's clock, which dated it, wherever someone is logged in. */
-export const Now = createContext(new Date(0))
-
-/** Everything that is put into a page is text, and escaped as such. */
 export function sendPage(
   request: FastifyRequest,
   reply: FastifyReply,
@@ -49,24 +43,14 @@ export function sendErrorPage(error: unknown, request: FastifyRequest, reply: Fa
       <h1>{title}</h1>
       <p>{apiError.message.replace(/[^.]$/, '$&.')}</p>
       <p class="muted">
-        Request <code>{request.id}</code>
+        Request ID: <code>{request.id}</code>
       </p>
       <p>
         <a class="button" href="/manage">
-          To the overview
+          Go to the overview
         </a>
       </p>
     </section>,
-  )
-}
-
-/** The only way to a form that changes something: it carries the token without which it is refused. */
-export function Form({ children, ...rest }: { action: string; class?: string; children: ComponentChildren }) {
-  return (
-    <form method="post" {...rest}>
-      <input type="hidden" name="_csrf" value={useContext(CsrfToken)} />
-      {children}
-    </form>
   )
 }
 
@@ -91,7 +75,7 @@ function Document({
         <link rel="stylesheet" href="/manage/assets/manage.css" />
         <script src="/manage/assets/manage.js" defer />
       </head>
-      <body data-address={page.address}>
+      <body data-reload-path={page.reloadPath}>
         <a class="skip" href="#main">
           Skip to content
         </a>
@@ -128,7 +112,7 @@ function Header({ section, userName }: { section: Page['section']; userName: str
             <a href="/docs">Docs</a>
           </nav>
           <Form action="/manage/logout" class="account">
-            <span class="user" title="The key that you are logged in with">
+            <span class="user" title="You are logged in with this key">
               {userName}
             </span>
             <button class="quiet">Log out</button>

@@ -6,48 +6,48 @@ import { batch } from '../database/batch.ts'
 import { forbidden } from '../errors.ts'
 import type { Principal } from '../http/auth.ts'
 import { touchKeys } from '../keys/repository.ts'
-import { endSession, readSessions, startSession } from './sessions.ts'
+import { endSession, readSessions, startSession } from './session-repository.ts'
 
 /**
- * Two cookies, of one shape. A link from another site comes without either, and is answered with the log-in: that page
- * must not overwrite the cookie of the session, which is still there.
+ * The log-in form has a cookie of its own. A link from another site is sent without cookies (SameSite=Strict) and gets
+ * the log-in page, which must not overwrite the cookie of an existing session.
  */
 const sessionCookie = 'kener_manage'
 const logInCookie = 'kener_log_in'
 
-/** 256 random bits, base64url. */
+/** 32 random bytes in base64url. */
 const tokenPattern = /^[\w-]{43}$/
 
 type Session = {
   csrfSecret?: string
-  /** When the session was read, by the database's clock. */
+  /** Time at which the session was read, by the clock of the database. */
   now?: Date
 }
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** What the browser's cookie stands for, whether or not someone is logged in with it. */
+    /** State of the browser's cookie. Present before the log-in too, because the log-in form needs a CSRF token. */
     session: Session
   }
   interface FastifyInstance {
-    /** onRequest hook: who is not logged in is sent to do so. @throws ApiError 429 */
+    /** onRequest hook: redirects a request without a session to the log-in. @throws ApiError 429 */
     requireSession: onRequestAsyncHookHandler
-    /** Gives a browser without a cookie one, so that it can send forms. */
+    /** Sets a cookie if the browser has none, because CSRF tokens are derived from it. */
     openSession: (request: FastifyRequest, reply: FastifyReply) => void
-    /** @throws ApiError 403 when the key is no admin key. */
+    /** @throws ApiError 403 if the key is not an active admin key. */
     logIn: (request: FastifyRequest, reply: FastifyReply, principal: Principal) => Promise<void>
     logOut: (request: FastifyRequest, reply: FastifyReply) => Promise<void>
   }
 }
 
 /**
- * Whose cookie holds the token of a session is its principal. Tokens are given out by us alone, and a new one at each
- * log-in: one that someone else has planted in a browser never comes to stand for a log-in (session fixation). Whether
- * a session still holds is asked of PostgreSQL for every page, as it is for keys.
+ * Sets the principal from the session cookie. Each log-in issues a new token, so that a token planted in a browser never
+ * becomes a session (session fixation). Every page reads the session and its key from PostgreSQL, because a revocation
+ * applies at once.
  */
 export default fp(
   async (app) => {
-    const read = batch(async (digests: string[]) => {
+    const readSession = batch(async (digests: string[]) => {
       const found = await readSessions(app.db, digests)
       return digests.map((digest) => found.get(digest) ?? null)
     })
@@ -56,13 +56,13 @@ export default fp(
     app.addHook('onRequest', async (request) => {
       request.session = {}
       const [token, logInToken] = [readToken(request, sessionCookie), readToken(request, logInCookie)]
-      const found = token === undefined ? null : await read(digestOf(token))
+      const found = token === undefined ? null : await readSession(digestOf(token))
       if (found) {
         request.principal = found.principal
         request.session.now = found.now
       }
-      const used = request.principal ? token : logInToken
-      if (used !== undefined) setCsrfSecret(request, used)
+      const activeToken = request.principal ? token : logInToken
+      if (activeToken !== undefined) setCsrfSecret(request, activeToken)
     })
 
     app.decorate('requireSession', async (request, reply) => {
@@ -80,11 +80,11 @@ export default fp(
     })
 
     app.decorate('logIn', async (request, reply, principal) => {
-      const before = readToken(request, sessionCookie)
+      const previousToken = readToken(request, sessionCookie)
       const token = setTokenCookie(request, reply, sessionCookie)
       if (!(await startSession(app.db, digestOf(token), principal.id))) throw forbidden('admin')
       request.principal = principal
-      if (before !== undefined) await endSession(app.db, digestOf(before))
+      if (previousToken !== undefined) await endSession(app.db, digestOf(previousToken))
       await touchKeys(app.db, [principal.id])
       request.log.info({ event: 'logged_in', keyId: principal.id, address: request.ip }, 'logged in')
     })
@@ -93,7 +93,6 @@ export default fp(
       const token = readToken(request, sessionCookie)
       if (token !== undefined) await endSession(app.db, digestOf(token))
       reply.clearCookie(sessionCookie, { path: '/manage' })
-      // Who was not logged in has not logged out.
       if (request.principal === null) return
       request.log.info(
         { event: 'logged_out', keyId: request.principal.id, address: request.ip },
@@ -121,7 +120,7 @@ function setTokenCookie(request: FastifyRequest, reply: FastifyReply, name: stri
   return token
 }
 
-/** Forms are bound to the token: their secret is made of it, and dies with it. */
+/** Derives the CSRF secret from the token, so that forms become invalid with the session. */
 function setCsrfSecret(request: FastifyRequest, token: string): void {
   request.session.csrfSecret = hash('sha256', `csrf ${token}`, 'base64')
 }

@@ -7,7 +7,7 @@ import t, { type Test } from 'tap'
 import { newKey, startReplica } from '../helper.ts'
 import { conditionTimeoutMs } from '../timeouts.ts'
 
-/** As Debian and Ubuntu, Fedora, Arch and macOS name it. */
+/** Paths on Debian and Ubuntu, Fedora, Arch and macOS. */
 const browsers = [
   '/usr/bin/chromium',
   '/usr/bin/chromium-browser',
@@ -18,8 +18,8 @@ const executablePath = process.env.CHROMIUM ?? browsers.find((path) => existsSyn
 
 const isMissing = executablePath === undefined
 if (isMissing && process.env.CI !== undefined)
-  throw new Error('CI tests the panel in a browser: install chromium')
-const skip = isMissing && 'there is no Chromium here: install one, or set CHROMIUM to its path'
+  throw new Error('Chromium is required in CI: install it, or set CHROMIUM to its path')
+const skip = isMissing && 'Chromium was not found: install it, or set CHROMIUM to its path'
 
 const browser = executablePath === undefined ? undefined : await launch(executablePath)
 
@@ -48,7 +48,7 @@ async function start(t: Test) {
     t.teardown(() => context.close())
     const page = await context.newPage()
     page.setDefaultTimeout(conditionTimeoutMs)
-    // What the policy of the page forbids is told there alone.
+    // A violation of the Content-Security-Policy is only reported on the console.
     page.on('console', (message) => {
       if (message.text().includes('Content Security Policy')) t.fail(message.text())
     })
@@ -75,7 +75,7 @@ for (const javaScriptEnabled of [true, false]) {
   const how = javaScriptEnabled ? 'with JavaScript' : 'without JavaScript'
 
   await t.test(
-    `the steps of the Authentication page lead to a working key and back, ${how}`,
+    `the steps of the Authentication page create and revoke a working key, ${how}`,
     { skip },
     async (t) => {
       const { open, me, admin, log } = await start(t)
@@ -95,11 +95,11 @@ for (const javaScriptEnabled of [true, false]) {
 
       const key = await page.getByLabel('API key: monitoring-service').inputValue()
       t.match(await page.locator('main').innerText(), 'it won’t be shown again')
-      // The line is pasted into a shell as it stands.
-      const line = await page.getByLabel('Try it in a terminal').inputValue()
-      const { stdout } = await promisify(execFile)('sh', ['-c', line])
-      const found = JSON.parse(stdout) as { data?: object }
-      t.match(found.data, {
+      // Runs the command unchanged, as pasted into a shell.
+      const command = await page.getByLabel('Try it in a terminal').inputValue()
+      const { stdout } = await promisify(execFile)('sh', ['-c', command])
+      const reply = JSON.parse(stdout) as { data?: object }
+      t.match(reply.data, {
         key_name: 'monitoring-service',
         permissions: ['read:monitors', 'write:incidents'],
       })
@@ -107,22 +107,26 @@ for (const javaScriptEnabled of [true, false]) {
       await page.reload()
       t.notOk((await page.content()).includes(key), 'a reload does not show the key again')
       await page.goto('/manage/settings/api-keys')
-      t.equal(await page.getByRole('row', { name: 'monitoring-service' }).count(), 1, 'nor make a second one')
+      t.equal(
+        await page.getByRole('row', { name: 'monitoring-service' }).count(),
+        1,
+        'a reload does not create a second key',
+      )
       const row = await page.getByRole('row', { name: 'monitoring-service' }).innerText()
-      for (const words of [
+      for (const text of [
         /read:monitors/,
         /write:incidents/,
         /Active/,
         /in 30 days/,
         /just now|1 minute ago/,
       ])
-        t.match(row, words)
+        t.match(row, text)
 
       if (javaScriptEnabled) {
         await page.goBack()
-        t.notOk((await page.content()).includes(key), 'nor does the way back')
+        t.notOk((await page.content()).includes(key), 'going back does not show the key')
       } else {
-        // The browser asks whether to send the form again, and shows a page of its own until told so.
+        // The browser asks for confirmation before it sends the form again, and shows a page of its own until then.
         await t.rejects(page.goBack(), { message: /ERR_CACHE_MISS/ })
         await page.close()
         page = await page.context().newPage()
@@ -135,13 +139,13 @@ for (const javaScriptEnabled of [true, false]) {
         .click()
       t.match(
         await page.locator('main').innerText(),
-        /Revoke monitoring-service\?[^]*last used (just now|1 minute ago)/,
+        /Revoke monitoring-service\?[^]*Last used: (just now|1 minute ago)/,
       )
       await page.getByRole('button', { name: 'Revoke' }).click()
-      t.match(await page.getByRole('status').innerText(), 'Revoked')
-      const refused = await me(key)
-      t.equal(refused.status, 401)
-      t.equal(refused.json.error?.code, 'KEY_REVOKED')
+      t.match(await page.getByRole('status').innerText(), 'Key revoked')
+      const rejected = await me(key)
+      t.equal(rejected.status, 401)
+      t.equal(rejected.json.error?.code, 'KEY_REVOKED')
 
       await page.getByRole('button', { name: 'Log out' }).click()
       t.match(await page.locator('main').innerText(), 'You are logged out')
@@ -150,40 +154,35 @@ for (const javaScriptEnabled of [true, false]) {
           urls.some((url) => url.includes(secret)),
           'no key in a URL',
         )
-        t.notOk(JSON.stringify(log).includes(secret), 'nor in a log line')
+        t.notOk(JSON.stringify(log).includes(secret), 'no key in the log')
       }
     },
   )
 }
 
-await t.test(
-  'Copy copies the key, also where the clipboard is out of reach of pages',
-  { skip },
-  async (t) => {
-    const { open, admin } = await start(t)
-    for (const isSecure of [true, false]) {
-      const page = await open({ permissions: ['clipboard-read', 'clipboard-write'] })
-      // As on http:// and another host than localhost.
-      if (!isSecure)
-        await page.addInitScript(() => delete (Navigator.prototype as { clipboard?: unknown }).clipboard)
-      await logIn(page, admin.token)
-      await page.goto('/manage/settings/api-keys/new')
-      await page.getByLabel('Name').fill('copied')
-      await page.getByLabel('admin').check()
-      await page.getByRole('button', { name: 'Create' }).click()
-      await page.getByRole('button', { name: 'Copy' }).click()
-      await page.getByRole('button', { name: 'Copied' }).waitFor()
-      const key = await page.getByLabel('API key: copied').inputValue()
-      // Pasted, as a person would.
-      await page.goto('/manage/settings/api-keys')
-      await page.getByLabel('Name or id').press('Control+V')
-      t.equal(await page.getByLabel('Name or id').inputValue(), key)
-    }
-  },
-)
+await t.test('Copy copies the key, also without navigator.clipboard', { skip }, async (t) => {
+  const { open, admin } = await start(t)
+  for (const isSecure of [true, false]) {
+    const page = await open({ permissions: ['clipboard-read', 'clipboard-write'] })
+    // Browsers have no navigator.clipboard on http:// except on localhost.
+    if (!isSecure)
+      await page.addInitScript(() => delete (Navigator.prototype as { clipboard?: unknown }).clipboard)
+    await logIn(page, admin.token)
+    await page.goto('/manage/settings/api-keys/new')
+    await page.getByLabel('Name').fill('copied')
+    await page.getByLabel('admin').check()
+    await page.getByRole('button', { name: 'Create' }).click()
+    await page.getByRole('button', { name: 'Copy' }).click()
+    await page.getByRole('button', { name: 'Copied' }).waitFor()
+    const key = await page.getByLabel('API key: copied').inputValue()
+    await page.goto('/manage/settings/api-keys')
+    await page.getByLabel('Name or ID').press('Control+V')
+    t.equal(await page.getByLabel('Name or ID').inputValue(), key)
+  }
+})
 
 await t.test(
-  'a second tab is logged out with the first, and the way back shows nothing',
+  'a log-out ends the session in a second tab, and going back shows nothing',
   { skip },
   async (t) => {
     const { open, admin } = await start(t)
@@ -200,7 +199,7 @@ await t.test(
   },
 )
 
-await t.test('script in the name of a key stays text', { skip }, async (t) => {
+await t.test('script in the name of a key is escaped', { skip }, async (t) => {
   const { open, admin, db } = await start(t)
   const name = `<img src=x onerror="document.title='stolen'"><script>document.title='stolen'</script>`
   await newKey({ db }, { name })
@@ -213,28 +212,28 @@ await t.test('script in the name of a key stays text', { skip }, async (t) => {
   t.not(await page.title(), 'stolen')
 })
 
-await t.test('a form of another site finds nobody logged in', { skip }, async (t) => {
+await t.test('a form on another site is sent without the session', { skip }, async (t) => {
   const { open, admin, origin, db } = await start(t)
   const page = await open()
   await logIn(page, admin.token)
-  // Another site than 127.0.0.1, on this machine.
+  // localhost is another site than 127.0.0.1.
   await page.route('http://localhost:1/', (route) =>
     route.fulfill({
       contentType: 'text/html',
-      body: `<form method="post" action="${origin}/manage/settings/api-keys/${admin.id}/revoke"><button>Win</button></form>`,
+      body: `<form method="post" action="${origin}/manage/settings/api-keys/${admin.id}/revoke"><button>Submit</button></form>`,
     }),
   )
   await page.goto('http://localhost:1/')
-  await page.getByRole('button', { name: 'Win' }).click()
+  await page.getByRole('button', { name: 'Submit' }).click()
   t.match(page.url(), /\/manage\/login$|\/revoke$/)
-  t.notMatch(await page.locator('main').innerText(), 'Revoked')
+  t.notMatch(await page.locator('main').innerText(), /revoked/i)
   await page.goto('/manage')
-  t.equal(await page.getByRole('heading', { name: 'Overview' }).count(), 1, 'and leaves the session as it is')
+  t.equal(await page.getByRole('heading', { name: 'Overview' }).count(), 1, 'the session has not ended')
   const stored = await db.selectFrom('api_keys').select('revoked_at').executeTakeFirstOrThrow()
   t.equal(stored.revoked_at, null)
 })
 
-await t.test('the list filters while one types', { skip }, async (t) => {
+await t.test('the list is filtered on input', { skip }, async (t) => {
   const { open, admin, db } = await start(t)
   for (const name of ['alpha', 'beta', 'gamma']) await newKey({ db }, { name })
   const page = await open()
@@ -242,17 +241,17 @@ await t.test('the list filters while one types', { skip }, async (t) => {
   await page.goto('/manage/settings/api-keys')
   const shown = () => page.locator('tbody tr:visible').count()
   t.equal(await shown(), 4)
-  await page.getByLabel('Name or id').pressSequentially('ALP')
+  await page.getByLabel('Name or ID').pressSequentially('ALP')
   t.equal(await shown(), 1)
-  await page.getByLabel('Name or id').fill('nothing like it')
-  t.match(await page.getByRole('status').innerText(), 'No key is like that')
-  await page.getByLabel('Name or id').fill('')
+  await page.getByLabel('Name or ID').fill('nothing like it')
+  t.match(await page.getByRole('status').innerText(), 'No keys match')
+  await page.getByLabel('Name or ID').fill('')
   t.equal(await shown(), 4)
   await page.getByLabel('Status').selectOption('Revoked')
   t.equal(await shown(), 0)
 })
 
-await t.test('the keyboard alone is enough', { skip }, async (t) => {
+await t.test('every step works with the keyboard only', { skip }, async (t) => {
   const { open, admin, db } = await start(t)
   const page = await open()
   const press = (key: string) => page.keyboard.press(key)
@@ -261,13 +260,13 @@ await t.test('the keyboard alone is enough', { skip }, async (t) => {
       await press('Tab')
       const focused = page.locator(':focus')
       const outline = await focused.evaluate((element) => getComputedStyle(element).outlineStyle)
-      t.not(outline, 'none', 'where the focus is can be seen')
-      const words = await focused.evaluate((element) =>
+      t.not(outline, 'none', 'the focus is visible')
+      const label = await focused.evaluate((element) =>
         element instanceof HTMLInputElement ? (element.labels?.[0]?.innerText ?? '') : element.textContent,
       )
-      if (words.startsWith(name)) return
+      if (label.startsWith(name)) return
     }
-    t.fail(`no way to ${name} by Tab`)
+    t.fail(`Tab does not reach ${name}`)
   }
   await page.goto('/manage')
   await page.getByLabel('API key').and(page.locator(':focus')).waitFor()
@@ -291,7 +290,7 @@ await t.test('the keyboard alone is enough', { skip }, async (t) => {
   t.same(stored, [{ permissions: ['read:incidents'] }])
 })
 
-await t.test('axe finds nothing wrong, and nothing is wider than the page', { skip }, async (t) => {
+await t.test('axe finds no violations, and no page scrolls horizontally', { skip }, async (t) => {
   const { open, call, admin, db } = await start(t)
   await call(admin.token, 'PUT /api/monitors/website', { name: 'Website' })
   await call(admin.token, 'POST /api/monitors/website/data', { status: 'DOWN' })
@@ -325,7 +324,7 @@ await t.test('axe finds nothing wrong, and nothing is wider than the page', { sk
     await page.getByLabel('API key').fill('nonsense')
     await page.getByRole('button', { name: 'Log in' }).click()
     await page.getByText('not a valid key').waitFor()
-    await check('refused log-in')
+    await check('rejected log-in')
     await logIn(page, admin.token)
     await check('overview')
     for (const path of [
@@ -345,7 +344,7 @@ await t.test('axe finds nothing wrong, and nothing is wider than the page', { sk
     await page.getByLabel('Name').fill(' ')
     await page.getByRole('button', { name: 'Create' }).click()
     await page.getByRole('alert').waitFor()
-    await check('refused form')
+    await check('rejected form')
     await page.getByLabel('Name').fill('checked')
     await page.getByLabel('admin').check()
     await page.getByRole('button', { name: 'Create' }).click()
@@ -355,7 +354,7 @@ await t.test('axe finds nothing wrong, and nothing is wider than the page', { sk
 })
 
 await t.test(
-  '/docs sends a request with the key that is typed in, and none to another origin',
+  '/docs sends a request with the entered key, and none to another origin',
   { skip },
   async (t) => {
     const { open, admin, origin } = await start(t)

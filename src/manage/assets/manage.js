@@ -1,8 +1,8 @@
-// Everything here is comfort: the panel works without it.
+// Progressive enhancement: every page also works without this script.
 
-// A reload of the page that shows a key leads to the key's own page, which does not.
-const { address } = document.body.dataset
-if (address) history.replaceState(null, '', address)
+// Replaces the URL of the page that shows a new key, so that a reload opens the key's own page.
+const { reloadPath } = document.body.dataset
+if (reloadPath) history.replaceState(null, '', reloadPath)
 
 for (const button of document.querySelectorAll('button[data-copies]')) {
   const source = document.getElementById(button.dataset.copies)
@@ -20,7 +20,7 @@ for (const text of document.querySelectorAll('.copyable textarea')) {
 
 async function copy(source) {
   source.select()
-  // The clipboard is there on https and localhost alone; elsewhere the old way still works.
+  // navigator.clipboard only exists on HTTPS and localhost; execCommand also works elsewhere.
   if (!navigator.clipboard) return document.execCommand('copy')
   return navigator.clipboard.writeText(source.value).then(
     () => true,
@@ -28,48 +28,48 @@ async function copy(source) {
   )
 }
 
-// A field that belongs to one choice of a list shows with that choice.
+// Shows a field only while the select that it depends on has the given value.
 for (const control of document.querySelectorAll('[data-shown-with]')) {
   const [name, value] = control.dataset.shownWith.split('=')
-  const list = control.form.elements[name]
+  const select = control.form.elements[name]
   const field = control.closest('.field')
-  const show = () => {
-    field.hidden = list.value !== value && control.value === ''
-    control.required = list.value === value
+  const update = () => {
+    field.hidden = select.value !== value && control.value === ''
+    control.required = select.value === value
   }
-  list.addEventListener('change', () => {
-    if (list.value !== value) control.value = ''
-    show()
-    if (list.value === value) control.focus()
+  select.addEventListener('change', () => {
+    if (select.value !== value) control.value = ''
+    update()
+    if (select.value === value) control.focus()
   })
-  show()
+  update()
 }
 
-// A list that the page holds whole is filtered while one types; a longer one by the server, on Enter.
+// Filters a complete list on input. A list with several pages is filtered by the server when the form is sent.
 const filter = document.querySelector('form[data-filters="keys"]')
 const table = document.getElementById('keys')
 if (filter && table) {
   const { q, status } = filter.elements
-  const none = document.getElementById('none-left')
-  // What the server left out already cannot be brought back here.
+  const noMatches = document.getElementById('no-matches')
   const served = { q: q.value.trim().toLowerCase(), status: status.value }
   const apply = () => {
     const text = q.value.trim()
-    let shown = 0
+    let matchCount = 0
     for (const row of table.tBodies[0].rows) {
       const { name, id } = row.dataset
       const matches =
         (name.includes(text.toLowerCase()) || id.includes(text)) &&
         (status.value === '' || status.value === row.dataset.status)
       row.hidden = !matches
-      if (matches) shown++
+      if (matches) matchCount++
     }
-    table.hidden = shown === 0
-    none.hidden = shown > 0
-    none.textContent = shown > 0 ? '' : 'No key is like that. Change the filter, or generate a new key.'
+    table.hidden = matchCount === 0
+    noMatches.hidden = matchCount > 0
+    noMatches.textContent = matchCount > 0 ? '' : 'No keys match. Change the filter, or generate a new key.'
   }
-  const narrows = () =>
+  // The page lacks the rows that the server has filtered out, so a wider filter needs a request.
+  const isNarrower = () =>
     q.value.trim().toLowerCase().includes(served.q) &&
     (served.status === '' || status.value === served.status)
-  filter.addEventListener('input', () => (narrows() ? apply() : filter.requestSubmit()))
+  filter.addEventListener('input', () => (isNarrower() ? apply() : filter.requestSubmit()))
 }

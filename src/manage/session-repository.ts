@@ -5,13 +5,13 @@ import { isActiveAdmin } from '../keys/repository.ts'
 
 type SessionPrincipal = Omit<KeyWithStatus, 'secret_hash' | 'status'>
 
-/** Not seen for so long, a session ends. */
+/** A session ends after 30 minutes without a request. */
 const isIdle = sql<boolean>`(seen_at <= now() - interval '30 minutes')`
 
 /**
- * Begins a session of 8 hours at most, and never longer than its key lives.
- * @param digest of the token that the browser keeps; the token itself is stored nowhere.
- * @returns false, with nothing stored, when the key is no active admin key (any more).
+ * Starts a session that ends after 8 hours, or earlier if its key expires earlier.
+ * @param digest of the token in the browser's cookie. The token itself is not stored.
+ * @returns false, with nothing stored, if the key is not an active admin key.
  */
 export async function startSession(db: Kysely<Tables>, digest: string, keyId: string): Promise<boolean> {
   const started = await db
@@ -34,9 +34,10 @@ export async function startSession(db: Kysely<Tables>, digest: string, keyId: st
 }
 
 /**
- * Whose sessions these are, by digest, with the keys as they are now; they count as seen. Those that are over go for
- * good: their time has passed, or their key is no active admin key any more. `now` is the time, by the database's clock.
- * The rows are locked in the order of their digests, so that two replicas cannot wait for each other.
+ * Returns the active sessions by digest, with the current state of their keys, and marks them as seen. Deletes a session
+ * that has ended or whose key is not an active admin key, so that it stays ended if its key becomes one again.
+ * `now` is the time by the clock of the database. Locks the rows in the order of their digests, because another order
+ * on another replica could deadlock.
  */
 export async function readSessions(
   db: Kysely<Tables>,
@@ -66,7 +67,7 @@ export async function endSession(db: Kysely<Tables>, digest: string): Promise<vo
   await db.deleteFrom('admin_sessions').where('token_digest', '=', digest).execute()
 }
 
-/** Those that nobody came back to. */
+/** Deletes the ended sessions that no later request has deleted. */
 export async function removeEndedSessions(db: Kysely<Tables>): Promise<void> {
   await sql`delete from admin_sessions where ends_at <= now() or ${isIdle}`.execute(db)
 }

@@ -1,14 +1,15 @@
-import { invalidRequest } from '../errors.ts'
-import type { ApiKey, KeyChanges } from '../keys/repository.ts'
-import { type Permission, permissionDescriptions, permissions } from '../permissions.ts'
-import { fromAjvErrors } from '../wire/ajv-errors.ts'
-import { CreateKey } from '../wire/keys.ts'
-import { parseTime } from '../wire/time.ts'
-import { findErrors } from '../wire/validator.ts'
-import { Field, FieldGroup, readText, readTexts } from './form.tsx'
-import { formatDateTime, formatNumber } from './format.ts'
+import { invalidRequest } from '../../errors.ts'
+import type { ApiKey, KeyChanges } from '../../keys/repository.ts'
+import { type Permission, permissionDescriptions, permissions } from '../../permissions.ts'
+import { fromAjvErrors } from '../../wire/ajv-errors.ts'
+import { CreateKey } from '../../wire/keys.ts'
+import { parseTime } from '../../wire/time.ts'
+import { findErrors } from '../../wire/validator.ts'
+import { type FieldErrors, readText, readTexts } from '../form.ts'
+import { formatDateTime, formatNumber } from '../format.ts'
+import { Field, FieldGroup } from '../ui.tsx'
 
-/** The form as it was typed, which a refused one is shown with again. */
+/** Values as entered, so that a rejected form is shown again without loss. */
 export type KeyForm = {
   name: string
   permissions: string[]
@@ -25,12 +26,15 @@ export const emptyKeyForm: KeyForm = {
   rateLimit: '',
 }
 
-const presets: [value: string, label: string][] = [
-  ['never', 'Never'],
+type Choice = [value: string, label: string]
+
+const never: Choice = ['never', 'Never']
+
+const presets: Choice[] = [
   ['7', 'In 7 days'],
   ['30', 'In 30 days'],
   ['90', 'In 90 days'],
-  ['365', 'In a year'],
+  ['365', 'In 1 year'],
   ['date', 'On a date'],
 ]
 
@@ -44,91 +48,87 @@ export function readKeyForm(body: unknown): KeyForm {
   }
 }
 
-/** The key as its form shows it; an expiry stays as it is, to the second, unless another is chosen. */
 export function fillKeyForm(key: ApiKey): KeyForm {
   return {
     name: key.name,
     permissions: key.permissions,
-    expiry: key.expires_at ? 'keep' : 'never',
+    expiry: 'keep',
     expiryDate: '',
     rateLimit: key.rate_limit === null ? '' : String(key.rate_limit),
   }
 }
 
 /**
- * What the form asks for, by the same schema as POST /api/keys.
- * @param now by the database's clock.
- * @param currentExpiry the expiry that "Keep" stands for.
+ * Parses the form of a new key with the schema of POST /api/keys.
+ * @param now by the clock of the database.
  * @throws ApiError 400, whose details name the fields as the API does.
  */
-export function parseKeyForm(
-  form: KeyForm,
-  now: Date,
-  currentExpiry: Date | null = null,
-): Required<KeyChanges> {
-  const values = {
-    name: form.name,
-    permissions: form.permissions,
-    rate_limit:
-      form.rateLimit === '' ? null : /^\d{1,15}$/.test(form.rateLimit) ? Number(form.rateLimit) : NaN,
-  }
-  const errors = findErrors(CreateKey, values)
-  if (errors.length > 0) throw fromAjvErrors(errors)
-  return {
-    name: values.name,
-    permissions: form.permissions as Permission[],
-    rate_limit: values.rate_limit,
-    expires_at: parseExpiry(form, now, currentExpiry),
-  }
+export function parseNewKey(form: KeyForm, now: Date): Required<KeyChanges> {
+  return { ...parseAttributes(form), expires_at: parseExpiry(form, now) }
 }
 
-function parseExpiry({ expiry, expiryDate }: KeyForm, now: Date, currentExpiry: Date | null): Date | null {
-  // Without JavaScript the date can be filled in beside "Never": the shorter life is the safer reading.
+/** Parses the form of an existing key. "Keep" omits the expiry, so that a concurrent change of it is not overwritten. */
+export function parseKeyChanges(form: KeyForm, now: Date): KeyChanges {
+  const isKept = form.expiry === 'keep' && form.expiryDate === ''
+  return isKept ? parseAttributes(form) : parseNewKey(form, now)
+}
+
+function parseAttributes({ name, permissions, rateLimit }: KeyForm) {
+  const attributes = {
+    name,
+    permissions: permissions as Permission[],
+    rate_limit: rateLimit === '' ? null : /^\d{1,15}$/.test(rateLimit) ? Number(rateLimit) : NaN,
+  }
+  const errors = findErrors(CreateKey, attributes)
+  if (errors.length > 0) throw fromAjvErrors(errors)
+  return attributes
+}
+
+function parseExpiry({ expiry, expiryDate }: KeyForm, now: Date): Date | null {
+  // Without JavaScript the date field is visible with every choice. "Never" with a date means the date, because a
+  // shorter lifetime is the safer interpretation.
   if (expiry === 'date' || (expiry === 'never' && expiryDate !== '')) return parseDate(expiryDate, now)
-  if (expiryDate !== '') throw invalidExpiry('Choose "On a date" to use this date, or empty it')
+  if (expiryDate !== '') throw invalidExpiry('Choose "On a date" to use this date, or clear it')
   if (expiry === 'never') return null
-  if (expiry === 'keep' && currentExpiry) return currentExpiry
-  if (!presets.some(([value]) => value === expiry)) throw invalidExpiry('Choose one from the list')
+  if (!presets.some(([value]) => value === expiry)) throw invalidExpiry('Choose an expiry from the list')
   return new Date(now.getTime() + Number(expiry) * 86_400_000)
 }
 
-/** The last second of that day. */
+/** Returns the last second of the day. */
 function parseDate(date: string, now: Date): Date {
   const time = parseTime(`${date}T23:59:59Z`)
   if (!time) throw invalidExpiry('Enter a date, such as 2027-12-31')
-  // By the API, a date in the past ends a key; here it is a slip, and Revoke is at hand.
-  if (time <= now) throw invalidExpiry('This date must be in the future')
+  // The API accepts a past date to expire a key. In the form it is a mistake, because the page offers Revoke.
+  if (time <= now) throw invalidExpiry('Enter a date in the future')
   return time
 }
 
 const invalidExpiry = (message: string) => invalidRequest(message, [{ path: '/expires_at', message }])
 
-/** In the words of the form, for what the API says in its own. */
+/** Replace the messages of the API, which name fields and types of JSON. */
 const fieldMessages: Record<string, string> = {
-  name: 'Give the key a name of 1 to 100 characters',
-  permissions: 'Choose at least one of these permissions',
-  rate_limit: 'Enter a whole number from 1 to 1,000,000,000, or nothing for the default',
+  name: 'Enter a name of 1 to 100 characters',
+  permissions: 'Select at least one of these permissions',
+  rate_limit: 'Enter a whole number from 1 to 1,000,000,000, or leave the field empty for the default',
 }
 
 type Props = {
   form: KeyForm
-  errors: Record<string, string>
+  errors: FieldErrors
   rateLimitMax: number
-  /** The expiry that the key has already. */
+  /** Current expiry of an existing key; undefined for a new key. */
   currentExpiry?: Date | null
 }
 
-export function KeyFields({ form, errors, rateLimitMax, currentExpiry = null }: Props) {
+export function KeyFields({ form, errors, rateLimitMax, currentExpiry }: Props) {
   const messageFor = (name: string) => errors[name] && (fieldMessages[name] ?? errors[name])
-  const choices: [value: string, label: string][] = currentExpiry
-    ? [['keep', `Keep: ${formatDateTime(currentExpiry)}`], ...presets]
-    : presets
+  const choices = [...expiryChoices(currentExpiry), ...presets]
   return (
     <>
       <Field
         id="name"
         label="Name"
-        hint="Who uses it, and for what: monitoring-service, ci"
+        hint="Describe the client that uses the key, for example: monitoring-service"
         error={messageFor('name')}
       >
         {(ariaProps) => (
@@ -146,7 +146,7 @@ export function KeyFields({ form, errors, rateLimitMax, currentExpiry = null }: 
       <FieldGroup
         id="permissions"
         label="Permissions"
-        hint="Grant only what it needs. None implies another, but for admin."
+        hint="Select only what the client needs. Permissions are independent of one another; admin includes all of them."
         error={messageFor('permissions')}
       >
         {permissions.map((permission) => (
@@ -175,7 +175,7 @@ export function KeyFields({ form, errors, rateLimitMax, currentExpiry = null }: 
             </select>
           )}
         </Field>
-        <Field id="expiry-date" label="On this date" hint="To its end, UTC">
+        <Field id="expiry-date" label="Date" hint="The key expires at the end of this day (UTC).">
           {(ariaProps) => (
             <input
               id="expiry-date"
@@ -190,8 +190,8 @@ export function KeyFields({ form, errors, rateLimitMax, currentExpiry = null }: 
       </div>
       <Field
         id="rate-limit"
-        label="Requests a minute"
-        hint={`Empty for the default, ${formatNumber(rateLimitMax)}`}
+        label="Requests per minute"
+        hint={`Leave empty for the default of ${formatNumber(rateLimitMax)}.`}
         error={messageFor('rate_limit')}
       >
         {(ariaProps) => (
@@ -207,4 +207,10 @@ export function KeyFields({ form, errors, rateLimitMax, currentExpiry = null }: 
       </Field>
     </>
   )
+}
+
+function expiryChoices(currentExpiry: Date | null | undefined): Choice[] {
+  if (currentExpiry === undefined) return [never]
+  if (currentExpiry === null) return [['keep', 'Never']]
+  return [['keep', `Keep: ${formatDateTime(currentExpiry)}`], never]
 }

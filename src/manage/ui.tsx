@@ -1,0 +1,131 @@
+import { type ComponentChildren, createContext } from 'preact'
+import { useContext } from 'preact/hooks'
+import type { FieldErrors } from './form.ts'
+import { formatDateTime, formatRelative } from './format.ts'
+
+export const CsrfToken = createContext('')
+
+/** The current time by the clock of the database, which also set the times that pages show. */
+export const Now = createContext(new Date(0))
+
+/** Renders a form that changes data. It contains the CSRF token, without which a POST is rejected. */
+export function Form({ children, ...rest }: { action: string; class?: string; children: ComponentChildren }) {
+  return (
+    <form method="post" {...rest}>
+      <input type="hidden" name="_csrf" value={useContext(CsrfToken)} />
+      {children}
+    </form>
+  )
+}
+
+/** Announces to screen readers that a field further down is invalid. */
+export function ErrorSummary({ errors }: { errors: FieldErrors }) {
+  if (Object.keys(errors).length === 0) return null
+  return (
+    <p class="error summary" role="alert">
+      Nothing was saved. Correct the marked fields and try again.
+    </p>
+  )
+}
+
+type FieldProps = {
+  id: string
+  label: string
+  hint?: ComponentChildren
+  error?: string | undefined
+  /** Renders the control with the attributes that link it to its hint and error. */
+  children: (ariaProps: AriaProps) => ComponentChildren
+}
+
+type AriaProps = { 'aria-describedby': string | undefined; 'aria-invalid': true | undefined }
+
+export function Field({ id, label, hint, error, children }: FieldProps) {
+  const ariaProps: AriaProps = {
+    'aria-describedby': messageIds(id, hint, error),
+    'aria-invalid': error === undefined ? undefined : true,
+  }
+  return (
+    <div class="field">
+      <label for={id}>{label}</label>
+      {children(ariaProps)}
+      <FieldMessages id={id} hint={hint} error={error} />
+    </div>
+  )
+}
+
+type FieldGroupProps = Omit<FieldProps, 'children'> & { children: ComponentChildren }
+
+/** Groups controls under one label, for example checkboxes. */
+export function FieldGroup({ id, label, hint, error, children }: FieldGroupProps) {
+  return (
+    <fieldset class="field" id={id} aria-describedby={messageIds(id, hint, error)}>
+      <legend>{label}</legend>
+      {children}
+      <FieldMessages id={id} hint={hint} error={error} />
+    </fieldset>
+  )
+}
+
+function messageIds(id: string, hint: ComponentChildren, error: string | undefined): string | undefined {
+  const ids = [error !== undefined && `${id}-error`, hint !== undefined && `${id}-hint`].filter(Boolean)
+  return ids.join(' ') || undefined
+}
+
+function FieldMessages({ id, hint, error }: Pick<FieldProps, 'id' | 'hint' | 'error'>) {
+  return (
+    <>
+      {error !== undefined && (
+        <p class="error" id={`${id}-error`}>
+          {error}
+        </p>
+      )}
+      {hint !== undefined && (
+        <p class="hint" id={`${id}-hint`}>
+          {hint}
+        </p>
+      )}
+    </>
+  )
+}
+
+type CopyableProps = { id: string; label: string; text: string; hasButton?: boolean }
+
+export function Copyable({ id, label, text, hasButton = false }: CopyableProps) {
+  return (
+    <div class="field">
+      <label for={id}>{label}</label>
+      <div class="copyable">
+        <textarea
+          id={id}
+          class="code"
+          readOnly
+          spellcheck={false}
+          autocomplete="off"
+          rows={hasButton ? 2 : 4}
+        >
+          {text}
+        </textarea>
+        {hasButton && (
+          // Hidden until manage.js has loaded, because copying needs a script.
+          <button type="button" class="primary" data-copies={id} hidden>
+            Copy
+          </button>
+        )}
+      </div>
+    </div>
+  )
+}
+
+export function TimeAgo({ time }: { time: Date }) {
+  const now = useContext(Now)
+  return (
+    <time dateTime={time.toISOString()} class="moment">
+      {formatRelative(time, now)} <span class="muted">{formatDateTime(time)}</span>
+    </time>
+  )
+}
+
+/** Renders a time that may be unset. */
+export function TimeAgoOrNever({ time }: { time: Date | null }) {
+  return time ? <TimeAgo time={time} /> : <span class="muted">Never</span>
+}
