@@ -2,10 +2,9 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
 import { type Static, Type } from 'typebox'
 import { databaseNow } from '../database/clock.ts'
-import { notFound } from '../errors.ts'
-import { rethrowIncidentError } from '../incidents/errors.ts'
+import { ApiError, invalidField } from '../errors.ts'
+import * as comments from '../incidents/comments.ts'
 import * as incidents from '../incidents/repository.ts'
-import { assertUniqueMonitors } from '../monitors/affected.ts'
 import {
   Comment,
   CommentParams,
@@ -62,19 +61,16 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     { config: write, schema: { body: CreateIncident, response: { 201: OneIncident } } },
     async function v4CreateIncident(request, reply) {
       const { body } = request
-      const monitors = toAffected(body.monitors ?? [], 'DOWN')
-      assertUniqueMonitors(monitors)
       const id = await incidents
-        .insertIncident(app.db, {
+        .createIncident(app.db, {
           title: body.title.trim(),
-          startedAt: toMinuteStart(body.start_date_time),
-          endedAt: toEnd(body.end_date_time),
-          // An incident that is told with its end has not been resolved by anyone.
+          started_at: toMinuteStart(body.start_date_time),
+          ended_at: toEnd(body.end_date_time),
+          // In Kener an end does not resolve an incident.
           state: 'INVESTIGATING',
-          monitors,
-          comment: undefined,
+          monitors: toAffected(body.monitors ?? [], 'DOWN'),
         })
-        .catch(rethrowIncidentError(monitors, '/end_date_time'))
+        .catch(rethrowWithKenerField)
       return reply.code(201).send(await toResponse(id, request))
     },
   )
@@ -96,18 +92,13 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     async function v4UpdateIncident(request) {
       const { body, params } = request
       const id = params.incident_id
-      const monitors = body.monitors && toAffected(body.monitors, 'DOWN')
-      assertUniqueMonitors(monitors)
       const changes = {
         title: body.title?.trim(),
-        startedAt: body.start_date_time === undefined ? undefined : toMinuteStart(body.start_date_time),
-        endedAt: toEnd(body.end_date_time),
-        monitors,
+        started_at: body.start_date_time === undefined ? undefined : toMinuteStart(body.start_date_time),
+        ended_at: toEnd(body.end_date_time),
+        monitors: body.monitors && toAffected(body.monitors, 'DOWN'),
       }
-      const found = await incidents
-        .updateIncident(app.db, id, changes)
-        .catch(rethrowIncidentError(monitors, '/end_date_time'))
-      if (!found) throw incidentNotFound(id)
+      await incidents.updateIncident(app.db, id, changes).catch(rethrowWithKenerField)
       return toResponse(id, request)
     },
   )
@@ -116,7 +107,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     '/:incident_id',
     { config: { permission: 'admin' }, schema: { params: IncidentParams, response: { 200: Message } } },
     async function v4DeleteIncident({ params: { incident_id: id } }) {
-      if (!(await incidents.deleteIncident(app.db, id))) throw incidentNotFound(id)
+      await incidents.deleteIncident(app.db, id)
       return { message: `Incident with id '${id}' deleted successfully` }
     },
   )
@@ -128,9 +119,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       schema: { params: IncidentParams, response: { 200: Type.Object({ comments: Type.Array(Comment) }) } },
     },
     async function v4ListComments({ params: { incident_id: id } }) {
-      if (!(await incidents.findIncident(app.db, id))) throw incidentNotFound(id)
-      const comments = await incidents.listComments(app.db, id)
-      return { comments: comments.map(serializeComment) }
+      const listed = await comments.listComments(app.db, id)
+      return { comments: listed.map(serializeComment) }
     },
   )
 
@@ -142,9 +132,12 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     },
     async function v4CreateComment({ params: { incident_id: id }, body }, reply) {
       const seconds = body.timestamp ?? toSeconds(await databaseNow(app.db))
-      const comment = { comment: body.comment.trim(), state: body.state, at: toMinuteStart(seconds) }
-      const stored = await incidents.insertComment(app.db, id, comment)
-      if (!stored) throw incidentNotFound(id)
+      const comment = {
+        comment: body.comment.trim(),
+        state: body.state,
+        commented_at: toMinuteStart(seconds),
+      }
+      const stored = await comments.createComment(app.db, id, comment)
       return reply.code(201).send({ comment: serializeComment(stored) })
     },
   )
@@ -153,8 +146,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     '/:incident_id/comments/:comment_id',
     { config: read, schema: { params: CommentParams, response: { 200: OneComment } } },
     async function v4ReadComment({ params }) {
-      const comment = await incidents.findComment(app.db, params.incident_id, params.comment_id)
-      if (!comment) throw commentNotFound(params)
+      const comment = await comments.getComment(app.db, params.incident_id, params.comment_id)
       return { comment: serializeComment(comment) }
     },
   )
@@ -166,12 +158,12 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       schema: { params: CommentParams, body: UpdateComment, response: { 200: OneComment } },
     },
     async function v4UpdateComment({ params, body: { comment, state, timestamp } }) {
-      const changes = { comment, state, at: timestamp === undefined ? undefined : toMinuteStart(timestamp) }
+      const commented_at = timestamp === undefined ? undefined : toMinuteStart(timestamp)
+      const changes = { comment, state, commented_at }
       // In Kener a comment moves its incident when it is posted, and not when it is mended.
-      const stored = await incidents.updateComment(app.db, params.incident_id, params.comment_id, changes, {
+      const stored = await comments.updateComment(app.db, params.incident_id, params.comment_id, changes, {
         appliesState: false,
       })
-      if (!stored) throw commentNotFound(params)
       return { comment: serializeComment(stored) }
     },
   )
@@ -180,26 +172,24 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     '/:incident_id/comments/:comment_id',
     { config: write, schema: { params: CommentParams, response: { 200: Message } } },
     async function v4DeleteComment({ params }) {
-      if (!(await incidents.deleteComment(app.db, params.incident_id, params.comment_id))) {
-        throw commentNotFound(params)
-      }
+      await comments.deleteComment(app.db, params.incident_id, params.comment_id)
       return { message: `Comment with id '${params.comment_id}' deleted successfully` }
     },
   )
 
   async function toResponse(id: number, request: FastifyRequest) {
-    const incident = await incidents.findIncident(app.db, id)
-    if (!incident) throw incidentNotFound(id)
+    const incident = await incidents.getIncident(app.db, id)
     return { incident: { ...serializeIncident(incident, originOf(request)), incident_type: 'INCIDENT' } }
   }
 }
 
 export default routes
 
-const incidentNotFound = (id: number) => notFound(`Incident with id '${id}' not found`)
-
-const commentNotFound = ({ incident_id: incident, comment_id: id }: Static<typeof CommentParams>) =>
-  notFound(`Comment with id '${id}' not found for incident '${incident}'`)
+/** Reports an error of the end under Kener's name of the field. */
+function rethrowWithKenerField(error: unknown): never {
+  const [detail] = error instanceof ApiError ? (error.details ?? []) : []
+  throw detail?.path === '/ended_at' ? invalidField('/end_date_time', 'must not be before the start') : error
+}
 
 function toEnd(seconds: number | null | undefined): Date | null | undefined {
   return seconds === undefined ? undefined : seconds ? toMinuteStart(seconds) : null
@@ -220,7 +210,7 @@ function serializeIncident(incident: incidents.Incident, origin: string): Static
   }
 }
 
-function serializeComment(comment: incidents.Comment): Static<typeof Comment> {
+function serializeComment(comment: comments.Comment): Static<typeof Comment> {
   return {
     id: comment.id,
     incident_id: comment.incident_id,

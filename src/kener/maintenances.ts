@@ -2,10 +2,9 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
 import { type Static, Type } from 'typebox'
 import { databaseNow } from '../database/clock.ts'
-import { invalidRequest, notFound } from '../errors.ts'
-import { rethrowMaintenanceError } from '../maintenances/errors.ts'
+import { ApiError, invalidRequest } from '../errors.ts'
+import * as events from '../maintenances/events.ts'
 import * as maintenances from '../maintenances/repository.ts'
-import { assertUniqueMonitors } from '../monitors/affected.ts'
 import {
   CreateMaintenance,
   Event,
@@ -63,19 +62,15 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     { config: write, schema: { body: CreateMaintenance, response: { 201: OneMaintenance } } },
     async function v4CreateMaintenance(request, reply) {
       const { body } = request
-      const monitors = toAffected(body.monitors ?? [], 'MAINTENANCE')
-      assertUniqueMonitors(monitors)
-      const id = await maintenances
-        .insertMaintenance(app.db, {
-          title: body.title.trim(),
-          description: body.description || null,
-          startsAt: toMinuteStart(body.start_date_time),
-          rrule: body.rrule.trim(),
-          durationSeconds: body.duration_seconds,
-          enabled: true,
-          monitors,
-        })
-        .catch(rethrowMaintenanceError(monitors))
+      const id = await maintenances.createMaintenance(app.db, {
+        title: body.title.trim(),
+        description: body.description || null,
+        starts_at: toMinuteStart(body.start_date_time),
+        rrule: body.rrule.trim(),
+        duration_seconds: body.duration_seconds,
+        enabled: true,
+        monitors: toAffected(body.monitors ?? [], 'MAINTENANCE'),
+      })
       return reply.code(201).send(await toResponse(id, request))
     },
   )
@@ -97,23 +92,16 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     async function v4UpdateMaintenance(request) {
       const { body, params } = request
       const id = params.maintenance_id
-      const before = await maintenances.findMaintenance(app.db, id)
-      if (!before) throw maintenanceNotFound(id)
-      const monitors = body.monitors && toAffected(body.monitors, 'MAINTENANCE')
-      assertUniqueMonitors(monitors)
-      const changes = {
+      const before = await maintenances.getMaintenance(app.db, id)
+      await maintenances.updateMaintenance(app.db, id, {
         title: body.title?.trim(),
         description: body.description,
-        startsAt: toNewStart(body.start_date_time, before.starts_at),
+        starts_at: toNewStart(body.start_date_time, before.starts_at),
         rrule: body.rrule?.trim(),
-        durationSeconds: body.duration_seconds,
+        duration_seconds: body.duration_seconds,
         enabled: body.status && body.status === 'ACTIVE',
-        monitors,
-      }
-      const found = await maintenances
-        .updateMaintenance(app.db, id, changes)
-        .catch(rethrowMaintenanceError(monitors))
-      if (!found) throw maintenanceNotFound(id)
+        monitors: body.monitors && toAffected(body.monitors, 'MAINTENANCE'),
+      })
       return toResponse(id, request)
     },
   )
@@ -122,7 +110,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     '/:maintenance_id',
     { config: admin, schema: { params: MaintenanceParams, response: { 200: Message } } },
     async function v4DeleteMaintenance({ params: { maintenance_id: id } }) {
-      if (!(await maintenances.deleteMaintenance(app.db, id))) throw maintenanceNotFound(id)
+      await maintenances.deleteMaintenance(app.db, id)
       return { message: `Maintenance with id '${id}' deleted successfully` }
     },
   )
@@ -147,18 +135,18 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       const { page, limit, offset } = resolvePage(query)
       const from = query.event_start_date_time
       const tags = splitTags(query.monitors ?? '')
-      const { events, total } = await maintenances.listAllEvents(
+      const { events: listed, total } = await events.listAllEvents(
         app.db,
         {
           from: from === undefined ? await databaseNow(app.db) : toMinuteStart(from),
-          state: query.event_status?.toUpperCase() as maintenances.Event['state'] | undefined,
+          state: query.event_status?.toUpperCase() as events.Event['state'] | undefined,
           maintenance_id: query.maintenance_id,
           monitor_tags: tags.length > 0 ? tags : undefined,
         },
         { limit, offset },
       )
       return {
-        events: events.map((event) => serializeEventWithMaintenance(event, request)),
+        events: listed.map((event) => serializeEventWithMaintenance(event, request)),
         page,
         limit,
         total,
@@ -178,10 +166,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     },
     async function v4ListEvents(request) {
       const id = request.params.maintenance_id
-      if (!(await maintenances.findMaintenance(app.db, id))) throw maintenanceNotFound(id)
       const { page, limit, offset } = resolvePage(request.query)
-      const events = await maintenances.listEvents(app.db, id, { limit, offset })
-      return { events: events.map((event) => serializeEvent(event, request)), page, limit }
+      const listed = await events.listEvents(app.db, id, { limit, offset })
+      return { events: listed.map((event) => serializeEvent(event, request)), page, limit }
     },
   )
 
@@ -190,8 +177,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     { config: read, schema: { params: EventParams, response: { 200: OneEvent } } },
     async function v4ReadEvent(request) {
       const { maintenance_id: maintenanceId, event_id: id } = request.params
-      const event = await maintenances.findEvent(app.db, maintenanceId, id)
-      if (!event) throw await eventNotFound(request.params)
+      const event = await events.getEvent(app.db, maintenanceId, id)
       return { event: serializeEvent(event, request) }
     },
   )
@@ -203,19 +189,14 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       const { maintenance_id: maintenanceId, event_id: id } = request.params
       const { status, start_date_time: start = 0, end_date_time: end = 0 } = request.body
       if (status !== undefined) {
-        const closed = await maintenances.closeEvent(app.db, maintenanceId, id, status)
-        if (!closed) throw await eventNotFound(request.params)
-        if ('refused' in closed) {
-          throw invalidRequest(`Cannot transition event from ${closed.refused} to ${status}`)
-        }
+        const closed = await events.closeEvent(app.db, maintenanceId, id, status).catch(rethrowConflictAs400)
         return { event: serializeEvent(closed, request) }
       }
-      const times = { startsAt: toMinuteStart(start), endsAt: toMinuteStart(end) }
-      if (times.endsAt <= times.startsAt) {
+      const times = { starts_at: toMinuteStart(start), ends_at: toMinuteStart(end) }
+      if (times.ends_at <= times.starts_at) {
         throw invalidRequest('end_date_time must be after start_date_time, by a minute at least')
       }
-      const moved = await maintenances.moveEvent(app.db, maintenanceId, id, times)
-      if (!moved) throw await eventNotFound(request.params)
+      const moved = await events.moveEvent(app.db, maintenanceId, id, times)
       return { event: serializeEvent(moved, request) }
     },
   )
@@ -224,30 +205,23 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     '/:maintenance_id/events/:event_id',
     { config: admin, schema: { params: EventParams, response: { 200: Message } } },
     async function v4DeleteEvent({ params }) {
-      if (!(await maintenances.deleteEvent(app.db, params.maintenance_id, params.event_id))) {
-        throw await eventNotFound(params)
-      }
+      await events.deleteEvent(app.db, params.maintenance_id, params.event_id)
       return { message: `Event with id '${params.event_id}' deleted successfully` }
     },
   )
 
   async function toResponse(id: number, request: FastifyRequest) {
-    const maintenance = await maintenances.findMaintenance(app.db, id)
-    if (!maintenance) throw maintenanceNotFound(id)
+    const maintenance = await maintenances.getMaintenance(app.db, id)
     return { maintenance: serializeMaintenance(maintenance, request) }
-  }
-
-  /** It may be the maintenance that there is not. */
-  async function eventNotFound({ maintenance_id: maintenanceId, event_id: id }: Static<typeof EventParams>) {
-    return (await maintenances.findMaintenance(app.db, maintenanceId))
-      ? notFound(`Event with id '${id}' not found for this maintenance`)
-      : maintenanceNotFound(maintenanceId)
   }
 }
 
 export default routes
 
-const maintenanceNotFound = (id: number) => notFound(`Maintenance with id '${id}' not found`)
+/** Kener has 400 where /api has 409. */
+function rethrowConflictAs400(error: unknown): never {
+  throw error instanceof ApiError && error.status === 409 ? invalidRequest(error.message) : error
+}
 
 /** As Kener takes them: 0 for nothing said, and what is too small or too large for the nearest. */
 function resolvePage({ page, limit }: { page?: number; limit?: number }) {
@@ -281,7 +255,7 @@ function serializeMaintenance(
   }
 }
 
-function serializeEvent(event: maintenances.Event, request: FastifyRequest): Static<typeof Event> {
+function serializeEvent(event: events.Event, request: FastifyRequest): Static<typeof Event> {
   return {
     id: event.id,
     maintenance_id: event.maintenance_id,
@@ -295,7 +269,7 @@ function serializeEvent(event: maintenances.Event, request: FastifyRequest): Sta
 }
 
 function serializeEventWithMaintenance(
-  event: maintenances.EventWithMaintenance,
+  event: events.EventWithMaintenance,
   request: FastifyRequest,
 ): Static<typeof EventWithMaintenance> {
   return {
@@ -318,6 +292,6 @@ function toStatus(enabled: boolean) {
   return enabled ? ('ACTIVE' as const) : ('INACTIVE' as const)
 }
 
-function urlOf({ maintenance_id: maintenanceId, id }: maintenances.Event, request: FastifyRequest): string {
+function urlOf({ maintenance_id: maintenanceId, id }: events.Event, request: FastifyRequest): string {
   return `${originOf(request)}/maintenances/${maintenanceId}/events/${id}`
 }

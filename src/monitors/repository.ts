@@ -193,30 +193,11 @@ export async function deleteMonitor(db: Kysely<Tables>, tag: string): Promise<bo
   return numDeletedRows > 0n
 }
 
-export class UnknownMonitors extends Error {
-  readonly tags: string[]
-
-  constructor(tags: string[]) {
-    super(`There is no monitor ${tags.join(', ')}`)
-    this.tags = tags
-  }
-}
-
 /**
- * Locks the monitors FOR KEY SHARE until commit, and returns their ids by tag. Call it before link rows are touched:
- * deletes lock in this order, and the reverse order deadlocks. @throws UnknownMonitors if a monitor does not exist.
+ * Locks those of the monitors that exist FOR KEY SHARE until commit. Call it before touching link rows, because deleting
+ * a monitor locks in this order, and the reverse order deadlocks.
+ * @returns their ids, by tag.
  */
-export async function lockMonitorsForShare(
-  trx: Transaction<Tables>,
-  tags: readonly string[],
-): Promise<Map<string, number>> {
-  const monitorIds = await lockExistingMonitorsForShare(trx, tags)
-  const unknown = tags.filter((tag) => !monitorIds.has(tag))
-  if (unknown.length > 0) throw new UnknownMonitors(unknown)
-  return monitorIds
-}
-
-/** Does the same, and leaves out the monitors that do not exist. */
 export async function lockExistingMonitorsForShare(
   trx: Transaction<Tables>,
   tags: readonly string[],
