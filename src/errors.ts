@@ -150,6 +150,7 @@ export const notFound = (message: string) => new ApiError(404, 'NOT_FOUND', mess
 export const pathNotFound = () => notFound('There is nothing at this path')
 export const keyNotFound = () => notFound('There is no key with this id')
 export const monitorNotFound = () => notFound('There is no monitor with this tag')
+export const reportNotFound = () => notFound('This monitor has no data for this minute')
 export const incidentNotFound = () => notFound('There is no incident with this id')
 export const commentNotFound = () => notFound('This incident has no comment with this id')
 export const maintenanceNotFound = () => notFound('There is no maintenance with this id')

@@ -1,6 +1,7 @@
 import { type Kysely, sql, type Transaction } from 'kysely'
 import type { Tables } from '../../database/schema.ts'
-import { type Affected, affectedByIncident, type Comment, type Incident } from '../../incidents/repository.ts'
+import type { Comment } from '../../incidents/comments.ts'
+import { type Affected, affectedByIncident, type Incident } from '../../incidents/repository.ts'
 import { tagsOf } from '../../monitors/affected.ts'
 import { lockExistingMonitorsForShare, type MonitorAttributes } from '../../monitors/repository.ts'
 import { OperatorError } from '../../operator-error.ts'
