@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import { recordError, toBody } from '../http/error-handler.ts'
 import { addJsonParser } from '../http/validation.ts'
 import { AnyObject, EmptyObject } from '../wire/envelope.ts'
+import incidentCommentRoutes from './incident-comments.ts'
 import incidentRoutes from './incidents.ts'
 import maintenanceEventRoutes from './maintenance-events.ts'
 import maintenanceRoutes from './maintenances.ts'
@@ -37,6 +38,7 @@ export default async function kener(app: FastifyInstance) {
   app.register(monitorRoutes, { prefix: '/monitors' })
   app.register(monitorDataRoutes, { prefix: '/monitors' })
   app.register(incidentRoutes, { prefix: '/incidents' })
+  app.register(incidentCommentRoutes, { prefix: '/incidents' })
   app.register(maintenanceRoutes, { prefix: '/maintenances' })
   app.register(maintenanceEventRoutes, { prefix: '/maintenances' })
 }
