@@ -7,7 +7,7 @@ import { createDatabase, newKey, startReplica } from './helper.ts'
 import { listening, start } from './process.ts'
 
 /** Repeats a request until its status is 200. Returns all statuses. */
-async function untilWell(ask: () => Promise<{ statusCode: number }>): Promise<number[]> {
+async function waitUntilOk(ask: () => Promise<{ statusCode: number }>): Promise<number[]> {
   const statuses: number[] = []
   while (statuses.at(-1) !== 200) statuses.push((await ask()).statusCode)
   return statuses
@@ -37,7 +37,7 @@ await t.test(
       where datname = current_database() and pid <> pg_backend_pid()`
         .execute(other.db)
         .catch(() => undefined)
-      await untilWell(ask)
+      await waitUntilOk(ask)
     }
     over = true
     await Promise.all(load)
@@ -81,14 +81,14 @@ await t.test('a connection that no longer responds is replaced', async (t) => {
   const ask = () => replica.call(token, 'GET /api/me')
   t.equal((await ask()).statusCode, 200)
   // The update of last_used_at is the last statement of that request: after it, the only connection is idle.
-  const isNoted = async () => {
+  const isRecorded = async () => {
     const rows = await direct.db.selectFrom('api_keys').select('last_used_at').where('id', '=', id).execute()
     return rows[0]?.last_used_at != null
   }
-  while (!(await isNoted()));
+  while (!(await isRecorded()));
   t.equal((await ask()).statusCode, 200)
   proxy.silence()
-  const statuses = await untilWell(ask)
+  const statuses = await waitUntilOk(ask)
   t.ok(
     statuses.slice(0, -1).every((status) => status === 503),
     String(statuses),
