@@ -71,7 +71,7 @@ export function requestsTo(
         path: pathFor(path, operation.parameters ?? [], known),
         query: queryFor(operation.parameters ?? [], known),
         headers: fc.oneof({ weight: 12, arbitrary: fc.constant({}) }, fc.constantFrom(...oddHeaders)),
-        payload: schema ? bodyFor(schema, known) : fc.oneof({ weight: 8, arbitrary: noBody }, anyBody),
+        payload: schema ? bodyFor(schema, known) : fc.oneof({ weight: 8, arbitrary: absentBody }, anyBody),
         authorization,
       })
       .map(({ method, path: filled, query, headers, payload, authorization }) => ({
@@ -259,7 +259,7 @@ function queryFor(parameters: Parameter[], known: Known): fc.Arbitrary<string> {
 
 type Payload = { type: string | null; bytes: Buffer | null }
 
-const noBody = fc.constant<Payload>({ type: null, bytes: null })
+const absentBody = fc.constant<Payload>({ type: null, bytes: null })
 
 /** JSON that JSON.stringify does not produce. A placeholder character represents each. */
 const oddJson = [
@@ -385,7 +385,7 @@ function bodyFor(schema: Schema, known: Known): fc.Arbitrary<Payload> {
       weight: 1,
       arbitrary: good.map((value) => reencode(toJson(value))).chain((all) => fc.constantFrom(...all)),
     },
-    { weight: 1, arbitrary: noBody },
+    { weight: 1, arbitrary: absentBody },
   )
 }
 

@@ -118,7 +118,7 @@ await t.test('guesses from new addresses cost at most one Argon2 run each, and n
   isCountedAlone(t, [first, await ask(token)], 1_000)
 })
 
-/** The last of them is failed that its window has counted those before it, and no other. */
+/** Checks that the window of the last response has counted only these requests. */
 function isCountedAlone(t: Test, replies: IncomingMessage[], limit: number): void {
   const latest = replies.at(-1)?.headers ?? {}
   const window = replies.filter(({ headers }) => headers['x-ratelimit-reset'] === latest['x-ratelimit-reset'])

@@ -30,7 +30,7 @@ const codes: Record<number, string[]> = {
 }
 
 await t.test(
-  `whatever is sent, the reply is as described, and what is refused stores nothing (FUZZ_SEED=${seed})`,
+  `every response matches the description, and rejected requests store nothing (FUZZ_SEED=${seed})`,
   async (t) => {
     const replica = await startReplica(t)
     const { app } = replica
