@@ -19,14 +19,14 @@ export function createReport(send: (message: FromWorker) => void) {
   }
 
   function watch(parser: Parser, names: string[]): Parser {
-    // Failures when the latest subtest began.
+    // Failures before the latest subtest.
     let failedBefore = 0
     parser.on('child', (child: Parser) => {
       failedBefore = failed
       watch(child, [...names, child.name])
     })
     parser.on('assert', (result: Result) => {
-      // A subtest ends with a result that only repeats those of its assertions, unless it failed by itself.
+      // A subtest ends with a result that repeats those of its assertions, unless the subtest itself failed.
       if (result.closingTestPoint && (result.ok || failed > failedBefore)) return
       if (names.length === 0 && result.name === endOfFile) return
       if (result.ok || result.todo || result.skip) passed++
@@ -44,7 +44,7 @@ export function createReport(send: (message: FromWorker) => void) {
 
   return {
     parser: watch(new Parser(), []),
-    /** Returns the number of assertions since the last call. */
+    /** Returns the numbers of assertions since the last call. */
     takeCounts: () => {
       const counts = { passed, failed }
       passed = 0
