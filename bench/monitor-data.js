@@ -51,7 +51,7 @@ const app = buildApp({ config: readConfig({ RATE_LIMIT_MAX: '1000000' }), db })
 await app.ready()
 const key = await createKey(
   { db, secrets: createSecrets(), log: { info() {} } },
-  { name: 'bench', permissions: ['read:monitors'], rateLimit: null, expiresAt: null },
+  { name: 'bench', permissions: ['read:monitors'], rate_limit: null, expires_at: null },
 )
 const headers = { authorization: `Bearer ${key.token}` }
 const list = () => app.inject({ url: '/api/monitors?limit=100', headers })

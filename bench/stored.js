@@ -21,7 +21,7 @@ export async function prepare({ databaseUrl, dataDir = '' }, fill) {
 /** @returns request headers with a key each; the first is the one that the peers' body describes */
 export async function addKeys(db, count, permissions = me.data.permissions) {
   const context = { db, secrets: createSecrets(), log: { info() {} } }
-  const wanted = { name: me.data.key_name, permissions, rateLimit: null, expiresAt: null }
+  const wanted = { name: me.data.key_name, permissions, rate_limit: null, expires_at: null }
   const all = []
   while (all.length < count) {
     const some = Array.from({ length: Math.min(500, count - all.length) }, (_, place) =>

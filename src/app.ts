@@ -42,13 +42,13 @@ type Parts = {
   config: Config
   db: Kysely<Tables>
   logger?: FastifyBaseLogger
-  /** What the pool of `db` does, for the metrics. */
+  /** Returns the state of the connection pool, for the metrics. */
   connections: () => Connections
-  /** True once the process is about to end. */
+  /** True after a signal to shut down. */
   isDraining?: () => boolean
 }
 
-/** The whole service, in the order in which a request meets it. */
+/** Builds the service. Plugins are registered in the order in which they handle a request. */
 export function buildApp({
   config,
   db,
@@ -64,24 +64,24 @@ export function buildApp({
     routerOptions,
     bodyLimit: bodyLimitBytes,
     requestTimeout: 30_000,
-    // Longer than a proxy keeps an idle connection (Caddy: 2 min): it would send a request into one that we just closed.
+    // Longer than a proxy's own timeout (Caddy: 2 min), so that a proxy never sends a request on a connection that just closed.
     keepAliveTimeout: 130_000,
     http: {
-      // Shorter than requestTimeout, or Node takes the two for one another; and looked at more often than by default.
+      // Shorter than requestTimeout, because Node swaps the two otherwise. Checked more often than by default.
       headersTimeout: 15_000,
       connectionsCheckingInterval: 2_000,
-      // Or the first of two Authorization headers would count, and a proxy before us may have gone by the second.
+      // Joins duplicate headers, so that two Authorization headers are rejected: a proxy may have checked the second one.
       joinDuplicateHeaders: true,
-      // Node's own refusal has neither a body nor a name; request-shape sees to it.
+      // Checked in validation.ts, because Node's own 400 has no body and no X-Request-Id.
       requireHostHeader: false,
     },
-    // A request that got in before the end is answered, not turned away.
+    // Completes requests that arrive before the listener is closed.
     return503OnClosing: false,
     frameworkErrors: (error, request, reply) => void sendFrameworkError(app, error, request, reply),
     clientErrorHandler: sendClientError,
   })
 
-  // RFC 9110, section 10.1.1: an expectation that we do not know may be passed over.
+  // RFC 9110, section 10.1.1: a server may ignore an expectation that it does not support.
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response))
   app.server.on('connect', sendConnectError)
   app.decorate('config', config)
@@ -90,7 +90,7 @@ export function buildApp({
   app.register(traffic)
   app.register(requestLog)
   if (config.metricsPort !== undefined) {
-    // Only when it is wanted: it is a library and a hook on each request.
+    // Loaded only if it is used: it is a large library, and adds hooks to each request.
     app.register(import('./http/metrics.ts'), { host: config.host, port: config.metricsPort, connections })
   }
   app.register(draining, { isDraining })
@@ -129,7 +129,7 @@ async function api(app: FastifyInstance) {
   app.register(kener, { prefix: '/v4' })
 }
 
-/** Fastify takes a number of hops for 0, since it cannot know the nearest one; the operator who sets it does. */
+/** Converts a number of hops to a function, because Fastify treats a number as 0. */
 function toTrustProxy(trustProxy: Config['trustProxy']) {
   return typeof trustProxy === 'number' ? (_address: string, hop: number) => hop < trustProxy : trustProxy
 }

@@ -8,15 +8,12 @@ import { generateDueEvents } from './maintenances/event-generation.ts'
 import { removeEndedSessions } from './manage/sessions.ts'
 import { removeOldMinutes } from './reports/retention.ts'
 
-/**
- * Creates an admin key on the first start and prints it, unless there are keys already. It is never shown again, so the
- * logger does not write it.
- */
+/** Creates an admin key if there are no keys, and prints it. Bypasses the logger, because keys never appear in logs. */
 export async function createFirstAdminKey({ db }: Database, log: Logger, origin: string): Promise<void> {
   if ((await listKeys(db, { limit: 1 })).length > 0) return
   const { token } = await createKey(
     { db, secrets: createSecrets(), log },
-    { name: 'first-admin', permissions: ['admin'], rateLimit: null, expiresAt: null },
+    { name: 'first-admin', permissions: ['admin'], rate_limit: null, expires_at: null },
   )
   process.stdout.write(`
   Your first API key, with the permission admin. Copy it now: it is not shown again.
@@ -24,12 +21,12 @@ export async function createFirstAdminKey({ db }: Database, log: Logger, origin:
     export KENER_API_KEY=${token}
     curl -H "Authorization: Bearer $KENER_API_KEY" ${origin}/api/me
 
-  It logs you in to the admin panel, too: ${origin}/manage
+  Use it to log in to the admin panel, too: ${origin}/manage
 
 `)
 }
 
-/** Removes expired data and generates the due events of maintenances, at once and then every hour. */
+/** Removes expired data and generates due events of maintenances, now and then every hour. */
 export function startHourlyJobs({ db }: Database, retentionDays: number, logger: Logger): NodeJS.Timeout {
   const jobs = [
     async () => {
@@ -42,7 +39,6 @@ export function startHourlyJobs({ db }: Database, retentionDays: number, logger:
   ]
   const run = async () => {
     for (const job of jobs) {
-      // The next job runs even if this one fails.
       await job().catch((error: unknown) => {
         logger.warn({ err: error }, 'an hourly job failed; it runs again in an hour')
       })

@@ -1,11 +1,11 @@
 import { type Logger, pino } from 'pino'
 
-/** Lines of JSON on stdout. */
+/** Creates a logger that writes lines of JSON to stdout. */
 export function createLogger(level: string): Logger {
   return pino({ level, timestamp: cachedIsoTime() }, bufferedStdout())
 }
 
-/** As pino's isoTime, but written out once a millisecond: doing so is a fifth of what a line costs. */
+/** As pino's isoTime, but formatted once per millisecond, because formatting is a fifth of the cost of a line. */
 function cachedIsoTime(): () => string {
   let latest = NaN
   let text = ''
@@ -20,8 +20,8 @@ function cachedIsoTime(): () => string {
 }
 
 /**
- * The lines of one turn of the event loop go out in one write: a system call for each would be a tenth of what a
- * request costs. The last ones go out as the process ends, however that comes, if it is not killed.
+ * Writes the lines of one turn of the event loop together, because a system call per line is a tenth of the cost of a
+ * request. Flushes when the process exits, unless it is killed.
  */
 function bufferedStdout(): { write: (line: string) => void } {
   const stdout = pino.destination({ fd: 1, sync: true })

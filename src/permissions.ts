@@ -1,4 +1,4 @@
-/** What a key may be allowed to do, with the words shown to people. Source: the Authentication page. */
+/** The permissions of a key, with the descriptions that the panel and the API documentation show. */
 export const permissionDescriptions = {
   'read:monitors': 'View monitors and their status',
   'write:monitors': 'Create and update monitors',
@@ -12,18 +12,15 @@ export type Permission = keyof typeof permissionDescriptions
 
 export const permissions = Object.keys(permissionDescriptions) as Permission[]
 
-/**
- * What a route declares in `config.permission`: the permission it needs, `any-key` for every valid key, or
- * `public` for no key at all.
- */
+/** Declared by a route in `config.permission`: a permission, `any-key` for every valid key, or `public` for no key. */
 export type Access = Permission | 'any-key' | 'public'
 
-/** Where every route declares its access. */
+/** True for paths whose routes must declare their access. */
 export function isUnderApi(url: string): boolean {
   return /^\/api(\/|$)/.test(url)
 }
 
-/** None implies another, but for admin, which implies them all. */
+/** Permissions are independent of one another; `admin` grants everything. */
 export function allows(granted: readonly Permission[], access: Access): boolean {
   if (access === 'public' || access === 'any-key') return true
   return granted.includes(access) || granted.includes('admin')

@@ -6,16 +6,16 @@ import { describeError } from './operator-error.ts'
 import { assertPortFree, toPortError } from './ports.ts'
 
 /**
- * After a signal: how long the service goes on as before, but for readiness, which tells load balancers, and replies,
- * which tell clients to close their connection; and when requests that are still in flight are cut. The former has to be
- * longer than a balancer takes to notice (one that polls every second has polled twice) and a client's usual pause: a
- * client that was not told by then may lose what it sends on an idle connection at the moment that it is closed. The
- * latter leaves a second of the ten that the service promises, and that Docker waits.
+ * After a signal, how long the service still accepts requests. Readiness is 503 and responses close their connection, so
+ * that load balancers and clients move to another replica. It is longer than two polls of a load balancer, one per
+ * second, because a request that a client sends on an idle connection just as it is closed is lost.
  */
 const drainMs = 3_000
+
+/** After a signal, when requests in flight are aborted: a second before the 10 s that Docker waits. */
 const shutdownTimeoutMs = 9_000
 
-/** No other replica can take over from a server on the embedded database, so its clients are only told. */
+/** Shorter with the embedded database, because no other replica can take over. */
 const embeddedDrainMs = 500
 
 await serve().catch((error: unknown) => {
@@ -38,10 +38,10 @@ async function serve(): Promise<void> {
         logger.info(message)
       },
       onConnectionError: (error) => {
-        logger.warn({ err: error }, 'lost an idle connection to the database')
+        logger.warn({ err: error }, 'a connection to the database was lost')
       },
     }),
-    // Load while the embedded database compiles its WebAssembly in other threads.
+    // Loads them while the embedded database compiles its WebAssembly in other threads.
     import('./app.ts'),
     import('./jobs.ts'),
   ])
@@ -60,7 +60,7 @@ async function serve(): Promise<void> {
   const deadline = setTimeout(() => process.exit(0), shutdownTimeoutMs)
   await delay(config.databaseUrl === undefined ? embeddedDrainMs : drainMs)
   const closed = app.close()
-  // Idle connections are closed, not waited for.
+  // Does not wait for idle connections.
   await app.waitUntilIdle()
   app.server.closeAllConnections()
   await closed
@@ -69,9 +69,9 @@ async function serve(): Promise<void> {
 }
 
 /**
- * SIGTERM and SIGINT end the process at once, until `wait` is called: before the service listens there is no request to
- * complete, and what the start does to a database is atomic. Later signals change nothing, because npm passes on a signal
- * that the terminal has sent to both.
+ * Handles SIGTERM and SIGINT. Until `wait` is called, they end the process at once: before the service listens, no request
+ * is in flight, and every change that a start makes to a database is atomic. Only the first signal counts, because npm
+ * forwards a signal that the terminal also sends to this process.
  */
 function handleSignals(): { wait: () => Promise<void> } {
   let onSignal: () => void = () => process.exit(0)

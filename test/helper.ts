@@ -220,7 +220,12 @@ export async function newKey(
   }: { name?: string; permissions?: Permission[]; rateLimit?: number | null; expiresAt?: Date | null } = {},
 ): Promise<{ token: string; id: string }> {
   const context = { db, secrets: createSecrets(), log: { info: () => undefined } }
-  const { token, key } = await createKey(context, { name, permissions, rateLimit, expiresAt })
+  const { token, key } = await createKey(context, {
+    name,
+    permissions,
+    rate_limit: rateLimit,
+    expires_at: expiresAt,
+  })
   recordKeys(token)
   return { token, id: key.id }
 }

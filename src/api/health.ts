@@ -5,7 +5,15 @@ import { isMigrated } from '../database/migrate.ts'
 import { databaseNotMigrated, databaseUnavailable, shuttingDown } from '../errors.ts'
 import { Envelope } from '../wire/envelope.ts'
 
-const schema = { response: { 200: Envelope(Type.Object({ status: Type.Literal('ok') })) } }
+const schema = {
+  response: {
+    200: Envelope(
+      Type.Object({
+        status: Type.Literal('ok', { description: 'Always ok: errors have another status code' }),
+      }),
+    ),
+  },
+}
 const ok = { success: true as const, data: { status: 'ok' as const } }
 
 /** Probes for orchestrators and load balancers. They have no rate limit; concurrent readiness checks share a query. */

@@ -58,7 +58,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       config: write,
       schema: {
         operationId: 'createIncident',
-        summary: 'Create incident',
+        summary: 'Create an incident',
         body: CreateIncident,
         response: { 201: Envelope(IncidentWithComments) },
       },
@@ -75,7 +75,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       config: read,
       schema: {
         operationId: 'readIncident',
-        summary: 'Read incident',
+        summary: 'Get an incident with its comments',
         params: IncidentParams,
         response: { 200: Envelope(IncidentWithComments) },
       },
@@ -91,7 +91,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       config: write,
       schema: {
         operationId: 'updateIncident',
-        summary: 'Update incident',
+        summary: 'Update an incident',
         params: IncidentParams,
         body: UpdateIncident,
         response: { 200: Envelope(IncidentWithComments) },
@@ -109,7 +109,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       config: { permission: 'admin' },
       schema: {
         operationId: 'deleteIncident',
-        summary: 'Delete incident',
+        summary: 'Delete an incident and its comments',
         params: IncidentParams,
         response: { 204: NoContent },
       },
@@ -126,7 +126,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       config: read,
       schema: {
         operationId: 'listComments',
-        summary: 'List comments',
+        summary: 'List the comments of an incident',
         params: IncidentParams,
         querystring: ListComments,
         response: { 200: Page(Comment) },
@@ -146,7 +146,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       config: write,
       schema: {
         operationId: 'createComment',
-        summary: 'Create comment',
+        summary: 'Add a comment to an incident',
         params: IncidentParams,
         body: CreateComment,
         response: { 201: Envelope(Comment) },
@@ -165,7 +165,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       config: write,
       schema: {
         operationId: 'updateComment',
-        summary: 'Update comment',
+        summary: 'Update a comment',
         params: CommentParams,
         body: UpdateComment,
         response: { 200: Envelope(Comment) },
@@ -184,7 +184,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       config: write,
       schema: {
         operationId: 'deleteComment',
-        summary: 'Delete comment',
+        summary: 'Delete a comment',
         params: CommentParams,
         response: { 204: NoContent },
       },

@@ -7,7 +7,7 @@ import { CreateKey, KeyParams, RotateKey } from '../wire/keys.ts'
 import { formatTime, formatTimeOrNull, parseTime } from '../wire/time.ts'
 import { Key, ListKeys, NewKey, RevokeKey, UpdateKey } from './schemas/keys.ts'
 
-/** Who changes a key stands beside the change in the log. */
+/** Logged with each change of a key. */
 type Caller = Pick<FastifyRequest, 'log' | 'principal' | 'ip'>
 
 const config = { permission: 'admin' } as const
@@ -21,14 +21,21 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
   app.post(
     '/',
-    { config, schema: { body: CreateKey, response: { 201: Envelope(NewKey) } } },
-    async function createKey(request, reply) {
+    {
+      config,
+      schema: {
+        operationId: 'createKey',
+        summary: 'Create key',
+        body: CreateKey,
+        response: { 201: Envelope(NewKey) },
+      },
+    },
+    async (request, reply) => {
       const { body } = request
       const attributes = {
-        name: body.name,
-        permissions: body.permissions,
-        rateLimit: body.rate_limit ?? null,
-        expiresAt: toTime(body.expires_at) ?? null,
+        ...body,
+        rate_limit: body.rate_limit ?? null,
+        expires_at: toTime(body.expires_at) ?? null,
       }
       const { key, token } = await lifecycle.createKey(keyContext(request), attributes)
       return reply
@@ -40,8 +47,16 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
   app.get(
     '/',
-    { config, schema: { querystring: ListKeys, response: { 200: Page(Key) } } },
-    async function listKeys({ query }) {
+    {
+      config,
+      schema: {
+        operationId: 'listKeys',
+        summary: 'List keys',
+        querystring: ListKeys,
+        response: { 200: Page(Key) },
+      },
+    },
+    async ({ query }) => {
       const { data, pagination } = await lifecycle.listKeyPage(app.db, query)
       return { success: true as const, data: data.map(serializeKey), pagination }
     },
@@ -49,8 +64,16 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
   app.get(
     '/:id',
-    { config, schema: { params: KeyParams, response: { 200: Envelope(Key) } } },
-    async function readKey({ params }) {
+    {
+      config,
+      schema: {
+        operationId: 'readKey',
+        summary: 'Read key',
+        params: KeyParams,
+        response: { 200: Envelope(Key) },
+      },
+    },
+    async ({ params }) => {
       return { success: true as const, data: serializeKey(await lifecycle.getKey(app.db, params.id)) }
     },
   )
@@ -59,9 +82,15 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     '/:id',
     {
       config,
-      schema: { params: KeyParams, body: UpdateKey, response: { 200: Envelope(Key), 409: Conflict } },
+      schema: {
+        operationId: 'updateKey',
+        summary: 'Update key',
+        params: KeyParams,
+        body: UpdateKey,
+        response: { 200: Envelope(Key), 409: Conflict },
+      },
     },
-    async function updateKey(request) {
+    async (request) => {
       const { params, body } = request
       const { expires_at, ...rest } = body
       const changes = { ...rest, ...(expires_at !== undefined && { expires_at: toTime(expires_at) ?? null }) }
@@ -72,8 +101,17 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
   app.post(
     '/:id/revoke',
-    { config, schema: { params: KeyParams, body: RevokeKey, response: { 200: Envelope(Key) } } },
-    async function revokeKey(request) {
+    {
+      config,
+      schema: {
+        operationId: 'revokeKey',
+        summary: 'Revoke key',
+        params: KeyParams,
+        body: RevokeKey,
+        response: { 200: Envelope(Key) },
+      },
+    },
+    async (request) => {
       const key = await lifecycle.revokeKey(keyContext(request), request.params.id)
       return { success: true as const, data: serializeKey(key) }
     },
@@ -83,9 +121,15 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     '/:id/rotate',
     {
       config,
-      schema: { params: KeyParams, body: RotateKey, response: { 201: Envelope(NewKey), 409: Conflict } },
+      schema: {
+        operationId: 'rotateKey',
+        summary: 'Rotate key',
+        params: KeyParams,
+        body: RotateKey,
+        response: { 201: Envelope(NewKey), 409: Conflict },
+      },
     },
-    async function rotateKey(request, reply) {
+    async (request, reply) => {
       const { params, body } = request
       const { key, token } = await lifecycle.rotateKey(keyContext(request), params.id, body.overlap_seconds)
       return reply
@@ -98,7 +142,6 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
 export default routes
 
-/** The schema has checked that it is one. */
 function toTime(text: string | null | undefined): Date | undefined {
   return text == null ? undefined : parseTime(text)
 }

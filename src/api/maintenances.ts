@@ -51,7 +51,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       config: write,
       schema: {
         operationId: 'createMaintenance',
-        summary: 'Create maintenance',
+        summary: 'Create a maintenance and its events',
         body: CreateMaintenance,
         response: { 201: Envelope(Maintenance) },
       },
@@ -72,7 +72,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       config: read,
       schema: {
         operationId: 'readMaintenance',
-        summary: 'Read maintenance',
+        summary: 'Get a maintenance',
         params: MaintenanceParams,
         response: { 200: Envelope(Maintenance) },
       },
@@ -88,7 +88,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       config: write,
       schema: {
         operationId: 'updateMaintenance',
-        summary: 'Update maintenance',
+        summary: 'Update a maintenance',
         params: MaintenanceParams,
         body: UpdateMaintenance,
         response: { 200: Envelope(Maintenance) },
@@ -110,7 +110,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       config: admin,
       schema: {
         operationId: 'deleteMaintenance',
-        summary: 'Delete maintenance',
+        summary: 'Delete a maintenance and its events',
         params: MaintenanceParams,
         response: { 204: NoContent },
       },
@@ -127,7 +127,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       config: read,
       schema: {
         operationId: 'listMaintenanceEvents',
-        summary: 'List maintenance events',
+        summary: 'List the events of a maintenance',
         params: MaintenanceParams,
         querystring: ListEvents,
         response: { 200: Page(Event) },
@@ -147,7 +147,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       config: write,
       schema: {
         operationId: 'updateMaintenanceEvent',
-        summary: 'Update maintenance event',
+        summary: 'Close or move an event',
         params: EventParams,
         body: UpdateEvent,
         response: { 200: Envelope(Event), 409: Conflict },
@@ -168,7 +168,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       config: admin,
       schema: {
         operationId: 'deleteMaintenanceEvent',
-        summary: 'Delete maintenance event',
+        summary: 'Delete an event',
         params: EventParams,
         response: { 204: NoContent },
       },

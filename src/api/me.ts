@@ -7,8 +7,11 @@ import { Me } from './schemas/keys.ts'
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get(
     '/',
-    { config: { permission: 'any-key' }, schema: { response: { 200: Envelope(Me) } } },
-    function identifyKey(request) {
+    {
+      config: { permission: 'any-key' },
+      schema: { operationId: 'identifyKey', summary: 'Identify key', response: { 200: Envelope(Me) } },
+    },
+    (request) => {
       const key = requirePrincipal(request)
       return {
         success: true as const,

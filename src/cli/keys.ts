@@ -38,8 +38,8 @@ export async function createKey(io: Io, options: Options): Promise<number> {
         {
           name: wanted.name,
           permissions: wanted.permissions,
-          rateLimit: wanted.rate_limit ?? null,
-          expiresAt: await resolveExpiry(db, wanted),
+          rate_limit: wanted.rate_limit ?? null,
+          expires_at: await resolveExpiry(db, wanted),
         },
       )
       .catch((error: unknown) => {

@@ -5,26 +5,27 @@ import QuickLRU from 'quick-lru'
 type Callback = Parameters<FastifyRateLimitStore['incr']>[1]
 
 /**
- * Counts in this process, in windows that start on the minute, for as many addresses as fit. The store that comes with
- * @fastify/rate-limit gives all callers the same object, so that requests of one moment all see the count of the last
- * of them, and a burst just over the limit is refused from its first request on.
+ * Counts per address in memory, in windows that start on the full minute. The least recently used addresses are evicted.
+ *
+ * The default store of @fastify/rate-limit returns the same object to all callers, so that concurrent requests all see
+ * the highest count, and a burst just over the limit is rejected completely.
  */
 class MinuteCounters implements FastifyRateLimitStore {
   readonly #counts = new QuickLRU<string, { window: number; count: number }>({ maxSize: 50_000 })
 
   incr(key: string, callback: Callback, windowMs: number): void {
-    this.#answer(key, 1, callback, windowMs)
+    this.#count(key, 1, callback, windowMs)
   }
 
   read(key: string, callback: Callback, windowMs: number): void {
-    this.#answer(key, 0, callback, windowMs)
+    this.#count(key, 0, callback, windowMs)
   }
 
   child(): MinuteCounters {
     return new MinuteCounters()
   }
 
-  #answer(key: string, step: 0 | 1, callback: Callback, windowMs: number): void {
+  #count(key: string, step: 0 | 1, callback: Callback, windowMs: number): void {
     const now = Date.now()
     const window = Math.floor(now / windowMs)
     const known = this.#counts.get(key)
@@ -34,7 +35,7 @@ class MinuteCounters implements FastifyRateLimitStore {
   }
 }
 
-/** `app.createRateLimit()` counts requests by client address, IPv6 by its /64; no route is limited by itself. */
+/** Provides `app.createRateLimit()`, which counts requests per client address (IPv6: per /64). Limits no route itself. */
 export default fp(
   async (app) => {
     await app.register(rateLimit, { global: false, timeWindow: 60_000, store: MinuteCounters })

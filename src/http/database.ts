@@ -8,7 +8,7 @@ declare module 'fastify' {
   }
 }
 
-/** Whoever opened the database closes it, after the server: the last replies still need it. */
+/** Decorates the app with the database. Does not close it, because the last requests still need it. */
 export default fp<{ db: Kysely<Tables> }>(
   (app, { db }, done) => {
     app.decorate('db', db)

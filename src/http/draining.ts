@@ -3,12 +3,15 @@ import fp from 'fastify-plugin'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Resolves once no request is under way. */
+    /** Resolves when no request is in flight. */
     waitUntilIdle: () => Promise<void>
   }
 }
 
-/** Before the end, each reply asks its client to come back on a new connection, which then meets another replica. */
+/**
+ * Tracks requests in flight. While the service drains, each response closes its connection, so that the client's next
+ * request goes to another replica.
+ */
 export default fp<{ isDraining: () => boolean }>(
   (app, { isDraining }, done) => {
     const inFlight = new Map<Socket, number>()
@@ -28,11 +31,11 @@ export default fp<{ isDraining: () => boolean }>(
 
     app.addHook('onRequest', ({ socket }, reply, next) => {
       inFlight.set(socket, (inFlight.get(socket) ?? 0) + 1)
-      // Not by onResponse: it never comes when the client goes before its reply.
+      // Not onResponse, which is not called if the client disconnects before the response.
       reply.raw.once('close', () => {
         requestDone(socket)
       })
-      // Nor do replies close that still waited for their turn on the connection.
+      // Pipelined responses that are still queued do not emit `close` if the connection is lost.
       if (!watched.has(socket)) {
         watched.add(socket)
         socket.once('close', () => {

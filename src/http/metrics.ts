@@ -9,7 +9,7 @@ import { isAborted } from './request-log.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Counts a request that met no hook. Only there when metrics are wanted. */
+    /** Counts a request for which no hook ran. Undefined if metrics are off. */
     countRequest?: (request: FastifyRequest, reply: FastifyReply) => void
   }
 }
@@ -20,14 +20,14 @@ type Options = {
   connections: () => Connections
 }
 
-/** All other methods are one, so that nobody can add series by making up names. The same goes for paths. */
+/** Other methods are counted as one, because a client could add series with invented names. So are unknown paths. */
 const methods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
 
-/** The `reason` of each 401 and 429 in src/errors.ts: they are there from the start, so that a first one is a rise. */
+/** The `reason` of each 401 and 429 in src/errors.ts. Series start at 0, so that the first error is an increase. */
 const authenticationReasons = ['missing', 'malformed', 'unknown', 'wrong_secret', 'expired', 'revoked']
 const limitReasons = ['key', 'address', 'authentication_failures']
 
-/** Figures for Prometheus, at /metrics on a port of their own: they are not for everyone whom the API is for. */
+/** Serves Prometheus metrics at /metrics on a separate port, which need not be public. */
 export default fp<Options>(
   async (app, { host, port, connections }) => {
     const registry = new Registry()
@@ -41,7 +41,7 @@ export default fp<Options>(
     server.get('/metrics', async (_request, reply) =>
       reply.type(registry.contentType).send(await registry.metrics()),
     )
-    // Before the API itself listens, so that a port which is taken ends the process.
+    // Before the API itself listens, so that a port in use ends the process.
     app.addHook('onReady', async () => {
       const address = await server.listen({ host, port }).catch((error: unknown) => {
         throw toPortError('METRICS_PORT', error)
@@ -56,25 +56,25 @@ export default fp<Options>(
   { name: 'metrics', dependencies: ['request-log'] },
 )
 
-/** One observation a request: the histogram's own count is the number of requests. */
+/** The histogram's own count is the number of requests. */
 function watchRequests(app: FastifyInstance, registry: Registry): void {
   const registers = [registry]
   const duration = new Histogram({
     name: 'http_request_duration_seconds',
-    help: 'Requests, and how long their answers took.',
+    help: 'Duration of requests.',
     labelNames: ['method', 'route', 'status'] as const,
     buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5],
     registers,
   })
   const authenticationFailures = new Counter({
     name: 'kener_authentication_failures_total',
-    help: 'Requests without a valid key, by reason.',
+    help: 'Failed authentications, by reason.',
     labelNames: ['reason'] as const,
     registers,
   })
   const limitRejections = new Counter({
     name: 'kener_limit_refusals_total',
-    help: 'Requests over a limit: of a key, of an address, or of failed authentications from an address.',
+    help: 'Requests rejected with 429, by the limit: of the key, of the address, or of failed authentications of the address.',
     labelNames: ['reason'] as const,
     registers,
   })
@@ -111,7 +111,7 @@ function watchRequests(app: FastifyInstance, registry: Registry): void {
 function watchSecrets(app: FastifyInstance, registry: Registry): void {
   new Counter({
     name: 'kener_argon2_runs_total',
-    help: 'Secrets hashed or verified: one for each key that this process meets for the first time.',
+    help: 'Secrets hashed or verified with Argon2: at most once per key and process.',
     registers: [registry],
     collect() {
       this.reset()
@@ -120,7 +120,7 @@ function watchSecrets(app: FastifyInstance, registry: Registry): void {
   })
   new Gauge({
     name: 'kener_argon2_queue_length',
-    help: 'Secrets that wait for their turn to be hashed or verified; from 1,000 on requests get 503.',
+    help: 'Secrets waiting to be hashed or verified. At 1,000, requests are rejected with 503.',
     registers: [registry],
     collect() {
       this.set(app.secrets.stats.argon2Waiting)
@@ -142,7 +142,7 @@ function watchConnections(connections: () => Connections, registry: Registry): v
   })
   new Gauge({
     name: 'kener_database_queue_length',
-    help: 'Statements that wait for a connection.',
+    help: 'Statements waiting for a connection.',
     registers: [registry],
     collect() {
       this.set(connections().waiting)
@@ -153,7 +153,7 @@ function watchConnections(connections: () => Connections, registry: Registry): v
 function watchBatches(registry: Registry): () => void {
   const size = new Histogram({
     name: 'kener_batch_size',
-    help: 'Asks that shared a statement.',
+    help: 'Items per batched statement.',
     buckets: [1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000],
     registers: [registry],
   })

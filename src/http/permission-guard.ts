@@ -5,7 +5,7 @@ import { type Access, allows, isUnderApi } from '../permissions.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** What a caller of this route needs. Every route under /api declares it. */
+    /** Required on every route under /api. */
     permission?: Access
   }
   interface FastifyInstance {
@@ -14,7 +14,7 @@ declare module 'fastify' {
   }
 }
 
-/** The one place where a permission is enforced. A route under /api that declares none refuses to boot. */
+/** Enforces permissions. A route under /api without `config.permission` is a boot error. */
 export default fp(
   (app, _options, done) => {
     app.addHook('onRoute', ({ url, method, config }) => {
@@ -24,7 +24,7 @@ export default fp(
     })
     app.decorate('checkPermission', (request, _reply, next) => {
       const { permission } = request.routeOptions.config
-      // A path that does not exist needs nothing but a valid key.
+      // An unknown path has no permission: it needs any valid key.
       const isDenied = permission && !allows(request.principal?.permissions ?? [], permission)
       next(isDenied ? forbidden(permission) : undefined)
     })

@@ -11,8 +11,8 @@ declare module 'fastify' {
 }
 
 /**
- * A principal has its quota, counted in PostgreSQL along with the look-up of its key: exact over all replicas. Public
- * routes are counted per client address, in memory.
+ * Enforces rate limits. A key's quota was consumed in PostgreSQL by authentication, exact across all replicas. Requests
+ * without a key are counted per client address in this process.
  */
 export default fp(
   (app, _options, done) => {
@@ -37,7 +37,7 @@ export default fp(
   { name: 'rate-limit', dependencies: ['address-counters', 'auth'] },
 )
 
-/** The headers of the Authentication page, and those of draft-ietf-httpapi-ratelimit-headers-10. */
+/** Writes the X-RateLimit headers, and those of draft-ietf-httpapi-ratelimit-headers-10. */
 function writeHeaders(reply: FastifyReply, { limit, remaining, reset, secondsLeft }: Quota): void {
   reply
     .header('x-ratelimit-limit', limit)

@@ -4,12 +4,12 @@ import type { ApiError } from '../errors.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** What the request was refused with, if it was. */
+    /** The error that was sent, if any. */
     apiError: ApiError | null
   }
 }
 
-/** What a refusal is to those who watch over security. The names stay: alerts hang on them. */
+/** Security events by status. The names are stable, because alerts rely on them. */
 const securityEvents: Partial<Record<number, string>> = {
   401: 'authentication_failed',
   403: 'forbidden',
@@ -17,8 +17,8 @@ const securityEvents: Partial<Record<number, string>> = {
 }
 
 /**
- * Every reply names its request, and every request is one line in the log. The line holds the route's pattern, not
- * the URL: people put keys into URLs.
+ * Adds X-Request-Id to every response, and logs one line per request, with the route's pattern. URLs are not logged,
+ * because clients may put keys into them.
  */
 export default fp(
   (app, _options, done) => {
@@ -27,7 +27,8 @@ export default fp(
       reply.header('x-request-id', request.id)
       next()
     })
-    // When the client has gone before its reply, onResponse never comes; a guess must not go unseen for that.
+    // onResponse is not called if the client disconnects before the response. Such requests are logged here, so that failed
+    // authentications never go unnoticed.
     app.addHook('onSend', (request, reply, _payload, next) => {
       if (isAborted(request, reply)) logRequest(request, reply)
       next()
@@ -41,7 +42,7 @@ export default fp(
   { name: 'request-log' },
 )
 
-/** The client has hung up before its reply, be it this one's turn on the connection or not yet. */
+/** True if the client disconnected before the response, even one that is queued behind a pipelined response. */
 export function isAborted(request: FastifyRequest, reply: FastifyReply): boolean {
   return reply.raw.destroyed || request.socket.destroyed
 }

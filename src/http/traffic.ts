@@ -8,12 +8,12 @@ declare module 'fastify' {
   interface FastifyInstance {
     /** onResponse hook. */
     countTraffic: onResponseHookHandler
-    /** Requests in each of the last 60 minutes, of all replicas (the others' to within 10 s). */
+    /** Returns the number of requests in each of the last 60 minutes. Those of other replicas are up to 10 s behind. */
     readTraffic: () => Promise<number[]>
   }
 }
 
-/** Counted in memory and written every few seconds, so that a request pays nothing for the chart it appears in. */
+/** Counts requests in memory and writes the counts every 10 s, so that no request waits for it. */
 export default fp(
   (app, _options, done) => {
     let pending = 0
@@ -26,7 +26,7 @@ export default fp(
         await addTraffic(app.db, requests)
       } catch (error) {
         pending += requests
-        app.log.warn({ err: error }, 'could not write down the traffic; it is kept for the next try')
+        app.log.warn({ err: error }, 'could not write the request counts; trying again in 10 s')
       }
     }
 

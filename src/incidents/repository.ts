@@ -1,7 +1,7 @@
 import { type Kysely, type Selectable, sql } from 'kysely'
 import type { Tables } from '../database/schema.ts'
 import type { Impact, State } from '../enums.ts'
-import { incidentNotFound, invalidField } from '../errors.ts'
+import { endBeforeStart, incidentNotFound } from '../errors.ts'
 import { affectedMonitors, assertUniqueMonitors, lockAffectedMonitors } from '../monitors/affected.ts'
 import { incidentIsOpen } from '../monitors/current-status.ts'
 
@@ -162,7 +162,7 @@ export async function updateIncident(
 
 /**
  * Computes the end of an incident that enters a state. RESOLVED ends it at `resolved_at`, unless it ended before. Any
- * other state reopens an incident that was over, and keeps an end that is planned.
+ * other state clears an end that has passed, and keeps a planned end.
  */
 export function endedAtFor(
   state: State,
@@ -179,7 +179,7 @@ export function endedAtFor(
 /** Translates the check of the table, because only the database knows a start that is not part of the change. */
 function rethrowEndBeforeStart(error: unknown): never {
   if (error instanceof Error && 'constraint' in error && error.constraint === 'incidents_check') {
-    throw invalidField('/ended_at', 'must not be before started_at')
+    throw endBeforeStart('/ended_at')
   }
   throw error
 }

@@ -13,36 +13,36 @@ import * as keys from './repository.ts'
 import type { Secrets } from './secrets.ts'
 import { formatToken, generateTokenParts } from './token.ts'
 
-/** What it takes to change keys. `log` is told of each change, under an `event` whose name stays. */
+/** Dependencies of changes to keys. Each change is logged with an `event`; alerts rely on the names of events. */
 export type KeyContext = {
   db: Kysely<Tables>
   secrets: Secrets
   log: { info: (fields: object, message: string) => void }
 }
 
-/** A key as stored, and `text`: the key itself, which exists here and nowhere else. */
+/** A key and its token, which is not stored. */
 export type IssuedKey = { key: keys.ApiKey; token: string }
 
 /**
- * Makes and stores a new key.
- * @param id for a form that may be sent twice: of two keys of one id, only the first is made.
- * @throws ApiError 400 when `expiresAt` has passed, 409 when there is a key of this id.
+ * Creates a key.
+ * @param id makes the creation idempotent, for a form that may be submitted twice
+ * @throws ApiError 400 if `expires_at` is not in the future, 409 if a key with this id exists, 503
  */
 export async function createKey(
   { db, secrets, log }: KeyContext,
-  attributes: Omit<keys.NewKey, 'id' | 'secretHash'>,
+  attributes: Omit<keys.NewKey, 'id' | 'secret_hash'>,
   id?: string,
 ): Promise<IssuedKey> {
   const parts = generateTokenParts(id)
-  const secretHash = await secrets.hash(parts.secret)
-  const key = await keys.insertKey(db, { ...attributes, id: parts.id, secretHash })
+  const secret_hash = await secrets.hash(parts.secret)
+  const key = await keys.insertKey(db, { ...attributes, id: parts.id, secret_hash })
   if (!key) throw (await keys.findKey(db, parts.id)) ? keyAlreadyCreated() : expiryInPast()
   secrets.markVerified(parts)
   log.info({ event: 'key_created', subjectKeyId: key.id }, 'key created')
   return { key, token: formatToken(parts) }
 }
 
-/** @throws ApiError 404, and 409 when the key is revoked. */
+/** @throws ApiError 404, 409 if the key is revoked */
 export async function updateKey(
   { db, log }: KeyContext,
   id: string,
@@ -54,7 +54,7 @@ export async function updateKey(
   return key
 }
 
-/** For good, and as often as one likes. @throws ApiError 404 */
+/** Revokes a key. Idempotent and irreversible. @throws ApiError 404 */
 export async function revokeKey({ db, log }: KeyContext, id: string): Promise<keys.ApiKey> {
   const key = await keys.revokeKey(db, id)
   if (!key) throw keyNotFound()
@@ -63,9 +63,9 @@ export async function revokeKey({ db, log }: KeyContext, id: string): Promise<ke
 }
 
 /**
- * Makes a successor of the same name, permissions, limit and expiry; the key itself ends after the overlap.
- * @param successorId as `id` of createKey.
- * @throws ApiError 404, and 409 when the key is not active or there is a key of the successor's id.
+ * Creates a successor with the same name, permissions, limit and expiry. The old key expires after the overlap.
+ * @param successorId as `id` of createKey
+ * @throws ApiError 404, 409 if the key is not active or a key with the successor's id exists, 503
  */
 export async function rotateKey(
   { db, secrets, log }: KeyContext,
@@ -82,7 +82,7 @@ export async function rotateKey(
   return { key, token: formatToken(parts) }
 }
 
-/** A page of keys, the newest first. @throws ApiError 400 for a cursor that is not ours. */
+/** Returns a page of keys, newest first. @throws ApiError 400 for an invalid cursor */
 export async function listKeyPage(
   db: Kysely<Tables>,
   { cursor, limit, ...filter }: Pick<keys.KeyFilter, 'status' | 'text'> & PageQuery,

@@ -4,17 +4,17 @@ import { precompiled } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import { isLastUsedStale, type KeyStatus, keyStatus, touchKeys } from './repository.ts'
 
-/** What one request may know of its key's limit. Windows are minutes of the database's clock. */
+/** The rate limit of a key after a request. Windows start on the full minute of the database's clock. */
 export type Quota = {
-  /** Requests a window. */
+  /** Requests per window. */
   limit: number
   /** Requests left in the window after this one. */
   remaining: number
-  /** When the window ends: a unix timestamp, in seconds. */
+  /** End of the window: a Unix timestamp, in seconds. */
   reset: number
-  /** Seconds until then, 1 at least. */
+  /** Seconds until the end of the window, at least 1. */
   secondsLeft: number
-  /** False when the limit was used up before this request. */
+  /** False if this request exceeds the limit. */
   isAllowed: boolean
 }
 
@@ -27,14 +27,14 @@ export type KeyWithQuota = { key: KeyWithStatus; quota: Quota }
 
 type Item = { id: string; count: boolean }
 
-/** Keys and their counters come as JSON: pg reads one value of it in half the time that a row of columns takes it. */
+/** Keys and counters are one JSON value, which pg parses in half the time of the same rows. */
 type ResultRow = {
   keys: (Omit<KeyWithStatus, 'expires_at' | 'created_at'> & {
     expires_at: string | null
     created_at: string
     max: number
     is_last_used_stale: boolean
-    /** Null when no request was counted: none was asked for, or the limit was used up already. */
+    /** Null if the statement counted no request: none was submitted, or the limit was reached before. */
     minute: number | null
     used: number | null
     granted: number | null
@@ -46,8 +46,8 @@ type ResultRow = {
 export type KeyQuotas = ReturnType<typeof createKeyQuotas>
 
 /**
- * Reads keys and counts requests, for all that ask at the same time in one statement. Nothing of what is read is
- * kept: each request is judged by the key as PostgreSQL has it after the request came in.
+ * Reads keys and counts requests, with one statement for concurrent requests. Nothing is cached: each request sees the
+ * key as it is in PostgreSQL after the request started.
  */
 export function createKeyQuotas(
   db: Kysely<Tables>,
@@ -70,9 +70,9 @@ export function createKeyQuotas(
   })
 
   return {
-    /** Reads the key, and counts nothing: for a caller who has yet to prove that he knows the secret. */
+    /** Reads the key without counting a request. */
     peek: async (id: string): Promise<KeyWithStatus | undefined> => (await submit({ id, count: false }))?.key,
-    /** Reads the key and, when it is active, counts this request. */
+    /** Reads the key and, if it is active, counts this request. */
     consume: (id: string): Promise<KeyWithQuota | undefined> => submit({ id, count: true }),
   }
 }
@@ -81,11 +81,11 @@ const now = sql`extract(epoch from now())::float8`
 const max = sql`coalesce(rate_limit, $3::integer)`
 
 /**
- * $1: ids of keys, $2: how many requests of each to count, $3: the limit of a key without one of its own.
+ * $1: ids of keys, $2: number of requests to count for each key, $3: the limit of a key without its own limit.
  *
- * A counter never passes its limit: `granted` says how many of the requests asked for still fitted in. Requests over
- * the limit write nothing. A statement that began in the minute before, and had to wait for another, counts in the
- * newer window. The rows are locked in the order of their ids, so that two replicas cannot wait for each other.
+ * A counter never exceeds its limit: `granted` is the number of these requests that are within it. Requests over the limit
+ * write nothing. A statement that started in the previous minute and waited for a lock counts in the newer window. Rows
+ * are locked in the order of ids, so that two replicas do not deadlock.
  */
 const selectAndIncrement = precompiled(sql<ResultRow>`
   with counted as (
@@ -111,12 +111,12 @@ const selectAndIncrement = precompiled(sql<ResultRow>`
   )
   select coalesce((select json_agg(keys) from keys), '[]') as keys, ${now} as now`)
 
-/** Deals the requests let through to those who asked first. */
+/** Allocates the granted requests to the items in their order. */
 function allocate(items: Item[], { keys, now }: ResultRow): (KeyWithQuota | undefined)[] {
   const thisMinute = Math.floor(now / 60)
   const rows = new Map(
     keys.map((row) => {
-      // Field by field, because to spread what is left of a row takes longer than all the rest of this.
+      // Field by field, because rest and spread take longer than the rest of this function.
       const key: KeyWithStatus = {
         id: row.id,
         name: row.name,

@@ -4,14 +4,14 @@ import type { Permission } from '../permissions.ts'
 
 export type KeyStatus = 'active' | 'expired' | 'revoked'
 
-/** A key as everyone but the door sees it: without its hash. */
+/** A key without its hash, which only authentication reads. */
 export type ApiKey = Omit<Selectable<Tables['api_keys']>, 'secret_hash'> & { status: KeyStatus }
 
-/** The one rule of what a key is, by the database's clock. Revoked wins over expired. */
+/** The status by the database's clock. Revoked takes precedence over expired. */
 export const keyStatus = sql<KeyStatus>`
   case when revoked_at is not null then 'revoked' when expires_at <= now() then 'expired' else 'active' end`
 
-/** Who may enter the admin panel. */
+/** True for keys that may use the admin panel. */
 export const isActiveAdmin = sql<boolean>`(${keyStatus} = 'active' and 'admin' = any(permissions))`
 
 const publicColumns = [
@@ -29,14 +29,14 @@ const publicColumns = [
 
 export type NewKey = {
   id: string
-  secretHash: string
+  secret_hash: string
   name: string
   permissions: Permission[]
-  rateLimit: number | null
-  expiresAt: Date | null
+  rate_limit: number | null
+  expires_at: Date | null
 }
 
-/** Undefined, with nothing stored, when `expiresAt` has passed by the database's clock, or the id is taken. */
+/** Returns undefined if `expires_at` is not in the future by the database's clock, or if the id exists. */
 export async function insertKey(db: Kysely<Tables>, key: NewKey): Promise<ApiKey | undefined> {
   return db
     .insertInto('api_keys')
@@ -45,13 +45,13 @@ export async function insertKey(db: Kysely<Tables>, key: NewKey): Promise<ApiKey
       db
         .selectNoFrom([
           sql<string>`${key.id}::text`.as('id'),
-          sql<string>`${key.secretHash}::text`.as('secret_hash'),
+          sql<string>`${key.secret_hash}::text`.as('secret_hash'),
           sql<string>`${key.name}::text`.as('name'),
           sql<Permission[]>`${key.permissions}::text[]`.as('permissions'),
-          sql<number | null>`${key.rateLimit}::integer`.as('rate_limit'),
-          sql<Date | null>`${key.expiresAt}::timestamptz`.as('expires_at'),
+          sql<number | null>`${key.rate_limit}::integer`.as('rate_limit'),
+          sql<Date | null>`${key.expires_at}::timestamptz`.as('expires_at'),
         ])
-        .where(sql<boolean>`coalesce(${key.expiresAt}::timestamptz > now(), true)`),
+        .where(sql<boolean>`coalesce(${key.expires_at}::timestamptz > now(), true)`),
     )
     .onConflict((conflict) => conflict.column('id').doNothing())
     .returning(publicColumns)
@@ -70,13 +70,13 @@ export async function findKey(db: Kysely<Tables>, id: string): Promise<ApiKey | 
 
 export type KeyFilter = {
   status?: KeyStatus | undefined
-  /** A part of the name, in any case, or of the id. */
+  /** A substring of the name (case-insensitive) or of the id. */
   text?: string | undefined
   cursor?: string | undefined
   limit?: number | undefined
 }
 
-/** Newest first; `beforeSeq` is where the page before ended. */
+/** Lists keys, newest first. `cursor` is the `seq` of the last key of the previous page. */
 export async function listKeys(
   db: Kysely<Tables>,
   { status, text, cursor, limit }: KeyFilter = {},
@@ -103,8 +103,8 @@ export type KeyChanges = {
 }
 
 /**
- * Undefined when there is no such key, or it is revoked. Sessions that began with a key which is no active admin key any
- * more end for good: should it become one again, they do not come back.
+ * Returns undefined if the key does not exist or is revoked. Deletes the key's sessions if it is no longer an active admin
+ * key, so that they do not come back if it becomes one again.
  */
 export async function updateKey(
   db: Kysely<Tables>,
@@ -115,7 +115,7 @@ export async function updateKey(
     .with('changed', (query) =>
       query
         .updateTable('api_keys')
-        // An empty SET is no SQL; naming a column that stays as it is makes "no changes" an ordinary case.
+        // SET must not be empty, so that it always assigns the name.
         .set((eb) => ({ name: eb.ref('name'), ...changes }))
         .where('id', '=', id)
         .where('revoked_at', 'is', null)
@@ -134,7 +134,7 @@ export async function updateKey(
     .executeTakeFirst()
 }
 
-/** For good; the moment of the first revocation stays. Undefined when there is no such key. */
+/** Keeps the time of the first revocation. Returns undefined if the key does not exist. */
 export async function revokeKey(db: Kysely<Tables>, id: string): Promise<ApiKey | undefined> {
   return db
     .updateTable('api_keys')
@@ -146,12 +146,12 @@ export async function revokeKey(db: Kysely<Tables>, id: string): Promise<ApiKey 
 }
 
 /**
- * Stores a successor with the name, permissions, limit and expiry of an active key, and lets the old one end after
- * `overlapSeconds`, but never later than it would have. Undefined, with nothing changed, when `id` names no active key;
- * and when the successor's id is taken.
+ * Stores a successor with the name, permissions, limit and expiry of an active key. The old key expires after
+ * `overlapSeconds`, never later than before. Returns undefined, and changes nothing, if `id` is not an active key or if
+ * the successor's id exists.
  *
- * Active by the clock and not by now(): of two rotations at once the second waits for the row, and finds it ended at a
- * moment that may lie after its own beginning.
+ * Compares with clock_timestamp(), not now(): of two concurrent rotations, the second waits for the row lock and then
+ * finds an expiry that may be later than its own now().
  */
 export async function rotateKey(
   db: Kysely<Tables>,
@@ -181,7 +181,7 @@ export async function rotateKey(
 
 type RotatedKey = { id: string; successorId: string; secretHash: string; overlapSeconds: number }
 
-/** The hash of each key, in the order of the ids; undefined where there is no such key. */
+/** Returns the hashes in the order of the ids: undefined for a key that does not exist. */
 export async function findHashes(
   db: Kysely<Tables>,
   ids: readonly string[],
@@ -192,7 +192,7 @@ export async function findHashes(
   return ids.map((id) => hashes.get(id))
 }
 
-/** Stores a hash made with today's parameters, unless another replica has done so before. */
+/** Stores a hash with the current parameters, unless another replica has replaced `from` already. */
 export async function replaceHash(
   db: Kysely<Tables>,
   { id, from, to }: { id: string; from: string; to: string },
@@ -205,7 +205,7 @@ export async function replaceHash(
     .execute()
 }
 
-/** Takes down that these keys were used just now. Rows that someone else holds are left for the next time. */
+/** Updates `last_used_at`. Skips locked rows: the next request updates them. */
 export async function touchKeys(db: Kysely<Tables>, ids: readonly string[]): Promise<void> {
   await sql`
     update api_keys set last_used_at = now()
@@ -214,5 +214,5 @@ export async function touchKeys(db: Kysely<Tables>, ids: readonly string[]): Pro
     )`.execute(db)
 }
 
-/** Whether a use is worth a write: `last_used_at` promises 5 minutes, and a write for every request costs. */
+/** Limits writes to one per minute and key. `last_used_at` is documented as accurate to 5 minutes. */
 export const isLastUsedStale = sql<boolean>`coalesce(last_used_at < now() - interval '1 minute', true)`

@@ -2,18 +2,17 @@ import { randomInt } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 
 /**
- * `kener_<16 base62 id>_<43 base62 secret><6 base62 checksum>`.
- * 43 characters of base62 carry 256 bits. The checksum is the CRC-32 of all before it, so that a mistyped key is
- * refused without a look-up, and a scanner for leaked secrets knows a key from any other text.
+ * `kener_<16 base62 id>_<43 base62 secret><6 base62 checksum>`. The secret has 256 random bits. The checksum is the CRC-32
+ * of everything before it, so that typos are rejected without a lookup, and secret scanners can verify a match.
  */
 const tokenPattern = /^(kener_([0-9A-Za-z]{16})_([0-9A-Za-z]{43}))([0-9A-Za-z]{6})$/
 
 const base62 = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
 
 export type TokenParts = {
-  /** Public: the name under which the key is looked up. */
+  /** The id of the key. Not secret. */
   id: string
-  /** What the caller must know; only its hash is stored. */
+  /** Only its hash is stored. */
   secret: string
 }
 
@@ -34,7 +33,7 @@ export function formatToken({ id, secret }: TokenParts): string {
   return body + checksum(body)
 }
 
-/** Undefined when the text has not the shape of a key, or its checksum is wrong. Touches nothing but the text. */
+/** Returns undefined if the format or the checksum is wrong. */
 export function parseToken(token: string): TokenParts | undefined {
   const [, body, id, secret, sum] = tokenPattern.exec(token) ?? []
   if (body === undefined || id === undefined || secret === undefined) return undefined

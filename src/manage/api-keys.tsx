@@ -69,12 +69,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     const id = readKeyId(request)
     const form = readKeyForm(request.body)
     try {
-      const {
-        rate_limit: rateLimit,
-        expires_at: expiresAt,
-        ...rest
-      } = parseKeyForm(form, await databaseNow(app.db))
-      const issued = await createKey(keyContext(request), { ...rest, rateLimit, expiresAt }, id)
+      const attributes = parseKeyForm(form, await databaseNow(app.db))
+      const issued = await createKey(keyContext(request), attributes, id)
       const page = <views.IssuedKey apiKey={issued.key} token={issued.token} origin={originOf(request)} />
       return await sendIssuedKey(request, reply, page, id)
     } catch (error) {

@@ -3,12 +3,11 @@ import type { Tables } from '../database/schema.ts'
 import { type ApiError, invalidRequest } from '../errors.ts'
 import { lockExistingMonitorsForShare } from './repository.ts'
 
-/** A monitor that something concerns, and how. */
 type Affected = { monitor_tag: string; impact: string }
 
 /**
- * What incidents and maintenances have alike: monitors that they affect, in a table of their own.
- * @param owners the table of those; @param name what it calls one of them.
+ * SQL for the link tables `incident_monitors` and `maintenance_monitors`.
+ * @param owners table of the owners. @param name prefix of the link table and of its column with the owner's id.
  */
 export function affectedMonitors(owners: 'incidents' | 'maintenances', name: 'incident' | 'maintenance') {
   const table = sql.table(`${name}_monitors`)
@@ -16,7 +15,7 @@ export function affectedMonitors(owners: 'incidents' | 'maintenances', name: 'in
   const links = sql`${table} join monitors on monitors.id = monitor_id where ${ownerId} = ${sql.ref(`${owners}.id`)}`
   const list = sql`json_agg(json_build_object('monitor_tag', tag, 'impact', impact) order by tag)`
 
-  /** Ties one to monitors that are held already. */
+  /** @param monitorIds ids by tag, of monitors that the transaction has locked */
   async function insert(
     trx: Transaction<Tables>,
     id: number,
@@ -32,21 +31,21 @@ export function affectedMonitors(owners: 'incidents' | 'maintenances', name: 'in
   }
 
   return {
-    /** A column of a select from `owners`. */
+    /** Column for a select from `owners`: all affected monitors, ordered by tag. */
     column: sql`coalesce((select ${list} from ${links}), '[]') as monitors`,
-    /** One row beside each of `owners`: how many monitors in all, and those that the public may see. */
+    /** Lateral join for a select from `owners`: the number of all affected monitors, and the list of the visible ones. */
     publicMonitors: sql`
       lateral (
         select count(*) as total, coalesce(
           ${list} filter (where monitors.enabled and not hidden), '[]') as monitors
         from ${links}
       ) as affected`,
-    /** About visible monitors, or about none. */
+    /** Condition on publicMonitors: affects a visible monitor, or none at all. */
     isPublic: sql`(total = 0 or json_array_length(affected.monitors) > 0)`,
-    /** Whether one is about any of these. */
+    /** Condition: affects at least one of these monitors. */
     includes: (tags: readonly string[]) => sql`exists (select from ${links} and tag = any(${tags}::text[]))`,
     insert,
-    /** Instead of those before. */
+    /** Replaces all links of an owner. */
     async replace(...[trx, id, affected, monitorIds]: Parameters<typeof insert>): Promise<void> {
       await sql`delete from ${table} where ${ownerId} = ${id}`.execute(trx)
       await insert(trx, id, affected, monitorIds)
@@ -58,14 +57,14 @@ export function tagsOf(affected: MonitorReference): string[] {
   return affected.map(({ monitor_tag }) => monitor_tag)
 }
 
-/** What the body of an incident or a maintenance says of monitors, in `monitors`. */
+/** The field `monitors` in the body of an incident or a maintenance. */
 type MonitorReference = readonly { monitor_tag: string }[]
 
-/** A monitor is affected in one way. @throws ApiError 400 */
+/** @throws ApiError 400 if a tag is repeated */
 export function assertUniqueMonitors(affected: MonitorReference = []): void {
   const seen = new Set<string>()
   affected.forEach(({ monitor_tag: tag }, index) => {
-    if (seen.has(tag)) throw invalidMonitors([index], 'is named twice')
+    if (seen.has(tag)) throw invalidMonitors([index], 'must not repeat the tag of another item')
     seen.add(tag)
   })
 }
@@ -81,7 +80,7 @@ export async function lockAffectedMonitors(
 ): Promise<Map<string, number>> {
   const monitorIds = await lockExistingMonitorsForShare(trx, tagsOf(affected))
   const unknown = affected.flatMap(({ monitor_tag: tag }, index) => (monitorIds.has(tag) ? [] : [index]))
-  if (unknown.length > 0) throw invalidMonitors(unknown, 'is not the tag of a monitor')
+  if (unknown.length > 0) throw invalidMonitors(unknown, 'must be the tag of an existing monitor')
   return monitorIds
 }
 

@@ -8,11 +8,20 @@ export function Page<Item extends TSchema>(item: Item) {
   return Type.Object({
     success: Type.Literal(true),
     data: Type.Array(item),
-    pagination: Type.Object({ next_cursor: Nullable(Type.String({ examples: [null] })) }),
+    pagination: Type.Object({
+      next_cursor: Nullable(
+        Type.String({ description: 'The cursor of the next page; null on the last page', examples: [null] }),
+      ),
+    }),
   })
 }
 
-/** The same, or null. A list of types says so in one line, and is answered with one error, where a union takes three. */
+/** The same schema with a description. Apply it before Type.Optional, which a copy would lose. */
+export function describe<Schema extends TSchema>(schema: Schema, description: string): Schema {
+  return { ...schema, description }
+}
+
+/** The same schema, or null. A list of types gives one validation error, a union three. */
 export function Nullable<Schema extends TSchema & { type: string; enum?: unknown[] }>(schema: Schema) {
   return Type.Unsafe<Static<Schema> | null>({
     ...schema,
@@ -21,7 +30,7 @@ export function Nullable<Schema extends TSchema & { type: string; enum?: unknown
   })
 }
 
-/** One of these texts. That it is a text is said as well: without, validators take longer and readers guess. */
+/** One of these strings. States the type too, because validation is faster with it. */
 export function StringEnum<const Value extends string>(values: readonly Value[], options: object = {}) {
   const type = 'string' as const
   return Type.Unsafe<Value>({ type, enum: [...values], ...options }) as TUnsafe<Value> & { type: typeof type }
@@ -31,20 +40,26 @@ export const EmptyObject = Type.Object({}, { additionalProperties: false })
 
 export const AnyObject = Type.Object({})
 
-/** The reply that has no body. */
-export const NoContent = Type.Null({ description: 'Done, and nothing to tell' })
+/** The schema of a 204 response. */
+export const NoContent = Type.Null({ description: 'Done. The response has no body.' })
 
-/** Every failure. `details` comes with INVALID_REQUEST alone. */
+/** Every error. Only INVALID_REQUEST has `details`. */
 export const ErrorEnvelope = Type.Object(
   {
     success: Type.Literal(false),
     error: Type.Object(
       {
-        code: Type.String(),
-        message: Type.String(),
+        code: Type.String({ description: 'Identifies the error for programs' }),
+        message: Type.String({ description: 'Describes the error for people' }),
         details: Type.Optional(
           Type.Array(
-            Type.Object({ path: Type.String(), message: Type.String() }, { additionalProperties: false }),
+            Type.Object(
+              {
+                path: Type.String({ description: 'JSON pointer to the invalid value' }),
+                message: Type.String({ description: 'What is allowed there' }),
+              },
+              { additionalProperties: false },
+            ),
           ),
         ),
       },
@@ -54,12 +69,15 @@ export const ErrorEnvelope = Type.Object(
   { additionalProperties: false },
 )
 
-/** For a route that can meet a state which does not allow what it is asked for. */
+/** The 409 response of a route whose request can conflict with the state of the resource. */
 export const Conflict = {
   ...ErrorEnvelope,
-  description: 'CONFLICT',
+  description: 'CONFLICT: the state of the resource does not allow the request',
   examples: [
-    { success: false, error: { code: 'CONFLICT', message: 'The key is revoked, which is for good' } },
+    {
+      success: false,
+      error: { code: 'CONFLICT', message: 'The key is revoked, which is final: create a new key' },
+    },
   ],
 }
 

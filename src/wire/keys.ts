@@ -1,17 +1,33 @@
 import { Type } from 'typebox'
 import { permissions } from '../permissions.ts'
-import { Nullable, strict, StringEnum } from './envelope.ts'
+import { describe, Nullable, strict, StringEnum } from './envelope.ts'
 import { Time } from './time.ts'
 
-export const Name = Type.String({ minLength: 1, maxLength: 100, pattern: '\\S' })
-export const Permissions = Type.Array(StringEnum(permissions), { minItems: 1, uniqueItems: true })
-export const RateLimit = Nullable(Type.Integer({ minimum: 1, maximum: 1_000_000_000 }))
+export const Name = Type.String({
+  minLength: 1,
+  maxLength: 100,
+  pattern: '\\S',
+  description: 'A name for people, 1-100 characters. It need not be unique.',
+})
+export const Permissions = Type.Array(StringEnum(permissions), {
+  minItems: 1,
+  uniqueItems: true,
+  description: 'What the key may do. admin grants everything.',
+})
+export const ExpiresAt = describe(Nullable(Time), 'When the key expires; null: never')
+export const RateLimit = Nullable(
+  Type.Integer({
+    minimum: 1,
+    maximum: 1_000_000_000,
+    description: 'Requests per minute; null: the default of the service',
+  }),
+)
 
 export const CreateKey = Type.Object(
   {
     name: Name,
     permissions: Permissions,
-    expires_at: Type.Optional(Nullable(Time)),
+    expires_at: Type.Optional(ExpiresAt),
     rate_limit: Type.Optional(RateLimit),
   },
   {
@@ -24,8 +40,16 @@ export const CreateKey = Type.Object(
 )
 
 export const RotateKey = Type.Object(
-  { overlap_seconds: Type.Integer({ minimum: 0, maximum: 604_800, default: 0 }) },
+  {
+    overlap_seconds: Type.Integer({
+      minimum: 0,
+      maximum: 604_800,
+      default: 0,
+      description:
+        'How long the old key stays valid, in seconds: at most 7 days, and never beyond its own expiry',
+    }),
+  },
   { ...strict, examples: [{ overlap_seconds: 3600 }] },
 )
 
-export const KeyParams = Type.Object({ id: Type.String() })
+export const KeyParams = Type.Object({ id: Type.String({ description: 'The id of the key' }) })

@@ -4,8 +4,13 @@ import { parseValidTime } from './time.ts'
 
 /** The query parameters of every list. */
 export const pageQuery = {
-  limit: Type.Integer({ minimum: 1, maximum: 100, default: 50 }),
-  cursor: Type.Optional(Type.String({ maxLength: 1_000 })),
+  limit: Type.Integer({
+    minimum: 1,
+    maximum: 100,
+    default: 50,
+    description: 'Maximum number of items, 1-100',
+  }),
+  cursor: Type.Optional(Type.String({ maxLength: 1_000, description: 'next_cursor of the previous page' })),
 }
 
 /**

@@ -1,18 +1,18 @@
 import { fullFormats } from 'ajv-formats/dist/formats.js'
 import { Type } from 'typebox'
 
-/** RFC 3339. Out: UTC and whole seconds. In: any offset; a fraction of a second is cut off. */
+/** RFC 3339. Output is UTC and whole seconds. Input may have any offset; fractions of a second are truncated. */
 export const Time = Type.String({ format: 'date-time', examples: ['2024-01-01T00:00:00Z'] })
 
-/** The last that four digits of a year can say. */
+/** The last time that RFC 3339 can represent. */
 export const maxTime = new Date('9999-12-31T23:59:59Z')
 
 export const timeErrorMessage = 'must be a time like 2024-01-01T00:00:00Z, from 1970 to 9999'
 
-/** Undefined when the text is no RFC 3339 time, or outside what PostgreSQL and four digits of a year can say. */
+/** Returns undefined if the text is not an RFC 3339 time from 1970 to 9999. */
 export function parseTime(text: string): Date | undefined {
   if (!/^\d{4}-\d{2}-\d{2}T/i.test(text) || !isDateTime(text)) return undefined
-  // JavaScript knows no leap second; RFC 3339 does.
+  // RFC 3339 allows leap seconds, JavaScript does not.
   const seconds = Math.floor(Date.parse(text.replace(/:60(?=\D)/, ':59').toUpperCase()) / 1000)
   return seconds >= 0 && seconds * 1000 <= maxTime.getTime() ? new Date(seconds * 1000) : undefined
 }
@@ -25,19 +25,18 @@ export function formatTimeOrNull(time: Date | null): string | null {
   return time && formatTime(time)
 }
 
-/** The schema has checked that it is a time. */
+/** Parses a time that the schema has validated. */
 export function parseValidTime(text: string): Date {
   const time = parseTime(text)
-  if (!time) throw new Error('A time that the schema took cannot be read')
+  if (!time) throw new Error('A time that passed validation cannot be parsed')
   return time
 }
 
-/** Of a field that may be left out. */
 export function parseOptionalTime(text: string | undefined): Date | undefined {
   return text === undefined ? undefined : parseValidTime(text)
 }
 
-/** The minute that a time lies in, counted since 1970. */
+/** Returns the minute of a time, counted from 1970. */
 export function parseMinute(text: string): number {
   return Math.floor(parseValidTime(text).getTime() / 60_000)
 }

@@ -1,16 +1,49 @@
 import { Type } from 'typebox'
 import { impacts, type State, states } from '../../enums.ts'
-import { Nullable, strict, StringEnum } from '../../wire/envelope.ts'
+import { describe, Nullable, strict, StringEnum } from '../../wire/envelope.ts'
 import { pageQuery } from '../../wire/pagination.ts'
 import { Time } from '../../wire/time.ts'
 
-const StateSchema = StringEnum(states)
-export const Title = Type.String({ minLength: 1, maxLength: 255, pattern: '\\S' })
-const Text = Type.String({ minLength: 1, maxLength: 10_000, pattern: '\\S' })
-export const Id = Type.Integer({ minimum: 1, maximum: 2_147_483_647 })
+export const Id = Type.Integer({
+  minimum: 1,
+  maximum: 2_147_483_647,
+  description: 'Id, a positive integer.',
+})
+export const Title = Type.String({
+  minLength: 1,
+  maxLength: 255,
+  pattern: '\\S',
+  description: 'Title, 1 to 255 characters, not blank.',
+})
+export const MonitorTag = Type.String({ description: 'Tag of an existing monitor.' })
+export const createdAt = describe(Time, 'When it was created.')
+export const updatedAt = describe(Time, 'When it was last updated.')
 
-const Affected = Type.Object({ monitor_tag: Type.String(), impact: StringEnum(impacts) }, strict)
-const AffectedList = Type.Array(Affected, { maxItems: 1_000 })
+const StateSchema = StringEnum(states, { description: 'State of the work on the incident.' })
+const CommentState = describe(StateSchema, 'State of the incident according to the comment.')
+const Text = Type.String({
+  minLength: 1,
+  maxLength: 10_000,
+  pattern: '\\S',
+  description: 'Text of the comment, 1 to 10,000 characters, not blank.',
+})
+const Timestamp = describe(Time, 'Time of the comment.')
+const StartedAt = describe(Time, 'Start of the incident.')
+const EndedAt = describe(Nullable(Time), 'End of the incident, not before its start. Null: no end is known.')
+
+const Affected = Type.Object(
+  {
+    monitor_tag: MonitorTag,
+    impact: StringEnum(impacts, {
+      description: 'Status of the monitor while the incident is open, unless a worse impact applies.',
+    }),
+  },
+  strict,
+)
+const AffectedList = Type.Array(Affected, {
+  maxItems: 1_000,
+  description: 'Affected monitors, at most 1,000, each at most once.',
+})
 
 const commentExample = {
   id: 1,
@@ -24,9 +57,9 @@ export const Comment = Type.Object(
   {
     id: Id,
     comment: Text,
-    state: StateSchema,
-    timestamp: Time,
-    created_at: Time,
+    state: CommentState,
+    timestamp: Timestamp,
+    created_at: createdAt,
   },
   { examples: [commentExample] },
 )
@@ -35,12 +68,12 @@ const incident = {
   id: Id,
   title: Title,
   state: StateSchema,
-  started_at: Time,
-  ended_at: Nullable(Time),
+  started_at: StartedAt,
+  ended_at: EndedAt,
   monitors: AffectedList,
 }
 
-const times = { created_at: Time, updated_at: Time }
+const times = { created_at: createdAt, updated_at: updatedAt }
 
 const example = {
   id: 1,
@@ -52,25 +85,26 @@ const example = {
 }
 export const timesExample = { created_at: '2026-01-01T00:00:00Z', updated_at: '2026-01-01T00:00:00Z' }
 
-/** In lists. */
+/** Item of a list. */
 export const Incident = Type.Object(
   { ...incident, ...times },
   { examples: [{ ...example, ...timesExample }] },
 )
 
-/** In the single view: with its timeline, newest first. */
+/** The single view. */
 export const IncidentWithComments = Type.Object(
-  { ...incident, comments: Type.Array(Comment), ...times },
+  { ...incident, comments: Type.Array(Comment, { description: 'All comments, newest first.' }), ...times },
   { examples: [{ ...example, comments: [commentExample], ...timesExample }] },
 )
 
-/** On the public page: with the newest of its comments. */
+/** Item of the public page. */
 export const PublicIncident = Type.Object(
   {
     ...incident,
     newest_comment: Type.Unsafe<{ comment: string; state: State; timestamp: string } | null>({
-      ...Type.Object({ comment: Text, state: StateSchema, timestamp: Time }),
+      ...Type.Object({ comment: Text, state: CommentState, timestamp: Timestamp }),
       type: ['object', 'null'],
+      description: 'Newest comment. Null: there are no comments.',
     }),
   },
   {
@@ -90,11 +124,26 @@ export const PublicIncident = Type.Object(
 export const CreateIncident = Type.Object(
   {
     title: Title,
-    started_at: Type.Optional(Time),
-    ended_at: Type.Optional(Nullable(Time)),
-    state: Type.Optional(StateSchema),
-    monitors: Type.Optional(AffectedList),
-    comment: Type.Optional(Text),
+    started_at: Type.Optional(describe(StartedAt, 'Start of the incident. Default: now.')),
+    ended_at: Type.Optional(
+      describe(
+        EndedAt,
+        'End of the incident, not before its start; it may be in the future. Default: now if the state is RESOLVED, ' +
+          'otherwise null.',
+      ),
+    ),
+    state: Type.Optional(
+      describe(
+        StateSchema,
+        'State of the work on the incident. Default: RESOLVED if ended_at has passed, otherwise INVESTIGATING.',
+      ),
+    ),
+    monitors: Type.Optional(
+      describe(AffectedList, 'Affected monitors, at most 1,000, each at most once. Default: none.'),
+    ),
+    comment: Type.Optional(
+      describe(Text, 'Text of the first comment, 1 to 10,000 characters, not blank. Default: no comment.'),
+    ),
   },
   {
     ...strict,
@@ -111,41 +160,80 @@ export const CreateIncident = Type.Object(
 export const UpdateIncident = Type.Object(
   {
     title: Type.Optional(Title),
-    started_at: Type.Optional(Time),
-    ended_at: Type.Optional(Nullable(Time)),
-    state: Type.Optional(StateSchema),
-    monitors: Type.Optional(AffectedList),
+    started_at: Type.Optional(StartedAt),
+    ended_at: Type.Optional(
+      describe(EndedAt, 'End of the incident, not before its start; it may be in the future. Null: no end.'),
+    ),
+    state: Type.Optional(
+      describe(
+        StateSchema,
+        'State of the work on the incident. Without ended_at, RESOLVED ends the incident now unless it has ended, ' +
+          'and any other state clears an end that has passed.',
+      ),
+    ),
+    monitors: Type.Optional(
+      describe(AffectedList, 'Replaces all affected monitors: at most 1,000, each at most once.'),
+    ),
   },
   { ...strict, examples: [{ state: 'RESOLVED' }, { monitors: [] }] },
 )
 
 export const ListIncidents = Type.Object(
   {
-    state: Type.Optional(StateSchema),
-    open: Type.Optional(Type.Boolean()),
-    monitor_tag: Type.Optional(Type.String()),
-    from: Type.Optional(Time),
-    to: Type.Optional(Time),
+    state: Type.Optional(describe(StateSchema, 'Only incidents in this state.')),
+    open: Type.Optional(
+      Type.Boolean({
+        description:
+          'Only incidents that are open, or that are not. An incident is open if its state is not RESOLVED, it has ' +
+          'started and it has not ended.',
+      }),
+    ),
+    monitor_tag: Type.Optional(Type.String({ description: 'Only incidents that affect this monitor.' })),
+    from: Type.Optional(describe(Time, 'Only incidents that started at this time or later.')),
+    to: Type.Optional(describe(Time, 'Only incidents that started before this time.')),
     ...pageQuery,
   },
   strict,
 )
 
-export const IncidentParams = Type.Object({ id: Id })
-export const CommentParams = Type.Object({ id: Id, comment_id: Id })
+const IncidentId = describe(Id, 'Id of the incident.')
+export const IncidentParams = Type.Object({ id: IncidentId })
+export const CommentParams = Type.Object({
+  id: IncidentId,
+  comment_id: describe(Id, 'Id of the comment.'),
+})
 
 export const CreateComment = Type.Object(
-  { comment: Text, state: Type.Optional(StateSchema), timestamp: Type.Optional(Time) },
+  {
+    comment: Text,
+    state: Type.Optional(
+      describe(
+        StateSchema,
+        'New state of the incident: RESOLVED ends it at the time of the comment unless it has ended, and any other ' +
+          'state clears an end that has passed. Default: the state does not change.',
+      ),
+    ),
+    timestamp: Type.Optional(describe(Time, 'Time of the comment. Default: now.')),
+  },
   {
     ...strict,
     examples: [
-      { comment: 'A fix is on its way', state: 'IDENTIFIED' },
-      { comment: 'It is over', state: 'RESOLVED' },
+      { comment: 'The cause has been found', state: 'IDENTIFIED' },
+      { comment: 'The fix has been deployed', state: 'RESOLVED' },
     ],
   },
 )
-export const UpdateComment = Type.Partial(CreateComment, {
-  ...strict,
-  examples: [{ comment: 'A fix has been deployed' }],
-})
+export const UpdateComment = Type.Object(
+  {
+    comment: Type.Optional(Text),
+    state: Type.Optional(
+      describe(
+        StateSchema,
+        'New state of the comment. If the comment is the newest of its incident, also the new state of the incident.',
+      ),
+    ),
+    timestamp: Type.Optional(Timestamp),
+  },
+  { ...strict, examples: [{ comment: 'A fix has been deployed' }] },
+)
 export const ListComments = Type.Object(pageQuery, strict)

@@ -1,10 +1,14 @@
 import { Type } from 'typebox'
-import { Nullable, strict, StringEnum } from '../../wire/envelope.ts'
-import { CreateKey, Name, Permissions, RateLimit } from '../../wire/keys.ts'
+import { describe, Nullable, strict, StringEnum } from '../../wire/envelope.ts'
+import { CreateKey, ExpiresAt, Name, Permissions, RateLimit } from '../../wire/keys.ts'
 import { pageQuery } from '../../wire/pagination.ts'
 import { Time } from '../../wire/time.ts'
 
-const Status = StringEnum(['active', 'expired', 'revoked'])
+const Status = StringEnum(['active', 'expired', 'revoked'], {
+  description: 'revoked takes precedence over expired',
+})
+const Id = Type.String({ description: 'The id of the key: 16 characters of the key itself, not secret' })
+const CreatedAt = describe(Time, 'When the key was created')
 
 export const UpdateKey = Type.Partial(CreateKey, {
   ...strict,
@@ -16,16 +20,18 @@ export const RevokeKey = Type.Object({}, { ...strict, examples: [{}] })
 export const ListKeys = Type.Object({ status: Type.Optional(Status), ...pageQuery }, strict)
 
 const keyObject = {
-  id: Type.String(),
+  id: Id,
   name: Name,
   permissions: Permissions,
   status: Status,
   rate_limit: RateLimit,
-  expires_at: Nullable(Time),
-  created_at: Time,
-  last_used_at: Nullable(Time),
-  revoked_at: Nullable(Time),
-  rotated_from: Nullable(Type.String()),
+  expires_at: ExpiresAt,
+  created_at: CreatedAt,
+  last_used_at: describe(Nullable(Time), 'When the key was last used, accurate to 5 minutes; null: never'),
+  revoked_at: describe(Nullable(Time), 'When the key was revoked; null if it is not'),
+  rotated_from: Nullable(
+    Type.String({ description: 'The id of the key that this key replaces; null: none' }),
+  ),
 }
 
 const example = {
@@ -43,9 +49,9 @@ const example = {
 
 export const Key = Type.Object(keyObject, { examples: [example] })
 
-/** The one reply that holds the key itself. */
+/** The response to a creation or rotation: the only one that contains the key itself. */
 export const NewKey = Type.Object(
-  { ...keyObject, key: Type.String() },
+  { ...keyObject, key: Type.String({ description: 'The key itself. It is never returned again.' }) },
   { examples: [{ ...example, last_used_at: null, key: 'kener_…' }] },
 )
 
@@ -53,9 +59,9 @@ export const Me = Type.Object(
   {
     key_name: Name,
     permissions: Permissions,
-    created_at: Time,
-    id: Type.String(),
-    expires_at: Nullable(Time),
+    created_at: CreatedAt,
+    id: Id,
+    expires_at: ExpiresAt,
     rate_limit: RateLimit,
   },
   {

@@ -1,11 +1,13 @@
 import { Type } from 'typebox'
 import { reportStatuses, statuses } from '../../enums.ts'
+import { intervals } from '../../reports/series.ts'
 import { Nullable, strict, StringEnum } from '../../wire/envelope.ts'
 import { pageQuery } from '../../wire/pagination.ts'
 import { Time } from '../../wire/time.ts'
 
-export const StatusSchema = StringEnum(statuses)
-const ReportStatusSchema = StringEnum(reportStatuses)
+const ReportStatus = StringEnum(reportStatuses, {
+  description: 'Status of the monitor in the reported minutes.',
+})
 
 export const Tag = Type.String({
   minLength: 1,
@@ -13,41 +15,77 @@ export const Tag = Type.String({
   pattern: '^[a-z0-9]([a-z0-9_-]*[a-z0-9])?$',
   errorMessage:
     'must consist of lower-case letters, digits, _ and -, and begin and end with a letter or a digit',
-  description: 'lower-case letters, digits, _ and -; begins and ends with a letter or a digit',
+  description:
+    'Unique tag of the monitor, 1 to 255 characters: lower-case letters, digits, _ and -; it begins and ends with a ' +
+    'letter or a digit. It cannot be changed.',
 })
-const Name = Type.String({ minLength: 1, maxLength: 255, pattern: '\\S' })
-const Description = Nullable(Type.String({ maxLength: 10_000 }))
-const CategoryName = Nullable(Type.String({ minLength: 1, maxLength: 255 }))
+const Name = Type.String({
+  minLength: 1,
+  maxLength: 255,
+  pattern: '\\S',
+  description: 'Name for display, 1 to 255 characters, not blank.',
+})
+const Description = Nullable(
+  Type.String({ maxLength: 10_000, description: 'Text about the monitor, at most 10,000 characters.' }),
+)
+const CategoryName = Nullable(
+  Type.String({ minLength: 1, maxLength: 255, description: 'Category of the monitor, 1 to 255 characters.' }),
+)
 const ExternalUrl = Nullable(
   Type.String({
     maxLength: 2_048,
     pattern: '^https?://',
     errorMessage: 'must begin with http:// or https://',
+    description: 'URL about the monitored service: http:// or https://, at most 2,048 characters.',
   }),
 )
-const StaleAfter = Nullable(Type.Integer({ minimum: 1, maximum: 31_536_000 }))
-const Latency = Nullable(Type.Integer({ minimum: 0, maximum: 2_000_000_000 }))
+const StaleAfter = Nullable(
+  Type.Integer({
+    minimum: 1,
+    maximum: 31_536_000,
+    description:
+      'Age in seconds, 1 to 31,536,000 (365 days), after which the newest report no longer determines the status. ' +
+      'Null: reports never become stale.',
+  }),
+)
+const Latency = Nullable(
+  Type.Integer({
+    minimum: 0,
+    maximum: 2_000_000_000,
+    description: 'Latency in milliseconds, 0 to 2,000,000,000. Null: not measured.',
+  }),
+)
+
+const enabled = {
+  description: 'Whether the monitor is in use. A disabled monitor is not part of the public status.',
+}
+const hidden = { description: 'Whether the monitor is excluded from the public status.' }
+const defaultStatus = {
+  description:
+    'Status while neither an incident, nor a maintenance, nor a report that is not stale determines it.',
+}
+const degradedCountsAsDown = { description: 'Whether DEGRADED minutes count as down in the uptime.' }
 
 const attributes = {
   description: Description,
   category_name: CategoryName,
   external_url: ExternalUrl,
-  enabled: Type.Boolean(),
-  hidden: Type.Boolean(),
-  default_status: StatusSchema,
+  enabled: Type.Boolean(enabled),
+  hidden: Type.Boolean(hidden),
+  default_status: StringEnum(statuses, defaultStatus),
   stale_after_seconds: StaleAfter,
-  degraded_counts_as_down: Type.Boolean(),
+  degraded_counts_as_down: Type.Boolean(degradedCountsAsDown),
 }
 
 const attributesWithDefaults = {
   description: { ...Description, default: null },
   category_name: { ...CategoryName, default: null },
   external_url: { ...ExternalUrl, default: null },
-  enabled: Type.Boolean({ default: true }),
-  hidden: Type.Boolean({ default: false }),
-  default_status: StringEnum(statuses, { default: 'NO_DATA' }),
+  enabled: Type.Boolean({ ...enabled, default: true }),
+  hidden: Type.Boolean({ ...hidden, default: false }),
+  default_status: StringEnum(statuses, { ...defaultStatus, default: 'NO_DATA' }),
   stale_after_seconds: { ...StaleAfter, default: null },
-  degraded_counts_as_down: Type.Boolean({ default: false }),
+  degraded_counts_as_down: Type.Boolean({ ...degradedCountsAsDown, default: false }),
 }
 
 export const CreateMonitor = Type.Object(
@@ -61,9 +99,15 @@ export const CreateMonitor = Type.Object(
   },
 )
 
-/** The tag stands in the path; a file that says it too may be sent as it is. */
 export const PutMonitor = Type.Object(
-  { tag: Type.Optional(Tag), name: Name, ...attributesWithDefaults },
+  {
+    tag: Type.Optional({
+      ...Tag,
+      description: 'Tag of the monitor. If present, it must be the tag in the path.',
+    }),
+    name: Name,
+    ...attributesWithDefaults,
+  },
   {
     ...strict,
     examples: [{ name: 'Website', category_name: 'Public', external_url: 'https://www.example.com' }],
@@ -77,33 +121,66 @@ export const UpdateMonitor = Type.Partial(Type.Object({ name: Name, ...attribute
 
 export const ListMonitors = Type.Object(
   {
-    status: Type.Optional(StatusSchema),
-    category_name: Type.Optional(Type.String()),
-    enabled: Type.Optional(Type.Boolean()),
-    hidden: Type.Optional(Type.Boolean()),
+    status: Type.Optional(StringEnum(statuses, { description: 'Only monitors with this current status.' })),
+    category_name: Type.Optional(Type.String({ description: 'Only monitors of this category.' })),
+    enabled: Type.Optional(Type.Boolean({ description: 'Only monitors that are enabled, or that are not.' })),
+    hidden: Type.Optional(Type.Boolean({ description: 'Only monitors that are hidden, or that are not.' })),
     ...pageQuery,
   },
   strict,
 )
 
-export const MonitorParams = Type.Object({ tag: Type.String() })
+export const MonitorParams = Type.Object({ tag: Type.String({ description: 'Tag of the monitor.' }) })
 
-/** The one route that may make a monitor of the tag in its path. */
+/** PUT may create a monitor with this tag, so it is validated. Elsewhere, an invalid tag is a 404. */
 export const PutMonitorParams = Type.Object({ tag: Tag })
 
-const Share = Nullable(Type.Number({ minimum: 0, maximum: 1 }))
+/** @param span the time that the uptime covers */
+const Uptime = (span: string) =>
+  Nullable(
+    Type.Number({
+      minimum: 0,
+      maximum: 1,
+      description:
+        `Share of the reported minutes ${span} that were UP, MAINTENANCE or, unless degraded_counts_as_down is set, ` +
+        'DEGRADED: 0 to 1. Null: no minute was reported.',
+    }),
+  )
 
 export const Monitor = Type.Object(
   {
     tag: Tag,
     name: Name,
     ...attributes,
-    status: StatusSchema,
-    status_source: StringEnum(['incident', 'maintenance', 'report', 'default']),
-    last_report: Nullable(Type.Object({ timestamp: Time, status: ReportStatusSchema, latency_ms: Latency })),
-    uptime: Type.Object({ '24h': Share, '7d': Share, '30d': Share, '90d': Share }),
-    created_at: Time,
-    updated_at: Time,
+    status: StringEnum(statuses, {
+      description:
+        'Current status: the worst impact of open incidents and ongoing maintenances, otherwise the newest report ' +
+        'unless it is stale, otherwise default_status.',
+    }),
+    status_source: StringEnum(['incident', 'maintenance', 'report', 'default'], {
+      description: 'What determines the status.',
+    }),
+    last_report: Nullable(
+      Type.Object(
+        {
+          timestamp: { ...Time, description: 'Start of the reported minute.' },
+          status: ReportStatus,
+          latency_ms: Latency,
+        },
+        { description: 'Report about the newest minute. Null: there is no report.' },
+      ),
+    ),
+    uptime: Type.Object(
+      {
+        '24h': Uptime('of the last 24 hours, the current hour included,'),
+        '7d': Uptime('of the last 7 UTC days, today included,'),
+        '30d': Uptime('of the last 30 UTC days, today included,'),
+        '90d': Uptime('of the last 90 UTC days, today included,'),
+      },
+      { description: 'Uptime over four periods.' },
+    ),
+    created_at: { ...Time, description: 'Time at which the monitor was created.' },
+    updated_at: { ...Time, description: 'Time at which an attribute of the monitor was last updated.' },
   },
   {
     examples: [
@@ -129,21 +206,32 @@ export const Monitor = Type.Object(
   },
 )
 
-const point = {
-  status: ReportStatusSchema,
+const report = {
+  status: ReportStatus,
   latency_ms: Type.Optional(Latency),
-  timestamp: Type.Optional(Time),
+  timestamp: Type.Optional({
+    ...Time,
+    description:
+      'Time of the report, at most 5 minutes in the future. It stands for the minute that it lies in. Default: now.',
+  }),
 }
 
-export const Point = Type.Object(point, strict)
+export const Point = Type.Object(report, strict)
 
 /** One report, or many. */
 export const Report = Type.Object(
   {
-    status: Type.Optional(point.status),
-    latency_ms: point.latency_ms,
-    timestamp: point.timestamp,
-    points: Type.Optional(Type.Array(Point, { minItems: 1, maxItems: 10_000 })),
+    status: Type.Optional(report.status),
+    latency_ms: report.latency_ms,
+    timestamp: report.timestamp,
+    points: Type.Optional(
+      Type.Array(Point, {
+        minItems: 1,
+        maxItems: 10_000,
+        description:
+          '1 to 10,000 reports, which are all written or none. Of several reports about one minute the last is kept.',
+      }),
+    ),
   },
   {
     ...strict,
@@ -162,37 +250,64 @@ export const Report = Type.Object(
 )
 
 export const FillData = Type.Object(
-  { from: Time, to: Time, status: ReportStatusSchema, latency_ms: Type.Optional(Latency) },
+  {
+    from: { ...Time, description: 'Start of the period, rounded down to the minute.' },
+    to: {
+      ...Time,
+      description:
+        'End of the period (exclusive), rounded down to the minute: 1 minute to 366 days later than from, and at most 5 ' +
+        'minutes in the future.',
+    },
+    status: ReportStatus,
+    latency_ms: Type.Optional(Latency),
+  },
   { ...strict, examples: [{ from: '2026-01-01T00:00:00Z', to: '2026-01-02T00:00:00Z', status: 'UP' }] },
 )
 
 export const WriteResponse = Type.Object(
-  { written: Type.Integer({ minimum: 0 }) },
+  { written: Type.Integer({ minimum: 0, description: 'Number of distinct minutes that were written.' }) },
   { examples: [{ written: 1 }] },
 )
 
 export const ReadData = Type.Object(
   {
-    from: Type.Optional(Time),
-    to: Type.Optional(Time),
-    interval: StringEnum(['minute', 'hour', 'day'], { default: 'minute' }),
-    limit: Type.Integer({ minimum: 1, maximum: 10_000, default: 1_440 }),
+    from: Type.Optional({
+      ...Time,
+      description: 'Only minutes from this one on. Default: the first reported minute.',
+    }),
+    to: Type.Optional({ ...Time, description: 'Only minutes before this one. Default: no limit.' }),
+    interval: StringEnum(intervals, {
+      default: 'minute',
+      description: 'Length of a bucket. Days are UTC days.',
+    }),
+    limit: Type.Integer({
+      minimum: 1,
+      maximum: 10_000,
+      default: 1_440,
+      description: 'Maximum number of buckets in the response, 1 to 10,000.',
+    }),
     cursor: pageQuery.cursor,
   },
   strict,
 )
 
-const Count = Type.Integer({ minimum: 0 })
+const Minutes = (status: string) =>
+  Type.Integer({ minimum: 0, description: `Number of minutes that were reported as ${status}.` })
 
 export const Bucket = Type.Object(
   {
-    timestamp: Time,
-    up: Count,
-    degraded: Count,
-    down: Count,
-    maintenance: Count,
-    uptime: Share,
-    latency_ms: Nullable(Type.Number({ minimum: 0 })),
+    timestamp: { ...Time, description: 'Start of the minute, hour or UTC day.' },
+    up: Minutes('UP'),
+    degraded: Minutes('DEGRADED'),
+    down: Minutes('DOWN'),
+    maintenance: Minutes('MAINTENANCE'),
+    uptime: Uptime('of the bucket'),
+    latency_ms: Nullable(
+      Type.Number({
+        minimum: 0,
+        description: 'Mean of the reported latencies in milliseconds. Null: no latency was reported.',
+      }),
+    ),
   },
   {
     examples: [
