@@ -48,13 +48,18 @@ export function readConfig(env: NodeJS.ProcessEnv) {
 }
 
 /**
- * Reads the API key for an import from another Kener. It is not part of Config, because the service must not fail if the
- * variable is invalid.
- * @throws OperatorError that names the variable, and never shows the key
+ * Reads the API key of the Kener that is imported, and the variable that contains it. Falls back to KENER_API_KEY, which
+ * earlier versions read: it may contain a key of this service. The key is not part of Config, because the service must
+ * not fail if the variable is invalid.
+ * @throws OperatorError that names the variables, and never shows the key
  */
-export function readKenerKey({ KENER_API_KEY: key = '' }: NodeJS.ProcessEnv): string {
-  if (/^[\x21-\x7e]+$/.test(key)) return key
-  throw new OperatorError('KENER_API_KEY must be an API key of the Kener that is imported')
+export function readSourceKey(env: NodeJS.ProcessEnv): { key: string; variable: string } {
+  const variable = env.KENER_SOURCE_API_KEY ? 'KENER_SOURCE_API_KEY' : 'KENER_API_KEY'
+  const key = env[variable] ?? ''
+  if (/^[\x21-\x7e]+$/.test(key)) return { key, variable }
+  throw new OperatorError(
+    'KENER_SOURCE_API_KEY must be set to an API key of the Kener that is imported (or KENER_API_KEY, if KENER_SOURCE_API_KEY is not set)',
+  )
 }
 
 /** `parse` returns undefined for an invalid value. `rule` completes the sentence "NAME must be ...". */

@@ -4,7 +4,7 @@ import { removeOldTraffic } from './database/traffic.ts'
 import { createKey } from './keys/lifecycle.ts'
 import { listKeys } from './keys/repository.ts'
 import { createSecrets } from './keys/secrets.ts'
-import { generateDueEvents } from './maintenances/repository.ts'
+import { generateDueEvents } from './maintenances/event-generation.ts'
 import { removeEndedSessions } from './manage/sessions.ts'
 import { removeOldMinutes } from './reports/retention.ts'
 

@@ -6,7 +6,7 @@ const unreachable = 'postgres://127.0.0.1:1/x'
 const create = ['keys', 'create', '--name', 'n', '--permissions', 'admin']
 
 await t.test(
-  'keys create prints the key alone, keys list shows it without, keys revoke ends it',
+  'keys create prints only the key, keys list shows it without its secret, keys revoke revokes it',
   async (t) => {
     const env = { DATABASE_URL: await createDatabase(t) }
     const { call } = await startReplica(t, { url: env.DATABASE_URL })
@@ -44,22 +44,25 @@ await t.test(
     const revoked = await cli(t, ['keys', 'revoke', id], env)
     t.equal(revoked.code, 0)
     t.match((await me(key)).json, { error: { code: 'KEY_REVOKED' } })
-    t.equal((await cli(t, ['keys', 'revoke', id], env)).code, 0, 'again is no failure')
+    t.equal((await cli(t, ['keys', 'revoke', id], env)).code, 0, 'revoking again succeeds')
   },
 )
 
-await t.test('migrate brings an empty database up to date', async (t) => {
-  const env = { DATABASE_URL: await createDatabase(t, { empty: true }) }
-  const first = await cli(t, ['migrate'], env)
-  t.equal(first.code, 0)
-  t.match(first.stdout, /^(applied \d{4}-\d{2}-\d{2}-[a-z-]+\n)+$/)
-  t.equal(first.stderr, 'Applying the migrations of the database\n')
-  t.same(await cli(t, ['migrate'], env), { code: 0, stdout: 'up to date\n', stderr: '' })
-})
+await t.test(
+  'migrate applies the pending migrations, and then reports that the database is up to date',
+  async (t) => {
+    const env = { DATABASE_URL: await createDatabase(t, { empty: true }) }
+    const first = await cli(t, ['migrate'], env)
+    t.equal(first.code, 0)
+    t.match(first.stdout, /^(applied \d{4}-\d{2}-\d{2}-[a-z-]+\n)+$/)
+    t.equal(first.stderr, 'Applying the migrations of the database\n')
+    t.same(await cli(t, ['migrate'], env), { code: 0, stdout: 'up to date\n', stderr: '' })
+  },
+)
 
-await t.test('wrong use is exit code 2, with the usage and before any database is opened', async (t) => {
+await t.test('a usage error has exit code 2 and prints the usage, before a database is opened', async (t) => {
   const wrong: [args: string[], message: RegExp][] = [
-    [[], /Which command/],
+    [[], /A command is required/],
     [['nonsense'], /nonsense/],
     [['--nonsense'], /--nonsense/],
     [['keys'], /keys create/],
@@ -96,10 +99,10 @@ await t.test('wrong use is exit code 2, with the usage and before any database i
   }
 })
 
-await t.test('a failure is exit code 1, in one line', async (t) => {
+await t.test('a failure has exit code 1 and prints one line', async (t) => {
   const env = { DATABASE_URL: await createDatabase(t) }
   const failures = [
-    await cli(t, ['keys', 'revoke', 'nobody'], env),
+    await cli(t, ['keys', 'revoke', 'unknown'], env),
     await cli(t, [...create, '--expires', '2020-01-01T00:00:00Z'], env),
     await cli(t, ['keys', 'list'], { DATABASE_URL: unreachable }),
     await cli(t, ['keys', 'list'], { DATABASE_URL: 'nonsense' }),
@@ -111,7 +114,7 @@ await t.test('a failure is exit code 1, in one line', async (t) => {
   }
 })
 
-await t.test('help is no failure, and describes all commands, a group, or one', async (t) => {
+await t.test('help has exit code 0, and describes all commands, a group, or one command', async (t) => {
   const helpOf = async (...args: string[]) => {
     const { code, stdout, stderr } = await cli(t, args, { DATABASE_URL: 'nonsense' })
     t.match({ code, stderr }, { code: 0, stderr: '' }, args.join(' '))
@@ -128,7 +131,7 @@ await t.test('help is no failure, and describes all commands, a group, or one', 
   const one = await helpOf('keys', 'create', '--help')
   t.match(one, /--rate-limit/)
   t.notMatch(one, /keys list/)
-  t.equal(await helpOf('keys', 'create', '--name', 'n', '-h'), one, 'whatever else is given')
+  t.equal(await helpOf('keys', 'create', '--name', 'n', '-h'), one, 'with other options')
   t.equal(await helpOf('help', 'keys', 'create'), one)
 
   const group = await helpOf('keys', '--help')
@@ -136,11 +139,11 @@ await t.test('help is no failure, and describes all commands, a group, or one', 
   t.notMatch(group, /migrate/)
 })
 
-await t.test('--version prints the version', async (t) => {
+await t.test('--version prints the version and has exit code 0', async (t) => {
   t.match(await cli(t, ['--version'], {}), { code: 0, stdout: /^\d+\.\d+\.\d+\n$/, stderr: '' })
 })
 
-await t.test('a process ends with the exit code of its command', async (t) => {
+await t.test('the exit code of the process is that of the command', async (t) => {
   const env = { DATABASE_URL: unreachable }
   const commands: [args: string[], code: number][] = [
     [['--help'], 0],
@@ -152,14 +155,14 @@ await t.test('a process ends with the exit code of its command', async (t) => {
   }
 })
 
-await t.test('through npm, stdout holds the key alone, for KENER_API_KEY=$(...)', async (t) => {
+await t.test('through npm, stdout contains only the key, so that KENER_API_KEY=$(...) works', async (t) => {
   const args = ['run', '-s', 'cli', '--', ...create]
   const { ended, output } = npm(t, args, { DATABASE_URL: await createDatabase(t) })
   t.equal((await ended).code, 0)
   t.match(output.stdout, /^kener_[0-9A-Za-z]{16}_[0-9A-Za-z]{49}\n$/)
 })
 
-await t.test('a key that could not be printed is revoked', async (t) => {
+await t.test('a key that cannot be printed is revoked', async (t) => {
   const env = { DATABASE_URL: await createDatabase(t) }
   const { child, ended, output } = start(t, 'cli', create, env)
   child.stdout.destroy()
@@ -171,6 +174,6 @@ await t.test('a key that could not be printed is revoked', async (t) => {
   t.match(stderr, /^kener-api: The key could not be printed, so it was revoked: [^\n]*ENOSPC[^\n]*\n$/)
 
   const list = await cli(t, ['keys', 'list'], env, new Output({ full: true }))
-  t.match(list, { code: 1, stderr: /^kener-api: stdout cannot be written to: ENOSPC[^\n]*\n$/ })
+  t.match(list, { code: 1, stderr: /^kener-api: Cannot write to stdout: ENOSPC[^\n]*\n$/ })
   t.match((await cli(t, ['keys', 'list'], env)).stdout, /^(\S+ {2}revoked {2}"n" {2}[^\n]*\n){2}$/)
 })

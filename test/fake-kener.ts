@@ -8,15 +8,15 @@ type SourceItem = { id: number } & Record<string, unknown>
 export type FakeKener = Awaited<ReturnType<typeof startFakeKener>>
 
 /**
- * The reading part of Kener 4's API, as its published description has it: all monitors; the 1000 newest incidents by id
- * that start within a window whose ends belong to it, an end of 0 being none; the comments of an incident.
- * `intercept` may answer in its place, and says so by true.
+ * Starts a server with the part of Kener 4's API that an import reads, as Kener's published description defines it: all
+ * monitors; the 1000 incidents with the highest ids that start within a window with inclusive bounds, where 0 means no
+ * bound; the comments of an incident. `intercept` returns true if it has responded instead.
  */
 export async function startFakeKener(t: Test, { key = 'the-key-of-kener', base = '' } = {}) {
   const content = {
     monitors: [] as SourceItem[],
     incidents: [] as SourceItem[],
-    /** By the incident. */
+    /** By the id of the incident. */
     comments: new Map<number, SourceItem[]>(),
   }
   const requests: { path: string; authorization: string | undefined }[] = []

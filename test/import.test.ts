@@ -7,18 +7,18 @@ import { createProgress, quote } from '../src/kener/import/progress.ts'
 import { OperatorError } from '../src/operator-error.ts'
 import { sourceComment, sourceIncident, sourceMonitor, startFakeKener } from './fake-kener.ts'
 import { createDatabase, isWaitingForLock, newKey, startReplica, waitUntil } from './helper.ts'
-import { command, contentOf, fill, importInProcess, withoutOurs } from './kener-import.ts'
+import { command, contentOf, fill, importInProcess, withoutLocalFields } from './kener-import.ts'
 import { cli, start } from './process.ts'
 
-await t.test('an import brings monitors, and incidents with their comments as they are there', async (t) => {
+await t.test('an import stores monitors, incidents and comments as they are at the source', async (t) => {
   const kener = await startFakeKener(t)
   fill(kener)
   const replica = await startReplica(t)
   const url = await createDatabase(t)
-  const here = await startReplica(t, { url })
+  const local = await startReplica(t, { url })
   const { code, stdout, stderr } = await cli(t, command(kener), {
     DATABASE_URL: url,
-    KENER_API_KEY: kener.key,
+    KENER_SOURCE_API_KEY: kener.key,
   })
   t.equal(code, 0)
   t.equal(stdout, '')
@@ -26,17 +26,17 @@ await t.test('an import brings monitors, and incidents with their comments as th
   t.notOk(stderr.includes(kener.key))
   t.ok(kener.requests.every(({ authorization }) => authorization === `Bearer ${kener.key}`))
 
-  const admin = (await newKey(here)).token
-  const { json: v4 } = await here.call(admin, 'GET /api/v4/monitors')
-  for (const there of kener.content.monitors) {
+  const admin = (await newKey(local)).token
+  const { json: v4 } = await local.call(admin, 'GET /api/v4/monitors')
+  for (const expected of kener.content.monitors) {
     t.match(
-      v4.monitors.find(({ tag }: { tag: string }) => tag === there.tag),
-      withoutOurs(there),
-      'and what we only keep',
+      v4.monitors.find(({ tag }: { tag: string }) => tag === expected.tag),
+      withoutLocalFields(expected),
+      'including fields that are only stored',
     )
   }
-  const { json: list } = await here.call(admin, 'GET /api/incidents')
-  const { json } = await here.call(admin, `GET /api/incidents/${list.data[0].id}`)
+  const { json: list } = await local.call(admin, 'GET /api/incidents')
+  const { json } = await local.call(admin, `GET /api/incidents/${list.data[0].id}`)
   t.match(json.data, {
     title: 'Incident 7',
     state: 'RESOLVED',
@@ -48,12 +48,12 @@ await t.test('an import brings monitors, and incidents with their comments as th
       { comment: 'We look into it', state: 'INVESTIGATING', timestamp: '2026-01-01T00:01:00Z' },
     ],
   })
-  t.match(await contentOf(here.db), { affected: [{ impact: 'DOWN' }, { tag: 'moon', impact: 'UP' }] })
-  t.same((await contentOf(replica.db)).monitors, [], 'and nowhere else')
+  t.match(await contentOf(local.db), { affected: [{ impact: 'DOWN' }, { tag: 'moon', impact: 'UP' }] })
+  t.same((await contentOf(replica.db)).monitors, [], 'other databases are not changed')
 })
 
 await t.test(
-  'a second import leaves alone what has not changed there, and what was edited here',
+  'a second import does not write items that have not changed at the source, and keeps local edits',
   async (t) => {
     const kener = await startFakeKener(t)
     fill(kener)
@@ -63,14 +63,14 @@ await t.test(
     await db.updateTable('incidents').set({ title: 'Mine' }).execute()
     await db.updateTable('incident_comments').set({ comment: 'Mine' }).execute()
     const before = await contentOf(db)
-    const { isWhole, said } = await importInProcess(db, kener)
-    t.ok(isWhole)
-    t.match(said, 'monitors: 2 unchanged\nincidents: 1 unchanged\ncomments: 2 unchanged\n')
+    const { isComplete, output } = await importInProcess(db, kener)
+    t.ok(isComplete)
+    t.match(output, 'monitors: 2 unchanged\nincidents: 1 unchanged\ncomments: 2 unchanged\n')
     t.same(await contentOf(db), before)
   },
 )
 
-await t.test('what has changed there is brought up to date, each thing by its own time', async (t) => {
+await t.test('items that have changed at the source are updated, each by its own updated_at', async (t) => {
   const kener = await startFakeKener(t)
   fill(kener)
   const { db } = await startReplica(t)
@@ -78,27 +78,27 @@ await t.test('what has changed there is brought up to date, each thing by its ow
   const { monitors, incidents, comments } = kener.content
   const later = '2026-01-28 09:00:00'
 
-  await t.test('a monitor, but for what Kener does not know', async (t) => {
+  await t.test('a monitor, except the fields that Kener does not have', async (t) => {
     await db.updateTable('monitors').set({ stale_after_seconds: 180 }).execute()
     Object.assign(monitors[0] ?? {}, { name: 'Terra', cron: null, updated_at: later })
     Object.assign(monitors[1] ?? {}, { name: 'Luna' })
-    t.match((await importInProcess(db, kener)).said, /monitors: 1 changed, 1 unchanged/)
+    t.match((await importInProcess(db, kener)).output, /monitors: 1 changed, 1 unchanged/)
     t.match((await contentOf(db)).monitors, [
       { tag: 'earth', name: 'Terra', stale_after_seconds: 180, fields: { cron: null, image: '/earth.png' } },
       { tag: 'moon', name: 'Monitor 2' },
     ])
   })
 
-  await t.test('a comment that is edited, though its incident says nothing of it', async (t) => {
+  await t.test('an edited comment, although its incident has not changed', async (t) => {
     Object.assign(comments.get(7)?.[0] ?? {}, { comment: 'Really over', updated_at: later })
     t.match(
-      (await importInProcess(db, kener)).said,
+      (await importInProcess(db, kener)).output,
       /incidents: 1 unchanged\ncomments: 1 changed, 1 unchanged/,
     )
     t.match((await contentOf(db)).comments, [{ comment: 'We look into it' }, { comment: 'Really over' }])
   })
 
-  await t.test('an incident with a new comment, whose state does not move it', async (t) => {
+  await t.test('an incident with a new comment, whose state does not change the incident', async (t) => {
     comments
       .get(7)
       ?.push(sourceComment(13, 7, { comment: 'Not over', state: 'IDENTIFIED', timestamp: 1_767_229_260 }))
@@ -109,32 +109,35 @@ await t.test('what has changed there is brought up to date, each thing by its ow
       updated_at: later,
       monitors: [{ monitor_tag: 'moon', impact: 'DEGRADED' }],
     })
-    t.match((await importInProcess(db, kener)).said, /incidents: 1 changed\ncomments: 1 new, 2 unchanged/)
+    t.match((await importInProcess(db, kener)).output, /incidents: 1 changed\ncomments: 1 new, 2 unchanged/)
     const { incidents: stored, affected, comments: timeline } = await contentOf(db)
     t.match(stored, [{ title: 'Again', state: 'MONITORING', ended_at: null }])
     t.same(affected, [{ title: 'Again', tag: 'moon', impact: 'DEGRADED' }])
     t.match(timeline[2], { comment: 'Not over', state: 'IDENTIFIED' })
   })
 
-  await t.test('what says no time of its own is known by what it says', async (t) => {
+  await t.test('an item without updated_at, by its content', async (t) => {
     Object.assign(monitors[1] ?? {}, { updated_at: null })
-    t.match((await importInProcess(db, kener)).said, /monitors: 1 changed, 1 unchanged/)
-    t.match((await importInProcess(db, kener)).said, /monitors: 2 unchanged/)
+    t.match((await importInProcess(db, kener)).output, /monitors: 1 changed, 1 unchanged/)
+    t.match((await importInProcess(db, kener)).output, /monitors: 2 unchanged/)
     Object.assign(monitors[1] ?? {}, { name: 'Selene' })
-    t.match((await importInProcess(db, kener)).said, /monitors: 1 changed, 1 unchanged/)
+    t.match((await importInProcess(db, kener)).output, /monitors: 1 changed, 1 unchanged/)
   })
 
-  await t.test('what is no longer there stays', async (t) => {
+  await t.test('items that were deleted at the source are kept', async (t) => {
     comments.get(7)?.splice(0, 1)
     monitors.splice(0, 1)
-    const { said, isWhole } = await importInProcess(db, kener)
-    t.match(said, /monitors: 1 unchanged, 1 no longer there\n.*\ncomments: 2 unchanged, 1 no longer there/)
-    t.ok(isWhole)
+    const { output, isComplete } = await importInProcess(db, kener)
+    t.match(
+      output,
+      /monitors: 1 unchanged, 1 deleted at the source\n.*\ncomments: 2 unchanged, 1 deleted at the source/,
+    )
+    t.ok(isComplete)
     t.match(await contentOf(db), { monitors: { length: 2 }, comments: { length: 3 } })
   })
 })
 
-await t.test('what was deleted here does not come back', async (t) => {
+await t.test('items that were deleted locally are not imported again', async (t) => {
   const kener = await startFakeKener(t)
   fill(kener)
   const { content } = kener
@@ -146,26 +149,26 @@ await t.test('what was deleted here does not come back', async (t) => {
   await db.deleteFrom('incidents').where('title', '=', 'Incident 8').execute()
   await db.deleteFrom('incident_comments').where('comment', '=', 'It is over').execute()
   const before = await contentOf(db)
-  // Nor when it changes there.
+  // A change at the source makes no difference.
   const all = [...content.monitors, ...content.incidents, ...[...content.comments.values()].flat()]
   for (const each of all) each.updated_at = '2026-01-28T00:00:00.000Z'
   kener.requests.length = 0
-  const { isWhole, said } = await importInProcess(db, kener)
-  t.ok(isWhole)
+  const { isComplete, output } = await importInProcess(db, kener)
+  t.ok(isComplete)
   t.match(
-    said,
-    /monitors: 1 changed, 1 gone here\nincidents: 1 changed, 1 gone here\ncomments: 1 changed, 1 gone here\n/,
+    output,
+    /monitors: 1 changed, 1 deleted locally\nincidents: 1 changed, 1 deleted locally\ncomments: 1 changed, 1 deleted locally\n/,
   )
-  t.match(said, /incident 7 "Incident 7": the monitor "earth" that it names is not here: it is left out/)
+  t.match(output, /incident 7 "Incident 7": monitor "earth" does not exist locally and is left out/)
   t.same(await contentOf(db), before)
   t.notOk(
     kener.requests.some(({ path }) => path.includes('/8/')),
-    'nobody asks for what is gone',
+    'comments of a deleted incident are not requested',
   )
 })
 
 await t.test(
-  'a monitor of the same tag that was here before stays as it is, and takes the incidents',
+  'a local monitor with the same tag is not changed, and incidents of the source affect it',
   async (t) => {
     const kener = await startFakeKener(t)
     fill(kener)
@@ -173,40 +176,49 @@ await t.test(
     const { call, db } = await startReplica(t, { url })
     const admin = (await newKey({ db })).token
     await call(admin, 'POST /api/monitors', { tag: 'earth', name: 'Mine' })
-    const { code, stderr } = await cli(t, command(kener), { DATABASE_URL: url, KENER_API_KEY: kener.key })
+    const { code, stderr } = await cli(t, command(kener), {
+      DATABASE_URL: url,
+      KENER_SOURCE_API_KEY: kener.key,
+    })
     t.equal(code, 0)
-    t.match(stderr, /^monitor 1 "earth": there is one of this tag here already, which is left as it is\n/m)
-    t.match(stderr, /^monitors: 1 new, 1 there already\n/m)
+    t.match(
+      stderr,
+      /^monitor 1 "earth": a monitor with this tag already exists locally and is not changed\n/m,
+    )
+    t.match(stderr, /^monitors: 1 new, 1 already present\n/m)
     const { monitors, affected } = await contentOf(db)
     t.match(monitors[0], { tag: 'earth', name: 'Mine', fields: null })
     t.match(affected, [{ tag: 'earth', impact: 'DOWN' }, { tag: 'moon' }])
   },
 )
 
-await t.test('an import that is killed between a thing and its note has stored neither', async (t) => {
-  const kener = await startFakeKener(t)
-  fill(kener)
-  const url = await createDatabase(t)
-  const { db } = await startReplica(t, { url })
-  const env = { DATABASE_URL: url, KENER_API_KEY: kener.key }
-  await cli(t, command(kener), env)
-  for (const table of ['monitors', 'incidents'] as const) await db.deleteFrom(table).execute()
-  await db.deleteFrom('kener_imports').execute()
-  const killed = await db.transaction().execute(async (trx) => {
-    // A process has to start meanwhile.
-    await sql`set local idle_in_transaction_session_timeout = 0`.execute(trx)
-    await sql`lock table kener_imports in share mode`.execute(trx)
-    const running = start(t, 'cli', command(kener), env)
-    await waitUntil(() => isWaitingForLock(db))
-    running.child.kill('SIGKILL')
-    return running.ended
-  })
-  t.equal(killed.signal, 'SIGKILL')
-  t.match(await contentOf(db), { monitors: [], incidents: [] })
-  t.match((await importInProcess(db, kener)).said, 'monitors: 2 new\nincidents: 1 new\ncomments: 2 new\n')
-})
+await t.test(
+  'an item and the record of its import are stored together, even if the import is killed',
+  async (t) => {
+    const kener = await startFakeKener(t)
+    fill(kener)
+    const url = await createDatabase(t)
+    const { db } = await startReplica(t, { url })
+    const env = { DATABASE_URL: url, KENER_SOURCE_API_KEY: kener.key }
+    await cli(t, command(kener), env)
+    for (const table of ['monitors', 'incidents'] as const) await db.deleteFrom(table).execute()
+    await db.deleteFrom('kener_imports').execute()
+    const killed = await db.transaction().execute(async (trx) => {
+      // Starting the process takes longer than the timeout.
+      await sql`set local idle_in_transaction_session_timeout = 0`.execute(trx)
+      await sql`lock table kener_imports in share mode`.execute(trx)
+      const running = start(t, 'cli', command(kener), env)
+      await waitUntil(() => isWaitingForLock(db))
+      running.child.kill('SIGKILL')
+      return running.ended
+    })
+    t.equal(killed.signal, 'SIGKILL')
+    t.match(await contentOf(db), { monitors: [], incidents: [] })
+    t.match((await importInProcess(db, kener)).output, 'monitors: 2 new\nincidents: 1 new\ncomments: 2 new\n')
+  },
+)
 
-await t.test('two imports at once bring each thing once', async (t) => {
+await t.test('two imports at the same time import each item once', async (t) => {
   const kener = await startFakeKener(t)
   for (let id = 1; id <= 40; id++) {
     kener.content.monitors.push(sourceMonitor(id, `monitor-${id}`))
@@ -217,10 +229,10 @@ await t.test('two imports at once bring each thing once', async (t) => {
   const both = await Promise.allSettled([importInProcess(db, kener), importInProcess(db, kener)])
   for (const outcome of both) {
     if (outcome.status === 'rejected')
-      t.match(outcome.reason, { message: /^Another import from .* is under way/ })
+      t.match(outcome.reason, { message: /^Another import from .* is running/ })
   }
   t.match(
-    (await importInProcess(db, kener)).said,
+    (await importInProcess(db, kener)).output,
     'monitors: 40 unchanged\nincidents: 40 unchanged\ncomments: 40 unchanged\n',
   )
   t.match(await contentOf(db), {
@@ -230,7 +242,7 @@ await t.test('two imports at once bring each thing once', async (t) => {
   })
 })
 
-await t.test('incidents beyond the 1000 that Kener lists are found', async (t) => {
+await t.test('incidents beyond the 1000 that Kener lists are imported', async (t) => {
   const kener = await startFakeKener(t)
   const client = connectToKener(kener.url, kener.key)
   const list = async (starts: number[]) => {
@@ -274,7 +286,7 @@ await t.test('incidents beyond the 1000 that Kener lists are found', async (t) =
     t.same(
       ids,
       every(1700, (i) => (i < 700 ? i : i + 400) + 1),
-      'of those that share a start the newest',
+      'only the newest of those with the same start',
     )
     t.same(truncatedAt, [Math.max(shared, 1)])
   }
@@ -283,21 +295,24 @@ await t.test('incidents beyond the 1000 that Kener lists are found', async (t) =
     response.end(JSON.stringify({ incidents: kener.content.incidents.slice(0, 1000) }))
     return true
   }
-  await t.rejects(client.incidents(), { message: /passes over start_ts and end_ts/ })
+  await t.rejects(client.incidents(), { message: /ignores start_ts and end_ts/ })
 })
 
-await t.test('more than 1000 incidents of one minute are told, and are exit code 1', async (t) => {
+await t.test('more than 1000 incidents with the same start are reported, and have exit code 1', async (t) => {
   const kener = await startFakeKener(t)
   for (let id = 1; id <= 1001; id++)
     kener.content.incidents.push(sourceIncident(id, { start_date_time: 1_767_225_600 }))
   const { db } = await startReplica(t)
-  const { isWhole, said } = await importInProcess(db, kener, { dryRun: true })
-  t.notOk(isWhole)
-  t.match(said, /incidents that start at 2026-01-01T00:00:00Z: skipped are those that Kener does not list/)
-  t.match(said, /^incidents: 1000 new, 1 skipped$/m)
+  const { isComplete, output } = await importInProcess(db, kener, { dryRun: true })
+  t.notOk(isComplete)
+  t.match(
+    output,
+    /incidents that start at 2026-01-01T00:00:00Z: only the newest 1000 are imported and the others are skipped/,
+  )
+  t.match(output, /^incidents: 1000 new, 1 skipped$/m)
 })
 
-await t.test('odd data is brought as near as it goes, and told', async (t) => {
+await t.test('invalid data is converted to the nearest valid value, and reported', async (t) => {
   const kener = await startFakeKener(t)
   const { content } = kener
   content.monitors = [
@@ -358,59 +373,59 @@ await t.test('odd data is brought as near as it goes, and told', async (t) => {
     [3, [sourceComment(4, 3)]],
   ])
   const url = await createDatabase(t)
-  const here = await startReplica(t, { url })
-  const env = { DATABASE_URL: url, KENER_API_KEY: kener.key }
+  const local = await startReplica(t, { url })
+  const env = { DATABASE_URL: url, KENER_SOURCE_API_KEY: kener.key }
   const { code, stderr } = await cli(t, command(kener), env)
   t.equal(code, 1)
-  const told = [
-    `monitor 1 "My Site.com": skipped, since its tag would become "my-site-com", which is taken here: change one of the two`,
-    `monitor 3 "wrong": its name of 300 characters is cut to 255`,
-    `monitor 3 "wrong": its description of 10001 characters is cut to 10000`,
-    `monitor 3 "wrong": its default_status "NONE" is none that can be here: it becomes "NO_DATA"`,
-    `monitor 3 "wrong": its external_url "example.com" is none that can be here: it becomes null`,
-    `monitor 3 "wrong": its monitor_type "TELEPATHY" is none that can be here: it becomes null`,
-    `monitor 3 "wrong": its confirmation_threshold 0 is none that can be here: it becomes null`,
-    `monitor 4 "...": its tag becomes "monitor-4"`,
+  const warnings = [
+    `monitor 1 "My Site.com": skipped: its tag would become "my-site-com", which another monitor has. Change one of the two tags.`,
+    `monitor 3 "wrong": name of 300 characters is truncated to 255`,
+    `monitor 3 "wrong": description of 10001 characters is truncated to 10000`,
+    `monitor 3 "wrong": default_status "NONE" is not valid and becomes "NO_DATA"`,
+    `monitor 3 "wrong": external_url "example.com" is not valid and becomes null`,
+    `monitor 3 "wrong": monitor_type "TELEPATHY" is not valid and becomes null`,
+    `monitor 3 "wrong": confirmation_threshold 0 is not valid and becomes null`,
+    `monitor 4 "...": tag becomes "monitor-4"`,
     `monitor 4 "...": characters that cannot be stored become \ufffd`,
-    `monitor 6 "MY SITE COM": skipped, since its tag would become "my-site-com", which is taken here: change one of the two`,
-    `incident 1 "${'t'.repeat(79)}…": its title of 256 characters is cut to 255`,
-    `incident 1 "${'t'.repeat(79)}…": its state "OPEN" is none that can be here: it becomes INVESTIGATING`,
-    `incident 1 "${'t'.repeat(79)}…": the monitor "My Site.com" that it names is not here: it is left out`,
-    `incident 1 "${'t'.repeat(79)}…": the monitor "gone" that it names is not here: it is left out`,
-    `incident 1 "${'t'.repeat(79)}…": its impact "NONE" on "wrong" is none that can be here: it becomes UP`,
-    `incident 1 "${'t'.repeat(79)}…": its impact "SEVERE" on "my-site-com" is none that can be here: it becomes DOWN`,
-    `incident 1 "${'t'.repeat(79)}…": "nonsense" names no monitor: it is left out`,
-    `incident 1 "${'t'.repeat(79)}…": comment 1: its text of 10001 characters is cut to 10000`,
-    `incident 1 "${'t'.repeat(79)}…": comment 1: its state "CLOSED" is none that can be here: it becomes INVESTIGATING`,
-    `incident 1 "${'t'.repeat(79)}…": comment 2: its text is empty: it becomes "(no text)"`,
-    `incident 2 "": its title is empty: it becomes "Incident 2"`,
-    `incident 2 "": its state null is none that can be here: it becomes INVESTIGATING`,
-    `incident 2 "": its end, 1970-01-01T00:00:01Z, is before its start: it ends when it starts`,
-    `incident 2 "": comment 3 is skipped: its time is null, which is none in seconds since 1970`,
-    `incident 3 "Incident 3": skipped, with 1 comments: it starts at 1767225600000, which is no time in seconds since 1970`,
-    `incident 4 "Incident 4": its end 1000000000000000 is no time in seconds since 1970: it has none here`,
-    `incident 4 "Incident 4": names "nulls" twice: the worse impact counts`,
+    `monitor 6 "MY SITE COM": skipped: its tag would become "my-site-com", which another monitor has. Change one of the two tags.`,
+    `incident 1 "${'t'.repeat(79)}…": title of 256 characters is truncated to 255`,
+    `incident 1 "${'t'.repeat(79)}…": state "OPEN" is not valid and becomes INVESTIGATING`,
+    `incident 1 "${'t'.repeat(79)}…": monitor "My Site.com" does not exist locally and is left out`,
+    `incident 1 "${'t'.repeat(79)}…": monitor "gone" does not exist locally and is left out`,
+    `incident 1 "${'t'.repeat(79)}…": impact "NONE" on "wrong" is not valid and becomes UP`,
+    `incident 1 "${'t'.repeat(79)}…": impact "SEVERE" on "my-site-com" is not valid and becomes DOWN`,
+    `incident 1 "${'t'.repeat(79)}…": monitors entry "nonsense" has no monitor_tag and is left out`,
+    `incident 1 "${'t'.repeat(79)}…": comment 1: text of 10001 characters is truncated to 10000`,
+    `incident 1 "${'t'.repeat(79)}…": comment 1: state "CLOSED" is not valid and becomes INVESTIGATING`,
+    `incident 1 "${'t'.repeat(79)}…": comment 2: text is empty and becomes "(no text)"`,
+    `incident 2 "": title is empty and becomes "Incident 2"`,
+    `incident 2 "": state null is not valid and becomes INVESTIGATING`,
+    `incident 2 "": end 1970-01-01T00:00:01Z is before the start and becomes the start`,
+    `incident 2 "": comment 3 skipped: timestamp null is not a time in seconds since 1970`,
+    `incident 3 "Incident 3": skipped with 1 comments: start_date_time 1767225600000 is not a time in seconds since 1970`,
+    `incident 4 "Incident 4": end 1000000000000000 is not a time in seconds since 1970 and is left out`,
+    `incident 4 "Incident 4": monitor "nulls" is listed twice: the more severe impact is used`,
   ]
   const summary = ['monitors: 4 new, 2 skipped', 'incidents: 4 new, 1 skipped', 'comments: 2 new, 2 skipped']
   const lines = stderr
     .trimEnd()
     .split('\n')
-    .filter((line) => !line.startsWith('Asking '))
+    .filter((line) => !line.startsWith('Reading '))
   t.same(
     lines.filter((line) => !/^(monitors|incidents): 0 of/.test(line)).sort(),
-    [...told, ...summary].sort(),
+    [...warnings, ...summary].sort(),
   )
 
-  const admin = (await newKey(here)).token
-  t.equal((await here.call(admin, 'GET /api/v4/monitors')).statusCode, 200)
-  const { json } = await here.call(admin, 'GET /api/monitors')
+  const admin = (await newKey(local)).token
+  t.equal((await local.call(admin, 'GET /api/v4/monitors')).statusCode, 200)
+  const { json } = await local.call(admin, 'GET /api/monitors')
   t.match(json.data, [
     { tag: 'monitor-4', name: 'bell\ufffd\u001b[31m\ufffd' },
     { tag: 'my-site-com', name: 'Monitor 5' },
     { tag: 'nulls', default_status: 'NO_DATA', enabled: true, hidden: false, category_name: null },
     { tag: 'wrong', name: '\u{1f30d}'.repeat(255), default_status: 'NO_DATA', external_url: null },
   ])
-  const { incidents, affected } = await contentOf(here.db)
+  const { incidents, affected } = await contentOf(local.db)
   t.match(incidents, [
     { title: 'Incident 2', ended_at: new Date((1_767_225_600 + 2 * 3600) * 1000) },
     { title: 'Incident 4', ended_at: null },
@@ -425,25 +440,22 @@ await t.test('odd data is brought as near as it goes, and told', async (t) => {
   ])
 
   const again = await cli(t, command(kener), env)
-  t.equal(again.code, 1, 'what is skipped is told each time')
-  t.equal(again.stderr.match(/skipped[:,]/g)?.length, 4)
+  t.equal(again.code, 1, 'skipped items are reported by each import')
+  t.equal(again.stderr.match(/ skipped(:| with)/g)?.length, 4)
   t.match(again.stderr, /^incidents: 4 unchanged, 1 skipped$/m)
 })
 
-await t.test('a dry run says what would be done, and writes nothing', async (t) => {
+await t.test('a dry run reports what an import would do, and writes nothing', async (t) => {
   const kener = await startFakeKener(t)
   fill(kener)
   const url = await createDatabase(t)
   const { db } = await startReplica(t, { url })
-  const env = { DATABASE_URL: url, KENER_API_KEY: kener.key }
+  const env = { DATABASE_URL: url, KENER_SOURCE_API_KEY: kener.key }
   const dry = await cli(t, command(kener, '--dry-run'), env)
   t.equal(dry.code, 0)
   t.match(dry.stderr, /^monitor 1 "earth": new\nmonitor 2 "moon": new\n/m)
   t.match(dry.stderr, /^incident 7 "Incident 7": new\nincident 7 "Incident 7": comments: 2 new\n/m)
-  t.match(
-    dry.stderr,
-    /^monitors: 2 new\nincidents: 1 new\ncomments: 2 new\nThis was a dry run: nothing was written\n$/m,
-  )
+  t.match(dry.stderr, /^monitors: 2 new\nincidents: 1 new\ncomments: 2 new\nDry run: nothing was written\n$/m)
   t.same(await contentOf(db), { monitors: [], incidents: [], affected: [], comments: [] })
   t.same(await db.selectFrom('kener_imports').selectAll().execute(), [])
 
@@ -462,7 +474,7 @@ await t.test('a dry run says what would be done, and writes nothing', async (t) 
   t.same([await contentOf(db), await db.selectFrom('kener_imports').selectAll().execute()], before)
 })
 
-await t.test('what is wrong with the source is said in one line, without the key', async (t) => {
+await t.test('an error of the source is reported in one line, without the key', async (t) => {
   const { db } = await startReplica(t)
   const kener = await startFakeKener(t, { base: '/status' })
   const answer = (status: number, body: string, headers = {}) => {
@@ -480,24 +492,28 @@ await t.test('what is wrong with the source is said in one line, without the key
     t.match(error, { message })
     t.notOk(String(error).includes(kener.key))
   }
-  await failsWith(/^The key in KENER_API_KEY was refused by http\S+\/status \(401\)$/, kener.url, 'another')
   await failsWith(
-    /^There is no Kener 4 API at http\S+\/elsewhere$/,
+    /^http\S+\/status rejected the API key \(401\): set KENER_SOURCE_API_KEY \(or KENER_API_KEY, [^\n]*$/,
+    kener.url,
+    'another',
+  )
+  await failsWith(
+    /^http\S+\/elsewhere has no Kener 4 API: check --url$/,
     kener.url.replace('/status', '/elsewhere'),
   )
   answer(200, `<html>${kener.key}</html>`)
-  await failsWith(/^http\S+ answered with something that is no JSON: is it a Kener 4\?$/)
+  await failsWith(/^http\S+ did not respond with JSON: is it a Kener 4\?$/)
   answer(200, '{"monitors":[{"id":"1","tag":"a"}]}')
-  await failsWith(/^http\S+ did not answer as a Kener 4 does: \/monitors\/0\/id must be a whole number$/)
+  await failsWith(/^http\S+ did not respond like a Kener 4: \/monitors\/0\/id must be a whole number$/)
   answer(200, '[]')
-  await failsWith(/^http\S+ did not answer as a Kener 4 does: the reply must be an object$/)
+  await failsWith(/^http\S+ did not respond like a Kener 4: the response must be an object$/)
   answer(418, kener.key)
-  await failsWith(/^http\S+ answered 418: is it a Kener 4\?$/)
+  await failsWith(/^http\S+ responded with 418: is it a Kener 4\?$/)
   answer(200, ' '.repeat(65 * 1024 * 1024))
-  await failsWith(/^http\S+ answered with more than 64 MiB$/)
+  await failsWith(/^http\S+ responded with more than 64 MiB: is it a Kener 4\?$/)
   answer(500, kener.key)
   await failsWith(
-    /^http\S+ answered 500, 5 times in a row: run this again later, it goes on where it stopped$/,
+    /^http\S+ responded with 500, 5 times in a row\. Run the import again later: it continues where it stopped\.$/,
   )
   kener.hooks.intercept = ({ socket }) => Boolean(socket.destroy())
   await failsWith(/^http\S+ cannot be reached \(UND_ERR_SOCKET\), 5 times in a row/)
@@ -509,44 +525,47 @@ await t.test('what is wrong with the source is said in one line, without the key
   t.same((await contentOf(db)).monitors, [])
 })
 
-await t.test('the key goes to no other server, and is followed within its own', async (t) => {
-  const kener = await startFakeKener(t)
-  fill(kener)
-  const { db } = await startReplica(t)
-  const asked: unknown[] = []
-  const other = createServer(({ headers }, response) => {
-    asked.push(headers)
-    response.end('{"monitors":[]}')
-  })
-  other.listen(0, '127.0.0.1')
-  t.teardown(() => other.close())
-  await waitUntil(() => other.listening)
-  const { port } = other.address() as { port: number }
-  const redirect = (toLocation: (path: string) => string | undefined) => {
-    kener.hooks.intercept = ({ url = '' }, response) => {
-      const location = toLocation(url)
-      if (location !== undefined) response.writeHead(308, { location }).end()
-      return location !== undefined
+await t.test(
+  'redirects are followed within the same server, and the key is not sent to another one',
+  async (t) => {
+    const kener = await startFakeKener(t)
+    fill(kener)
+    const { db } = await startReplica(t)
+    const received: unknown[] = []
+    const other = createServer(({ headers }, response) => {
+      received.push(headers)
+      response.end('{"monitors":[]}')
+    })
+    other.listen(0, '127.0.0.1')
+    t.teardown(() => other.close())
+    await waitUntil(() => other.listening)
+    const { port } = other.address() as { port: number }
+    const redirect = (toLocation: (path: string) => string | undefined) => {
+      kener.hooks.intercept = ({ url = '' }, response) => {
+        const location = toLocation(url)
+        if (location !== undefined) response.writeHead(308, { location }).end()
+        return location !== undefined
+      }
     }
-  }
-  redirect((path) => `http://127.0.0.1:${port}${path}`)
-  await t.rejects(importInProcess(db, kener), {
-    message: `${kener.url} redirects to another server, "http://127.0.0.1:${port}", where the key must not go: if that is the Kener, say so with --url`,
-  })
-  t.same(asked, [])
-  redirect((path) => (path.endsWith('?moved') ? undefined : '?moved'))
-  t.match((await importInProcess(db, kener)).said, /monitors: 2 new/)
-  redirect((path) => path)
-  await t.rejects(importInProcess(db, kener), { message: /redirects more than 5 times/ })
-})
+    redirect((path) => `http://127.0.0.1:${port}${path}`)
+    await t.rejects(importInProcess(db, kener), {
+      message: `${kener.url} redirects to another server, "http://127.0.0.1:${port}", and the API key is not sent there. If that server is the Kener, pass its address as --url.`,
+    })
+    t.same(received, [])
+    redirect((path) => (path.endsWith('?moved') ? undefined : '?moved'))
+    t.match((await importInProcess(db, kener)).output, /monitors: 2 new/)
+    redirect((path) => path)
+    await t.rejects(importInProcess(db, kener), { message: /redirects more than 5 times/ })
+  },
+)
 
-await t.test('a source that is busy is waited for as long as it says, others longer each time', async (t) => {
+await t.test('retries wait as long as Retry-After says, or longer each time without it', async (t) => {
   const kener = await startFakeKener(t)
   fill(kener)
   const waits: number[] = []
   const wait = (ms: number) => Promise.resolve(waits.push(ms))
   const shown: string[] = []
-  const options = { wait, onWait: (why: string) => shown.push(why) }
+  const options = { wait, onRetry: (reason: string) => shown.push(reason) }
   const client = connectToKener(kener.url, kener.key, options)
   const fail = (times: number, status: number, headers = {}) => {
     let left = times
@@ -555,44 +574,44 @@ await t.test('a source that is busy is waited for as long as it says, others lon
       return left >= 0
     }
   }
-  const asks = async (expected: number[]) => {
+  const assertWaits = async (expected: number[]) => {
     waits.length = 0
     t.equal((await client.monitors()).length, 2)
     t.same(waits, expected)
   }
   fail(2, 429, { 'retry-after': '7' })
-  await asks([7_000, 7_000])
+  await assertWaits([7_000, 7_000])
   fail(1, 429, { 'retry-after': '86400' })
-  await asks([60_000])
+  await assertWaits([60_000])
   fail(1, 503, { 'retry-after': new Date(Date.now() + 3_600_000).toUTCString() })
-  await asks([60_000])
+  await assertWaits([60_000])
   fail(1, 503, { 'retry-after': 'Thu, 01 Jan 1970 00:00:00 GMT' })
-  await asks([1_000])
+  await assertWaits([1_000])
   fail(4, 502, { 'retry-after': 'soon' })
-  await asks([1_000, 2_000, 4_000, 8_000])
-  t.equal(shown.at(-1), `${kener.url} answered 502`)
+  await assertWaits([1_000, 2_000, 4_000, 8_000])
+  t.equal(shown.at(-1), `${kener.url} responded with 502`)
   let left = 1
   kener.hooks.intercept = () => left-- > 0
   const impatient = connectToKener(kener.url, kener.key, { ...options, timeoutMs: 500 })
   t.equal((await impatient.monitors()).length, 2)
-  t.equal(shown.at(-1), `${kener.url} did not answer in time`)
+  t.equal(shown.at(-1), `${kener.url} did not respond in time`)
 })
 
-await t.test('a real wait: 429 with Retry-After, by the command', async (t) => {
+await t.test('the command waits for Retry-After of a 429 and continues', async (t) => {
   const kener = await startFakeKener(t)
   fill(kener)
-  let refusals = 1
+  let rejections = 1
   kener.hooks.intercept = (_request, response) => {
-    if (refusals-- > 0) response.writeHead(429, { 'retry-after': '1' }).end()
-    return refusals >= 0
+    if (rejections-- > 0) response.writeHead(429, { 'retry-after': '1' }).end()
+    return rejections >= 0
   }
-  const env = { DATABASE_URL: await createDatabase(t), KENER_API_KEY: kener.key }
+  const env = { DATABASE_URL: await createDatabase(t), KENER_SOURCE_API_KEY: kener.key }
   const { code, stderr } = await cli(t, command(kener), env)
   t.equal(code, 0)
-  t.match(stderr, `${kener.url} answered 429: trying again in 1 s\nmonitors: 2 new\n`)
+  t.match(stderr, `${kener.url} responded with 429: retrying in 1 s\nmonitors: 2 new\n`)
 })
 
-await t.test('an incident that is deleted there while it is read is none', async (t) => {
+await t.test('an incident that is deleted at the source during the import is not imported', async (t) => {
   const kener = await startFakeKener(t)
   fill(kener)
   kener.hooks.intercept = ({ url }, response) => {
@@ -600,55 +619,86 @@ await t.test('an incident that is deleted there while it is read is none', async
     return response.writableEnded
   }
   const { db } = await startReplica(t)
-  const { isWhole, said } = await importInProcess(db, kener)
-  t.ok(isWhole)
-  t.match(said, /monitors: 2 new\nincidents: 1 no longer there\ncomments: none\n/)
+  const { isComplete, output } = await importInProcess(db, kener)
+  t.ok(isComplete)
+  t.match(output, /monitors: 2 new\nincidents: 1 deleted at the source\ncomments: none\n/)
 })
 
-await t.test('wrong use is exit code 2, and a key that is none is told without it', async (t) => {
-  const env = { DATABASE_URL: 'postgres://127.0.0.1:1/x' }
-  const wrong: [args: string[], message: RegExp][] = [
-    [['import'], /import kener\?/],
-    [['import', 'other'], /There is no command import other/],
-    [['import', 'kener'], /--url/],
-    [['import', 'kener', '--url', 'nonsense'], /--url must be a URL/],
-    [['import', 'kener', '--url', 'ftp://status.example.com'], /--url must be a URL/],
-    [['import', 'kener', '--url', 'https://name:word@status.example.com'], /--url must be a URL/],
-    [['import', 'kener', '--url', 'https://status.example.com', '--key', 'k'], /--key/],
-    [['import', 'kener', '--url', 'https://status.example.com', 'extra'], /extra/],
-  ]
-  for (const [args, message] of wrong) {
-    const { code, stderr } = await cli(t, args, env)
-    t.equal(code, 2, args.join(' '))
-    t.match(stderr.split('\n')[0], message)
-    t.match(stderr, /Usage:/)
-  }
-  const database = { DATABASE_URL: await createDatabase(t) }
-  for (const key of ['', 'two words', 'ends with a line\n', 'schlüssel']) {
-    const { code, stderr } = await cli(t, command({ url: 'http://127.0.0.1:1' }), {
-      ...database,
-      KENER_API_KEY: key,
-    })
-    t.equal(code, 1)
-    t.equal(stderr, 'kener-api: KENER_API_KEY must be an API key of the Kener that is imported\n')
-  }
-})
+await t.test(
+  'a usage error has exit code 2, and an invalid key is reported without printing it',
+  async (t) => {
+    const env = { DATABASE_URL: 'postgres://127.0.0.1:1/x' }
+    const wrong: [args: string[], message: RegExp][] = [
+      [['import'], /import kener/],
+      [['import', 'other'], /Unknown command import other/],
+      [['import', 'kener'], /--url/],
+      [['import', 'kener', '--url', 'nonsense'], /--url must be an http or https URL/],
+      [['import', 'kener', '--url', 'ftp://status.example.com'], /--url must be an http or https URL/],
+      [
+        ['import', 'kener', '--url', 'https://name:word@status.example.com'],
+        /--url must be an http or https URL/,
+      ],
+      [['import', 'kener', '--url', 'https://status.example.com', '--key', 'k'], /--key/],
+      [['import', 'kener', '--url', 'https://status.example.com', 'extra'], /extra/],
+    ]
+    for (const [args, message] of wrong) {
+      const { code, stderr } = await cli(t, args, env)
+      t.equal(code, 2, args.join(' '))
+      t.match(stderr.split('\n')[0], message)
+      t.match(stderr, /Usage:/)
+    }
+    const database = { DATABASE_URL: await createDatabase(t) }
+    for (const key of ['', 'two words', 'ends with a line\n', 'schlüssel']) {
+      const { code, stderr } = await cli(t, command({ url: 'http://127.0.0.1:1' }), {
+        ...database,
+        KENER_SOURCE_API_KEY: key,
+      })
+      t.equal(code, 1)
+      t.match(
+        stderr,
+        /^kener-api: KENER_SOURCE_API_KEY must be set to an API key of the Kener [^\n]*\(or KENER_API_KEY, [^\n]*\n$/,
+      )
+    }
+  },
+)
 
-await t.test('a key of our own goes to no Kener', async (t) => {
+await t.test('a key of this service is not sent to the source', async (t) => {
   const kener = await startFakeKener(t)
   const replica = await startReplica(t, { url: await createDatabase(t) })
   const { token } = await newKey(replica)
-  const { code, stderr } = await cli(t, command(kener), {
-    DATABASE_URL: replica.app.config.databaseUrl ?? '',
-    KENER_API_KEY: token,
-  })
-  t.equal(code, 1)
-  t.match(stderr, /^kener-api: KENER_API_KEY holds a key of this service: [^\n]*\n$/)
-  t.notOk(stderr.includes(token))
-  t.same(kener.requests, [], 'nobody was asked')
+  for (const variable of ['KENER_SOURCE_API_KEY', 'KENER_API_KEY']) {
+    const { code, stderr } = await cli(t, command(kener), {
+      DATABASE_URL: replica.app.config.databaseUrl ?? '',
+      [variable]: token,
+    })
+    t.equal(code, 1)
+    t.match(
+      stderr,
+      new RegExp(
+        `^kener-api: ${variable} contains a key of this service: set KENER_SOURCE_API_KEY [^\\n]*\\n$`,
+      ),
+    )
+    t.notOk(stderr.includes(token))
+  }
+  t.same(kener.requests, [], 'the source receives no request')
 })
 
-await t.test('a URL is the same with and without a slash, or with its API', (t) => {
+await t.test('KENER_SOURCE_API_KEY takes precedence over KENER_API_KEY, which is the fallback', async (t) => {
+  const kener = await startFakeKener(t)
+  const replica = await startReplica(t, { url: await createDatabase(t) })
+  const env = { DATABASE_URL: replica.app.config.databaseUrl ?? '' }
+  const ownKey = (await newKey(replica)).token
+  for (const keys of [
+    { KENER_SOURCE_API_KEY: kener.key, KENER_API_KEY: ownKey },
+    { KENER_API_KEY: kener.key },
+    { KENER_SOURCE_API_KEY: '', KENER_API_KEY: kener.key },
+  ]) {
+    t.equal((await cli(t, command(kener), { ...env, ...keys })).code, 0, Object.keys(keys).join())
+  }
+  t.ok(kener.requests.every(({ authorization }) => authorization === `Bearer ${kener.key}`))
+})
+
+await t.test('the URL of a source is normalized: trailing slashes and /api/v4 make no difference', (t) => {
   for (const text of ['https://Example.com', 'https://example.com/', 'https://example.com:443/api/v4/']) {
     t.equal(parseKenerUrl(text), 'https://example.com')
   }
@@ -657,9 +707,9 @@ await t.test('a URL is the same with and without a slash, or with its API', (t) 
   t.end()
 })
 
-await t.test('another kener-api is a source, too: both sides are the same', async (t) => {
-  const there = await startReplica(t)
-  const admin = (await newKey(there)).token
+await t.test('an import from another kener-api makes both the same', async (t) => {
+  const source = await startReplica(t)
+  const admin = (await newKey(source)).token
   for (const tag of ['a', 'b']) {
     const body = {
       tag,
@@ -669,10 +719,10 @@ await t.test('another kener-api is a source, too: both sides are the same', asyn
       type_data: { hosts: ['h'] },
       is_hidden: 'YES',
     }
-    await there.call(admin, 'POST /api/v4/monitors', body)
+    await source.call(admin, 'POST /api/v4/monitors', body)
   }
   for (let day = 1; day <= 9; day++) {
-    const { json } = await there.call(admin, 'POST /api/v4/incidents', {
+    const { json } = await source.call(admin, 'POST /api/v4/incidents', {
       title: `Day ${day}`,
       start_date_time: day * 86_400,
       monitors: [
@@ -682,29 +732,29 @@ await t.test('another kener-api is a source, too: both sides are the same', asyn
     })
     for (const [minute, state] of ['IDENTIFIED', 'RESOLVED'].entries()) {
       const comment = { comment: state, state, timestamp: day * 86_400 + minute * 60 }
-      await there.call(admin, `POST /api/v4/incidents/${json.incident.id}/comments`, comment)
+      await source.call(admin, `POST /api/v4/incidents/${json.incident.id}/comments`, comment)
     }
   }
-  const url = await there.app.listen({ port: 0, host: '127.0.0.1' })
+  const url = await source.app.listen({ port: 0, host: '127.0.0.1' })
   const database = await createDatabase(t)
-  const here = await startReplica(t, { url: database })
-  const env = { DATABASE_URL: database, KENER_API_KEY: admin }
+  const local = await startReplica(t, { url: database })
+  const env = { DATABASE_URL: database, KENER_SOURCE_API_KEY: admin }
   const first = await cli(t, command({ url }), env)
   t.match(first.stderr, /monitors: 2 new\nincidents: 9 new\ncomments: 18 new\n/)
-  const [mine, theirs] = [await contentOf(here.db), await contentOf(there.db)]
-  t.same({ ...mine, monitors: [] }, { ...theirs, monitors: [] })
-  const monitorsOf = async ({ call }: typeof here, key: string) => {
+  const [localContent, sourceContent] = [await contentOf(local.db), await contentOf(source.db)]
+  t.same({ ...localContent, monitors: [] }, { ...sourceContent, monitors: [] })
+  const monitorsOf = async ({ call }: typeof local, key: string) => {
     const { json } = await call(key, 'GET /api/v4/monitors')
     return json.monitors.map((monitor: object) => ({ ...monitor, created_at: '', updated_at: '' }))
   }
-  t.same(await monitorsOf(here, (await newKey(here)).token), await monitorsOf(there, admin))
+  t.same(await monitorsOf(local, (await newKey(local)).token), await monitorsOf(source, admin))
   t.match(
     (await cli(t, command({ url }), env)).stderr,
     /monitors: 2 unchanged\nincidents: 9 unchanged\ncomments: 18 unchanged\n/,
   )
 })
 
-await t.test('progress is one line on a terminal, and few elsewhere', (t) => {
+await t.test('progress is one line on a terminal, and few lines elsewhere', (t) => {
   const write = (isTTY: boolean) => {
     let text = ''
     const stream = new Writable({
@@ -724,7 +774,7 @@ await t.test('progress is one line on a terminal, and few elsewhere', (t) => {
   t.end()
 })
 
-await t.test('text of others cannot steer the terminal', (t) => {
+await t.test('untrusted text cannot send control sequences to the terminal', (t) => {
   t.equal(quote('a\u001b[31m\r\n"'), '"a\\u001b[31m\\r\\n\\""')
   t.equal(quote('\u009b31m\u007f\u202e\u2066'), '"\\u009b31m\\u007f\\u202e\\u2066"')
   t.equal(quote('x'.repeat(81)), `"${'x'.repeat(79)}…"`)

@@ -14,7 +14,7 @@ export const command = (kener: { url: string }, ...more: string[]) => [
   ...more,
 ]
 
-/** Two monitors, and an incident of two comments. */
+/** Adds two monitors, and an incident with two comments. */
 export function fill({ content }: FakeKener): void {
   content.monitors = [
     sourceMonitor(1, 'earth', {
@@ -46,36 +46,36 @@ export function fill({ content }: FakeKener): void {
   ])
 }
 
-/** Imports within this process. */
+/** Imports within the test's process, and returns what the import prints. */
 export async function importInProcess(
   db: Kysely<Tables>,
   { url, key }: { url: string; key: string },
   { dryRun = false } = {},
 ) {
-  let said = ''
+  let output = ''
   const stream = new Writable({
     write(chunk: Buffer, _encoding, done) {
-      said += chunk.toString()
+      output += chunk.toString()
       done()
     },
   })
   const wait = () => Promise.resolve()
-  const isWhole = await importFromKener({
+  const isComplete = await importFromKener({
     db,
     kener: connectToKener(url, key, { wait }),
     dryRun,
     progress: createProgress(stream),
   })
-  if (said.includes(key)) throw new Error('The key was shown')
-  return { isWhole, said }
+  if (output.includes(key)) throw new Error('The output contains the key')
+  return { isComplete, output }
 }
 
-export function withoutOurs(row: object): object {
-  const ours = ['id', 'created_at', 'updated_at']
-  return Object.fromEntries(Object.entries(row).filter(([name]) => !ours.includes(name)))
+export function withoutLocalFields(row: object): object {
+  const localFields = ['id', 'created_at', 'updated_at']
+  return Object.fromEntries(Object.entries(row).filter(([name]) => !localFields.includes(name)))
 }
 
-/** All that an import writes, but for ids here and times of ours. */
+/** Returns everything that an import writes, except local ids and times. */
 export async function contentOf(db: Kysely<Tables>) {
   const monitors = await db
     .selectFrom('monitors')
@@ -102,8 +102,8 @@ export async function contentOf(db: Kysely<Tables>) {
     .orderBy('comment')
     .execute()
   return {
-    monitors: monitors.map(withoutOurs),
-    incidents: incidents.map(withoutOurs),
+    monitors: monitors.map(withoutLocalFields),
+    incidents: incidents.map(withoutLocalFields),
     affected,
     comments,
   }

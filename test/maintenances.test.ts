@@ -1,6 +1,6 @@
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
-import { generateDueEvents } from '../src/maintenances/repository.ts'
+import { generateDueEvents } from '../src/maintenances/event-generation.ts'
 import {
   createDatabase,
   isErrorReply,

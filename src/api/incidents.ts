@@ -1,9 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { Impact } from '../enums.ts'
-import { commentNotFound, incidentNotFound } from '../errors.ts'
-import { rethrowIncidentError } from '../incidents/errors.ts'
+import * as comments from '../incidents/comments.ts'
 import * as incidents from '../incidents/repository.ts'
-import { assertUniqueMonitors } from '../monitors/affected.ts'
 import { Envelope, NoContent, Page } from '../wire/envelope.ts'
 import { assertRangeOrder, decodeCursor, encodeCursor, paginate } from '../wire/pagination.ts'
 import { formatTime, formatTimeOrNull, parseOptionalTime } from '../wire/time.ts'
@@ -27,10 +25,17 @@ const write = { permission: 'write:incidents' } as const
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get(
     '/',
-    { config: read, schema: { querystring: ListIncidents, response: { 200: Page(Incident) } } },
-    async function listIncidents({ query: { limit, cursor, from, to, monitor_tag: tag, ...filter } }) {
+    {
+      config: read,
+      schema: {
+        operationId: 'listIncidents',
+        summary: 'List incidents',
+        querystring: ListIncidents,
+        response: { 200: Page(Incident) },
+      },
+    },
+    async function list({ query: { limit, cursor, from, to, monitor_tag: tag, ...filter } }) {
       assertRangeOrder({ from, to })
-      const position = decodeCursor(cursor)
       const rows = await incidents.listIncidents(
         app.db,
         {
@@ -38,7 +43,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
           monitor_tags: tag === undefined ? undefined : [tag],
           from: parseOptionalTime(from),
           to: parseOptionalTime(to),
-          cursor: position && { startedAt: position.at, id: position.id },
+          cursor: decodeCursor(cursor),
         },
         limit + 1,
       )
@@ -49,20 +54,18 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
   app.post(
     '/',
-    { config: write, schema: { body: CreateIncident, response: { 201: Envelope(IncidentWithComments) } } },
-    async function createIncident({ body }, reply) {
-      assertUniqueMonitors(body.monitors)
-      const id = await incidents
-        .insertIncident(app.db, {
-          title: body.title,
-          startedAt: parseOptionalTime(body.started_at),
-          endedAt: parseOptionalTimeOrNull(body.ended_at),
-          state: body.state,
-          monitors: body.monitors ?? [],
-          comment: body.comment,
-        })
-        .catch(rethrowIncidentError(body.monitors))
-      return reply.code(201).send(await getIncident(id))
+    {
+      config: write,
+      schema: {
+        operationId: 'createIncident',
+        summary: 'Create incident',
+        body: CreateIncident,
+        response: { 201: Envelope(IncidentWithComments) },
+      },
+    },
+    async function create({ body }, reply) {
+      const id = await incidents.createIncident(app.db, { ...body, ...parseTimes(body) })
+      return reply.code(201).send(await toResponse(id))
     },
   )
 
@@ -70,10 +73,15 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     '/:id',
     {
       config: read,
-      schema: { params: IncidentParams, response: { 200: Envelope(IncidentWithComments) } },
+      schema: {
+        operationId: 'readIncident',
+        summary: 'Read incident',
+        params: IncidentParams,
+        response: { 200: Envelope(IncidentWithComments) },
+      },
     },
-    async function readIncident({ params }) {
-      return getIncident(params.id)
+    async function get({ params }) {
+      return toResponse(params.id)
     },
   )
 
@@ -82,32 +90,32 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     {
       config: write,
       schema: {
+        operationId: 'updateIncident',
+        summary: 'Update incident',
         params: IncidentParams,
         body: UpdateIncident,
         response: { 200: Envelope(IncidentWithComments) },
       },
     },
-    async function updateIncident({ params, body }) {
-      assertUniqueMonitors(body.monitors)
-      const found = await incidents
-        .updateIncident(app.db, params.id, {
-          title: body.title,
-          startedAt: parseOptionalTime(body.started_at),
-          endedAt: parseOptionalTimeOrNull(body.ended_at),
-          state: body.state,
-          monitors: body.monitors,
-        })
-        .catch(rethrowIncidentError(body.monitors))
-      if (!found) throw incidentNotFound()
-      return getIncident(params.id)
+    async function update({ params, body }) {
+      await incidents.updateIncident(app.db, params.id, { ...body, ...parseTimes(body) })
+      return toResponse(params.id)
     },
   )
 
   app.delete(
     '/:id',
-    { config: { permission: 'admin' }, schema: { params: IncidentParams, response: { 204: NoContent } } },
-    async function deleteIncident({ params }, reply) {
-      if (!(await incidents.deleteIncident(app.db, params.id))) throw incidentNotFound()
+    {
+      config: { permission: 'admin' },
+      schema: {
+        operationId: 'deleteIncident',
+        summary: 'Delete incident',
+        params: IncidentParams,
+        response: { 204: NoContent },
+      },
+    },
+    async function remove({ params }, reply) {
+      await incidents.deleteIncident(app.db, params.id)
       return reply.code(204).send(null)
     },
   )
@@ -116,12 +124,17 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     '/:id/comments',
     {
       config: read,
-      schema: { params: IncidentParams, querystring: ListComments, response: { 200: Page(Comment) } },
+      schema: {
+        operationId: 'listComments',
+        summary: 'List comments',
+        params: IncidentParams,
+        querystring: ListComments,
+        response: { 200: Page(Comment) },
+      },
     },
     async function listComments({ params, query: { limit, cursor } }) {
-      const position = decodeCursor(cursor)
-      if (!(await incidents.findIncident(app.db, params.id))) throw incidentNotFound()
-      const rows = await incidents.listComments(app.db, params.id, { cursor: position, limit: limit + 1 })
+      const page = { cursor: decodeCursor(cursor), limit: limit + 1 }
+      const rows = await comments.listComments(app.db, params.id, page)
       const { data, pagination } = paginate(rows, limit, (last) => encodeCursor(last.commented_at, last.id))
       return { success: true as const, data: data.map(serializeComment), pagination }
     },
@@ -131,16 +144,18 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     '/:id/comments',
     {
       config: write,
-      schema: { params: IncidentParams, body: CreateComment, response: { 201: Envelope(Comment) } },
+      schema: {
+        operationId: 'createComment',
+        summary: 'Create comment',
+        params: IncidentParams,
+        body: CreateComment,
+        response: { 201: Envelope(Comment) },
+      },
     },
-    async function createComment({ params, body: { comment, state, timestamp } }, reply) {
-      const stored = await incidents.insertComment(app.db, params.id, {
-        comment,
-        state,
-        at: parseOptionalTime(timestamp),
-      })
-      if (!stored) throw incidentNotFound()
-      return reply.code(201).send({ success: true, data: serializeComment(stored) })
+    async function createComment({ params, body: { timestamp, ...comment } }, reply) {
+      const commented_at = parseOptionalTime(timestamp)
+      const created = await comments.createComment(app.db, params.id, { ...comment, commented_at })
+      return reply.code(201).send({ success: true, data: serializeComment(created) })
     },
   )
 
@@ -148,47 +163,62 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     '/:id/comments/:comment_id',
     {
       config: write,
-      schema: { params: CommentParams, body: UpdateComment, response: { 200: Envelope(Comment) } },
+      schema: {
+        operationId: 'updateComment',
+        summary: 'Update comment',
+        params: CommentParams,
+        body: UpdateComment,
+        response: { 200: Envelope(Comment) },
+      },
     },
-    async function updateComment({ params, body: { comment, state, timestamp } }) {
-      const changes = { comment, state, at: parseOptionalTime(timestamp) }
-      const stored = await incidents.updateComment(app.db, params.id, params.comment_id, changes)
-      if (!stored) throw commentNotFound()
-      return { success: true as const, data: serializeComment(stored) }
+    async function updateComment({ params: { id, comment_id: commentId }, body: { timestamp, ...changes } }) {
+      const commented_at = parseOptionalTime(timestamp)
+      const updated = await comments.updateComment(app.db, id, commentId, { ...changes, commented_at })
+      return { success: true as const, data: serializeComment(updated) }
     },
   )
 
   app.delete(
     '/:id/comments/:comment_id',
-    { config: write, schema: { params: CommentParams, response: { 204: NoContent } } },
+    {
+      config: write,
+      schema: {
+        operationId: 'deleteComment',
+        summary: 'Delete comment',
+        params: CommentParams,
+        response: { 204: NoContent },
+      },
+    },
     async function deleteComment({ params }, reply) {
-      if (!(await incidents.deleteComment(app.db, params.id, params.comment_id))) throw commentNotFound()
+      await comments.deleteComment(app.db, params.id, params.comment_id)
       return reply.code(204).send(null)
     },
   )
 
-  async function getIncident(id: number) {
-    const incident = await incidents.findIncident(app.db, id)
-    if (!incident) throw incidentNotFound()
-    const comments = await incidents.listComments(app.db, id)
+  async function toResponse(id: number) {
+    const incident = await incidents.getIncident(app.db, id)
+    const timeline = await comments.listComments(app.db, id)
     return {
       success: true as const,
-      data: { ...serializeIncident(incident), comments: comments.map(serializeComment) },
+      data: { ...serializeIncident(incident), comments: timeline.map(serializeComment) },
     }
   }
 }
 
 export default routes
 
-function parseOptionalTimeOrNull(text: string | null | undefined): Date | null | undefined {
-  return text === null ? null : parseOptionalTime(text)
+function parseTimes(body: { started_at?: string; ended_at?: string | null }) {
+  return {
+    started_at: parseOptionalTime(body.started_at),
+    ended_at: body.ended_at === null ? null : parseOptionalTime(body.ended_at),
+  }
 }
 
 function isImpaired(affected: incidents.Affected): affected is { monitor_tag: string; impact: Impact } {
   return affected.impact !== 'UP'
 }
 
-/** What everyone may see of an incident. */
+/** Serialises the fields that the public page shows. */
 export function serializePublicIncident(incident: incidents.Incident) {
   return {
     id: incident.id,
@@ -208,12 +238,6 @@ function serializeIncident(incident: incidents.Incident) {
   }
 }
 
-function serializeComment(comment: incidents.Comment) {
-  return {
-    id: comment.id,
-    comment: comment.comment,
-    state: comment.state,
-    timestamp: formatTime(comment.commented_at),
-    created_at: formatTime(comment.created_at),
-  }
+function serializeComment({ id, comment, state, commented_at, created_at }: comments.Comment) {
+  return { id, comment, state, timestamp: formatTime(commented_at), created_at: formatTime(created_at) }
 }

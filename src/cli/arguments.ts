@@ -1,11 +1,11 @@
 import { parseArgs, type ParseArgsConfig } from 'node:util'
 
-/** The command line is wrong: exit code 2. */
+/** A usage error: the process prints the message and the usage, and exits with code 2. */
 export class UsageError extends Error {}
 
 /**
  * Parses the arguments after the name of a command.
- * @param operandsMax how many arguments without a name the command takes
+ * @param operandsMax how many positional arguments the command accepts
  * @throws UsageError
  */
 export function parseArguments<Options extends NonNullable<ParseArgsConfig['options']>>(
@@ -16,7 +16,7 @@ export function parseArguments<Options extends NonNullable<ParseArgsConfig['opti
   const { values, positionals, tokens } = parse(args, options)
   const excess = positionals[operandsMax]
   if (excess !== undefined) throw new UsageError(`Unexpected argument ${excess}`)
-  // parseArgs takes the last of them.
+  // parseArgs silently uses the last value of a repeated option.
   const names = tokens.flatMap((token) => (token.kind === 'option' ? [token.name] : []))
   const repeated = names.find((name, index) => names.indexOf(name) !== index)
   if (repeated !== undefined) throw new UsageError(`--${repeated} is given more than once`)

@@ -1,3 +1,4 @@
+import { permissions } from '../permissions.ts'
 import { parseArguments, UsageError } from './arguments.ts'
 import type { Io } from './io.ts'
 
@@ -13,30 +14,23 @@ const text = { type: 'string' } as const
 const flag = { type: 'boolean' } as const
 
 /**
- * All commands. Each loads its module when it runs: the database and the schemas take 0.3 s to load, which neither help
- * nor a usage error needs.
+ * All commands. Each loads its module when it runs, because help and usage errors need neither the database nor the
+ * schemas, which take 0.3 s to load.
  */
 export const commands: Command[] = [
   {
     name: 'keys create',
     synopsis: '--name NAME --permissions A,B [--expires TIME] [--rate-limit N]',
-    description: `Creates a key, and prints only the key on stdout.
-TIME: 2027-01-01T00:00:00Z, or a duration from now: 30d, 12h
-N: requests per minute`,
+    description: `Creates a key. Prints only the key on stdout, and everything else on stderr.
+--permissions: one or more of ${permissions.join(', ')}
+--expires: a time like 2027-01-01T00:00:00Z, or a duration from now like 30d or 12h; without it, the key never expires
+--rate-limit: requests per minute; without it, the service's default applies`,
     async run(args, io) {
-      const {
-        name,
-        permissions,
-        expires,
-        'rate-limit': rateLimit,
-      } = parseArguments(args, {
-        name: text,
-        permissions: text,
-        expires: text,
-        'rate-limit': text,
-      }).values
+      const options = { name: text, permissions: text, expires: text, 'rate-limit': text }
+      const { values } = parseArguments(args, options)
+      const { name, permissions, expires, 'rate-limit': rateLimit } = values
       if (name === undefined || permissions === undefined) {
-        throw new UsageError('keys create takes --name and --permissions')
+        throw new UsageError('keys create requires --name and --permissions')
       }
       const { createKey } = await import('./keys.ts')
       return createKey(io, { name, permissions, expires, rateLimit })
@@ -44,7 +38,8 @@ N: requests per minute`,
   },
   {
     name: 'keys list',
-    description: 'Lists all keys, without their secrets.',
+    description:
+      'Lists all keys: id, status, name, permissions, expiry and last use. Secrets are never shown.',
     async run(args, io) {
       parseArguments(args, {})
       const { listKeys } = await import('./keys.ts')
@@ -54,17 +49,17 @@ N: requests per minute`,
   {
     name: 'keys revoke',
     synopsis: 'ID',
-    description: 'Revokes a key. This cannot be undone.',
+    description: 'Revokes the key with this id. This cannot be undone.',
     async run(args, io) {
       const [id] = parseArguments(args, {}, 1).operands
-      if (id === undefined) throw new UsageError('keys revoke takes the id of a key')
+      if (id === undefined) throw new UsageError('keys revoke requires the id of a key')
       const { revokeKey } = await import('./keys.ts')
       return revokeKey(io, id)
     },
   },
   {
     name: 'migrate',
-    description: 'Applies the migrations that are missing.',
+    description: 'Applies the pending migrations of the database. The server also does this when it starts.',
     async run(args, io) {
       parseArguments(args, {})
       const { migrate } = await import('./database.ts')
@@ -74,12 +69,14 @@ N: requests per minute`,
   {
     name: 'import kener',
     synopsis: '--url URL [--dry-run]',
-    description: `Imports the monitors and incidents of another Kener 4, whose API key is in KENER_API_KEY.
-If it runs again, it imports what has changed.
---dry-run: reports what would be done`,
+    description: `Imports the monitors, incidents and comments of another Kener 4. Run it again to import what has changed.
+--url: the address of that Kener
+--dry-run: prints what an import would do, and writes nothing
+The environment variable KENER_SOURCE_API_KEY must contain an API key of that Kener. If it is not set, KENER_API_KEY
+is read instead.`,
     async run(args, io) {
       const { url, 'dry-run': dryRun = false } = parseArguments(args, { url: text, 'dry-run': flag }).values
-      if (url === undefined) throw new UsageError('import kener takes --url')
+      if (url === undefined) throw new UsageError('import kener requires --url')
       const { importKener } = await import('./import-kener.ts')
       return importKener(io, url, dryRun)
     },

@@ -2,7 +2,7 @@ import { readConfig } from '../config.ts'
 import { type Database, openDatabase } from '../database/open.ts'
 import { type Io, print } from './io.ts'
 
-/** Opens the database that the environment names for one command. */
+/** Runs `use` with the configured database, and closes the database afterwards. */
 export async function withDatabase<Result>(
   { env, stderr }: Io,
   use: (database: Database) => Promise<Result>,

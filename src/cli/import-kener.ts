@@ -1,4 +1,4 @@
-import { readKenerKey } from '../config.ts'
+import { readSourceKey } from '../config.ts'
 import { isUnavailable } from '../database/unavailable.ts'
 import { connectToKener, parseKenerUrl } from '../kener/import/client.ts'
 import { createProgress } from '../kener/import/progress.ts'
@@ -10,24 +10,26 @@ import { UsageError } from './arguments.ts'
 import { withDatabase } from './database.ts'
 import type { Io } from './io.ts'
 
-/** Fails with exit code 1 if some items were skipped. */
+/** Returns exit code 1 if some items were skipped. */
 export async function importKener(io: Io, urlText: string, dryRun: boolean): Promise<number> {
   const url = parseKenerUrl(urlText)
   if (url === undefined) {
-    throw new UsageError('--url must be a URL like https://status.example.com, without a password')
+    throw new UsageError(
+      '--url must be an http or https URL like https://status.example.com, without a password, query or fragment',
+    )
   }
   return withDatabase(io, async ({ db }) => {
     const progress = createProgress(io.stderr)
-    const key = readKenerKey(io.env)
-    // README.md uses the same variable for a key of this service, which must not be sent to another server.
+    const { key, variable } = readSourceKey(io.env)
+    // KENER_API_KEY usually contains a key of this service, which must not be sent to another server.
     if (await findKey(db, parseToken(key)?.id ?? '')) {
       throw new OperatorError(
-        'KENER_API_KEY holds a key of this service: it must be one of the Kener that is imported',
+        `${variable} contains a key of this service: set KENER_SOURCE_API_KEY to an API key of the Kener that is imported`,
       )
     }
     const kener = connectToKener(url, key, {
-      onWait: (why, ms) => {
-        progress.print(`${why}: trying again in ${Math.ceil(ms / 1000)} s`)
+      onRetry: (reason, waitMs) => {
+        progress.print(`${reason}: retrying in ${Math.ceil(waitMs / 1000)} s`)
       },
     })
     try {
@@ -36,7 +38,7 @@ export async function importKener(io: Io, urlText: string, dryRun: boolean): Pro
       progress.clear()
       if (!isUnavailable(error)) throw error
       throw new OperatorError(
-        'The database cannot be reached any more: run this again when it can, it goes on where it stopped',
+        'The connection to the database was lost. Run the import again when the database is available: it continues where it stopped.',
       )
     }
   })

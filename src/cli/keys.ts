@@ -22,19 +22,19 @@ type Options = {
 }
 
 type NewKey = Static<typeof CreateKey> & {
-  /** Lifetime from now on, instead of `expires_at`. */
+  /** Lifetime in milliseconds from now. Replaces `expires_at`. */
   lifetimeMs: number | undefined
 }
 
-/** Changes are reported on stderr. */
-const silent = { info: () => undefined }
+/** The CLI reports changes on stderr, not in the log. */
+const silentLog = { info: () => undefined }
 
 export async function createKey(io: Io, options: Options): Promise<number> {
   const wanted = toNewKey(options)
   return withDatabase(io, async ({ db }) => {
     const { key, token } = await lifecycle
       .createKey(
-        { db, secrets: createSecrets(), log: silent },
+        { db, secrets: createSecrets(), log: silentLog },
         {
           name: wanted.name,
           permissions: wanted.permissions,
@@ -58,23 +58,21 @@ export async function listKeys(io: Io): Promise<number> {
   return withDatabase(io, async ({ db }) => {
     const all = await keys.listKeys(db)
     await print(io, all.map((key) => `${describe(key)}\n`).join(''))
-    if (all.length === 0) io.stderr.write('There are no keys yet: keys create makes one.\n')
+    if (all.length === 0) io.stderr.write('There are no keys yet. Run keys create to create one.\n')
     return 0
   })
 }
 
 export async function revokeKey(io: Io, id: string): Promise<number> {
   return withDatabase(io, async ({ db }) => {
-    const before = await keys.findKey(db, id)
-    if (!before) throw new OperatorError(`There is no key of the id ${id}: keys list shows them`)
-    await keys.revokeKey(db, id)
-    const outcome = before.status === 'revoked' ? 'Was revoked before' : 'Revoked'
-    io.stderr.write(`${outcome}: ${JSON.stringify(before.name)}\n`)
+    const key = await keys.revokeKey(db, id)
+    if (!key) throw new OperatorError(`No key has the id ${id}. Run keys list to see the ids.`)
+    io.stderr.write(`Revoked ${describe(key)}\n`)
     return 0
   })
 }
 
-/** Validates by the same schema as POST /api/keys. @throws UsageError */
+/** Validates the options against the schema of POST /api/keys. @throws UsageError */
 function toNewKey({ name, permissions, expires, rateLimit }: Options): NewKey {
   const lifetimeMs = expires === undefined ? undefined : parseLifetime(expires)
   const wanted = {
@@ -88,20 +86,20 @@ function toNewKey({ name, permissions, expires, rateLimit }: Options): NewKey {
   throw new UsageError(toOptionMessage(fromAjvErrors(outcome.error)))
 }
 
-/** Returns the milliseconds of a duration such as `30d` or `12h`, and undefined for anything else. */
+/** Returns a duration such as `30d` or `12h` in milliseconds. Returns undefined if the text is no duration. */
 function parseLifetime(text: string): number | undefined {
   const [, count, unit] = /^([1-9]\d{0,4})([dh])$/.exec(text) ?? []
   return count === undefined ? undefined : Number(count) * (unit === 'd' ? 86_400_000 : 3_600_000)
 }
 
-/** Returns the message of the error, with the name of the option in place of the field's path. */
+/** Returns the error's message, with the name of the option instead of the path of the field. */
 function toOptionMessage({ message, details: [detail] = [] }: ApiError): string {
   if (!detail) return message
   const option = detail.path.replace('/expires_at', '--expires').replace(/^\//, '--').replace('_', '-')
   return `${option} ${detail.message}`
 }
 
-/** Adds the lifetime to the database's time, because the database decides whether a key has expired. */
+/** Returns when the key expires. Adds a lifetime to the database's time, because that time decides about expiry. */
 async function resolveExpiry(db: Database['db'], { expires_at, lifetimeMs }: NewKey): Promise<Date | null> {
   if (lifetimeMs !== undefined) return new Date((await databaseNow(db)).getTime() + lifetimeMs)
   return expires_at == null ? null : (parseTime(expires_at) ?? null)
@@ -110,6 +108,6 @@ async function resolveExpiry(db: Database['db'], { expires_at, lifetimeMs }: New
 function describe(key: keys.ApiKey): string {
   const expiry = key.expires_at ? `expires ${formatTime(key.expires_at)}` : 'never expires'
   const lastUse = key.last_used_at ? `last used ${formatTime(key.last_used_at)}` : 'never used'
-  // JSON, so that a name cannot break the line or send control sequences to the terminal.
+  // Formats the name as JSON, so that it cannot break the line or send control sequences to the terminal.
   return [key.id, key.status, JSON.stringify(key.name), key.permissions.join(','), expiry, lastUse].join('  ')
 }

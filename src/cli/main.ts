@@ -7,8 +7,8 @@ import { type Io, print } from './io.ts'
 
 /**
  * Runs one command.
- * @param args the arguments after the name of the program
- * @returns the exit code: 0 success, 1 failure, 2 usage
+ * @param args the arguments after the program's name
+ * @returns the exit code: 0 for success, 1 for a failure, 2 for a usage error
  */
 export async function main(args: string[], io: Io): Promise<number> {
   try {
@@ -37,7 +37,7 @@ async function run(args: string[], io: Io): Promise<number> {
   return command.run(args.slice(command.name.split(' ').length), io)
 }
 
-/** Returns the command that the arguments name, or those of the group that their first word names, or else all. */
+/** Returns the named command, or all commands of the named group, or all commands. */
 function selectCommands(args: string[]): Command[] {
   const named = commands.filter(({ name }) => isPrefix(name.split(' '), args))
   const group = commands.filter(({ name }) => isPrefix(args.slice(0, 1), name.split(' ')))
@@ -49,10 +49,12 @@ function isPrefix(words: string[], args: string[]): boolean {
 }
 
 function explainMissingCommand([first, second]: string[]): string {
-  if (first === undefined) return 'Which command?'
+  if (first === undefined) return 'A command is required'
   const group = commands.map(({ name }) => name).filter((name) => name.startsWith(`${first} `))
-  if (group.length === 0) return `There is no command ${first}`
-  return second === undefined ? `${group.join(', ')}?` : `There is no command ${first} ${second}`
+  if (group.length === 0) return `Unknown command ${first}`
+  return second === undefined
+    ? `${first} is incomplete: use ${group.join(' or ')}`
+    : `Unknown command ${first} ${second}`
 }
 
 function formatUsage(selected: Command[]): string {

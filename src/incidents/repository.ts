@@ -1,18 +1,15 @@
-import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
+import { type Kysely, type Selectable, sql } from 'kysely'
 import type { Tables } from '../database/schema.ts'
 import type { Impact, State } from '../enums.ts'
-import { affectedMonitors, tagsOf } from '../monitors/affected.ts'
+import { incidentNotFound, invalidField } from '../errors.ts'
+import { affectedMonitors, assertUniqueMonitors, lockAffectedMonitors } from '../monitors/affected.ts'
 import { incidentIsOpen } from '../monitors/current-status.ts'
-import { lockMonitorsForShare } from '../monitors/repository.ts'
 
-/** Kener also speaks of monitors that an incident concerns and leaves UP: that is stored, and is no impact. */
+/** UP: Kener clients may list a monitor that the incident does not impair. It is stored, and changes no status. */
 export type Affected = { monitor_tag: string; impact: Impact | 'UP' }
 
 export type Incident = Selectable<Tables['incidents']> & { monitors: Affected[] }
 
-export type Comment = Selectable<Tables['incident_comments']>
-
-/** What an incident says of monitors. */
 export const affectedByIncident = affectedMonitors('incidents', 'incident')
 
 const columns = sql`incidents.*, ${affectedByIncident.column}`
@@ -20,15 +17,16 @@ const columns = sql`incidents.*, ${affectedByIncident.column}`
 export type IncidentFilter = {
   state?: State | undefined
   open?: boolean | undefined
-  /** About any of them. */
+  /** Matches incidents that affect at least one of these monitors. */
   monitor_tags?: readonly string[] | undefined
+  /** Matches starts in [from, to). */
   from?: Date | undefined
   to?: Date | undefined
-  /** Where the page before ended. */
-  cursor?: { startedAt: Date; id: number } | undefined
+  /** Start and id of the last incident of the previous page. */
+  cursor?: { at: Date; id: number } | undefined
 }
 
-/** Newest start first, or newest made first; one statement, with the monitors of each. */
+/** Lists incidents by start or by id, newest first. */
 export async function listIncidents(
   db: Kysely<Tables>,
   filter: IncidentFilter,
@@ -43,7 +41,7 @@ export async function listIncidents(
     ...(to === undefined ? [] : [sql`started_at < ${to}`]),
     ...(cursor === undefined
       ? []
-      : [sql`(started_at, id) < (${cursor.startedAt}::timestamptz, ${cursor.id}::integer)`]),
+      : [sql`(started_at, id) < (${cursor.at}::timestamptz, ${cursor.id}::integer)`]),
     ...(tags === undefined ? [] : [affectedByIncident.includes(tags)]),
   ]
   const where = conditions.length > 0 ? sql`where ${sql.join(conditions, sql` and `)}` : sql``
@@ -53,11 +51,14 @@ export async function listIncidents(
   return rows
 }
 
-/** Open ones that the public may see, with the newest comment: those about visible monitors, or about none. */
-export async function listPublicIncidents(
-  db: Kysely<Tables>,
-): Promise<(Incident & { newest_comment: { comment: string; state: State; timestamp: number } | null })[]> {
-  const { rows } = await sql<Awaited<ReturnType<typeof listPublicIncidents>>[number]>`
+export type PublicIncident = Incident & {
+  /** `timestamp` is in seconds since 1970. */
+  newest_comment: { comment: string; state: State; timestamp: number } | null
+}
+
+/** Lists the open incidents that affect a visible monitor, or no monitor at all, newest start first. */
+export async function listPublicIncidents(db: Kysely<Tables>): Promise<PublicIncident[]> {
+  const { rows } = await sql<PublicIncident>`
     select incidents.*, affected.monitors, (
       select json_build_object('comment', comment, 'state', state, 'timestamp', extract(epoch from commented_at))
       from incident_comments where incident_id = incidents.id order by commented_at desc, id desc limit 1
@@ -68,204 +69,123 @@ export async function listPublicIncidents(
   return rows
 }
 
-export async function findIncident(db: Kysely<Tables>, id: number): Promise<Incident | undefined> {
+/** @throws ApiError 404 */
+export async function getIncident(db: Kysely<Tables>, id: number): Promise<Incident> {
   const { rows } = await sql<Incident>`select ${columns} from incidents where id = ${id}`.execute(db)
-  return rows[0]
+  const [incident] = rows
+  if (!incident) throw incidentNotFound()
+  return incident
 }
 
 export type NewIncident = {
   title: string
-  startedAt: Date | undefined
-  endedAt: Date | null | undefined
-  state: State | undefined
-  monitors: Affected[]
-  comment: string | undefined
+  /** Defaults to the current second. */
+  started_at?: Date | undefined
+  /** Defaults to the current second if the state is RESOLVED. */
+  ended_at?: Date | null | undefined
+  /** Defaults to RESOLVED if ended_at has passed, to INVESTIGATING otherwise: a planned end resolves nothing yet. */
+  state?: State | undefined
+  monitors?: Affected[] | undefined
+  comment?: string | undefined
 }
 
-/** @throws UnknownMonitors, with nothing stored, or the database's refusal of an end before the start. @returns its id. */
-export function insertIncident(db: Kysely<Tables>, incident: NewIncident): Promise<number> {
-  const { title, startedAt, endedAt, monitors, comment } = incident
-  // One that is told when it is over has been resolved; one whose end is planned has not.
-  const inferredState = sql<State>`case when ${endedAt ?? null}::timestamptz <= now() then 'RESOLVED' else 'INVESTIGATING' end`
+/**
+ * Creates an incident, with its first comment if there is one.
+ * @returns its id. @throws ApiError 400 if a monitor is unknown or repeated, or if the end is before the start
+ */
+export async function createIncident(db: Kysely<Tables>, incident: NewIncident): Promise<number> {
+  const { title, ended_at, monitors = [], comment } = incident
+  assertUniqueMonitors(monitors)
+  const inferredState = sql<State>`
+    case when ${ended_at ?? null}::timestamptz <= now() then 'RESOLVED' else 'INVESTIGATING' end`
   const state = incident.state ?? inferredState
-  return db.transaction().execute(async (trx) => {
-    const monitorIds = await lockMonitorsForShare(trx, tagsOf(monitors))
-    const started = startedAt ?? sql<Date>`date_trunc('second', now())`
-    const ended = endedAt ?? (state === 'RESOLVED' ? sql<Date>`greatest(${started}, ${thisSecond})` : null)
-    const { id, state: stored } = await trx
+  const started_at = incident.started_at ?? currentSecond
+  const defaultEnd = state === 'RESOLVED' ? sql<Date>`greatest(${started_at}, ${currentSecond})` : null
+  const insert = db.transaction().execute(async (trx) => {
+    const monitorIds = await lockAffectedMonitors(trx, monitors)
+    const created = await trx
       .insertInto('incidents')
-      .values({ title, state, started_at: started, ended_at: ended })
+      .values({ title, state, started_at, ended_at: ended_at ?? defaultEnd })
       .returning(['id', 'state'])
       .executeTakeFirstOrThrow()
-    await affectedByIncident.insert(trx, id, monitors, monitorIds)
+    await affectedByIncident.insert(trx, created.id, monitors, monitorIds)
     if (comment !== undefined) {
       await trx
         .insertInto('incident_comments')
-        .values({ incident_id: id, comment, state: stored, commented_at: thisSecond })
+        .values({ incident_id: created.id, comment, state: created.state, commented_at: currentSecond })
         .execute()
     }
-    return id
+    return created.id
   })
+  return insert.catch(rethrowEndBeforeStart)
 }
 
-const thisSecond = sql<Date>`date_trunc('second', now())`
+export const currentSecond = sql<Date>`date_trunc('second', now())`
 
 export type IncidentChanges = {
   title?: string | undefined
-  startedAt?: Date | undefined
-  endedAt?: Date | null | undefined
+  started_at?: Date | undefined
+  ended_at?: Date | null | undefined
   state?: State | undefined
+  /** Replaces all affected monitors. */
   monitors?: Affected[] | undefined
 }
 
-/** False when there is no such incident. @throws as insertIncident does. */
-export function updateIncident(db: Kysely<Tables>, id: number, changes: IncidentChanges): Promise<boolean> {
-  return db.transaction().execute(async (trx) => {
-    const { title, startedAt, endedAt, state, monitors } = changes
+/**
+ * Updates the given fields. A state without an end sets or clears the end, see endedAtFor.
+ * @throws ApiError 404, or 400 as createIncident does
+ */
+export async function updateIncident(
+  db: Kysely<Tables>,
+  id: number,
+  { monitors, ...changes }: IncidentChanges,
+): Promise<void> {
+  assertUniqueMonitors(monitors)
+  const { started_at, ended_at, state } = changes
+  const update = db.transaction().execute(async (trx) => {
     const { numUpdatedRows } = await trx
       .updateTable('incidents')
       .set({
-        ...(title !== undefined && { title }),
-        ...(startedAt && { started_at: startedAt }),
-        ...(state && { state, ended_at: endedAtFor(state, startedAt) }),
-        ...(endedAt !== undefined && { ended_at: endedAt }),
+        ...changes,
+        ...(ended_at === undefined && state && { ended_at: endedAtFor(state, { started_at }) }),
         updated_at: sql`now()`,
       })
       .where('id', '=', id)
       .executeTakeFirst()
-    if (numUpdatedRows === 0n) return false
+    if (numUpdatedRows === 0n) throw incidentNotFound()
     if (monitors) {
-      const monitorIds = await lockMonitorsForShare(trx, tagsOf(monitors))
-      await affectedByIncident.replace(trx, id, monitors, monitorIds)
+      await affectedByIncident.replace(trx, id, monitors, await lockAffectedMonitors(trx, monitors))
     }
-    return true
   })
+  return update.catch(rethrowEndBeforeStart)
 }
 
-/** RESOLVED ends an incident, unless it has ended before; any other state opens one that was over, and leaves a planned end. */
-function endedAtFor(state: State, startedAt?: Date, at = thisSecond) {
+/**
+ * Computes the end of an incident that enters a state. RESOLVED ends it at `resolved_at`, unless it ended before. Any
+ * other state reopens an incident that was over, and keeps an end that is planned.
+ */
+export function endedAtFor(
+  state: State,
+  { started_at, resolved_at }: { started_at?: Date | undefined; resolved_at?: Date | undefined },
+) {
   if (state !== 'RESOLVED') {
     return sql<Date | null>`case when state <> 'RESOLVED' and ended_at > now() then ended_at end`
   }
-  return sql<Date>`least(ended_at, greatest(${startedAt ?? sql.ref('started_at')}::timestamptz, ${at}))`
+  const start = started_at ?? sql.ref('started_at')
+  const end = resolved_at ?? currentSecond
+  return sql<Date>`least(ended_at, greatest(${start}::timestamptz, ${end}::timestamptz))`
 }
 
-export async function deleteIncident(db: Kysely<Tables>, id: number): Promise<boolean> {
+/** Translates the check of the table, because only the database knows a start that is not part of the change. */
+function rethrowEndBeforeStart(error: unknown): never {
+  if (error instanceof Error && 'constraint' in error && error.constraint === 'incidents_check') {
+    throw invalidField('/ended_at', 'must not be before started_at')
+  }
+  throw error
+}
+
+/** @throws ApiError 404 */
+export async function deleteIncident(db: Kysely<Tables>, id: number): Promise<void> {
   const { numDeletedRows } = await db.deleteFrom('incidents').where('id', '=', id).executeTakeFirst()
-  return numDeletedRows > 0n
-}
-
-/** Newest first. */
-export async function listComments(
-  db: Kysely<Tables>,
-  incidentId: number,
-  { cursor, limit }: { cursor?: { at: Date; id: number } | undefined; limit?: number } = {},
-): Promise<Comment[]> {
-  const where = cursor
-    ? sql`and (commented_at, id) < (${cursor.at}::timestamptz, ${cursor.id}::integer)`
-    : sql``
-  const { rows } = await sql<Comment>`
-    select * from incident_comments where incident_id = ${incidentId} ${where}
-    order by commented_at desc, id desc limit ${limit ?? null}`.execute(db)
-  return rows
-}
-
-export type CommentChanges = {
-  comment?: string | undefined
-  state?: State | undefined
-  at?: Date | undefined
-}
-
-/** A state moves the incident too. Undefined when there is no such incident. */
-export function insertComment(
-  db: Kysely<Tables>,
-  incidentId: number,
-  { comment, state, at }: CommentChanges & { comment: string },
-): Promise<Comment | undefined> {
-  return db.transaction().execute(async (trx) => {
-    const currentState = await applyState(trx, incidentId, state, at)
-    if (!currentState) return undefined
-    return trx
-      .insertInto('incident_comments')
-      .values({ incident_id: incidentId, comment, state: currentState, commented_at: at ?? thisSecond })
-      .returningAll()
-      .executeTakeFirstOrThrow()
-  })
-}
-
-export async function findComment(
-  db: Kysely<Tables>,
-  incidentId: number,
-  id: number,
-): Promise<Comment | undefined> {
-  return db
-    .selectFrom('incident_comments')
-    .selectAll()
-    .where('incident_id', '=', incidentId)
-    .where('id', '=', id)
-    .executeTakeFirst()
-}
-
-/** A new state moves the incident when the comment is its newest. Undefined when there is no such comment on it. */
-export function updateComment(
-  db: Kysely<Tables>,
-  incidentId: number,
-  id: number,
-  { comment, state, at }: CommentChanges,
-  { appliesState = true } = {},
-): Promise<Comment | undefined> {
-  return db.transaction().execute(async (trx) => {
-    // Before its comment: who deletes an incident takes the two in this order, and would wait for us.
-    await sql`select from incidents where id = ${incidentId} for no key update`.execute(trx)
-    const updated = await trx
-      .updateTable('incident_comments')
-      .set((eb) => ({
-        comment: comment ?? eb.ref('comment'),
-        ...(state && { state }),
-        ...(at && { commented_at: at }),
-        updated_at: sql`now()`,
-      }))
-      .where('incident_id', '=', incidentId)
-      .where('id', '=', id)
-      .returningAll()
-      .executeTakeFirst()
-    if (updated) {
-      const isApplied = appliesState && (await isNewest(trx, updated))
-      await applyState(trx, incidentId, isApplied ? state : undefined, at)
-    }
-    return updated
-  })
-}
-
-async function isNewest(trx: Transaction<Tables>, { incident_id, id }: Comment): Promise<boolean> {
-  const [newest] = await listComments(trx, incident_id, { limit: 1 })
-  return newest?.id === id
-}
-
-export async function deleteComment(db: Kysely<Tables>, incidentId: number, id: number): Promise<boolean> {
-  const { numDeletedRows } = await db
-    .deleteFrom('incident_comments')
-    .where('incident_id', '=', incidentId)
-    .where('id', '=', id)
-    .executeTakeFirst()
-  return numDeletedRows > 0n
-}
-
-/** @returns the state that the incident is in now; undefined when there is none. */
-async function applyState(
-  trx: Transaction<Tables>,
-  id: number,
-  state: State | undefined,
-  at: Date | undefined,
-): Promise<State | undefined> {
-  const updated = await trx
-    .updateTable('incidents')
-    .set({
-      updated_at: sql`now()`,
-      ...(state && { state, ended_at: endedAtFor(state, undefined, at && sql<Date>`${at}::timestamptz`) }),
-    })
-    .where('id', '=', id)
-    .returning('state')
-    .executeTakeFirst()
-  return updated?.state
+  if (numDeletedRows === 0n) throw incidentNotFound()
 }

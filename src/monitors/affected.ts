@@ -1,7 +1,7 @@
 import { sql, type Transaction } from 'kysely'
 import type { Tables } from '../database/schema.ts'
 import { type ApiError, invalidRequest } from '../errors.ts'
-import { UnknownMonitors } from './repository.ts'
+import { lockExistingMonitorsForShare } from './repository.ts'
 
 type Affected = { monitor_tag: string; impact: string }
 
@@ -53,7 +53,7 @@ export function affectedMonitors(owners: 'incidents' | 'maintenances', name: 'in
   }
 }
 
-export function tagsOf(affected: readonly Affected[]): string[] {
+export function tagsOf(affected: MonitorReference): string[] {
   return affected.map(({ monitor_tag }) => monitor_tag)
 }
 
@@ -69,11 +69,19 @@ export function assertUniqueMonitors(affected: MonitorReference = []): void {
   })
 }
 
-/** @throws ApiError 400 when it is for monitors that there are none of. */
-export function rethrowUnknownMonitors(error: unknown, affected: MonitorReference): void {
-  if (!(error instanceof UnknownMonitors)) return
-  const indices = affected.flatMap(({ monitor_tag: tag }, index) => (error.tags.includes(tag) ? [index] : []))
-  throw invalidMonitors(indices, 'is not the tag of a monitor')
+/**
+ * Locks the monitors FOR KEY SHARE until commit. Call it before touching link rows, because deleting a monitor locks in
+ * this order, and the reverse order deadlocks.
+ * @returns their ids, by tag. @throws ApiError 400 naming each unknown tag
+ */
+export async function lockAffectedMonitors(
+  trx: Transaction<Tables>,
+  affected: MonitorReference,
+): Promise<Map<string, number>> {
+  const monitorIds = await lockExistingMonitorsForShare(trx, tagsOf(affected))
+  const unknown = affected.flatMap(({ monitor_tag: tag }, index) => (monitorIds.has(tag) ? [] : [index]))
+  if (unknown.length > 0) throw invalidMonitors(unknown, 'is not the tag of a monitor')
+  return monitorIds
 }
 
 function invalidMonitors(indices: number[], message: string): ApiError {

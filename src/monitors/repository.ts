@@ -193,32 +193,11 @@ export async function deleteMonitor(db: Kysely<Tables>, tag: string): Promise<bo
   return numDeletedRows > 0n
 }
 
-/** Names monitors that there are none of. */
-export class UnknownMonitors extends Error {
-  readonly tags: string[]
-
-  constructor(tags: string[]) {
-    super(`There is no monitor ${tags.join(', ')}`)
-    this.tags = tags
-  }
-}
-
 /**
- * Nobody deletes these monitors before the transaction ends. To be called before the rows that tie them to something are
- * touched: who deletes a monitor takes the two in this order, and would wait for us as we for him.
- * @returns their ids, by tag. @throws UnknownMonitors
+ * Locks those of the monitors that exist FOR KEY SHARE until commit. Call it before touching link rows, because deleting
+ * a monitor locks in this order, and the reverse order deadlocks.
+ * @returns their ids, by tag.
  */
-export async function lockMonitorsForShare(
-  trx: Transaction<Tables>,
-  tags: readonly string[],
-): Promise<Map<string, number>> {
-  const monitorIds = await lockExistingMonitorsForShare(trx, tags)
-  const unknown = tags.filter((tag) => !monitorIds.has(tag))
-  if (unknown.length > 0) throw new UnknownMonitors(unknown)
-  return monitorIds
-}
-
-/** The same, of those of them that there are. */
 export async function lockExistingMonitorsForShare(
   trx: Transaction<Tables>,
   tags: readonly string[],

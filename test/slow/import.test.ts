@@ -6,7 +6,7 @@ import { command, contentOf, fill, importInProcess } from '../kener-import.ts'
 import { cli, cliProcess, listening, start, temporaryDirectory } from '../process.ts'
 
 await t.test(
-  'an import that is killed anywhere goes on where it stopped, and nothing comes twice',
+  'an import that is killed at any point continues where it stopped, and imports nothing twice',
   async (t) => {
     const kener = await startFakeKener(t)
     kener.content.monitors = Array.from({ length: 5 }, (_, index) =>
@@ -19,7 +19,7 @@ await t.test(
     }
     const url = await createDatabase(t)
     const { db } = await startReplica(t, { url })
-    const env = { DATABASE_URL: url, KENER_API_KEY: kener.key }
+    const env = { DATABASE_URL: url, KENER_SOURCE_API_KEY: kener.key }
     for (const reached of [
       '/incidents',
       '/incidents/1/',
@@ -41,23 +41,23 @@ await t.test(
 
     const other = await startReplica(t)
     await importInProcess(other.db, kener)
-    t.same(await contentOf(db), await contentOf(other.db), 'as of one go')
+    t.same(await contentOf(db), await contentOf(other.db), 'the same as after a single import')
     t.match(await contentOf(db), { incidents: { length: 24 }, comments: { length: 48 } })
   },
 )
 
-await t.test('an embedded database takes an import, unless a server runs on it', async (t) => {
+await t.test('an import can write to the embedded database, unless a server is using it', async (t) => {
   const kener = await startFakeKener(t, { base: '/status' })
   fill(kener)
-  const env = { DATA_DIR: join(temporaryDirectory(t), 'data'), KENER_API_KEY: kener.key, PORT: '0' }
+  const env = { DATA_DIR: join(temporaryDirectory(t), 'data'), KENER_SOURCE_API_KEY: kener.key, PORT: '0' }
   const imported = await cliProcess(t, command({ url: `${kener.url}/` }), env)
   t.equal(imported.code, 0, imported.stderr)
   t.match(imported.stderr, /monitors: 2 new\nincidents: 1 new\ncomments: 2 new\n/)
   await listening(start(t, 'server', [], env))
-  const refused = await cliProcess(t, command(kener), env)
-  t.equal(refused.code, 1)
+  const rejected = await cliProcess(t, command(kener), env)
+  t.equal(rejected.code, 1)
   t.match(
-    refused.stderr,
+    rejected.stderr,
     /^kener-api: [^\n]*in use by a running server[^\n]*stop it first[^\n]*DATABASE_URL[^\n]*\n$/,
   )
 })

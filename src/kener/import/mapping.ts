@@ -4,25 +4,26 @@ import type { Affected } from '../../incidents/repository.ts'
 import { formatTime } from '../../wire/time.ts'
 import { findErrors, isStorable } from '../../wire/validator.ts'
 import { toNewMonitor } from '../mapping.ts'
-import { CreateMonitor, maxSeconds, toAffected } from '../schemas.ts'
+import { CreateMonitor } from '../schemas/monitors.ts'
+import { maxSeconds } from '../schemas/shared.ts'
+import { toAffected } from '../wire.ts'
 import type { SourceItem, SourceMonitor } from './client.ts'
 import { quote } from './progress.ts'
-import type { CommentImport } from './repository.ts'
+import type { CommentValues, IncidentValues } from './repository.ts'
 
-/** The tags here, by those there. */
+/** Finds the local tag of a monitor by its tag at the source. */
 export type Tags = { find: (sourceTag: string) => string | undefined }
 
-// What things of Kener's are here. `notes` say what could not be taken as it was, each for the end of a sentence.
-
+/** A converted item and what was changed to make it valid, or why it cannot be converted. */
 type Parsed<Value> = { value: Value; warnings: string[] } | { unusable: string }
 
 export function toMonitor(item: SourceMonitor) {
   const warnings: string[] = []
   const source = toStorable(item, warnings)
   const tag = toTag(source)
-  if (tag !== source.tag) warnings.push(`its tag becomes ${quote(tag)}`)
+  if (tag !== source.tag) warnings.push(`tag becomes ${quote(tag)}`)
   const name = typeof source.name === 'string' ? source.name.trim() : null
-  // No default is one of ours, too.
+  // At the source, null means no default status, which is NO_DATA here. The schema would read it as UP.
   const body: Record<string, unknown> = {
     ...source,
     tag,
@@ -40,7 +41,7 @@ export function toMonitor(item: SourceMonitor) {
       body[field] = truncate(String(value), Number(params.limit), field, warnings)
     } else {
       body[field] = fallback[field] ?? null
-      warnings.push(`its ${field} ${quote(value)} is none that can be here: it becomes ${quote(body[field])}`)
+      warnings.push(`${field} ${quote(value)} is not valid and becomes ${quote(body[field])}`)
     }
   }
   return { monitor: toNewMonitor(body as Static<typeof CreateMonitor>), warnings }
@@ -61,39 +62,39 @@ export function toTag({ id, tag }: SourceMonitor): string {
 export function toIncident(
   item: SourceItem,
   tags: Tags,
-): Parsed<{ title: string; state: State; startedAt: Date; endedAt: Date | null; monitors: Affected[] }> {
+): Parsed<{ values: IncidentValues; monitors: Affected[] }> {
   const warnings: string[] = []
   const source = toStorable(item, warnings)
   const startedAt = toTime(source.start_date_time)
   if (!startedAt) {
     return {
-      unusable: `it starts at ${quote(source.start_date_time)}, which is no time in seconds since 1970`,
+      unusable: `start_date_time ${quote(source.start_date_time)} is not a time in seconds since 1970`,
     }
   }
-  const value = {
+  const values = {
     title: toText(source.title, `Incident ${item.id}`, 255, 'title', warnings),
     state: toState(source.state, warnings),
-    startedAt,
-    endedAt: toEnd(source.end_date_time, startedAt, warnings),
-    monitors: toMonitors(source.monitors, tags, warnings),
+    started_at: startedAt,
+    ended_at: toEnd(source.end_date_time, startedAt, warnings),
   }
-  return { value, warnings }
+  return { value: { values, monitors: toMonitors(source.monitors, tags, warnings) }, warnings }
 }
 
-export function toComment(item: SourceItem): Parsed<Pick<CommentImport, 'comment' | 'state' | 'at'>> {
+export function toComment(item: SourceItem): Parsed<CommentValues> {
   const warnings: string[] = []
   const source = toStorable(item, warnings)
-  const at = toTime(source.timestamp)
-  if (!at) return { unusable: `its time is ${quote(source.timestamp)}, which is none in seconds since 1970` }
+  const commentedAt = toTime(source.timestamp)
+  if (!commentedAt)
+    return { unusable: `timestamp ${quote(source.timestamp)} is not a time in seconds since 1970` }
   const value = {
     comment: toText(source.comment, '(no text)', 10_000, 'text', warnings),
     state: toState(source.state, warnings),
-    at,
+    commented_at: commentedAt,
   }
   return { value, warnings }
 }
 
-/** PostgreSQL stores some characters nowhere. */
+/** Replaces characters that PostgreSQL cannot store: NUL and lone surrogates. */
 function toStorable<Item extends SourceItem>(item: Item, warnings: string[]): Item {
   let replaced = 0
   const storable = JSON.parse(JSON.stringify(item), (_name, value: unknown) => {
@@ -116,69 +117,67 @@ export function describeTime(seconds: number): string {
   return time ? formatTime(time) : String(seconds)
 }
 
-/** Kener takes 0 for none. */
+/** Returns null if there is no end, which Kener writes as null or 0. */
 function toEnd(value: unknown, startedAt: Date, warnings: string[]): Date | null {
   if (value === 0 || value == null) return null
   const end = toTime(value)
   if (end && end >= startedAt) return end
   if (end) {
-    warnings.push(`its end, ${formatTime(end)}, is before its start: it ends when it starts`)
+    warnings.push(`end ${formatTime(end)} is before the start and becomes the start`)
     return startedAt
   }
-  warnings.push(`its end ${quote(value)} is no time in seconds since 1970: it has none here`)
+  warnings.push(`end ${quote(value)} is not a time in seconds since 1970 and is left out`)
   return null
 }
 
 function toText(value: unknown, fallback: string, max: number, field: string, warnings: string[]): string {
   const text = typeof value === 'string' ? value.trim() : ''
-  if (text === '') warnings.push(`its ${field} is empty: it becomes ${quote(fallback)}`)
+  if (text === '') warnings.push(`${field} is empty and becomes ${quote(fallback)}`)
   return truncate(text || fallback, max, field, warnings)
 }
 
 function truncate(text: string, max: number, field: string, warnings: string[]): string {
   const characters = Array.from(text)
   if (characters.length <= max) return text
-  warnings.push(`its ${field} of ${characters.length} characters is cut to ${max}`)
+  warnings.push(`${field} of ${characters.length} characters is truncated to ${max}`)
   return characters.slice(0, max).join('')
 }
 
 function toState(value: unknown, warnings: string[]): State {
   const known = states.find((state) => state === value)
-  if (!known) warnings.push(`its state ${quote(value)} is none that can be here: it becomes INVESTIGATING`)
+  if (!known) warnings.push(`state ${quote(value)} is not valid and becomes INVESTIGATING`)
   return known ?? 'INVESTIGATING'
 }
 
 function toMonitors(value: unknown, tags: Tags, warnings: string[]): Affected[] {
-  const worst = new Map<string, Affected>()
+  const affected = new Map<string, Affected>()
   for (const { monitor_tag: sourceTag, impact } of toAffected(readMonitors(value, warnings), 'DOWN')) {
     const tag = tags.find(sourceTag)
     if (tag === undefined) {
-      warnings.push(`the monitor ${quote(sourceTag)} that it names is not here: it is left out`)
+      warnings.push(`monitor ${quote(sourceTag)} does not exist locally and is left out`)
       continue
     }
-    const other = worst.get(tag)
+    const other = affected.get(tag)
     if (other && other.impact !== impact)
-      warnings.push(`names ${quote(sourceTag)} twice: the worse impact counts`)
+      warnings.push(`monitor ${quote(sourceTag)} is listed twice: the more severe impact is used`)
     if (!other || statusesBySeverity.indexOf(impact) < statusesBySeverity.indexOf(other.impact)) {
-      worst.set(tag, { monitor_tag: tag, impact })
+      affected.set(tag, { monitor_tag: tag, impact })
     }
   }
-  return [...worst.values()]
+  return [...affected.values()]
 }
 
 function readMonitors(value: unknown, warnings: string[]) {
   return (Array.isArray(value) ? (value as unknown[]) : []).flatMap((entry) => {
     const { monitor_tag: tag, impact } = (entry ?? {}) as Record<string, unknown>
     if (typeof tag !== 'string') {
-      warnings.push(`${quote(entry)} names no monitor: it is left out`)
+      warnings.push(`monitors entry ${quote(entry)} has no monitor_tag and is left out`)
       return []
     }
     const known = [...impacts, 'UP' as const, '' as const].find((each) => each === (impact ?? ''))
     if (known !== undefined) return [{ monitor_tag: tag, impact: known }]
     const nearest = impact === 'NONE' || impact === 'NO_DATA' ? ('UP' as const) : ('DOWN' as const)
-    warnings.push(
-      `its impact ${quote(impact)} on ${quote(tag)} is none that can be here: it becomes ${nearest}`,
-    )
+    warnings.push(`impact ${quote(impact)} on ${quote(tag)} is not valid and becomes ${nearest}`)
     return [{ monitor_tag: tag, impact: nearest }]
   })
 }

@@ -2,18 +2,21 @@ import type { Writable } from 'node:stream'
 
 export type Progress = ReturnType<typeof createProgress>
 
-/** What a long command says on the way: one line that is rewritten on a terminal, a line now and then elsewhere. */
+/**
+ * Reports the progress of a long command. On a terminal, rewrites one line; otherwise, writes a line at most every
+ * 10 s, so that log files stay short.
+ */
 export function createProgress(stream: Writable & { isTTY?: boolean; columns?: number }) {
   const isTerminal = stream.isTTY === true
   const intervalMs = isTerminal ? 100 : 10_000
-  // A line that wraps could not be taken back. Some terminals say 0, which is to say that they do not know.
+  // A wrapped line cannot be erased. Terminals that do not know their width report 0.
   const width = stream.columns || 80
   let updatedAt = -Infinity
   const clear = () => {
     if (isTerminal) stream.write(clearLine)
   }
   return {
-    /** Where it stands; most of these are not shown. */
+    /** Shows the current state. Calls within the interval are ignored. */
     update(text: string): void {
       if (performance.now() - updatedAt < intervalMs) return
       updatedAt = performance.now()
@@ -21,7 +24,7 @@ export function createProgress(stream: Writable & { isTTY?: boolean; columns?: n
       stream.write(isTerminal ? text.slice(0, width - 1) : `${text}\n`)
     },
 
-    /** What has to be read. */
+    /** Writes a line that stays. */
     print(line: string): void {
       clear()
       stream.write(`${line}\n`)
@@ -34,8 +37,8 @@ export function createProgress(stream: Writable & { isTTY?: boolean; columns?: n
 const clearLine = '\r\u001b[K'
 
 /**
- * What others wrote, so that it can neither break a line nor colour the terminal: JSON alone leaves those controls as
- * they are that come after ASCII, and those that turn the direction of the line.
+ * Formats untrusted text so that it can neither break the line nor send control sequences to the terminal. JSON leaves
+ * C1 controls, line separators and bidirectional controls as they are, so they are escaped here.
  */
 export function quote(value: unknown): string {
   const text = typeof value === 'string' && value.length > 80 ? `${value.slice(0, 79)}…` : value

@@ -1,13 +1,13 @@
 import { type Kysely, sql, type Transaction } from 'kysely'
 import type { Tables } from '../../database/schema.ts'
-import type { State } from '../../enums.ts'
-import { type Affected, affectedByIncident } from '../../incidents/repository.ts'
+import type { Comment } from '../../incidents/comments.ts'
+import { type Affected, affectedByIncident, type Incident } from '../../incidents/repository.ts'
 import { tagsOf } from '../../monitors/affected.ts'
 import { lockExistingMonitorsForShare, type MonitorAttributes } from '../../monitors/repository.ts'
 import { OperatorError } from '../../operator-error.ts'
 import { type ExtraFields, insertKenerMonitor, updateKenerMonitor } from '../repository.ts'
 
-/** What of a Kener is what here. */
+/** Identifies an item of a Kener, and its version. */
 export type Source = Pick<Tables['kener_imports'], 'source' | 'source_id' | 'updated_at'>
 
 type Kind = Tables['kener_imports']['kind']
@@ -15,13 +15,13 @@ type Kind = Tables['kener_imports']['kind']
 export type Imported = {
   id: number
   updated_at: string
-  /** False when it was deleted here. */
+  /** False if the item was deleted locally after it was imported. */
   exists_locally: boolean
 }
 
 const tables = { monitor: 'monitors', incident: 'incidents', comment: 'incident_comments' } as const
 
-/** By their ids there. */
+/** Returns the recorded imports of one kind, by the id at the source. */
 export async function readImports(
   db: Kysely<Tables>,
   source: string,
@@ -34,6 +34,7 @@ export async function readImports(
   return new Map(rows.map(({ source_id, ...imported }) => [source_id, imported]))
 }
 
+/** Returns the tags of all monitors, by id. */
 export async function readTags(db: Kysely<Tables>): Promise<Map<number, string>> {
   const rows = await db.selectFrom('monitors').select(['id', 'tag']).execute()
   return new Map(rows.map(({ id, tag }) => [id, tag]))
@@ -41,7 +42,7 @@ export async function readTags(db: Kysely<Tables>): Promise<Map<number, string>>
 
 type NewMonitor = { attributes: MonitorAttributes; fields: ExtraFields }
 
-/** False, with nothing stored, when the tag is taken. */
+/** Returns false, and stores nothing, if the tag is taken. */
 export function importMonitor(
   db: Kysely<Tables>,
   from: Source,
@@ -54,7 +55,10 @@ export function importMonitor(
   })
 }
 
-/** But for its tag, and what Kener does not know of it. False when there is no such monitor. */
+/**
+ * Replaces a monitor that was imported before, except its tag and `stale_after_seconds`, which Kener does not have.
+ * Returns false if the monitor does not exist.
+ */
 export function reimportMonitor(
   db: Kysely<Tables>,
   from: Source,
@@ -72,46 +76,35 @@ export function reimportMonitor(
 }
 
 export type IncidentImport = {
-  /** Here; undefined for a new one. */
+  /** The local id. Undefined for a new incident. */
   id: number | undefined
-  /** Undefined when only comments are to be stored. */
-  changes:
-    | {
-        from: Source
-        title: string
-        state: State
-        startedAt: Date
-        endedAt: Date | null
-        monitors: Affected[]
-      }
-    | undefined
+  /** Undefined if only comments are stored. */
+  incident: { from: Source; values: IncidentValues; monitors: Affected[] } | undefined
   comments: CommentImport[]
 }
 
-export type CommentImport = {
-  id: number | undefined
-  from: Source
-  comment: string
-  state: State
-  at: Date
-}
+export type CommentImport = { id: number | undefined; from: Source; values: CommentValues }
+
+export type IncidentValues = Pick<Incident, 'title' | 'state' | 'started_at' | 'ended_at'>
+export type CommentValues = Pick<Comment, 'comment' | 'state' | 'commented_at'>
 
 /**
- * With its timeline, whose states do not move it: it is what it is there. Monitors that are deleted meanwhile are left
- * out, as their deletion would. False, with nothing stored, when there is no such incident any more.
+ * Stores an incident and its comments. The states of the comments do not change the incident, because it is stored with
+ * its state at the source. Monitors that were deleted in the meantime are left out. Returns false, and stores nothing,
+ * if the incident no longer exists.
  */
 export function importIncident(
   db: Kysely<Tables>,
-  { id: known, changes, comments }: IncidentImport,
+  { id: localId, incident, comments }: IncidentImport,
 ): Promise<boolean> {
   return db.transaction().execute(async (trx) => {
-    const id = await storeIncident(trx, known, changes)
+    const id = await storeIncident(trx, localId, incident?.values)
     if (id === undefined) return false
-    if (changes) {
-      const monitorIds = await lockExistingMonitorsForShare(trx, tagsOf(changes.monitors))
-      const existing = changes.monitors.filter(({ monitor_tag }) => monitorIds.has(monitor_tag))
+    if (incident) {
+      const monitorIds = await lockExistingMonitorsForShare(trx, tagsOf(incident.monitors))
+      const existing = incident.monitors.filter(({ monitor_tag }) => monitorIds.has(monitor_tag))
       await affectedByIncident.replace(trx, id, existing, monitorIds)
-      await recordImport(trx, 'incident', changes.from, id)
+      await recordImport(trx, 'incident', incident.from, id)
     }
     for (const comment of comments) await storeComment(trx, id, comment)
     return true
@@ -121,16 +114,11 @@ export function importIncident(
 async function storeIncident(
   trx: Transaction<Tables>,
   id: number | undefined,
-  changes: IncidentImport['changes'],
+  values: IncidentValues | undefined,
 ): Promise<number | undefined> {
-  const values = changes && {
-    title: changes.title,
-    state: changes.state,
-    started_at: changes.startedAt,
-    ended_at: changes.endedAt,
-  }
   if (id !== undefined) {
-    // Even for comments alone: who deletes an incident takes it before them, and would wait for us.
+    // Locks the incident before its comments, even if only comments are stored: a deletion locks in this order, and the
+    // reverse order would deadlock.
     const updated = await trx
       .updateTable('incidents')
       .set({ ...values, updated_at: sql`now()` })
@@ -139,7 +127,7 @@ async function storeIncident(
       .executeTakeFirst()
     return updated?.id
   }
-  if (!values) throw new Error('An incident that is new has to be stored before its comments')
+  if (!values) throw new Error('A new incident requires values')
   const inserted = await trx.insertInto('incidents').values(values).returning('id').executeTakeFirstOrThrow()
   return inserted.id
 }
@@ -147,9 +135,8 @@ async function storeIncident(
 async function storeComment(
   trx: Transaction<Tables>,
   incidentId: number,
-  { id, from, comment, state, at }: CommentImport,
+  { id, from, values }: CommentImport,
 ): Promise<void> {
-  const values = { comment, state, commented_at: at }
   const stored =
     id === undefined
       ? await trx
@@ -164,11 +151,11 @@ async function storeComment(
           .where('id', '=', id)
           .returning('id')
           .executeTakeFirst()
-  // One that was deleted here meanwhile stays deleted.
+  // A comment that was deleted in the meantime stays deleted.
   if (stored) await recordImport(trx, 'comment', from, stored.id)
 }
 
-/** @throws OperatorError when it has become something else meanwhile. */
+/** Records that an item was imported. @throws OperatorError if another import has stored the item in the meantime */
 async function recordImport(trx: Transaction<Tables>, kind: Kind, from: Source, id: number): Promise<void> {
   const { rows } = await sql`
     insert into kener_imports (source, kind, source_id, id, updated_at)
@@ -178,7 +165,7 @@ async function recordImport(trx: Transaction<Tables>, kind: Kind, from: Source, 
     returning id`.execute(trx)
   if (rows.length === 0) {
     throw new OperatorError(
-      `Another import from ${from.source} is under way: run this again when that is done, it goes on where it stopped`,
+      `Another import from ${from.source} is running. Run this import again when that one has ended: it continues where it stopped.`,
     )
   }
 }

@@ -1,0 +1,81 @@
+import { type Kysely, sql, type Transaction } from 'kysely'
+import type { Tables } from '../database/schema.ts'
+import { isSameRecurrence, once, planEvents, type Schedule } from './schedule.ts'
+
+/** Matches enabled maintenances that are new, rescheduled, or have events for less than the next 7 days. */
+const isDue = sql`
+  (enabled and (generated_until is null or generated_until < now() + interval '7 days'))`
+
+/** Generates the due events of all enabled maintenances. Replicas may run it at the same time: see SKIP LOCKED. */
+export async function generateDueEvents(db: Kysely<Tables>): Promise<void> {
+  for (let last: number | undefined = 0; last !== undefined;) last = await generateNextEvents(db, last)
+}
+
+/** @returns the id of the first due maintenance after `last`; undefined if there is none. */
+function generateNextEvents(db: Kysely<Tables>, last: number): Promise<number | undefined> {
+  return db.transaction().execute(async (trx) => {
+    const { rows } = await sql<{ id: number }>`
+      select id from maintenances where id > ${last} and ${isDue} order by id limit 1
+      for no key update skip locked`.execute(trx)
+    const [due] = rows
+    if (due) await generateEvents(trx, due.id)
+    return due?.id
+  })
+}
+
+/** Generates the due events of a maintenance that the transaction has locked. Leaves existing events unchanged. */
+export async function generateEvents(trx: Transaction<Tables>, id: number): Promise<void> {
+  const { rows } = await sql<Schedule & { generated_until: Date | null; now: Date }>`
+    select starts_at, rrule, duration_seconds, generated_until, now() as now
+    from maintenances where id = ${id} and ${isDue}`.execute(trx)
+  const [due] = rows
+  if (!due) return
+  const { occurrences, until } = planEvents(due, due.generated_until, due.now)
+  await sql`
+    insert into maintenance_events (maintenance_id, occurrence, starts_at, ends_at)
+    select ${id}::integer, occurrence, occurrence, occurrence + make_interval(secs => ${due.duration_seconds}::integer)
+    from unnest(${occurrences}::timestamptz[]) as occurrence
+    on conflict do nothing`.execute(trx)
+  await sql`
+    update maintenances set generated_until = coalesce(${until}::timestamptz, 'infinity') where id = ${id}
+    `.execute(trx)
+}
+
+/** Adapts the events of a maintenance to a schedule that has just been stored. */
+export async function rescheduleEvents(
+  trx: Transaction<Tables>,
+  id: number,
+  before: Schedule,
+  after: Schedule,
+): Promise<void> {
+  if (!isSameRecurrence(before, after)) await discardPendingEvents(trx, id, after.rrule)
+  else if (before.duration_seconds !== after.duration_seconds) await resizeEvents(trx, id, before, after)
+}
+
+/**
+ * Deletes the future events of the previous schedule, except those closed by a request. An ongoing event stays, and no
+ * event is generated that would overlap it; but if the new schedule occurs only once, its event replaces the ongoing one.
+ */
+async function discardPendingEvents(trx: Transaction<Tables>, id: number, rrule: string): Promise<void> {
+  const [time, until] = rrule === once ? [sql`ends_at`, null] : [sql`starts_at`, sql`now()`]
+  await sql`
+    delete from maintenance_events where maintenance_id = ${id} and closed_as is null and ${time} > now()`.execute(
+    trx,
+  )
+  await sql`update maintenances set generated_until = ${until} where id = ${id}`.execute(trx)
+}
+
+/** Changes the duration of future events, and of the event of a schedule that occurs once. Skips moved events. */
+async function resizeEvents(
+  trx: Transaction<Tables>,
+  id: number,
+  before: Schedule,
+  after: Schedule,
+): Promise<void> {
+  await sql`
+    update maintenance_events
+    set ends_at = starts_at + make_interval(secs => ${after.duration_seconds}::integer), updated_at = now()
+    where maintenance_id = ${id} and closed_as is null and starts_at = occurrence
+      and ends_at = starts_at + make_interval(secs => ${before.duration_seconds}::integer)
+      and ${after.rrule === once ? sql`true` : sql`starts_at > now()`}`.execute(trx)
+}

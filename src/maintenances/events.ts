@@ -1,0 +1,142 @@
+import { type Kysely, type Selectable, sql } from 'kysely'
+import type { Tables } from '../database/schema.ts'
+import type { ClosingState, EventState } from '../enums.ts'
+import { eventNotClosable, eventNotFound, invalidField, maintenanceNotFound } from '../errors.ts'
+import { eventIsOngoing } from '../monitors/current-status.ts'
+import { eventState } from './event-state.ts'
+import { affectedByMaintenance, type Maintenance } from './repository.ts'
+
+export type Event = Selectable<Tables['maintenance_events']> & { state: EventState }
+
+const columns = sql`maintenance_events.*, ${eventState} as state`
+
+/**
+ * Lists the events of a maintenance, soonest first.
+ * @param page `cursor` is the start and id of the last event of the previous page. @throws ApiError 404
+ */
+export async function listEvents(
+  db: Kysely<Tables>,
+  maintenanceId: number,
+  {
+    cursor,
+    offset = 0,
+    limit,
+  }: { cursor?: { at: Date; id: number } | undefined; offset?: number; limit: number },
+): Promise<Event[]> {
+  const after = cursor ? sql`and (starts_at, id) > (${cursor.at}::timestamptz, ${cursor.id}::integer)` : sql``
+  // The outer join returns one empty row for a maintenance without events, and no row without a maintenance.
+  const { rows } = await sql<Event | { id: null }>`
+    select events.* from maintenances left join lateral (
+      select ${columns} from maintenance_events where maintenance_id = maintenances.id ${after}
+      order by starts_at, id limit ${limit} offset ${offset}
+    ) as events on true
+    where maintenances.id = ${maintenanceId}
+    order by events.starts_at, events.id`.execute(db)
+  if (rows.length === 0) throw maintenanceNotFound()
+  return rows.filter((row) => row.id !== null)
+}
+
+export type EventFilter = {
+  /** Matches events that start at this time or later. */
+  from: Date
+  state?: EventState | undefined
+  maintenance_id?: number | undefined
+  /** Matches events of maintenances that affect at least one of these monitors. */
+  monitor_tags?: readonly string[] | undefined
+}
+
+export type EventWithMaintenance = Event &
+  Pick<Maintenance, 'title' | 'description' | 'enabled' | 'rrule' | 'duration_seconds' | 'monitors'>
+
+/** Lists the events of all maintenances, soonest first. `total` counts the events of all pages. */
+export async function listAllEvents(
+  db: Kysely<Tables>,
+  filter: EventFilter,
+  { limit, offset }: { limit: number; offset: number },
+): Promise<{ events: EventWithMaintenance[]; total: number }> {
+  const { from, state, maintenance_id: maintenanceId, monitor_tags: tags } = filter
+  const conditions = [
+    sql`maintenance_events.starts_at >= ${from}::timestamptz`,
+    ...(state === undefined ? [] : [sql`(${eventState}) = ${state}`]),
+    ...(maintenanceId === undefined ? [] : [sql`maintenance_id = ${maintenanceId}`]),
+    ...(tags === undefined ? [] : [affectedByMaintenance.includes(tags)]),
+  ]
+  const matching = sql`
+    from maintenance_events join maintenances on maintenances.id = maintenance_id
+    where ${sql.join(conditions, sql` and `)}`
+  const [{ rows: events }, { rows: counts }] = await Promise.all([
+    sql<EventWithMaintenance>`
+      select ${columns}, title, description, enabled, rrule, duration_seconds, ${affectedByMaintenance.column} ${matching}
+      order by maintenance_events.starts_at, maintenance_events.id limit ${limit} offset ${offset}`.execute(
+      db,
+    ),
+    sql<{ total: number }>`select count(*)::integer as total ${matching}`.execute(db),
+  ])
+  return { events, total: counts[0]?.total ?? 0 }
+}
+
+/** @throws ApiError 404 */
+export async function getEvent(db: Kysely<Tables>, maintenanceId: number, id: number): Promise<Event> {
+  const { rows } = await sql<Event>`
+    select ${columns} from maintenance_events
+    where id = ${id} and maintenance_id = ${maintenanceId}`.execute(db)
+  const [event] = rows
+  if (!event) throw eventNotFound()
+  return event
+}
+
+/** States from which a request may close an event. */
+const closableStates: Record<ClosingState, EventState[]> = {
+  COMPLETED: ['ONGOING'],
+  CANCELLED: ['SCHEDULED', 'READY', 'ONGOING'],
+}
+
+/**
+ * Closes an event. An ongoing event then ends at the current full minute, but lasts at least one minute, and never
+ * longer than planned. @throws ApiError 404, or 409 if its state does not allow it
+ */
+export async function closeEvent(
+  db: Kysely<Tables>,
+  maintenanceId: number,
+  id: number,
+  state: ClosingState,
+): Promise<Event> {
+  const allowed = closableStates[state]
+  const { rows } = await sql<Event>`
+    update maintenance_events set closed_as = ${state}, updated_at = now(),
+      ends_at = case when ${eventIsOngoing}
+        then least(ends_at, greatest(date_trunc('minute', now()), starts_at + interval '1 minute')) else ends_at end
+    where id = ${id} and maintenance_id = ${maintenanceId} and (${eventState}) = any(${allowed}::text[])
+    returning ${columns}`.execute(db)
+  const [closed] = rows
+  if (closed) return closed
+  const event = await getEvent(db, maintenanceId, id)
+  throw eventNotClosable(event.state, state, allowed)
+}
+
+/** Moves an event, whatever its state. @throws ApiError 404, or 400 if it would not end after its start */
+export async function moveEvent(
+  db: Kysely<Tables>,
+  maintenanceId: number,
+  id: number,
+  { starts_at, ends_at }: Pick<Event, 'starts_at' | 'ends_at'>,
+): Promise<Event> {
+  if (ends_at <= starts_at) throw invalidField('/ends_at', 'must be after starts_at')
+  const { rows } = await sql<Event>`
+    update maintenance_events
+    set starts_at = ${starts_at}::timestamptz, ends_at = ${ends_at}::timestamptz, updated_at = now()
+    where id = ${id} and maintenance_id = ${maintenanceId} returning ${columns}`.execute(db)
+  const [moved] = rows
+  if (!moved) throw eventNotFound()
+  return moved
+}
+
+/** Deletes an event. It is not generated again, because the maintenance remembers up to when it has events. @throws ApiError 404 */
+export async function deleteEvent(db: Kysely<Tables>, maintenanceId: number, id: number): Promise<void> {
+  const { numDeletedRows } = await db
+    .deleteFrom('maintenance_events')
+    .where('maintenance_id', '=', maintenanceId)
+    .where('id', '=', id)
+    .executeTakeFirst()
+  if (numDeletedRows === 0n) throw eventNotFound()
+}
