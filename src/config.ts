@@ -6,7 +6,10 @@ export type Config = ReturnType<typeof readConfig>
 
 const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
 
-/** Adds the variables of `.env` in the working directory, if there is one, to the environment. Variables that are set win. */
+/**
+ * Adds the variables of `.env` in the working directory, if there is one, to the environment. Variables that are set
+ * win.
+ */
 export function loadEnvFile(): void {
   if (existsSync('.env')) process.loadEnvFile('.env')
 }
@@ -48,8 +51,8 @@ export function readConfig(env: NodeJS.ProcessEnv) {
 }
 
 /**
- * Reads the API key for an import from another Kener. It is not part of Config, because the service must not fail if the
- * variable is invalid.
+ * Reads the API key for an import from another Kener. It is not part of Config, because the service must not fail if
+ * the variable is invalid.
  * @throws OperatorError that names the variable, and never shows the key
  */
 export function readKenerKey({ KENER_API_KEY: key = '' }: NodeJS.ProcessEnv): string {

@@ -1,5 +1,5 @@
 /**
- * Every error that the service sends, named once. Messages are public: they tell the client what to do, and contain no
+ * Every error that the service sends, named once. Messages are public: they say what the client can do, and contain no
  * internal details. `cause`, `reason` and `keyId` are only logged.
  */
 
