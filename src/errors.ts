@@ -1,7 +1,7 @@
 import type { ClosingState, EventState } from './enums.ts'
 
 /**
- * Every error that the service sends, named once. Messages are public: they tell the client what to do, and contain no
+ * Every error that the service sends, named once. Messages are public: they say what the client can do, and contain no
  * internal details. `cause`, `reason` and `keyId` are only logged.
  */
 
@@ -90,6 +90,8 @@ export const rangeReversed = () => invalidQuery('/to', 'must not be before from'
 
 export const tagMismatch = (tag: string) =>
   invalidField('/tag', `must be ${tag}, as in the path: the tag of a monitor cannot be changed`)
+
+export const endBeforeStart = (path: string) => invalidField(path, 'must not be before the start')
 
 export const expiryInPast = () => invalidField('/expires_at', 'must be in the future')
 

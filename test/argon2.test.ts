@@ -4,7 +4,7 @@ import { createSecrets } from '../src/keys/secrets.ts'
 import { formatToken, generateTokenParts } from '../src/keys/token.ts'
 import { newKey, startReplica, times } from './helper.ts'
 
-await t.test('a good key costs one Argon2 run a process, however many requests come at once', async (t) => {
+await t.test('a valid key costs one Argon2 run per process, also for concurrent requests', async (t) => {
   const replica = await startReplica(t)
   const { token } = await newKey(replica)
   const { stats } = replica.app.secrets
@@ -15,7 +15,7 @@ await t.test('a good key costs one Argon2 run a process, however many requests c
   t.equal(stats.argon2Runs, 1)
 })
 
-await t.test('a wrong secret costs one Argon2 run, however often it is tried', async (t) => {
+await t.test('a wrong secret costs one Argon2 run, also when it is repeated', async (t) => {
   const replica = await startReplica(t)
   const { id } = await newKey(replica)
   const wrong = formatToken({ ...generateTokenParts(), id })
@@ -24,26 +24,29 @@ await t.test('a wrong secret costs one Argon2 run, however often it is tried', a
   t.equal(replica.app.secrets.stats.argon2Runs, 1)
 })
 
-await t.test('malformed keys reach neither Argon2 nor the database; unknown ones no Argon2', async (t) => {
-  const replica = await startReplica(t)
-  const { token } = await newKey(replica)
-  replica.statements.length = 0
-  const garbage = [
-    'x',
-    'kener_',
-    token.slice(0, -1),
-    `${token.slice(0, -1)}!`,
-    token.toLowerCase(),
-    'a'.repeat(8_000),
-  ]
-  for (const key of garbage) t.equal((await replica.call(key, 'GET /api/me')).statusCode, 401)
-  t.same(replica.statements, [])
-  await times(50, () => replica.call(formatToken(generateTokenParts()), 'GET /api/me'))
-  t.equal(replica.app.secrets.stats.argon2Runs, 0)
-  t.ok(replica.statements.length < 20, 'and their look-ups share statements')
-})
+await t.test(
+  'malformed keys cause neither a query nor an Argon2 run; unknown keys cause no Argon2 run',
+  async (t) => {
+    const replica = await startReplica(t)
+    const { token } = await newKey(replica)
+    replica.statements.length = 0
+    const garbage = [
+      'x',
+      'kener_',
+      token.slice(0, -1),
+      `${token.slice(0, -1)}!`,
+      token.toLowerCase(),
+      'a'.repeat(8_000),
+    ]
+    for (const key of garbage) t.equal((await replica.call(key, 'GET /api/me')).statusCode, 401)
+    t.same(replica.statements, [])
+    await times(50, () => replica.call(formatToken(generateTokenParts()), 'GET /api/me'))
+    t.equal(replica.app.secrets.stats.argon2Runs, 0)
+    t.ok(replica.statements.length < 20, 'their lookups share statements')
+  },
+)
 
-await t.test('requests at the same time share statements', async (t) => {
+await t.test('concurrent requests share statements', async (t) => {
   const replica = await startReplica(t)
   const { token } = await newKey(replica)
   await replica.call(token, 'GET /api/me')
@@ -53,7 +56,7 @@ await t.test('requests at the same time share statements', async (t) => {
 })
 
 await t.test(
-  'beyond the queue a verification is refused at once with 503, and the queue recovers',
+  'a verification is rejected with 503 at once if the queue is full, and the queue recovers',
   async (t) => {
     const secrets = createSecrets()
     const hash = await secrets.hash('some secret')
@@ -68,7 +71,7 @@ await t.test(
   },
 )
 
-await t.test('hashes are Argon2id in PHC form, salted, and tell secrets apart', async (t) => {
+await t.test('hashes are salted Argon2id PHC strings that match only their secret', async (t) => {
   const secrets = createSecrets()
   const [one, two] = [await secrets.hash('same'), await secrets.hash('same')]
   t.match(one, /^\$argon2id\$v=19\$m=4096,t=1,p=1\$/)
@@ -77,7 +80,7 @@ await t.test('hashes are Argon2id in PHC form, salted, and tell secrets apart', 
   t.equal(await secrets.verify({ id: 'a', secret: 'other' }, one), false)
 })
 
-await t.test('a hash made with other parameters is made anew when its key is next used', async (t) => {
+await t.test('a hash with other parameters is replaced at the next use of its key', async (t) => {
   const replica = await startReplica(t)
   const { token, id } = await newKey(replica)
   const readHash = async () => {
@@ -90,5 +93,5 @@ await t.test('a hash made with other parameters is made anew when its key is nex
   t.equal((await replica.call(token, 'GET /api/me')).statusCode, 200)
   t.match(await readHash(), /^\$argon2id\$v=19\$m=4096,t=1,p=1\$/)
   const other = await startReplica(t, { url: replica.app.config.databaseUrl ?? '' })
-  t.equal((await other.call(token, 'GET /api/me')).statusCode, 200, 'and it still fits the key')
+  t.equal((await other.call(token, 'GET /api/me')).statusCode, 200, 'the new hash matches the key')
 })

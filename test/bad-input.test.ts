@@ -13,60 +13,57 @@ async function start(t: Test): Promise<Replica & { admin: string; countKeys: () 
 const good = { name: 'n', permissions: ['read:monitors'] }
 const json = { 'content-type': 'application/json' }
 
-await t.test(
-  'a body that is not as it should be is refused with the place, and leaves nothing behind',
-  async (t) => {
-    const { call, admin, countKeys } = await start(t)
-    const cases: [path: string, body: unknown][] = [
-      ['/name', { permissions: ['admin'] }],
-      ['/permissions', { name: 'n' }],
-      ['/name', { ...good, name: '' }],
-      ['/name', { ...good, name: '   ' }],
-      ['/name', { ...good, name: 'x'.repeat(101) }],
-      ['/name', { ...good, name: 5 }],
-      ['/name', { ...good, name: null }],
-      ['/name', { ...good, name: ['n'] }],
-      ['/name', { ...good, name: 'a\0b' }],
-      ['/name', { ...good, name: 'lone \ud800 surrogate' }],
-      ['/permissions', { ...good, permissions: [] }],
-      ['/permissions', { ...good, permissions: 'admin' }],
-      ['/permissions/1', { ...good, permissions: ['admin', 'read:everything'] }],
-      ['/permissions', { ...good, permissions: ['admin', 'admin'] }],
-      ['/permissions/0', { ...good, permissions: [null] }],
-      ['/rate_limit', { ...good, rate_limit: 0 }],
-      ['/rate_limit', { ...good, rate_limit: -1 }],
-      ['/rate_limit', { ...good, rate_limit: 1.5 }],
-      ['/rate_limit', { ...good, rate_limit: '5' }],
-      ['/rate_limit', { ...good, rate_limit: 1e300 }],
-      ['/rate_limit', { ...good, rate_limit: true }],
-      ['/expires_at', { ...good, expires_at: 'tomorrow' }],
-      ['/expires_at', { ...good, expires_at: 1_893_456_000 }],
-      ['/expires_at', { ...good, expires_at: '2030-02-30T00:00:00Z' }],
-      ['/expires_at', { ...good, expires_at: '2030-01-01' }],
-      ['/expires_at', { ...good, expires_at: '2030-01-01T00:00:00' }],
-      ['/expires_at', { ...good, expires_at: '0000-01-01T00:00:00Z' }],
-      ['/expires_at', { ...good, expires_at: '9999-12-31T23:59:59-01:00' }],
-      ['/expires_at', { ...good, expires_at: '12030-01-01T00:00:00Z' }],
-      ['/expires_at', { ...good, expires_at: '2020-01-01T00:00:00Z' }],
-      ['/unknown', { ...good, unknown: 1 }],
-      ['/key', { ...good, key: 'mine' }],
-      ['/a~1b', { ...good, 'a/b': 1 }],
-    ]
-    for (const [path, body] of cases) {
-      const reply = await call(admin, 'POST /api/keys', body)
-      const title = JSON.stringify(body)
-      isErrorReply(t, reply, 400, 'INVALID_REQUEST', title)
-      t.ok(
-        reply.json.error.details.some((detail: { path: string }) => detail.path === path),
-        `${title}: ${reply.body}`,
-      )
-      for (const { message } of reply.json.error.details) t.match(message, /./)
-    }
-    t.equal(await countKeys(), 1)
-  },
-)
+await t.test('an invalid body is rejected with the path of each error, and stores nothing', async (t) => {
+  const { call, admin, countKeys } = await start(t)
+  const cases: [path: string, body: unknown][] = [
+    ['/name', { permissions: ['admin'] }],
+    ['/permissions', { name: 'n' }],
+    ['/name', { ...good, name: '' }],
+    ['/name', { ...good, name: '   ' }],
+    ['/name', { ...good, name: 'x'.repeat(101) }],
+    ['/name', { ...good, name: 5 }],
+    ['/name', { ...good, name: null }],
+    ['/name', { ...good, name: ['n'] }],
+    ['/name', { ...good, name: 'a\0b' }],
+    ['/name', { ...good, name: 'lone \ud800 surrogate' }],
+    ['/permissions', { ...good, permissions: [] }],
+    ['/permissions', { ...good, permissions: 'admin' }],
+    ['/permissions/1', { ...good, permissions: ['admin', 'read:everything'] }],
+    ['/permissions', { ...good, permissions: ['admin', 'admin'] }],
+    ['/permissions/0', { ...good, permissions: [null] }],
+    ['/rate_limit', { ...good, rate_limit: 0 }],
+    ['/rate_limit', { ...good, rate_limit: -1 }],
+    ['/rate_limit', { ...good, rate_limit: 1.5 }],
+    ['/rate_limit', { ...good, rate_limit: '5' }],
+    ['/rate_limit', { ...good, rate_limit: 1e300 }],
+    ['/rate_limit', { ...good, rate_limit: true }],
+    ['/expires_at', { ...good, expires_at: 'tomorrow' }],
+    ['/expires_at', { ...good, expires_at: 1_893_456_000 }],
+    ['/expires_at', { ...good, expires_at: '2030-02-30T00:00:00Z' }],
+    ['/expires_at', { ...good, expires_at: '2030-01-01' }],
+    ['/expires_at', { ...good, expires_at: '2030-01-01T00:00:00' }],
+    ['/expires_at', { ...good, expires_at: '0000-01-01T00:00:00Z' }],
+    ['/expires_at', { ...good, expires_at: '9999-12-31T23:59:59-01:00' }],
+    ['/expires_at', { ...good, expires_at: '12030-01-01T00:00:00Z' }],
+    ['/expires_at', { ...good, expires_at: '2020-01-01T00:00:00Z' }],
+    ['/unknown', { ...good, unknown: 1 }],
+    ['/key', { ...good, key: 'mine' }],
+    ['/a~1b', { ...good, 'a/b': 1 }],
+  ]
+  for (const [path, body] of cases) {
+    const reply = await call(admin, 'POST /api/keys', body)
+    const title = JSON.stringify(body)
+    isErrorReply(t, reply, 400, 'INVALID_REQUEST', title)
+    t.ok(
+      reply.json.error.details.some((detail: { path: string }) => detail.path === path),
+      `${title}: ${reply.body}`,
+    )
+    for (const { message } of reply.json.error.details) t.match(message, /./)
+  }
+  t.equal(await countKeys(), 1)
+})
 
-await t.test('what is not an object in JSON is refused', async (t) => {
+await t.test('a body that is not a JSON object is rejected', async (t) => {
   const { call, admin, countKeys } = await start(t)
   const bodies = [
     'null',
@@ -120,7 +117,7 @@ await t.test('what is not an object in JSON is refused', async (t) => {
   t.equal(await countKeys(), 1)
 })
 
-await t.test('a body over 1 MiB is 413, another type than JSON 415', async (t) => {
+await t.test('a body larger than 1 MiB is 413, a type other than JSON is 415', async (t) => {
   const { call, admin, countKeys } = await start(t)
   const padded = (bytes: number) => {
     const text = JSON.stringify({ ...good, name: '' })
@@ -130,7 +127,7 @@ await t.test('a body over 1 MiB is 413, another type than JSON 415', async (t) =
     headers: json,
     payload: padded(1_048_576),
   })
-  isErrorReply(t, largest, 400, 'INVALID_REQUEST', 'just 1 MiB is read')
+  isErrorReply(t, largest, 400, 'INVALID_REQUEST', '1 MiB is accepted')
   const larger = await call(admin, 'POST /api/keys', undefined, { headers: json, payload: padded(1_048_577) })
   isErrorReply(t, larger, 413, 'PAYLOAD_TOO_LARGE', 'one byte more')
   for (const type of ['text/plain', 'application/x-www-form-urlencoded', 'application/xml', 'nonsense', '']) {
@@ -150,7 +147,7 @@ await t.test('a body over 1 MiB is 413, another type than JSON 415', async (t) =
   }
 })
 
-await t.test('a query that is not as it should be is refused', async (t) => {
+await t.test('an invalid query is rejected', async (t) => {
   const { call, admin } = await start(t)
   const cases: [path: string, query: string][] = [
     ['/limit', 'limit=0'],
@@ -179,7 +176,7 @@ await t.test('a query that is not as it should be is refused', async (t) => {
   isErrorReply(t, await call(admin, 'GET /api/keys/%00'), 400, 'INVALID_REQUEST', 'NUL in the path')
 })
 
-await t.test('routes without a body of their own take none, or an empty one', async (t) => {
+await t.test('routes without a body accept no body or an empty one', async (t) => {
   const { call, admin, db } = await start(t)
   const { id } = await newKey({ db })
   isErrorReply(
@@ -209,12 +206,12 @@ await t.test('routes without a body of their own take none, or an empty one', as
   }
 })
 
-await t.test('an error of the inside says nothing of the inside', async (t) => {
+await t.test('an internal error reveals no internal details', async (t) => {
   const replica = await startReplica(t, {
     extend: (app) => {
       app.register(
         async (scope) => {
-          // Outside the scope that asks for a key.
+          // Outside the scope that authenticates.
           scope.get('/broken', { config: { permission: 'any-key' } }, () => {
             throw new Error('the password is swordfish')
           })
@@ -229,7 +226,7 @@ await t.test('an error of the inside says nothing of the inside', async (t) => {
   t.notMatch(thrown.body, /swordfish/)
   t.ok(
     replica.log.some((line) => JSON.stringify(line).includes('swordfish')),
-    'the log says it',
+    'the cause is logged',
   )
   await replica.db.schema.dropTable('rate_counters').execute()
   const lost = await replica.call(token, 'GET /api/me')
@@ -237,7 +234,7 @@ await t.test('an error of the inside says nothing of the inside', async (t) => {
   t.notMatch(lost.body, /rate_counters|relation/)
 })
 
-await t.test('a body made to take long is refused, and its reply is small', async (t) => {
+await t.test('a body designed to be slow to validate is rejected with a small response', async (t) => {
   const { call, admin } = await start(t)
   const nested = `{"name":${'["\\u0000",'.repeat(45_000)}1${']'.repeat(45_000)}}`
   const bodies = [
@@ -254,7 +251,7 @@ await t.test('a body made to take long is refused, and its reply is small', asyn
   }
 })
 
-await t.test('a compressed body, or one in another encoding than UTF-8, is 415', async (t) => {
+await t.test('a body that is compressed or not UTF-8 is 415', async (t) => {
   const { call, admin } = await start(t)
   for (const headers of [
     { ...json, 'content-encoding': 'gzip' },
@@ -272,7 +269,7 @@ await t.test('a compressed body, or one in another encoding than UTF-8, is 415',
   t.equal(reply.statusCode, 201)
 })
 
-await t.test('the largest of everything is taken', async (t) => {
+await t.test('the largest valid values are accepted', async (t) => {
   const { call, admin } = await start(t)
   const largest = {
     name: '💡'.repeat(100),

@@ -1,11 +1,11 @@
 import t from 'tap'
 import { batch } from '../src/database/batch.ts'
 
-await t.test('asks of one moment share a run, and what comes meanwhile shares the next', async (t) => {
-  const { ask, runs, untilRuns, open } = gated((n) => n * 2)
-  const first = [1, 2, 3].map(ask)
-  await untilRuns(1)
-  const second = [4, 5].map(ask)
+await t.test('concurrent items share a run, and items that arrive during it share the next', async (t) => {
+  const { submit, runs, waitForRuns, open } = gated((n) => n * 2)
+  const first = [1, 2, 3].map(submit)
+  await waitForRuns(1)
+  const second = [4, 5].map(submit)
   open()
   t.same(await Promise.all([...first, ...second]), [2, 4, 6, 8, 10])
   t.same(runs, [
@@ -14,70 +14,70 @@ await t.test('asks of one moment share a run, and what comes meanwhile shares th
   ])
 })
 
-await t.test('asks that come turn after turn are gathered', async (t) => {
-  // However long a busy machine takes for three turns.
+await t.test('items of successive turns of the event loop share a run', async (t) => {
+  // Stops the clock, because three turns may take longer than the maximum wait on a busy machine.
   t.intercept(performance, 'now', { value: () => 0 })
-  const { ask, runs, untilRuns, open } = gated()
+  const { submit, runs, waitForRuns, open } = gated()
   open()
-  function askInTurn(n: number): void {
-    if (n < 3) setImmediate(askInTurn, n + 1)
-    void ask(n)
+  function submitInTurn(n: number): void {
+    if (n < 3) setImmediate(submitInTurn, n + 1)
+    void submit(n)
   }
-  askInTurn(1)
-  await untilRuns(1)
+  submitInTurn(1)
+  await waitForRuns(1)
   t.same(runs, [[1, 2, 3]])
 })
 
-await t.test('an ask never joins a run that has started', async (t) => {
+await t.test('an item never joins a run that has started', async (t) => {
   let value = 'old'
-  const { ask, untilRuns, open } = gated(() => value)
-  const before = ask(1)
-  await untilRuns(1)
+  const { submit, waitForRuns, open } = gated(() => value)
+  const before = submit(1)
+  await waitForRuns(1)
   value = 'new'
-  const after = ask(2)
+  const after = submit(2)
   open()
   t.same(await Promise.all([before, after]), ['old', 'new'])
 })
 
-await t.test('a run is no larger than its maximum, and keeps the order', async (t) => {
+await t.test('a run has at most the maximum number of items, in their order', async (t) => {
   const sizes: number[] = []
-  const ask = batch(async (asks: number[]) => {
-    sizes.push(asks.length)
-    return asks
+  const submit = batch(async (items: number[]) => {
+    sizes.push(items.length)
+    return items
   }, 10)
   const numbers = Array.from({ length: 25 }, (_, index) => index)
-  t.same(await Promise.all(numbers.map(ask)), numbers)
+  t.same(await Promise.all(numbers.map(submit)), numbers)
   t.same(sizes, [10, 10, 5])
 })
 
-await t.test('a failed run fails those who wait behind it, and none who come later', async (t) => {
+await t.test('a failed run fails the queued items, but not later ones', async (t) => {
   let broken = true
-  const ask = batch(async (asks: number[]) => {
+  const submit = batch(async (items: number[]) => {
     await new Promise(setImmediate)
     if (broken) throw new Error('away')
-    return asks
+    return items
   }, 2)
-  const outcomes = await Promise.allSettled([1, 2, 3, 4, 5].map(ask))
+  const outcomes = await Promise.allSettled([1, 2, 3, 4, 5].map(submit))
   t.ok(outcomes.every(({ status }) => status === 'rejected'))
   broken = false
-  t.equal(await ask(6), 6)
+  t.equal(await submit(6), 6)
 })
 
-/** A batch whose runs read when they start, and answer once `open` was called. */
-function gated<Answer>(read: (ask: number) => Answer = (ask) => ask as Answer) {
+/** A batch whose runs call `read` when they start, and return after `open` was called. */
+function gated<Result>(read: (item: number) => Result = (item) => item as Result) {
   const runs: number[][] = []
   let open: () => void = () => undefined
   const gate = new Promise<void>((resolve) => {
     open = resolve
   })
-  const ask = batch(async (asks: number[]) => {
-    runs.push(asks)
-    const answers = asks.map(read)
+  const submit = batch(async (items: number[]) => {
+    runs.push(items)
+    const results = items.map(read)
     await gate
-    return answers
+    return results
   })
-  async function untilRuns(count: number): Promise<void> {
+  async function waitForRuns(count: number): Promise<void> {
     while (runs.length < count) await new Promise(setImmediate)
   }
-  return { ask, runs, untilRuns, open }
+  return { submit, runs, waitForRuns, open }
 }

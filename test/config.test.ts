@@ -1,7 +1,7 @@
 import t from 'tap'
 import { readConfig } from '../src/config.ts'
 
-await t.test('with nothing set the defaults hold', async (t) => {
+await t.test('without variables, the defaults apply', async (t) => {
   t.same(readConfig({}), {
     host: '127.0.0.1',
     port: 3000,
@@ -22,7 +22,7 @@ await t.test('an empty variable counts as not set', async (t) => {
   t.same(readConfig({ PORT: '', DATABASE_URL: '', TRUST_PROXY: '', LOG_LEVEL: '' }), readConfig({}))
 })
 
-await t.test('good values are taken', async (t) => {
+await t.test('valid values are accepted', async (t) => {
   const url = 'postgresql://user:pass@db.example:5433/kener?sslmode=require'
   t.match(
     readConfig({ HOST: '::', PORT: '0', DATABASE_URL: url, LOG_LEVEL: 'silent', METRICS_PORT: '9090' }),
@@ -44,7 +44,7 @@ await t.test('good values are taken', async (t) => {
   for (const [text, expected] of proxies) t.same(readConfig({ TRUST_PROXY: text }).trustProxy, expected, text)
 })
 
-await t.test('a bad value is refused with one line that names the variable', async (t) => {
+await t.test('an invalid value is an error of one line that names the variable', async (t) => {
   const bad: [name: string, ...values: string[]][] = [
     ['PORT', 'abc', '-1', '65536', '3000.5', '0x50', ' '],
     ['DATABASE_URL', 'mysql://x/y', 'localhost', 'postgres://', 'postgres://a:b@[bad'],
@@ -79,10 +79,10 @@ await t.test('a bad value is refused with one line that names the variable', asy
   }
 })
 
-await t.test('a bad database URL is refused without showing its password', async (t) => {
+await t.test('the error about an invalid database URL does not contain its password', async (t) => {
   try {
     readConfig({ DATABASE_URL: 'postgress://user:swordfish@host/db' })
-    t.fail('it was taken')
+    t.fail('it was accepted')
   } catch (error) {
     t.notMatch(String(error), /swordfish/)
   }

@@ -6,26 +6,26 @@ import { cliProcess, listening, start, temporaryDirectory } from './process.ts'
 const firstKey = /kener_[0-9A-Za-z]{16}_[0-9A-Za-z]{49}/
 const authorization = (key: string) => ({ headers: { authorization: `Bearer ${key}` } })
 
-await t.test(
-  'the first start on an empty directory creates a database and an admin key that works',
-  async (t) => {
-    const DATA_DIR = join(temporaryDirectory(t), 'deep', 'data')
-    const env = { DATA_DIR, PORT: '0' }
+await t.test('the first start in an empty directory creates a database and a valid admin key', async (t) => {
+  const DATA_DIR = join(temporaryDirectory(t), 'deep', 'data')
+  const env = { DATA_DIR, PORT: '0' }
 
-    const first = start(t, 'server', [], env)
-    const [key] = await first.shows(firstKey)
-    const origin = await listening(first)
-    const me = await fetch(`${origin}/api/me`, authorization(key))
-    t.match(await me.json(), { success: true, data: { key_name: 'first-admin', permissions: ['admin'] } })
-    t.equal(first.output.stdout.split(key).length, 2, 'the key is shown once')
-    t.match(
-      first.output.stdout,
-      /^\{[^\n]*"msg":"Creating the embedded database in [^\n]+"\}\n/,
-      'the wait is explained',
-    )
-    t.notMatch(first.output.stdout, /"[^"\n]*kener_[0-9A-Za-z]{16}_/, 'and in no line of the log')
+  const first = start(t, 'server', [], env)
+  const [key] = await first.shows(firstKey)
+  const origin = await listening(first)
+  const me = await fetch(`${origin}/api/me`, authorization(key))
+  t.match(await me.json(), { success: true, data: { key_name: 'first-admin', permissions: ['admin'] } })
+  t.equal(first.output.stdout.split(key).length, 2, 'the key is printed once')
+  t.match(
+    first.output.stdout,
+    /^\{[^\n]*"msg":"Creating the embedded database in [^\n]+"\}\n/,
+    'the delay is explained',
+  )
+  t.notMatch(first.output.stdout, /"[^"\n]*kener_[0-9A-Za-z]{16}_/, 'the key is not logged')
 
-    await t.test('a second server and the CLI on the same directory refuse, and harm nothing', async (t) => {
+  await t.test(
+    'a second server and the CLI fail on the same directory, without effect on the first server',
+    async (t) => {
       const second = start(t, 'server', [], env)
       t.equal((await second.ended).code, 1)
       t.match(second.output.stderr, /^kener-api: [^\n]*in use by a running server[^\n]*API[^\n]*\n$/)
@@ -33,18 +33,18 @@ await t.test(
       t.equal(refused.code, 1)
       t.match(refused.stderr, /in use by a running server/)
       t.equal((await fetch(`${origin}/api/me`, authorization(key))).status, 200)
-    })
-  },
-)
+    },
+  )
+})
 
-await t.test('a DATA_DIR that cannot be written is said in one line', async (t) => {
+await t.test('a DATA_DIR that is not writable is an error of one line', async (t) => {
   const directory = temporaryDirectory(t)
   const file = join(directory, 'file')
   writeFileSync(file, '')
   const readOnly = join(directory, 'read-only')
   mkdirSync(readOnly)
   chmodSync(readOnly, 0o500)
-  // Root may write anywhere but into a file as if it were a directory.
+  // Root can write to a read-only directory, but not below a file.
   const directories = process.getuid?.() === 0 ? [file, join(file, 'data')] : [file, readOnly]
   for (const DATA_DIR of directories) {
     const { ended, output } = start(t, 'server', [], { DATA_DIR, PORT: '0' })

@@ -18,7 +18,7 @@ import type { Permission } from '../src/permissions.ts'
 import { assertNoSecret, recordKeys, sweepDatabase, watchReplies } from './sweep.ts'
 import { conditionTimeoutMs } from './timeouts.ts'
 
-/** A database of the test's own, as the migrations leave it. The test fails when a secret is left in it. */
+/** Creates a migrated database for the test. The test fails if a secret is stored in it. */
 export async function createDatabase(t: Test, { empty = false } = {}): Promise<string> {
   const name = `kener_test_${randomUUID().replaceAll('-', '')}`
   const copy = `template ${String(process.env.TEST_TEMPLATE)} ${String(process.env.TEST_COPY_OPTIONS)}`
@@ -35,7 +35,7 @@ export async function createDatabase(t: Test, { empty = false } = {}): Promise<s
   return url.href
 }
 
-/** One connection for all tests of this process, which does not keep the process alive. */
+/** One connection for all tests of this process. It does not keep the process alive. */
 let server: pg.Pool | undefined
 
 async function onServer(statement: string): Promise<void> {
@@ -57,9 +57,9 @@ function serverUrl(): string {
 export type Replica = {
   app: FastifyInstance
   db: Kysely<Tables>
-  /** Every line of the log, parsed. */
+  /** The lines of the log, parsed. */
   log: Record<string, unknown>[]
-  /** Every SQL statement since the start, or since it was emptied. */
+  /** All SQL statements since the start, or since the array was emptied. */
   statements: string[]
   call: Call
 }
@@ -72,18 +72,18 @@ type Call = (
 ) => Promise<Reply>
 
 export type Reply = Pick<LightMyRequestResponse, 'statusCode' | 'headers' | 'body'> & {
-  /** The parsed body. Any, because what it is is what the tests find out. */
+  /** The parsed body. Any, because tests check its type. */
   // eslint-disable-next-line @typescript-eslint/no-explicit-any
   json: any
 }
 
-// The service's own would turn a busy moment of the machine into a 503.
+// The service's own timeouts would cause 503s on a busy machine.
 const patientTimeouts = { connectMs: conditionTimeoutMs, statementMs: conditionTimeoutMs }
 
 /**
- * One replica of the service on the database at `url`, or on a database of its own. A test's own routes go into
- * `extend`. Limits are out of the way unless the test sets them. The test fails when a secret was logged, or stands in
- * the answer to a failure.
+ * Starts a replica of the service on the database at `url`, by default a new one. `extend` may register more routes.
+ * The rate limits are very high unless the test sets them. The test fails if a log line or an error response contains a
+ * secret.
  */
 export async function startReplica(
   t: Test,
@@ -124,7 +124,7 @@ export async function startReplica(
     for (const line of lines) assertNoSecret(line, 'the log')
     replies.sweep()
   })
-  // The description is the same for each replica, and to compile it takes longer than to start one.
+  // Shared by all replicas, because compiling the description takes longer than starting a replica.
   checkReply ??= createReplyCheck(app)
   const check = checkReply
   return {
@@ -142,7 +142,7 @@ export async function startReplica(
 
 let checkReply: ReturnType<typeof createReplyCheck> | undefined
 
-/** Fails when a reply under /api is not as the service's own description says. */
+/** Throws if a response under /api does not match the OpenAPI description. */
 export function createReplyCheck(app: FastifyInstance): (route: string, reply: Reply) => void {
   const document = app.swagger() as unknown as Described
   const ajv = new Ajv2020({
@@ -209,7 +209,7 @@ function toLines(log: Record<string, unknown>[], lines: string[]): Writable {
   })
 }
 
-/** A new key, made without the API. */
+/** Creates a key without the API. */
 export async function newKey(
   { db }: Pick<Replica, 'db'>,
   {
@@ -230,7 +230,7 @@ export async function newKey(
   return { token, id: key.id }
 }
 
-/** Puts a key's expiry into the past, as time would. */
+/** Sets the expiry of a key to the past. */
 export async function expire({ db }: Pick<Replica, 'db'>, id: string): Promise<void> {
   await db
     .updateTable('api_keys')
@@ -252,14 +252,14 @@ export async function waitUntil(condition: () => boolean | Promise<boolean>): Pr
   }
 }
 
-/** For a test that counts within one minute: waits for the next when little is left of this one. */
+/** For tests that count within a minute: waits for the next minute if less than 5 s of this one are left. */
 export async function waitForRoomInMinute(): Promise<void> {
   const roomMs = 5_000
   const leftMs = 60_000 - (Date.now() % 60_000)
   if (leftMs < roomMs) await delay(leftMs + 10)
 }
 
-/** Whether a statement waits for another transaction's end. */
+/** True if a statement waits for a lock. */
 export async function isWaitingForLock(db: Replica['db']): Promise<boolean> {
   const { rows } = await sql`
     select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`.execute(db)

@@ -32,7 +32,7 @@ const fields = [
   'rotated_from',
 ]
 
-await t.test('GET /api/me tells whose key it is', async (t) => {
+await t.test('GET /api/me describes the calling key', async (t) => {
   const { db, call } = await start(t)
   const { token, id } = await newKey(
     { db },
@@ -54,7 +54,7 @@ await t.test('GET /api/me tells whose key it is', async (t) => {
   })
 })
 
-await t.test('a created key is shown once, works, and is never shown again', async (t) => {
+await t.test('a created key is returned once, and is valid', async (t) => {
   const { call, admin, db } = await start(t)
   const wanted = {
     name: 'monitoring-service',
@@ -88,26 +88,23 @@ await t.test('a created key is shown once, works, and is never shown again', asy
   const secret = key.slice(23)
   for (const reply of [read, list, me]) t.notOk(reply.body.includes(secret) || reply.body.includes('argon2'))
   const rows = JSON.stringify(await db.selectFrom('api_keys').selectAll().execute())
-  t.notOk(rows.includes(secret), 'the database holds a hash only')
+  t.notOk(rows.includes(secret), 'the database contains only a hash')
+})
+
+await t.test('a key with only a name and permissions never expires and has the default limit', async (t) => {
+  const { call, admin } = await start(t)
+  for (const more of [{}, { expires_at: null, rate_limit: null }]) {
+    const { json } = await call(admin, 'POST /api/keys', {
+      name: 'n',
+      permissions: [...permissions],
+      ...more,
+    })
+    t.match(json.data, { expires_at: null, rate_limit: null, permissions })
+  }
 })
 
 await t.test(
-  'a key with nothing but a name and permissions never expires and has the default limit',
-  async (t) => {
-    const { call, admin } = await start(t)
-    for (const more of [{}, { expires_at: null, rate_limit: null }]) {
-      const { json } = await call(admin, 'POST /api/keys', {
-        name: 'n',
-        permissions: [...permissions],
-        ...more,
-      })
-      t.match(json.data, { expires_at: null, rate_limit: null, permissions })
-    }
-  },
-)
-
-await t.test(
-  'the list is newest first, filters by status, and pages without skipping or repeating',
+  'the list is newest first, is filtered by status, and pages neither skip nor repeat keys',
   async (t) => {
     const { call, admin, adminId, db } = await start(t)
     const ids: string[] = []
@@ -122,7 +119,7 @@ await t.test(
     do {
       const page = await call(admin, `GET /api/keys?limit=7${cursor ? `&cursor=${cursor}` : ''}`)
       seen.push(...page.json.data.map(({ id }: { id: string }) => id))
-      // What is new meanwhile stands before the first page, and moves nothing.
+      // A new key is before the first page, and does not shift the other pages.
       await newKey({ db })
       cursor = page.json.pagination.next_cursor
     } while (cursor)
@@ -138,14 +135,14 @@ await t.test(
   },
 )
 
-await t.test('the last page says so, also when it is full', async (t) => {
+await t.test('the last page has no next_cursor, also when it is full', async (t) => {
   const { call, admin, db } = await start(t)
   await newKey({ db })
   t.equal((await call(admin, 'GET /api/keys?limit=2')).json.pagination.next_cursor, null)
   t.type((await call(admin, 'GET /api/keys?limit=1')).json.pagination.next_cursor, 'string')
 })
 
-await t.test('PATCH changes what is named and nothing else', async (t) => {
+await t.test('PATCH updates only the given fields', async (t) => {
   const { call, admin, db } = await start(t)
   const { id } = await newKey({ db }, { name: 'old', permissions: ['read:monitors'], rateLimit: 5 })
   const patch = async (body: object) => (await call(admin, `PATCH /api/keys/${id}`, body)).json.data
@@ -162,7 +159,7 @@ await t.test('PATCH changes what is named and nothing else', async (t) => {
   t.match(await patch({ expires_at: null }), { expires_at: null, status: 'active' })
 })
 
-await t.test('a revocation is for good, and can be said twice', async (t) => {
+await t.test('a revocation is irreversible and idempotent', async (t) => {
   const { call, admin, db } = await start(t)
   const { token, id } = await newKey({ db })
   const first = await call(admin, `POST /api/keys/${id}/revoke`)
@@ -184,7 +181,7 @@ await t.test('a revocation is for good, and can be said twice', async (t) => {
 })
 
 await t.test(
-  'a rotated key hands on what it has, and ends after the overlap but never later than it would',
+  'a successor has the attributes of the rotated key, which expires after the overlap, never later than before',
   async (t) => {
     const { call, admin, db } = await start(t)
     const inAnHour = new Date(Math.floor(Date.now() / 1000) * 1000 + 3_600_000)
@@ -208,12 +205,12 @@ await t.test(
     t.equal((await call(old.token, 'GET /api/me')).statusCode, 200, 'both work during the overlap')
 
     const ends = Date.parse((await call(admin, `GET /api/keys/${old.id}`)).json.data.expires_at)
-    t.ok(ends > Date.now() + 30_000 && ends <= Date.now() + 61_000, 'after the overlap the old one ends')
+    t.ok(ends > Date.now() + 30_000 && ends <= Date.now() + 61_000, 'the old key expires after the overlap')
     await call(admin, `POST /api/keys/${old.id}/rotate`, { overlap_seconds: 604_800 })
     t.equal(
       Date.parse((await call(admin, `GET /api/keys/${old.id}`)).json.data.expires_at),
       ends,
-      'and no later',
+      'a second rotation does not extend it',
     )
 
     await call(admin, `POST /api/keys/${old.id}/rotate`)
@@ -222,13 +219,13 @@ await t.test(
       await call(old.token, 'GET /api/me'),
       401,
       'KEY_EXPIRED',
-      'without overlap it ends at once',
+      'without overlap it expires at once',
     )
     isErrorReply(t, await call(admin, `POST /api/keys/${old.id}/rotate`), 409, 'CONFLICT', 'an expired key')
   },
 )
 
-await t.test('of many rotations at once without overlap one succeeds', async (t) => {
+await t.test('of concurrent rotations without overlap, one succeeds', async (t) => {
   const { call, admin, db } = await start(t)
   const { id } = await newKey({ db })
   const replies = await Promise.all(
@@ -240,20 +237,20 @@ await t.test('of many rotations at once without overlap one succeeds', async (t)
   t.equal(successors.length, 1)
 })
 
-await t.test('a rotation that waited for another finds the key ended', async (t) => {
+await t.test('a rotation that waited for another one finds the key expired', async (t) => {
   const { call, admin, db } = await start(t)
   const { id } = await newKey({ db })
   const first = await db.startTransaction().execute()
   await first.selectFrom('api_keys').select('id').where('id', '=', id).forUpdate().execute()
   const second = call(admin, `POST /api/keys/${id}/rotate`)
   await waitUntil(() => isWaitingForLock(db))
-  // Later than the second began.
+  // Later than now() of the second rotation.
   await sql`update api_keys set expires_at = clock_timestamp() where id = ${id}`.execute(first)
   await first.commit().execute()
   isErrorReply(t, await second, 409, 'CONFLICT', 'the second')
 })
 
-await t.test('an id that names no key is 404', async (t) => {
+await t.test('an unknown id is 404', async (t) => {
   const { call, admin } = await start(t)
   for (const id of ['AAAAAAAAAAAAAAAA', 'x', '%2e%2e', "'; drop table api_keys; --".replaceAll(' ', '%20')]) {
     isErrorReply(t, await call(admin, `GET /api/keys/${id}`), 404, 'NOT_FOUND', `GET ${id}`)
@@ -269,7 +266,7 @@ await t.test('an id that names no key is 404', async (t) => {
   }
 })
 
-await t.test('last_used_at follows the use of a key, and is not written for every request', async (t) => {
+await t.test('last_used_at is updated when a key is used, but not for every request', async (t) => {
   const { call, admin, db, statements } = await start(t)
   const { token, id } = await newKey({ db })
   const lastUse = async () =>
@@ -283,11 +280,11 @@ await t.test('last_used_at follows the use of a key, and is not written for ever
 
   statements.length = 0
   for (let count = 0; count < 20; count++) await call(token, 'GET /api/me')
-  // A note under way, of this key and of the admin's, may still come in.
+  // Updates in flight, of this key and of the admin key, may still be recorded.
   t.ok(statements.filter((sql) => sql.includes('set last_used_at')).length <= 2)
 })
 
-await t.test('the last second of 9999 is a time, in whatever zone the database lives', async (t) => {
+await t.test('the last second of 9999 is a valid expiry in every time zone of the database', async (t) => {
   const url = await createDatabase(t)
   const replica = await startReplica(t, { url: `${url}?options=-c%20timezone%3DAsia/Tokyo` })
   const { token } = await newKey(replica, { expiresAt: new Date('9999-12-31T23:59:59Z') })

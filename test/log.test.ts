@@ -5,18 +5,21 @@ import { formatToken, generateTokenParts } from '../src/keys/token.ts'
 import { expire, newKey, startReplica, times, waitForRoomInMinute } from './helper.ts'
 import { logIn, readHidden, visit } from './visitor.ts'
 
-await t.test('a request is one line: its id, method, route, key, status and time', async (t) => {
-  const replica = await startReplica(t)
-  const { token, id } = await newKey(replica)
-  const reply = await replica.call(token, 'GET /api/keys/some?limit=5')
-  const lines = replica.log.filter((line) => line.reqId === reply.headers['x-request-id'])
-  const [line] = lines.filter(({ msg }) => msg === 'request completed')
-  t.match(line, { level: 30, method: 'GET', route: '/api/keys/:id', keyId: id, status: 400 })
-  t.type(line?.durationMs, 'number')
-  t.equal(lines.filter(({ msg }) => msg === 'request completed').length, 1)
-})
+await t.test(
+  'a request is logged in one line: its id, method, route, key, status and duration',
+  async (t) => {
+    const replica = await startReplica(t)
+    const { token, id } = await newKey(replica)
+    const reply = await replica.call(token, 'GET /api/keys/some?limit=5')
+    const lines = replica.log.filter((line) => line.reqId === reply.headers['x-request-id'])
+    const [line] = lines.filter(({ msg }) => msg === 'request completed')
+    t.match(line, { level: 30, method: 'GET', route: '/api/keys/:id', keyId: id, status: 400 })
+    t.type(line?.durationMs, 'number')
+    t.equal(lines.filter(({ msg }) => msg === 'request completed').length, 1)
+  },
+)
 
-await t.test('security events have a name that stays', async (t) => {
+await t.test('security events have stable names', async (t) => {
   const replica = await startReplica(t, { config: { authFailureLimitMax: 8 } })
   const { token: admin, id: adminId } = await newKey(replica)
   const event = (name: string) => replica.log.filter((line) => line.event === name)
@@ -61,7 +64,7 @@ await t.test('security events have a name that stays', async (t) => {
   t.match(event('rate_limit_exceeded').at(-1), { reason: 'authentication_failures' })
 })
 
-await t.test('log-ins, failed ones and log-outs are events, with the key and the address', async (t) => {
+await t.test('log-ins, failed log-ins and log-outs are events with the key and the address', async (t) => {
   const replica = await startReplica(t)
   const [admin, reader] = [await newKey(replica), await newKey(replica, { permissions: ['read:monitors'] })]
   for (const key of ['kener_x', reader.token]) await visit(replica.app).submit('/manage/login', { key })
@@ -69,8 +72,8 @@ await t.test('log-ins, failed ones and log-outs are events, with the key and the
   await visitor.submit('/manage', {}, '/manage/logout')
   const stranger = visit(replica.app)
   const { body } = await stranger.get('/manage/login')
-  const nobody = await stranger.post('/manage/logout', readHidden(body, '/manage/login'))
-  t.equal(nobody.statusCode, 303)
+  const reply = await stranger.post('/manage/logout', readHidden(body, '/manage/login'))
+  t.equal(reply.statusCode, 303)
   const sessions = replica.log.filter(({ event }) => /^log/.test(String(event)))
   t.match(sessions, [
     { event: 'log_in_failed', reason: 'malformed', address: '127.0.0.1' },
@@ -78,11 +81,11 @@ await t.test('log-ins, failed ones and log-outs are events, with the key and the
     { event: 'logged_in', keyId: admin.id, address: '127.0.0.1' },
     { event: 'logged_out', keyId: admin.id, address: '127.0.0.1' },
   ])
-  t.equal(sessions.length, 4, 'who was not logged in has not logged out')
+  t.equal(sessions.length, 4, 'a log-out without a session is not an event')
   t.ok(sessions.every(({ reqId }) => typeof reqId === 'string'))
 })
 
-await t.test('every event is described in docs/operations.md, and no other', async (t) => {
+await t.test('docs/operations.md describes exactly the events that are logged', async (t) => {
   const project = join(import.meta.dirname, '../..')
   const operations = readFileSync(join(project, 'docs/operations.md'), 'utf8')
   const [, table = ''] = /\n## The log\n(.*?)\n## /s.exec(operations) ?? []
@@ -95,7 +98,7 @@ await t.test('every event is described in docs/operations.md, and no other', asy
   t.same(new Set([...described].map(([, name]) => name)), new Set([...logged].map(([, name]) => name)))
 })
 
-await t.test('no key stands in the log, wherever a client puts it', async (t) => {
+await t.test('keys never appear in logs, wherever a client puts them', async (t) => {
   const replica = await startReplica(t)
   const { token: admin } = await newKey(replica)
   const created = await replica.call(admin, 'POST /api/keys', { name: 'n', permissions: ['admin'] })
@@ -116,11 +119,11 @@ await t.test('no key stands in the log, wherever a client puts it', async (t) =>
   for (const secret of keys) await replica.call(secret, 'GET /api/me')
   const log = JSON.stringify(replica.log)
   t.ok(log.length > 10_000)
-  for (const secret of keys) t.notOk(log.includes(secret.slice(23)), 'the log holds no secret')
-  t.notMatch(log, /argon2id/, 'nor a hash')
+  for (const secret of keys) t.notOk(log.includes(secret.slice(23)), 'the log contains no secret')
+  t.notMatch(log, /argon2id/, 'the log contains no hash')
 })
 
-await t.test('a URL that cannot be read is a line too, so that keys are not tried unseen', async (t) => {
+await t.test('a request with a URL that cannot be decoded is logged too', async (t) => {
   const replica = await startReplica(t)
   const reply = await replica.call('kener_x', 'GET /api/%zz')
   t.equal(reply.statusCode, 401)

@@ -4,7 +4,7 @@ import { formatToken, generateTokenParts } from '../src/keys/token.ts'
 import { createDatabase, expire, newKey, type Replica, startReplica, times } from './helper.ts'
 import { listening, start } from './process.ts'
 
-/** Every series, by its name and labels, as Prometheus would read it. */
+/** Values by the name and labels of the series, as Prometheus parses them. */
 type Series = Map<string, number>
 
 async function startWithMetrics(t: Test, config: Parameters<typeof startReplica>[1] = {}) {
@@ -28,7 +28,7 @@ function requests(method: string, route: string, status: number): string {
   return `http_request_duration_seconds_count{method="${method}",route="${route}",status="${status}"}`
 }
 
-await t.test('requests are counted by method, route pattern and status, with their time', async (t) => {
+await t.test('requests are counted by method, route pattern and status, with their duration', async (t) => {
   const { call, db, read } = await startWithMetrics(t)
   const { token, id } = await newKey({ db })
   await call(token, 'GET /api/me')
@@ -66,7 +66,7 @@ await t.test('failed authentications are counted by reason', async (t) => {
   t.equal(series.get('kener_authentication_failures_total{reason="malformed"}'), 2)
 })
 
-await t.test('refusals are counted by the limit that was exceeded', async (t) => {
+await t.test('429 responses are counted by the limit that was exceeded', async (t) => {
   const { call, db, read } = await startWithMetrics(t, {
     config: { publicRateLimitMax: 3, authFailureLimitMax: 3 },
   })
@@ -77,12 +77,12 @@ await t.test('refusals are counted by the limit that was exceeded', async (t) =>
   const series = await read()
   for (const reason of ['key', 'address', 'authentication_failures']) {
     const refused = series.get(`kener_limit_refusals_total{reason="${reason}"}`) ?? 0
-    // A minute may end meanwhile, and another three pass.
+    // A new minute may start meanwhile, in which another three requests pass.
     t.ok(refused >= 4 && refused <= 7, `${reason}: ${refused}`)
   }
 })
 
-await t.test('batches, hashes and connections are told', async (t) => {
+await t.test('there are metrics of batches, hashes and connections', async (t) => {
   const { call, db, read } = await startWithMetrics(t)
   const { token } = await newKey({ db })
   const before = await read()
@@ -92,7 +92,7 @@ await t.test('batches, hashes and connections are told', async (t) => {
   t.equal(after.get('kener_argon2_runs_total'), 1)
   t.equal(after.get('kener_argon2_queue_length'), 0)
   t.ok((after.get('kener_batch_size_count') ?? 0) >= 2)
-  t.ok((after.get('kener_batch_size_sum') ?? 0) >= 40, 'each admission is an ask')
+  t.ok((after.get('kener_batch_size_sum') ?? 0) >= 40, 'each request is an item')
   const [idle, busy] = ['idle', 'busy'].map((state) =>
     Number(after.get(`kener_database_connections{state="${state}"}`)),
   )
@@ -101,7 +101,7 @@ await t.test('batches, hashes and connections are told', async (t) => {
   t.ok(after.has('process_cpu_seconds_total') && after.has('nodejs_eventloop_lag_p99_seconds'))
 })
 
-await t.test('no traffic adds series, whatever it invents', async (t) => {
+await t.test('no request can add series with invented names', async (t) => {
   const { app, call, db, read } = await startWithMetrics(t)
   const { token } = await newKey({ db })
   const strange = METHODS.filter((name) => !app.supportedMethods.includes(name))
@@ -130,13 +130,13 @@ await t.test('no traffic adds series, whatever it invents', async (t) => {
   const before = await read()
   for (let round = 0; round < 10; round++) await times(100, invent)
   const after = await read()
-  // The runtime's own have fixed kinds, which appear as they first happen.
+  // Series of the runtime have fixed names, but appear at their first event.
   const added = [...after.keys()].filter((name) => !before.has(name) && !name.startsWith('nodejs_'))
   t.same(added, [])
   t.ok(Number(after.get(requests('GET', 'unknown', 404))) >= 1_000)
 })
 
-await t.test('metrics are on a port of their own, and on no other', async (t) => {
+await t.test('metrics are served on a separate port only', async (t) => {
   const replica = await startWithMetrics(t)
   t.equal((await replica.call(null, 'GET /metrics')).statusCode, 404)
   const own = await fetch(replica.url)
@@ -148,13 +148,13 @@ await t.test('metrics are on a port of their own, and on no other', async (t) =>
   }
 })
 
-await t.test('without METRICS_PORT nothing is counted', async (t) => {
+await t.test('without METRICS_PORT there are no metrics', async (t) => {
   const { app, log } = await startReplica(t)
   t.notOk(app.hasDecorator('countRequest'))
   t.notOk(log.some(({ msg }) => String(msg).startsWith('Metrics at')))
 })
 
-await t.test('a process serves them until it ends, and says when their port is taken', async (t) => {
+await t.test('a process serves metrics until it exits, and reports a port in use', async (t) => {
   const DATABASE_URL = await createDatabase(t)
   const first = start(t, 'server', [], { DATABASE_URL, PORT: '0', METRICS_PORT: '0' })
   await listening(first)

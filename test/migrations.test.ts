@@ -8,7 +8,7 @@ import { createDatabase, isErrorReply, newKey, startReplica } from './helper.ts'
 
 const open = (databaseUrl: string) => openDatabase({ databaseUrl, databasePoolMax: 2, dataDir: '' })
 
-await t.test('the folder equals the map, in the order of the dates', async (t) => {
+await t.test('the map contains all files of the folder, sorted by date', async (t) => {
   const folder = join(import.meta.dirname, '../../migrations')
   const files = readdirSync(folder)
     .filter((name) => name !== 'index.ts')
@@ -17,7 +17,7 @@ await t.test('the folder equals the map, in the order of the dates', async (t) =
   for (const name of files) t.match(name, /^\d{4}-\d{2}-\d{2}-[a-z-]+$/)
 })
 
-await t.test('an empty database is brought up to date, and a second start has nothing to do', async (t) => {
+await t.test('all migrations are applied to an empty database, and none at a second start', async (t) => {
   const url = await createDatabase(t, { empty: true })
   const first = await open(url)
   t.same(first.applied, Object.keys(migrations))
@@ -27,7 +27,7 @@ await t.test('an empty database is brought up to date, and a second start has no
   await second.close()
 })
 
-await t.test('several replicas may start at once on an empty database', async (t) => {
+await t.test('several replicas can start at the same time on an empty database', async (t) => {
   const url = await createDatabase(t, { empty: true })
   const replicas = await Promise.all(Array.from({ length: 6 }, () => open(url)))
   const applied = replicas.flatMap((replica) => replica.applied)
@@ -35,7 +35,7 @@ await t.test('several replicas may start at once on an empty database', async (t
   await Promise.all(replicas.map((replica) => replica.close()))
 })
 
-await t.test('down undoes up', async (t) => {
+await t.test('down reverts up', async (t) => {
   const url = await createDatabase(t)
   const { db, close } = await open(url)
   for (const migration of Object.values(migrations).reverse()) await migration.down?.(db)
@@ -45,16 +45,16 @@ await t.test('down undoes up', async (t) => {
   await close()
 })
 
-await t.test('readiness tells a database that is not migrated, and one that is away', async (t) => {
+await t.test('readiness is 503 if the database is not migrated', async (t) => {
   const replica = await startReplica(t)
   t.same((await replica.call(null, 'GET /readyz')).json, { success: true, data: { status: 'ok' } })
   await replica.db.deleteFrom('kysely_migration' as never).execute()
   isErrorReply(t, await replica.call(null, 'GET /readyz'), 503, 'SERVICE_UNAVAILABLE', 'not migrated')
   await replica.db.schema.dropTable('kysely_migration').execute()
   const reply = await replica.call(null, 'GET /readyz')
-  isErrorReply(t, reply, 503, 'SERVICE_UNAVAILABLE', 'not even the table')
+  isErrorReply(t, reply, 503, 'SERVICE_UNAVAILABLE', 'without the table of migrations')
   t.equal(reply.headers['retry-after'], '1')
-  t.equal((await replica.call(null, 'GET /healthz')).statusCode, 200, 'the process is healthy all the same')
+  t.equal((await replica.call(null, 'GET /healthz')).statusCode, 200, 'the process is healthy')
 })
 
 await t.test('a release starts on a database that a newer one has migrated', async (t) => {
@@ -69,7 +69,7 @@ await t.test('a release starts on a database that a newer one has migrated', asy
   await second.close()
 })
 
-await t.test('plans that a migration has outdated cost one try, not the service', async (t) => {
+await t.test('a prepared statement that a migration invalidates causes one 503', async (t) => {
   const replica = await startReplica(t, { config: { databasePoolMax: 1 } })
   const { token } = await newKey(replica)
   t.equal((await replica.call(token, 'GET /api/keys')).statusCode, 200)
@@ -81,6 +81,6 @@ await t.test('plans that a migration has outdated cost one try, not the service'
     statuses.every((status) => status === 200 || status === 503),
     String(statuses),
   )
-  t.equal(statuses[0], 503, 'the plan was outdated')
-  t.equal(statuses.at(-1), 200, 'and is made anew')
+  t.equal(statuses[0], 503, 'the statement was invalid')
+  t.equal(statuses.at(-1), 200, 'it is prepared again')
 })

@@ -34,38 +34,41 @@ function operations({ paths }: Document) {
   )
 }
 
-await t.test('the description names every route with its permission, credentials and failures', async (t) => {
-  const described = new Map<string, Operation>()
-  const registered: { name: string; permission: string }[] = []
-  const replica = await startReplica(t, {
-    extend: (app) => {
-      app.addHook('onRoute', (route) => {
-        if (!route.url.startsWith('/api') || route.method === 'HEAD') return
-        const path = route.url.replace(/:([a-z_]+)/g, '{$1}').replace(/(.)\/$/, '$1')
-        registered.push({
-          name: `${String(route.method)} ${path}`,
-          permission: String(route.config?.permission),
+await t.test(
+  'the description contains every route with its permission, credentials and errors',
+  async (t) => {
+    const described = new Map<string, Operation>()
+    const registered: { name: string; permission: string }[] = []
+    const replica = await startReplica(t, {
+      extend: (app) => {
+        app.addHook('onRoute', (route) => {
+          if (!route.url.startsWith('/api') || route.method === 'HEAD') return
+          const path = route.url.replace(/:([a-z_]+)/g, '{$1}').replace(/(.)\/$/, '$1')
+          registered.push({
+            name: `${String(route.method)} ${path}`,
+            permission: String(route.config?.permission),
+          })
         })
-      })
-    },
-  })
-  const { json } = await replica.call(null, 'GET /openapi.json')
-  t.equal(json.openapi, '3.1.0')
-  for (const { path, method, operation } of operations(json as Document))
-    described.set(`${method} ${path}`, operation)
-  t.ok(registered.length >= 26)
-  for (const { name, permission } of registered) {
-    const operation = described.get(name)
-    t.equal(operation?.['x-permission'], permission, name)
-    t.equal(operation?.security.length, permission === 'public' ? 0 : 1, name)
-    const statuses = Object.keys(operation?.responses ?? {})
-    const expected = permission === 'public' ? ['429', '500', '503'] : ['401', '429', '500', '503']
-    for (const status of expected) t.ok(statuses.includes(status), `${name}: ${status}`)
-    t.equal(statuses.includes('403'), !['public', 'any-key'].includes(permission), `${name}: 403`)
-  }
-  const ids = [...described.values()].map(({ operationId }) => operationId)
-  t.equal(new Set(ids).size, ids.length, 'ids are unique')
-})
+      },
+    })
+    const { json } = await replica.call(null, 'GET /openapi.json')
+    t.equal(json.openapi, '3.1.0')
+    for (const { path, method, operation } of operations(json as Document))
+      described.set(`${method} ${path}`, operation)
+    t.ok(registered.length >= 26)
+    for (const { name, permission } of registered) {
+      const operation = described.get(name)
+      t.equal(operation?.['x-permission'], permission, name)
+      t.equal(operation?.security.length, permission === 'public' ? 0 : 1, name)
+      const statuses = Object.keys(operation?.responses ?? {})
+      const expected = permission === 'public' ? ['429', '500', '503'] : ['401', '429', '500', '503']
+      for (const status of expected) t.ok(statuses.includes(status), `${name}: ${status}`)
+      t.equal(statuses.includes('403'), !['public', 'any-key'].includes(permission), `${name}: 403`)
+    }
+    const ids = [...described.values()].map(({ operationId }) => operationId)
+    t.equal(new Set(ids).size, ids.length, 'ids are unique')
+  },
+)
 
 await t.test('every example in the description works', async (t) => {
   const { document, replica } = await start(t)
@@ -78,7 +81,7 @@ await t.test('every example in the description works', async (t) => {
     const examples = media.example === undefined ? many : [media.example]
     t.ok(examples.length > 0, `${method} ${path} has an example`)
     for (const example of examples) {
-      // Everything that a path names exists, with the id 1.
+      // Creates the resources of all paths, with the id 1.
       await sql`truncate monitors, incidents, maintenances restart identity cascade`.execute(replica.db)
       const { id } = await newKey(replica)
       await replica.call(token, 'POST /api/monitors', { tag: 'website', name: 'Website' })
@@ -98,7 +101,7 @@ await t.test('every example in the description works', async (t) => {
   t.ok(replayed >= 10)
 })
 
-await t.test('every reply that has a body has an example of it, and the example is one', async (t) => {
+await t.test('every response with a body has a valid example', async (t) => {
   const { document } = await start(t)
   const ajv = new Ajv2020({ strict: false, validateFormats: false })
   ajv.addSchema({ ...document, $id: 'openapi' })
@@ -139,7 +142,7 @@ await t.test('/docs loads everything from this origin, under a strict content se
   }
 })
 
-await t.test('the files of /docs are compressed, and cached for a year under hashed names', async (t) => {
+await t.test('the files of /docs are compressed, and cached for a year by their hashed names', async (t) => {
   const { replica } = await start(t)
   const { body } = await replica.app.inject('/docs')
   const names = [...body.matchAll(/"(\/docs\/[^"]+)"/g)].map(([, name = '']) => name)
@@ -167,7 +170,7 @@ await t.test('the files of /docs are compressed, and cached for a year under has
   }
 })
 
-await t.test('/openapi.json is sent as gzip, and not again while it is unchanged', async (t) => {
+await t.test('/openapi.json is compressed, and a matching If-None-Match is 304', async (t) => {
   const { replica, document } = await start(t)
   const get = (headers: object) => replica.app.inject({ url: '/openapi.json', headers: { ...headers } })
   const reply = await get({ 'accept-encoding': 'gzip, deflate, br' })
@@ -186,35 +189,32 @@ await t.test('/openapi.json is sent as gzip, and not again while it is unchanged
   t.equal(again.body, '')
 })
 
-await t.test('the version is that of the package', async (t) => {
+await t.test('the version is that of package.json', async (t) => {
   const { document } = await start(t)
   const file = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')
   const { version } = JSON.parse(file) as { version: string }
   t.match(document, { info: { version } })
 })
 
-await t.test('no example in the description is a key', async (t) => {
+await t.test('no example in the description contains a key', async (t) => {
   const { document } = await start(t)
   t.notMatch(JSON.stringify(document), /kener_[0-9A-Za-z]{16}_/)
 })
 
-await t.test(
-  'every schema of a route is valid JSON Schema, since none is checked at the start',
-  async (t) => {
-    const ajv = new Ajv2020()
-    let checked = 0
-    await startReplica(t, {
-      extend: (app) => {
-        app.addHook('onRoute', ({ method, url, schema }) => {
-          const { body, querystring, params, response } = schema ?? {}
-          for (const one of [body, querystring, params, ...Object.values(response ?? {})]) {
-            if (one === undefined) continue
-            checked++
-            t.ok(ajv.validateSchema(one), `${String(method)} ${url}: ${ajv.errorsText()}`)
-          }
-        })
-      },
-    })
-    t.ok(checked > 100, `${String(checked)} schemas`)
-  },
-)
+await t.test('every schema of a route is valid JSON Schema, which is not checked at the start', async (t) => {
+  const ajv = new Ajv2020()
+  let checked = 0
+  await startReplica(t, {
+    extend: (app) => {
+      app.addHook('onRoute', ({ method, url, schema }) => {
+        const { body, querystring, params, response } = schema ?? {}
+        for (const one of [body, querystring, params, ...Object.values(response ?? {})]) {
+          if (one === undefined) continue
+          checked++
+          t.ok(ajv.validateSchema(one), `${String(method)} ${url}: ${ajv.errorsText()}`)
+        }
+      })
+    },
+  })
+  t.ok(checked > 100, `${String(checked)} schemas`)
+})

@@ -6,44 +6,47 @@ import { requestTimeouts } from '../src/database/open.ts'
 import { createDatabase, newKey, startReplica } from './helper.ts'
 import { listening, start } from './process.ts'
 
-/** Asks until the answer is 200; all answers up to then. */
-async function untilWell(ask: () => Promise<{ statusCode: number }>): Promise<number[]> {
+/** Repeats a request until its status is 200. Returns all statuses. */
+async function waitUntilOk(ask: () => Promise<{ statusCode: number }>): Promise<number[]> {
   const statuses: number[] = []
   while (statuses.at(-1) !== 200) statuses.push((await ask()).statusCode)
   return statuses
 }
 
-await t.test('connections that the database cuts under load cost 503s, not the process', async (t) => {
-  const DATABASE_URL = await createDatabase(t)
-  const other = await startReplica(t, { url: DATABASE_URL })
-  const { token } = await newKey(other, { rateLimit: 1_000_000 })
-  const server = start(t, 'server', [], { DATABASE_URL, PORT: '0', LOG_LEVEL: 'info' })
-  const origin = await listening(server)
-  const ask = async () => {
-    const reply = await fetch(`${origin}/api/me`, { headers: { authorization: `Bearer ${token}` } })
-    await reply.text()
-    if (reply.status === 503) t.equal(reply.headers.get('retry-after'), '1')
-    return { statusCode: reply.status }
-  }
-  const statuses = new Set<number>()
-  let over = false
-  const load = Array.from({ length: 20 }, async () => {
-    while (!over) statuses.add((await ask()).statusCode)
-  })
-  for (let round = 0; round < 10; round++) {
-    await sql`select pg_terminate_backend(pid) from pg_stat_activity
+await t.test(
+  'connections that the database terminates under load cause 503s, and do not end the process',
+  async (t) => {
+    const DATABASE_URL = await createDatabase(t)
+    const other = await startReplica(t, { url: DATABASE_URL })
+    const { token } = await newKey(other, { rateLimit: 1_000_000 })
+    const server = start(t, 'server', [], { DATABASE_URL, PORT: '0', LOG_LEVEL: 'info' })
+    const origin = await listening(server)
+    const ask = async () => {
+      const reply = await fetch(`${origin}/api/me`, { headers: { authorization: `Bearer ${token}` } })
+      await reply.text()
+      if (reply.status === 503) t.equal(reply.headers.get('retry-after'), '1')
+      return { statusCode: reply.status }
+    }
+    const statuses = new Set<number>()
+    let over = false
+    const load = Array.from({ length: 20 }, async () => {
+      while (!over) statuses.add((await ask()).statusCode)
+    })
+    for (let round = 0; round < 10; round++) {
+      await sql`select pg_terminate_backend(pid) from pg_stat_activity
       where datname = current_database() and pid <> pg_backend_pid()`
-      .execute(other.db)
-      .catch(() => undefined)
-    await untilWell(ask)
-  }
-  over = true
-  await Promise.all(load)
-  t.equal(server.child.exitCode, null, 'the process lives')
-  for (const status of statuses) t.ok(status === 200 || status === 503, String(status))
-})
+        .execute(other.db)
+        .catch(() => undefined)
+      await waitUntilOk(ask)
+    }
+    over = true
+    await Promise.all(load)
+    t.equal(server.child.exitCode, null, 'the process is running')
+    for (const status of statuses) t.ok(status === 200 || status === 503, String(status))
+  },
+)
 
-/** A way to the database that can fall silent: what is sent on it vanishes, new connections work. */
+/** A proxy to the database that can stop forwarding on its open connections. New connections work. */
 async function startProxy(t: Test, target: string) {
   const { hostname, port } = new URL(target)
   const sockets: Socket[] = []
@@ -69,7 +72,7 @@ async function startProxy(t: Test, target: string) {
   }
 }
 
-await t.test('a connection that has fallen silent is replaced', async (t) => {
+await t.test('a connection that no longer responds is replaced', async (t) => {
   const url = await createDatabase(t)
   const proxy = await startProxy(t, url)
   const replica = await startReplica(t, { url: proxy.url, timeouts: requestTimeouts })
@@ -77,15 +80,15 @@ await t.test('a connection that has fallen silent is replaced', async (t) => {
   const { token, id } = await newKey(replica)
   const ask = () => replica.call(token, 'GET /api/me')
   t.equal((await ask()).statusCode, 200)
-  // The note of the key's use is the last statement of that request: from then on the one connection is idle.
-  const isNoted = async () => {
+  // The update of last_used_at is the last statement of that request: after it, the only connection is idle.
+  const isRecorded = async () => {
     const rows = await direct.db.selectFrom('api_keys').select('last_used_at').where('id', '=', id).execute()
     return rows[0]?.last_used_at != null
   }
-  while (!(await isNoted()));
+  while (!(await isRecorded()));
   t.equal((await ask()).statusCode, 200)
   proxy.silence()
-  const statuses = await untilWell(ask)
+  const statuses = await waitUntilOk(ask)
   t.ok(
     statuses.slice(0, -1).every((status) => status === 503),
     String(statuses),

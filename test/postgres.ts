@@ -16,11 +16,11 @@ import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
 import { conditionTimeoutMs } from './timeouts.ts'
 
-/** PostgreSQL refuses to run as root, so root hands it to nobody. */
-const nobody = 65534
+/** The user and group that run PostgreSQL if the tests run as root, which it rejects. */
+const unprivilegedId = 65534
 
-// It goes when our end of the pipe goes, however that ends, and takes its files along. A line starts it anew, once it
-// has ended.
+// Stops the server and removes its files when the pipe to this process closes, however this process ends. A line starts
+// the server again after it has exited.
 const watched = `trap '' INT; "$@" & pid=$!
 while read -r _; do wait $pid; "$@" & pid=$!; done
 kill -INT $pid; wait $pid; rm -rf "$DIRECTORY"`
@@ -28,26 +28,26 @@ kill -INT $pid; wait $pid; rm -rf "$DIRECTORY"`
 export type Postgres = {
   url: string
   stop: () => Promise<void>
-  /** As a power cut of its own: SIGKILL to the server, whose children then end by themselves. */
+  /** Sends SIGKILL to the server, whose children then exit themselves. */
   kill: () => Promise<void>
-  /** After a kill: on the same files and the same port. */
+  /** After kill: starts the server with the same files and port. */
   restart: () => Promise<void>
-  /** SIGSTOP to all its processes: the kernel still takes connections, and nobody answers them. */
+  /** Sends SIGSTOP to all its processes: the kernel still accepts connections, but there is no response. */
   freeze: () => void
   thaw: () => void
 }
 
 /**
- * Starts a PostgreSQL server of its own, from the binaries that npm brought, in a temporary directory.
- * @param settings as `-c` takes them, such as `max_connections=20`.
- * @param installed the directory of the binaries of another one, which everyone may run.
+ * Starts a PostgreSQL server in a temporary directory.
+ * @param settings as for `-c`, such as `max_connections=20`
+ * @param installed directory of binaries; by default those of the npm package
  */
 export async function startPostgres(settings: string[] = [], installed?: string): Promise<Postgres> {
   const directory = mkdtempSync(join(tmpdir(), 'kener-postgres-'))
   const asRoot = process.getuid?.() === 0
-  const user = asRoot ? { uid: nobody, gid: nobody } : {}
+  const user = asRoot ? { uid: unprivilegedId, gid: unprivilegedId } : {}
   const bin = installed ?? (await copyBinaries(directory))
-  if (asRoot) chownSync(directory, nobody, nobody)
+  if (asRoot) chownSync(directory, unprivilegedId, unprivilegedId)
   const data = join(directory, 'data')
 
   const init = ['-D', data, '-U', 'postgres', '-A', 'trust', '-E', 'UTF8', '--no-locale', '--no-sync']
@@ -79,7 +79,7 @@ export async function startPostgres(settings: string[] = [], installed?: string)
     }),
   )
   const url = `postgres://postgres@127.0.0.1:${port}/postgres`
-  await untilItAnswers(url)
+  await waitUntilReady(url)
   const stop = async () => {
     server.stdin.end()
     await ended
@@ -87,7 +87,7 @@ export async function startPostgres(settings: string[] = [], installed?: string)
   }
   const serverPid = () => Number.parseInt(readFileSync(join(data, 'postmaster.pid'), 'utf8'))
   const signal = (name: NodeJS.Signals) => {
-    // The server first, which then starts no more children.
+    // The server first, so that it does not start further children.
     process.kill(serverPid(), name)
     for (const pid of childrenOf(serverPid())) signalIfRunning(pid, name)
   }
@@ -95,7 +95,7 @@ export async function startPostgres(settings: string[] = [], installed?: string)
     url,
     stop,
     kill: async () => {
-      // Stopped first, so that none of its children goes unnoticed.
+      // Stops it first, so that it does not start further children.
       process.kill(serverPid(), 'SIGSTOP')
       const pids = [serverPid(), ...childrenOf(serverPid())]
       process.kill(serverPid(), 'SIGKILL')
@@ -103,7 +103,7 @@ export async function startPostgres(settings: string[] = [], installed?: string)
     },
     restart: async () => {
       server.stdin.write('\n')
-      await untilItAnswers(url)
+      await waitUntilReady(url)
     },
     freeze: () => {
       signal('SIGSTOP')
@@ -114,7 +114,7 @@ export async function startPostgres(settings: string[] = [], installed?: string)
   }
 }
 
-/** A server process may end on its own at any moment: an autovacuum's work is done, or its client has gone. */
+/** Ignores that the process has exited: autovacuum workers and backends exit at any time. */
 function signalIfRunning(pid: number, name: NodeJS.Signals) {
   try {
     process.kill(pid, name)
@@ -130,7 +130,7 @@ function childrenOf(parent: number): number[] {
     .filter((pid) => readParent(pid) === parent)
 }
 
-/** Undefined when the process has ended. Source: proc_pid_stat(5), where the name may hold anything. */
+/** Returns undefined if the process has exited. In proc_pid_stat(5), the name may contain any character. */
 function readParent(pid: number): number | undefined {
   try {
     const [, state, parent] = /\) (\S) (\d+)[^)]*$/.exec(readFileSync(`/proc/${pid}/stat`, 'utf8')) ?? []
@@ -143,8 +143,8 @@ function readParent(pid: number): number | undefined {
 }
 
 /**
- * Where npm put them another user may have no way to; and the package makes its links in an install script, which may
- * not have run.
+ * Copies the binaries, because another user may have no access to node_modules. Creates their symbolic links, because
+ * the package creates them in an install script, which may not have run.
  */
 async function copyBinaries(directory: string): Promise<string> {
   const platform = process.platform === 'win32' ? 'windows' : process.platform
@@ -175,7 +175,7 @@ export function freePort(): Promise<number> {
   })
 }
 
-async function untilItAnswers(connectionString: string): Promise<void> {
+async function waitUntilReady(connectionString: string): Promise<void> {
   const deadline = performance.now() + conditionTimeoutMs
   for (;;) {
     const client = new pg.Client({ connectionString })

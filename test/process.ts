@@ -8,19 +8,19 @@ import type { Test } from 'tap'
 import { main } from '../src/cli/main.ts'
 import { assertNoSecret, recordKeys } from './sweep.ts'
 
-/** What was compiled, as npm start and npm run cli run it. */
+/** The compiled programs, as npm start and npm run cli run them. */
 const programs = join(import.meta.dirname, '../src')
 
 export type Running = {
   child: ChildProcessWithoutNullStreams
   output: { stdout: string; stderr: string }
-  /** Resolves once it has ended. */
+  /** Resolves when the process has exited. */
   ended: Promise<{ code: number | null; signal: NodeJS.Signals | null }>
-  /** Resolves with the match once the output shows it. */
+  /** Resolves with the match when the output contains it. */
   shows: (pattern: RegExp) => Promise<RegExpExecArray>
 }
 
-/** Starts server.js or cli.js with this environment alone, in a directory of its own; it goes with the test. */
+/** Starts server.js or cli.js with only this environment, in a temporary directory. Kills it when the test ends. */
 export function start(
   t: Test,
   program: 'server' | 'cli',
@@ -37,7 +37,7 @@ export function npm(t: Test, args: string[], env: Record<string, string>): Runni
 }
 
 function run(t: Test, command: string[], env: Record<string, string>, cwd: string): Running {
-  // By env(1), because tap adds its own loaders to the environment of whatever a test starts.
+  // With env(1), because tap adds its loaders to the environment of child processes.
   const variables = Object.entries({ PATH: process.env.PATH ?? '', ...env }).map(
     ([name, value]) => `${name}=${value}`,
   )
@@ -53,42 +53,42 @@ function run(t: Test, command: string[], env: Record<string, string>, cwd: strin
   t.teardown(async () => {
     child.kill('SIGKILL')
     await ended
-    // The first key and those of the CLI are for the terminal, and stand in no line of the log.
+    // The first key and those of the CLI are printed, but not logged.
     recordKeys(output.stdout)
     const log = output.stdout.split('\n').filter((line) => line.startsWith('{'))
-    for (const line of [...log, ...output.stderr.split('\n')]) assertNoSecret(line, 'what a process wrote')
+    for (const line of [...log, ...output.stderr.split('\n')]) assertNoSecret(line, 'the output of a process')
   })
   async function shows(pattern: RegExp): Promise<RegExpExecArray> {
     for (;;) {
       const match = pattern.exec(output.stdout) ?? pattern.exec(output.stderr)
       if (match) return match
       if (child.exitCode !== null)
-        throw new Error(`It ended without ${String(pattern)}: ${JSON.stringify(output)}`)
+        throw new Error(`The process exited without ${String(pattern)}: ${JSON.stringify(output)}`)
       await delay(10)
     }
   }
   return { child, output, ended, shows }
 }
 
-/** Runs a command of the CLI in this process, with this environment alone. */
+/** Runs a command of the CLI in this process, with only this environment. */
 export async function cli(t: Test, args: string[], env: Record<string, string>, stdout = new Output()) {
   const stderr = new Output()
   const code = await main(args, { stdout, stderr, env })
   recordKeys(stdout.text)
   t.teardown(() => {
-    assertNoSecret(stderr.text, 'what a command wrote')
+    assertNoSecret(stderr.text, 'the output of a command')
   })
   return { code, stdout: stdout.text, stderr: stderr.text }
 }
 
-/** Runs a command of the CLI in a process of its own. */
+/** Runs a command of the CLI in a new process. */
 export async function cliProcess(t: Test, args: string[], env: Record<string, string>) {
   const { output, ended } = start(t, 'cli', args, env)
   const { code } = await ended
   return { code, ...output }
 }
 
-/** Keeps what is written to it, or fails like a full disk. */
+/** Collects what is written to it, or fails like a full disk. */
 export class Output extends Writable {
   text = ''
 

@@ -18,7 +18,7 @@ async function startTwo(t: Test): Promise<[Replica, Replica]> {
   return [await startReplica(t, { url }), await startReplica(t, { url })]
 }
 
-/** How many requests passed and were refused, by the window they were counted in. A minute may end meanwhile. */
+/** Groups responses by window, because a new minute may start meanwhile. */
 function byWindow(replies: Reply[]): { passed: number; refused: number; remaining: number[] }[] {
   const windows = new Map<unknown, { passed: number; refused: number; remaining: number[] }>()
   for (const { statusCode, headers } of replies) {
@@ -34,7 +34,7 @@ function byWindow(replies: Reply[]): { passed: number; refused: number; remainin
   return [...windows.values()]
 }
 
-/** Makes the current window of a key the one before, as a minute would. */
+/** Moves the current window of a key to the previous minute. */
 async function passMinute({ db }: Replica, id: string): Promise<void> {
   await db
     .updateTable('rate_counters')
@@ -43,46 +43,46 @@ async function passMinute({ db }: Replica, id: string): Promise<void> {
     .execute()
 }
 
+await t.test('of concurrent requests to two replicas, exactly the limit passes', async (t) => {
+  const [one, two] = await startTwo(t)
+  for (const limit of [1, 7, 100]) {
+    const { token } = await newKey(one, { rateLimit: limit })
+    const replies = await times(400, (index) => (index % 2 ? one : two).call(token, 'GET /api/me'))
+    for (const { passed, refused, remaining } of byWindow(replies)) {
+      t.equal(passed, Math.min(limit, passed + refused), `limit ${limit}: exactly the limit passes`)
+      const expected = Array.from({ length: passed }, (_, index) => limit - 1 - index)
+      t.same(
+        remaining.sort((a, b) => b - a),
+        expected,
+        `limit ${limit}: each request has its own X-RateLimit-Remaining`,
+      )
+    }
+    t.ok(replies.every(({ statusCode }) => statusCode === 200 || statusCode === 429))
+  }
+})
+
 await t.test(
-  'of many concurrent requests over two replicas exactly as many pass as the limit says',
+  'concurrent requests of many keys neither affect each other nor deadlock two replicas',
   async (t) => {
     const [one, two] = await startTwo(t)
-    for (const limit of [1, 7, 100]) {
-      const { token } = await newKey(one, { rateLimit: limit })
-      const replies = await times(400, (index) => (index % 2 ? one : two).call(token, 'GET /api/me'))
-      for (const { passed, refused, remaining } of byWindow(replies)) {
-        t.equal(passed, Math.min(limit, passed + refused), `limit ${limit}: exactly the limit passes`)
-        const expected = Array.from({ length: passed }, (_, index) => limit - 1 - index)
-        t.same(
-          remaining.sort((a, b) => b - a),
-          expected,
-          `limit ${limit}: each request is told its own place`,
-        )
-      }
-      t.ok(replies.every(({ statusCode }) => statusCode === 200 || statusCode === 429))
+    const keys = await times(20, () => newKey(one, { rateLimit: 10 }))
+    const calls = keys.flatMap(({ token }) => Array.from({ length: 30 }, () => token))
+    const shuffled = calls.map((text, index) => ({ text, place: (index * 7919) % calls.length }))
+    shuffled.sort((a, b) => a.place - b.place)
+    const replies = await Promise.all(
+      shuffled.map(async ({ text }, index) => ({
+        text,
+        reply: await (index % 2 ? one : two).call(text, 'GET /api/me'),
+      })),
+    )
+    for (const { token } of keys) {
+      const own = replies.filter((reply) => reply.text === token).map(({ reply }) => reply)
+      for (const { passed, refused } of byWindow(own)) t.equal(passed, Math.min(10, passed + refused))
     }
   },
 )
 
-await t.test('many keys at once do not disturb each other, nor deadlock two replicas', async (t) => {
-  const [one, two] = await startTwo(t)
-  const keys = await times(20, () => newKey(one, { rateLimit: 10 }))
-  const calls = keys.flatMap(({ token }) => Array.from({ length: 30 }, () => token))
-  const shuffled = calls.map((text, index) => ({ text, place: (index * 7919) % calls.length }))
-  shuffled.sort((a, b) => a.place - b.place)
-  const replies = await Promise.all(
-    shuffled.map(async ({ text }, index) => ({
-      text,
-      reply: await (index % 2 ? one : two).call(text, 'GET /api/me'),
-    })),
-  )
-  for (const { token } of keys) {
-    const own = replies.filter((reply) => reply.text === token).map(({ reply }) => reply)
-    for (const { passed, refused } of byWindow(own)) t.equal(passed, Math.min(10, passed + refused))
-  }
-})
-
-await t.test('the 101st request of a minute gets 429, with no limit of its own', async (t) => {
+await t.test('without a limit of its own, the 101st request of a key in a minute is 429', async (t) => {
   const replica = await startReplica(t, { config: { rateLimitMax: 100 } })
   const { token } = await newKey(replica)
   const replies: Reply[] = []
@@ -92,7 +92,7 @@ await t.test('the 101st request of a minute gets 429, with no limit of its own',
   for (const { passed } of full) t.equal(passed, 100)
 })
 
-await t.test('every authenticated reply tells the limit, errors included', async (t) => {
+await t.test('every authenticated response has the rate limit headers, including errors', async (t) => {
   const replica = await startReplica(t)
   const { token } = await newKey(replica, { permissions: ['read:monitors'], rateLimit: 60 })
   const { token: admin } = await newKey(replica, { rateLimit: 60 })
@@ -124,31 +124,28 @@ await t.test('every authenticated reply tells the limit, errors included', async
   }
 })
 
-await t.test(
-  'over the limit the reply says when to come back, and the next window is open again',
-  async (t) => {
-    const replica = await startReplica(t)
-    const { token, id } = await newKey(replica, { rateLimit: 1 })
-    await replica.call(token, 'GET /api/me')
-    // Twice over, in case a minute ends between the two.
-    const refused = [await replica.call(token, 'GET /api/me'), await replica.call(token, 'GET /api/me')].find(
-      ({ statusCode }) => statusCode === 429,
-    )
-    if (!refused) throw new Error('neither was refused')
-    isErrorReply(t, refused, 429, 'RATE_LIMIT_EXCEEDED', 'over the limit')
-    t.equal(refused.headers['x-ratelimit-remaining'], '0')
-    t.match(refused.headers['retry-after'], /^([1-9]|[1-5]\d|60)$/)
-    t.equal(refused.headers['www-authenticate'], undefined)
+await t.test('a 429 has Retry-After, and requests pass again in the next window', async (t) => {
+  const replica = await startReplica(t)
+  const { token, id } = await newKey(replica, { rateLimit: 1 })
+  await replica.call(token, 'GET /api/me')
+  // Twice, because a new minute may start between two requests.
+  const refused = [await replica.call(token, 'GET /api/me'), await replica.call(token, 'GET /api/me')].find(
+    ({ statusCode }) => statusCode === 429,
+  )
+  if (!refused) throw new Error('neither was rejected')
+  isErrorReply(t, refused, 429, 'RATE_LIMIT_EXCEEDED', 'over the limit')
+  t.equal(refused.headers['x-ratelimit-remaining'], '0')
+  t.match(refused.headers['retry-after'], /^([1-9]|[1-5]\d|60)$/)
+  t.equal(refused.headers['www-authenticate'], undefined)
 
-    await passMinute(replica, id)
-    t.equal((await replica.call(token, 'GET /api/me')).statusCode, 200)
-  },
-)
+  await passMinute(replica, id)
+  t.equal((await replica.call(token, 'GET /api/me')).statusCode, 200)
+})
 
 await t.test('429 comes before 403, 404 and 400', async (t) => {
   const replica = await startReplica(t)
   const { token } = await newKey(replica, { permissions: ['read:monitors'], rateLimit: 1 })
-  // The second in vain may fall into a new minute; of the third both cannot.
+  // A new minute may start before the second or the third request, but not before both.
   const attempts = async (route: Parameters<Replica['call']>[1]) => {
     const statuses = [
       await replica.call(token, route),
@@ -162,7 +159,7 @@ await t.test('429 comes before 403, 404 and 400', async (t) => {
   }
 })
 
-await t.test('a wrong secret never uses up the quota of the key it names', async (t) => {
+await t.test('a wrong secret never consumes the quota of the key that it names', async (t) => {
   const [one, two] = await startTwo(t)
   const { token, id } = await newKey(one, { rateLimit: 5 })
   const wrong = Array.from({ length: 50 }, () => formatToken({ ...generateTokenParts(), id }))
@@ -171,11 +168,11 @@ await t.test('a wrong secret never uses up the quota of the key it names', async
   )
   t.ok(replies.every(({ statusCode }) => statusCode === 401))
   const counters = await one.db.selectFrom('rate_counters').selectAll().execute()
-  t.same(counters, [], 'nothing was counted')
+  t.same(counters, [], 'no request was counted')
   t.equal((await one.call(token, 'GET /api/me')).headers['x-ratelimit-remaining'], '4')
 })
 
-await t.test('neither a revoked nor an expired key is counted', async (t) => {
+await t.test('requests of revoked and expired keys are not counted', async (t) => {
   const replica = await startReplica(t)
   const { token: admin } = await newKey(replica)
   const { token, id } = await newKey(replica)
@@ -186,7 +183,7 @@ await t.test('neither a revoked nor an expired key is counted', async (t) => {
 })
 
 await t.test(
-  'a limit raised within a window lets just the difference pass; one lowered lets none',
+  'a limit that is raised within a window lets only the difference pass; a lowered limit lets none pass',
   async (t) => {
     const replica = await startReplica(t)
     const { token: admin } = await newKey(replica)
@@ -195,10 +192,10 @@ await t.test(
     const first = await windows()
     await replica.call(admin, `PATCH /api/keys/${id}`, { rate_limit: 5 })
     const raised = await windows()
-    // When a minute ended in between, the counts of that window alone tell nothing.
+    // If a new minute started in between, the counts of the windows cannot be compared.
     if (first.length === 1 && raised.length === 1) {
       t.equal(first[0]?.passed, 3)
-      t.ok([2, 5].includes(raised[0]?.passed ?? 0), 'refused requests did not count')
+      t.ok([2, 5].includes(raised[0]?.passed ?? 0), 'rejected requests are not counted')
     }
     await replica.call(admin, `PATCH /api/keys/${id}`, { rate_limit: 1 })
     const lowered = await windows()
@@ -206,7 +203,7 @@ await t.test(
   },
 )
 
-await t.test('public routes are counted per client address, IPv6 by its /64', async (t) => {
+await t.test('public requests are counted per client address, IPv6 per /64', async (t) => {
   const replica = await startReplica(t, { config: { publicRateLimitMax: 3 } })
   const ask = (remoteAddress: string) => replica.call(null, 'GET /api/status', undefined, { remoteAddress })
   await waitForRoomInMinute()
@@ -235,7 +232,7 @@ await t.test('failed authentications are counted per client address', async (t) 
   t.equal(
     replies.filter(({ statusCode }) => statusCode === 401).length,
     5,
-    'exactly the limit is answered with 401',
+    'exactly the limit of requests is 401',
   )
   const refused = replies.filter(({ statusCode }) => statusCode === 429)
   t.equal(refused.length, 35)
@@ -246,57 +243,54 @@ await t.test('failed authentications are counted per client address', async (t) 
   replica.statements.length = 0
   const runs = replica.app.secrets.stats.argon2Runs
   const late = await replica.call(fresh.token, 'GET /api/me', undefined, from('10.0.0.1'))
-  t.equal(late.statusCode, 429, 'a key not yet known to the process waits')
+  t.equal(late.statusCode, 429, 'a key that this process has not verified yet is rejected')
   await times(20, () => replica.call(wrong(), 'GET /api/me', undefined, from('10.0.0.1')))
   const lookUps = replica.statements.filter((sql) => !sql.includes('set last_used_at'))
-  t.same(lookUps, [], 'beyond the limit no guess reaches the database')
+  t.same(lookUps, [], 'over the limit, no guess reaches the database')
   t.equal(replica.app.secrets.stats.argon2Runs, runs, 'nor Argon2')
 
   const good = await replica.call(known.token, 'GET /api/me', undefined, from('10.0.0.1'))
-  t.equal(good.statusCode, 200, "a good key known to the process is not held up by its neighbour's failures")
+  t.equal(good.statusCode, 200, 'a verified key is not affected by failures of its address')
   const wanted = { name: 'made here', permissions: ['read:monitors'] }
   const made = (await replica.call(known.token, 'POST /api/keys', wanted, from('10.0.0.1'))).json.data
   const rotate = `POST /api/keys/${made.id}/rotate` as const
   const used = await replica.call(made.key, 'GET /api/me', undefined, from('10.0.0.1'))
   const successor = (await replica.call(known.token, rotate, {}, from('10.0.0.1'))).json.data
   const usedNext = await replica.call(successor.key, 'GET /api/me', undefined, from('10.0.0.1'))
-  t.same([used.statusCode, usedNext.statusCode], [200, 200], 'nor are keys that were made here')
+  t.same([used.statusCode, usedNext.statusCode], [200, 200], 'nor are keys that this process created')
   const elsewhere = await replica.call(fresh.token, 'GET /api/me', undefined, from('10.0.0.2'))
-  t.equal(elsewhere.statusCode, 200, 'another address is not concerned')
+  t.equal(elsewhere.statusCode, 200, 'another address is not affected')
 })
 
-await t.test(
-  'keys that take turns on one connection are each judged and counted as themselves',
-  async (t) => {
-    const replica = await startReplica(t)
-    const origin = await replica.app.listen({ host: '127.0.0.1', port: 0 })
-    const agent = new Agent({ keepAlive: true, maxSockets: 1 })
-    t.teardown(() => {
-      agent.destroy()
-    })
-    const [one, two] = [await newKey(replica, { name: 'one' }), await newKey(replica, { name: 'two' })]
-    const wrong = formatToken({ ...generateTokenParts(), id: one.id })
-    const ports = new Set<unknown>()
+await t.test('keys that alternate on one connection are authenticated and counted separately', async (t) => {
+  const replica = await startReplica(t)
+  const origin = await replica.app.listen({ host: '127.0.0.1', port: 0 })
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 })
+  t.teardown(() => {
+    agent.destroy()
+  })
+  const [one, two] = [await newKey(replica, { name: 'one' }), await newKey(replica, { name: 'two' })]
+  const wrong = formatToken({ ...generateTokenParts(), id: one.id })
+  const ports = new Set<unknown>()
 
-    async function ask(text: string) {
-      const request = get(`${origin}/api/me`, { agent, headers: { authorization: `Bearer ${text}` } })
-      const [reply] = (await once(request, 'response')) as [IncomingMessage]
-      ports.add(reply.socket.localPort)
-      const { data } = JSON.parse((await reply.toArray()).join('')) as { data?: { key_name: string } }
-      return data?.key_name ?? reply.statusCode
-    }
+  async function ask(text: string) {
+    const request = get(`${origin}/api/me`, { agent, headers: { authorization: `Bearer ${text}` } })
+    const [reply] = (await once(request, 'response')) as [IncomingMessage]
+    ports.add(reply.socket.localPort)
+    const { data } = JSON.parse((await reply.toArray()).join('')) as { data?: { key_name: string } }
+    return data?.key_name ?? reply.statusCode
+  }
 
-    const turns = [one.token, two.token, one.token, wrong, 'garbage', two.token, one.token]
-    const answers: unknown[] = []
-    for (const text of turns) answers.push(await ask(text))
-    t.same(answers, ['one', 'two', 'one', 401, 401, 'two', 'one'])
-    t.equal(ports.size, 1, 'all on one connection')
-    const counters = await replica.db.selectFrom('rate_counters').select(['key_id', 'used']).execute()
-    t.ok(counters.every(({ key_id, used }) => used <= (key_id === one.id ? 3 : 2)))
-  },
-)
+  const turns = [one.token, two.token, one.token, wrong, 'garbage', two.token, one.token]
+  const answers: unknown[] = []
+  for (const text of turns) answers.push(await ask(text))
+  t.same(answers, ['one', 'two', 'one', 401, 401, 'two', 'one'])
+  t.equal(ports.size, 1, 'all on one connection')
+  const counters = await replica.db.selectFrom('rate_counters').select(['key_id', 'used']).execute()
+  t.ok(counters.every(({ key_id, used }) => used <= (key_id === one.id ? 3 : 2)))
+})
 
-await t.test('X-Forwarded-For is believed from whom TRUST_PROXY names, and from nobody else', async (t) => {
+await t.test('X-Forwarded-For is trusted only from the proxies that TRUST_PROXY names', async (t) => {
   const url = await createDatabase(t)
   const cases: [trustProxy: boolean | number | string[], from: string, address: string][] = [
     [false, '10.0.0.1', '10.0.0.1'],

@@ -2,7 +2,7 @@ import { Parser, type Result } from 'tap-parser'
 import { stringify } from 'tap-yaml'
 import type { FromWorker } from './worker.ts'
 
-/** Reads TAP. Sends failed assertions, with the names of the tests around them, and the comments of tests at once. */
+/** Parses TAP. Sends failed assertions with the names of their tests, and comments, as they occur. */
 export function createReport(send: (message: FromWorker) => void) {
   let passed = 0
   let failed = 0
@@ -13,14 +13,14 @@ export function createReport(send: (message: FromWorker) => void) {
   }
 
   function watch(parser: Parser, names: string[]): Parser {
-    // Failures when the latest subtest began.
+    // Failures before the latest subtest.
     let failedBefore = 0
     parser.on('child', (child: Parser) => {
       failedBefore = failed
       watch(child, [...names, child.name])
     })
     parser.on('assert', (result: Result) => {
-      // A subtest ends with a result that only repeats those of its assertions, unless it failed by itself.
+      // A subtest ends with a result that repeats those of its assertions, unless the subtest itself failed.
       if (result.closingTestPoint && (result.ok || failed > failedBefore)) return
       if (result.ok || result.todo || result.skip) passed++
       else fail(formatFailure([...names, result.name], result))
@@ -37,7 +37,7 @@ export function createReport(send: (message: FromWorker) => void) {
 
   return {
     parser: watch(new Parser(), []),
-    /** Returns the number of assertions since the last call. */
+    /** Returns the numbers of assertions since the last call. */
     takeCounts: () => {
       const counts = { passed, failed }
       passed = 0

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 
-/** As it goes over the wire: whatever is to be encoded in the URL is. */
+/** A request as it is sent: the URL is encoded. */
 export type WireRequest = {
-  /** Of the description, such as `PATCH /api/keys/{id}`. */
+  /** The name in the description, such as `PATCH /api/keys/{id}`. */
   operation: string
   method: string
   url: string
@@ -35,7 +35,7 @@ type Operation = {
 }
 export type Described = { paths: Record<string, Record<string, Operation>> }
 
-/** What exists, by the name of the parameter or field that can hold it; keys and others call theirs id. */
+/** Existing resources, by the name of the parameter or field that can refer to them. */
 export type Known = {
   keyIds: string[]
   incidentIds: number[]
@@ -43,11 +43,11 @@ export type Known = {
   maintenanceIds: number[]
   eventIds: number[]
   tags: string[]
-  /** When something was reported. */
+  /** Times of reports. */
   seconds: number[]
 }
 
-/** Requests to every operation of a description: good ones, and ones with something wrong somewhere. */
+/** Generates valid and invalid requests to every operation of a description. */
 export function requestsTo(
   document: Described,
   known: Known,
@@ -71,7 +71,7 @@ export function requestsTo(
         path: pathFor(path, operation.parameters ?? [], known),
         query: queryFor(operation.parameters ?? [], known),
         headers: fc.oneof({ weight: 12, arbitrary: fc.constant({}) }, fc.constantFrom(...oddHeaders)),
-        payload: schema ? bodyFor(schema, known) : fc.oneof({ weight: 8, arbitrary: nobody }, anyBody),
+        payload: schema ? bodyFor(schema, known) : fc.oneof({ weight: 8, arbitrary: absentBody }, anyBody),
         authorization,
       })
       .map(({ method, path: filled, query, headers, payload, authorization }) => ({
@@ -117,7 +117,7 @@ const oddHeaders: Record<string, string>[] = [
 
 // In URLs.
 
-/** Not of any type that a parameter has, or not readable at all. */
+/** Values that are invalid for every parameter, or cannot be decoded. */
 const oddParts = [
   ...[
     '%00',
@@ -259,9 +259,9 @@ function queryFor(parameters: Parameter[], known: Known): fc.Arbitrary<string> {
 
 type Payload = { type: string | null; bytes: Buffer | null }
 
-const nobody = fc.constant<Payload>({ type: null, bytes: null })
+const absentBody = fc.constant<Payload>({ type: null, bytes: null })
 
-/** What JSON.stringify cannot write, or would write otherwise. A character of their own stands for each. */
+/** JSON that JSON.stringify does not produce. A placeholder character represents each. */
 const oddJson = [
   ...[
     '1e400',
@@ -364,8 +364,11 @@ function bodyFor(schema: Schema, known: Known): fc.Arbitrary<Payload> {
     text.map<Payload>((json) => ({ type: 'application/json', bytes: Buffer.from(json) }))
   return fc.oneof(
     { weight: 10, arbitrary: asJson(good.map(toJson)) },
-    { weight: 6, arbitrary: asJson(fc.tuple(good, fc.nat(), oddValue).map(bend).map(toJson)) },
-    { weight: 2, arbitrary: asJson(fc.tuple(good, fc.nat(), fc.constant(undefined)).map(bend).map(toJson)) },
+    { weight: 6, arbitrary: asJson(fc.tuple(good, fc.nat(), oddValue).map(mutate).map(toJson)) },
+    {
+      weight: 2,
+      arbitrary: asJson(fc.tuple(good, fc.nat(), fc.constant(undefined)).map(mutate).map(toJson)),
+    },
     {
       weight: 2,
       arbitrary: asJson(
@@ -382,7 +385,7 @@ function bodyFor(schema: Schema, known: Known): fc.Arbitrary<Payload> {
       weight: 1,
       arbitrary: good.map((value) => reencode(toJson(value))).chain((all) => fc.constantFrom(...all)),
     },
-    { weight: 1, arbitrary: nobody },
+    { weight: 1, arbitrary: absentBody },
   )
 }
 
@@ -395,8 +398,8 @@ const anyBody = fc.record<Payload>({
   ),
 })
 
-/** With one of the places in it replaced, or taken away. */
-function bend([value, choice, replacement]: [unknown, number, string | undefined]): unknown {
+/** Replaces or removes one of the values. */
+function mutate([value, choice, replacement]: [unknown, number, string | undefined]): unknown {
   const places: [holder: Record<string, unknown>, name: string][] = []
   const copy = { root: structuredClone(value) } as Record<string, unknown>
   const collect = (holder: Record<string, unknown>) => {
@@ -417,7 +420,7 @@ function extend([value, name, more]: [unknown, string, unknown]): unknown {
   return Object.fromEntries([...Object.entries(value as object), [name, more]])
 }
 
-/** Says a field twice, the second time with the value of another. */
+/** Repeats a field, the second time with the value of another field. */
 function repeatName([text, one, other]: [string, number, number]): string {
   const fields = Object.entries(JSON.parse(text) as object)
   const [name] = fields[one % fields.length] ?? ['a']
@@ -447,7 +450,7 @@ function reencode(text: string): Payload[] {
   ]
 }
 
-// Values that a schema takes.
+// Values that match a schema.
 
 const times = [
   ...['1970-01-01T00:00:00Z', '9999-12-31T23:59:59Z', '2024-02-29T23:59:59.999Z', '2016-12-31T23:59:60Z'],
@@ -501,11 +504,11 @@ function valueFor(schema: Schema, name: string, known?: Known): fc.Arbitrary<unk
       if (name === 'rrule') return fc.oneof(fc.constantFrom(...rules), textFor(schema))
       return textFor(schema)
     default:
-      throw new Error(`No value can be made for ${name}: ${JSON.stringify(schema)}`)
+      throw new Error(`There is no generator for ${name}: ${JSON.stringify(schema)}`)
   }
 }
 
-/** Of all the seconds that there are hardly two would lie within a year. */
+/** Prefers times near existing reports, because random times are hardly ever within a year of one another. */
 function aroundKnown(any: fc.Arbitrary<number>, name: string, known?: Known): fc.Arbitrary<number> {
   if (!known || !/_ts$|_date_time$|^timestamp$/.test(name)) return any
   const near = fc
@@ -518,7 +521,7 @@ function objectFor(schema: Schema, known?: Known): fc.Arbitrary<unknown> {
   const { properties = {}, required = [], oneOf } = schema
   if (schema.additionalProperties === true) return fc.dictionary(fc.string({ maxLength: 5 }), fc.jsonValue())
   if (oneOf) {
-    // Each alternative with the fields that no other one asks for.
+    // Each alternative without the fields that another alternative requires.
     const all = oneOf.flatMap((alternative) => alternative.required)
     const variants = oneOf.map((alternative) => {
       const left = Object.entries(properties).filter(

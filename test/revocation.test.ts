@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import { createDatabase, isErrorReply, newKey, startReplica, times } from './helper.ts'
 
-/** One replica to change keys through, one that has seen the key in use. */
+/** Two replicas: one updates keys, the other has verified them before. */
 async function startPair(t: Test) {
   const url = await createDatabase(t)
   const changing = await startReplica(t, { url })
@@ -10,7 +10,7 @@ async function startPair(t: Test) {
   return { admin, changing, serving }
 }
 
-/** Requests before, during and after a change. Those that start after its answer must all see it. */
+/** Sends requests before, during and after a change. Returns the responses to those that started after it. */
 async function underLoad<Reply>(ask: () => Promise<Reply>, change: () => Promise<unknown>): Promise<Reply[]> {
   const before = times(50, ask)
   await change()
@@ -20,7 +20,7 @@ async function underLoad<Reply>(ask: () => Promise<Reply>, change: () => Promise
 }
 
 await t.test(
-  'a revocation holds on another replica for every request that starts after it is answered',
+  'a revocation applies on another replica to every request that starts after it was answered',
   async (t) => {
     const { admin, changing, serving } = await startPair(t)
     for (let round = 0; round < 10; round++) {
@@ -35,7 +35,7 @@ await t.test(
   },
 )
 
-await t.test('so do narrowed permissions', async (t) => {
+await t.test('reduced permissions apply likewise', async (t) => {
   const { admin, changing, serving } = await startPair(t)
   const { token, id } = await newKey(changing)
   t.equal((await serving.call(token, 'GET /api/keys')).statusCode, 200)
@@ -46,7 +46,7 @@ await t.test('so do narrowed permissions', async (t) => {
   for (const reply of replies) isErrorReply(t, reply, 403, 'FORBIDDEN', 'after the answer')
 })
 
-await t.test('so does a shortened expiry, and a lengthened one', async (t) => {
+await t.test('an earlier or later expiry applies likewise', async (t) => {
   const { admin, changing, serving } = await startPair(t)
   const { token, id } = await newKey(changing)
   t.equal((await serving.call(token, 'GET /api/me')).statusCode, 200)
@@ -59,7 +59,7 @@ await t.test('so does a shortened expiry, and a lengthened one', async (t) => {
   t.equal((await serving.call(token, 'GET /api/me')).statusCode, 200)
 })
 
-await t.test('so does a lowered limit', async (t) => {
+await t.test('a lowered limit applies likewise', async (t) => {
   const { admin, changing, serving } = await startPair(t)
   const { token, id } = await newKey(changing, { rateLimit: 1_000 })
   const replies = await underLoad(
@@ -69,11 +69,11 @@ await t.test('so does a lowered limit', async (t) => {
   t.ok(replies.every(({ headers }) => headers['x-ratelimit-limit'] === '2'))
   t.ok(
     replies.filter(({ statusCode }) => statusCode === 200).length <= 4,
-    'two a window, and one may have ended',
+    'two per window, and a new window may start',
   )
 })
 
-await t.test('a key rotated without overlap ends at once, with overlap it goes on', async (t) => {
+await t.test('a key rotated without overlap expires at once, with overlap it stays valid', async (t) => {
   const { admin, changing, serving } = await startPair(t)
   const { token, id } = await newKey(changing)
   t.equal((await serving.call(token, 'GET /api/me')).statusCode, 200)

@@ -6,7 +6,7 @@ import { expire, isErrorReply, newKey, type Replica, startReplica } from './help
 
 type Route = { method: 'GET'; url: string; access: Access }
 
-/** Every route under /api that the service registers, so that a new one is swept without anyone naming it here. */
+/** Starts a replica, and collects every route under /api, so that new routes are tested without a change here. */
 async function startSwept(t: Test): Promise<{ replica: Replica; routes: Route[] }> {
   const routes: Route[] = []
   const replica = await startReplica(t, {
@@ -14,102 +14,102 @@ async function startSwept(t: Test): Promise<{ replica: Replica; routes: Route[] 
       app.addHook('onRoute', (route: RouteOptions) => {
         if (!route.url.startsWith('/api')) return
         for (const method of [route.method].flat()) {
-          // Parameters get a value; whether there is such a thing is asked only after access.
+          // Any value will do for a parameter, because access is checked before existence.
           const url = route.url.replace(/:[a-z_]+/g, '1').replace(/(.)\/$/, '$1')
           routes.push({ method: method as 'GET', url, access: route.config?.permission ?? 'public' })
         }
       })
     },
   })
-  t.ok(routes.length > 10, 'the sweep has found the routes')
+  t.ok(routes.length > 10, 'the routes were collected')
   return { replica, routes }
 }
 
 const challenge = 'Bearer realm="kener"'
 const invalidToken = `${challenge}, error="invalid_token"`
 
+await t.test('without a valid key, every route is 401 and reveals nothing about the key', async (t) => {
+  const { replica, routes } = await startSwept(t)
+  const good = await newKey(replica)
+  const expired = await newKey(replica)
+  await expire(replica, expired.id)
+  const revoked = await newKey(replica)
+  const both = await newKey(replica)
+  await expire(replica, both.id)
+  for (const { id } of [revoked, both]) {
+    await replica.db.updateTable('api_keys').set({ revoked_at: new Date() }).where('id', '=', id).execute()
+  }
+  const wrongSecret = (text: string) =>
+    formatToken({ ...generateTokenParts(), id: parseToken(text)?.id ?? '' })
+
+  const cases: [name: string, key: string | null, code: string, challenge: string][] = [
+    ['no key', null, 'UNAUTHORIZED', challenge],
+    ['an empty key', '', 'UNAUTHORIZED', challenge],
+    ['a malformed key', 'kener_nonsense', 'UNAUTHORIZED', invalidToken],
+    [
+      'a wrong checksum',
+      good.token.slice(0, -1) + (good.token.endsWith('0') ? '1' : '0'),
+      'UNAUTHORIZED',
+      invalidToken,
+    ],
+    ['an unknown key', formatToken(generateTokenParts()), 'UNAUTHORIZED', invalidToken],
+    ['a wrong secret', wrongSecret(good.token), 'UNAUTHORIZED', invalidToken],
+    ['a wrong secret for an expired key', wrongSecret(expired.token), 'UNAUTHORIZED', invalidToken],
+    ['a wrong secret for a revoked key', wrongSecret(revoked.token), 'UNAUTHORIZED', invalidToken],
+    ['an expired key', expired.token, 'KEY_EXPIRED', invalidToken],
+    ['a revoked key', revoked.token, 'KEY_REVOKED', invalidToken],
+    ['a key both revoked and expired', both.token, 'KEY_REVOKED', invalidToken],
+  ]
+  const unknown: Route[] = [
+    { method: 'GET', url: '/api', access: 'any-key' },
+    { method: 'GET', url: '/api/', access: 'any-key' },
+    { method: 'GET', url: '/api/nothing-here', access: 'any-key' },
+    { method: 'GET', url: '/api/%zz', access: 'any-key' },
+    { method: 'GET', url: `/api/keys/${'x'.repeat(1_000)}`, access: 'any-key' },
+  ]
+  for (const { method, url, access } of [...routes, ...unknown]) {
+    if (access === 'public') continue
+    for (const [name, key, code, expectedChallenge] of cases) {
+      const reply = await replica.call(key, `${method} ${url}`)
+      const title = `${method} ${url} with ${name}`
+      t.equal(reply.statusCode, 401, title)
+      t.equal(reply.headers['www-authenticate'], expectedChallenge, title)
+      t.match(reply.headers['x-request-id'], /.+/, title)
+      t.equal(reply.headers['x-ratelimit-limit'], undefined, title)
+      if ((method as string) !== 'HEAD') {
+        t.equal(reply.json.error.code, code, title)
+        t.same(Object.keys(reply.json), ['success', 'error'], title)
+      }
+    }
+  }
+})
+
 await t.test(
-  'without a valid key every route answers 401, and says no more than the caller may know',
+  'a key with every permission except that of the route is 403, which names the permission',
   async (t) => {
     const { replica, routes } = await startSwept(t)
-    const good = await newKey(replica)
-    const expired = await newKey(replica)
-    await expire(replica, expired.id)
-    const revoked = await newKey(replica)
-    const both = await newKey(replica)
-    await expire(replica, both.id)
-    for (const { id } of [revoked, both]) {
-      await replica.db.updateTable('api_keys').set({ revoked_at: new Date() }).where('id', '=', id).execute()
-    }
-    const wrongSecret = (text: string) =>
-      formatToken({ ...generateTokenParts(), id: parseToken(text)?.id ?? '' })
-
-    const cases: [name: string, key: string | null, code: string, challenge: string][] = [
-      ['no key', null, 'UNAUTHORIZED', challenge],
-      ['an empty key', '', 'UNAUTHORIZED', challenge],
-      ['a malformed key', 'kener_nonsense', 'UNAUTHORIZED', invalidToken],
-      [
-        'a wrong checksum',
-        good.token.slice(0, -1) + (good.token.endsWith('0') ? '1' : '0'),
-        'UNAUTHORIZED',
-        invalidToken,
-      ],
-      ['an unknown key', formatToken(generateTokenParts()), 'UNAUTHORIZED', invalidToken],
-      ['a wrong secret', wrongSecret(good.token), 'UNAUTHORIZED', invalidToken],
-      ['a wrong secret for an expired key', wrongSecret(expired.token), 'UNAUTHORIZED', invalidToken],
-      ['a wrong secret for a revoked key', wrongSecret(revoked.token), 'UNAUTHORIZED', invalidToken],
-      ['an expired key', expired.token, 'KEY_EXPIRED', invalidToken],
-      ['a revoked key', revoked.token, 'KEY_REVOKED', invalidToken],
-      ['a key both revoked and expired', both.token, 'KEY_REVOKED', invalidToken],
-    ]
-    const unknown: Route[] = [
-      { method: 'GET', url: '/api', access: 'any-key' },
-      { method: 'GET', url: '/api/', access: 'any-key' },
-      { method: 'GET', url: '/api/nothing-here', access: 'any-key' },
-      { method: 'GET', url: '/api/%zz', access: 'any-key' },
-      { method: 'GET', url: `/api/keys/${'x'.repeat(1_000)}`, access: 'any-key' },
-    ]
-    for (const { method, url, access } of [...routes, ...unknown]) {
-      if (access === 'public') continue
-      for (const [name, key, code, expectedChallenge] of cases) {
-        const reply = await replica.call(key, `${method} ${url}`)
-        const title = `${method} ${url} with ${name}`
-        t.equal(reply.statusCode, 401, title)
-        t.equal(reply.headers['www-authenticate'], expectedChallenge, title)
-        t.match(reply.headers['x-request-id'], /.+/, title)
-        t.equal(reply.headers['x-ratelimit-limit'], undefined, title)
-        if ((method as string) !== 'HEAD') {
-          t.equal(reply.json.error.code, code, title)
-          t.same(Object.keys(reply.json), ['success', 'error'], title)
-        }
+    for (const { method, url, access } of routes) {
+      if (access === 'public' || access === 'any-key') continue
+      const others = permissions.filter((permission) => permission !== access && permission !== 'admin')
+      const key = await newKey(replica, { permissions: others })
+      const reply = await replica.call(key.token, `${method} ${url}`)
+      const title = `${method} ${url} needs ${access}`
+      t.equal(reply.statusCode, 403, title)
+      t.equal(
+        reply.headers['www-authenticate'],
+        `${challenge}, error="insufficient_scope", scope="${access}"`,
+        title,
+      )
+      if ((method as string) !== 'HEAD') {
+        t.equal(reply.json.error.code, 'FORBIDDEN', title)
+        t.ok(reply.json.error.message.includes(access), title)
       }
+      t.match(reply.headers['x-ratelimit-remaining'], /\d+/, `${title}: the reply is authenticated`)
     }
   },
 )
 
-await t.test('a key with every permission but the one a route needs gets 403, which names it', async (t) => {
-  const { replica, routes } = await startSwept(t)
-  for (const { method, url, access } of routes) {
-    if (access === 'public' || access === 'any-key') continue
-    const others = permissions.filter((permission) => permission !== access && permission !== 'admin')
-    const key = await newKey(replica, { permissions: others })
-    const reply = await replica.call(key.token, `${method} ${url}`)
-    const title = `${method} ${url} needs ${access}`
-    t.equal(reply.statusCode, 403, title)
-    t.equal(
-      reply.headers['www-authenticate'],
-      `${challenge}, error="insufficient_scope", scope="${access}"`,
-      title,
-    )
-    if ((method as string) !== 'HEAD') {
-      t.equal(reply.json.error.code, 'FORBIDDEN', title)
-      t.ok(reply.json.error.message.includes(access), title)
-    }
-    t.match(reply.headers['x-ratelimit-remaining'], /\d+/, `${title}: the reply is authenticated`)
-  }
-})
-
-await t.test('just the permission of the route is enough, and so is admin', async (t) => {
+await t.test('the permission of the route is sufficient, and so is admin', async (t) => {
   const { replica, routes } = await startSwept(t)
   for (const { method, url, access } of routes) {
     const own = access === 'any-key' || access === 'public' ? 'read:monitors' : access
@@ -121,7 +121,7 @@ await t.test('just the permission of the route is enough, and so is admin', asyn
   }
 })
 
-await t.test('a route under /api that declares no permission refuses to boot', async (t) => {
+await t.test('a route under /api without a permission is a boot error', async (t) => {
   const extend = (url: string) => ({
     extend: (app: Replica['app']) => {
       app.register(async (scope) => {
@@ -135,7 +135,7 @@ await t.test('a route under /api that declares no permission refuses to boot', a
   await t.resolves(startReplica(t, extend('/elsewhere')))
 })
 
-await t.test('a key is taken from the Authorization header alone', async (t) => {
+await t.test('keys outside the Authorization header are ignored', async (t) => {
   const replica = await startReplica(t)
   const { token } = await newKey(replica)
   isErrorReply(t, await replica.call(null, `GET /api/me?access_token=${token}`), 401, 'UNAUTHORIZED', 'query')
@@ -163,7 +163,7 @@ await t.test('the name of the scheme is case-insensitive (RFC 9110)', async (t) 
 })
 
 await t.test(
-  'with a valid key an unknown path is 404, and a known one with a wrong method 405 with Allow',
+  'with a valid key, an unknown path is 404, and a known path with a wrong method is 405 with Allow',
   async (t) => {
     const replica = await startReplica(t)
     const { token } = await newKey(replica, { permissions: ['read:monitors'] })
@@ -208,12 +208,12 @@ await t.test(
       await replica.call(token, 'GET /api/%zz'),
       400,
       'INVALID_REQUEST',
-      'a URL that cannot be read',
+      'a URL that cannot be decoded',
     )
   },
 )
 
-await t.test('TRACE gives nothing back', async (t) => {
+await t.test('TRACE returns no part of the request', async (t) => {
   const replica = await startReplica(t)
   const { token } = await newKey(replica)
   for (const url of ['/api/me', '/healthz', '/manage/login', '/nothing']) {

@@ -10,16 +10,16 @@ import { fileTimeoutMs } from './timeouts.ts'
 import type { FromWorker } from './worker.ts'
 
 /**
- * Runs test files, all of `test` or, with --slow, all of `test/slow`, or those that are named ("keys", "slow/backup",
- * or a path). They run against one PostgreSQL, the one at TEST_DATABASE_URL or one started here, with a migrated
- * database that each test clones. Worker processes take one file after the other.
+ * Runs test files: all of `test` or, with --slow, of `test/slow`, or those that are named ("keys", "slow/backup", or a
+ * path). They share a PostgreSQL server, at TEST_DATABASE_URL or started here, and each test clones a migrated
+ * database. Worker processes run one file after the other.
  */
 const { values, positionals } = parseArgs({
   options: { slow: { type: 'boolean', default: false }, jobs: { type: 'string' } },
   allowPositionals: true,
 })
 const jobs = Number(values.jobs ?? (values.slow ? 1 : availableParallelism()))
-/** Long tests share neither processors nor a process. */
+/** Slow tests run alone, each in a new process. */
 const filesPerWorker = values.slow ? 1 : Infinity
 
 type FileResult = { passed: number; failed: number; cpuMs: number }
@@ -29,7 +29,7 @@ const all = [...listFiles(''), ...listFiles('slow')]
 const files = selectFiles()
 process.exitCode = await runWithDatabase(files)
 
-/** Lists the sources, because what was compiled of a file that was renamed or deleted stays behind. */
+/** Lists the sources, because compiled files of renamed or deleted sources still exist. */
 function listFiles(folder: string): TestFile[] {
   return readdirSync(join(import.meta.dirname, '../../test', folder))
     .filter((name) => name.endsWith('.test.ts'))
@@ -39,7 +39,7 @@ function listFiles(folder: string): TestFile[] {
     })
 }
 
-/** The largest first, so that no worker is left alone with a long one at the end. */
+/** The largest first, so that workers finish at about the same time. */
 function selectFiles(): TestFile[] {
   const selected =
     positionals.length > 0
@@ -80,7 +80,7 @@ async function runWithDatabase(files: TestFile[]): Promise<number> {
     return await runFiles(files, {
       TEST_DATABASE_URL: server.url,
       TEST_TEMPLATE: template,
-      // Files are copied as they are, which takes a third of what it takes to log each block. Before 15 it is the only way.
+      // Copying files takes a third of the time of logging each block. Before version 15 it is the only strategy.
       TEST_COPY_OPTIONS: version >= 150_000 ? 'strategy file_copy' : '',
     })
   } finally {
@@ -128,7 +128,7 @@ async function runFiles(files: TestFile[], environment: Record<string, string>):
 
 type OnFile = (file: TestFile, result: FileResult, ms: number, output: string[]) => void
 
-/** Hands files to a worker process until none is left or the process ends, which fails the file that it was running. */
+/** Sends files to a worker process until none is left. If the process exits before, the current file fails. */
 function runWorker(queue: TestFile[], environment: Record<string, string>, onFile: OnFile): Promise<void> {
   return new Promise((resolve) => {
     const worker = fork(join(import.meta.dirname, 'worker.js'), {

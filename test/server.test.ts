@@ -13,7 +13,7 @@ import { listening, npm, start, temporaryDirectory } from './process.ts'
 
 const oneLine = /^kener-api: [^\n]+\n$/
 
-await t.test('a bad variable ends the process with one line and exit code 1', async (t) => {
+await t.test('an invalid variable ends the process with one line and exit code 1', async (t) => {
   const { ended, output } = start(t, 'server', [], { PORT: 'abc' })
   t.equal((await ended).code, 1)
   t.match(output.stderr, oneLine)
@@ -22,10 +22,10 @@ await t.test('a bad variable ends the process with one line and exit code 1', as
 })
 
 const messageOf = (databaseUrl: string) =>
-  openDatabase({ databaseUrl, databasePoolMax: 1, dataDir: '' }).then(() => 'It was opened', describeError)
+  openDatabase({ databaseUrl, databasePoolMax: 1, dataDir: '' }).then(() => 'no error', describeError)
 
-await t.test('a database that cannot be reached is said in one line', async (t) => {
-  // Where nothing listens.
+await t.test('an unreachable database is an error of one line', async (t) => {
+  // Nothing listens on port 1.
   for (const host of ['127.0.0.1', 'localhost']) {
     const message = await messageOf(`postgres://u:swordfish@${host}:1/x`)
     t.match(message, oneLine)
@@ -34,12 +34,12 @@ await t.test('a database that cannot be reached is said in one line', async (t) 
   }
 })
 
-await t.test('a server that is no PostgreSQL is said in one line', async (t) => {
+await t.test('a server other than PostgreSQL is an error of one line', async (t) => {
   const port = await occupyPort(t, (socket) => socket.end('HTTP/1.1 400 Bad Request\r\n\r\n'))
   t.match(await messageOf(`postgres://127.0.0.1:${port}/x`), oneLine)
 })
 
-await t.test('a port that is in use is said in one line, before anything is created', async (t) => {
+await t.test('a port in use is an error of one line, before anything is created', async (t) => {
   const port = await occupyPort(t)
   const DATA_DIR = join(temporaryDirectory(t), 'data')
   const { ended, output } = start(t, 'server', [], { DATA_DIR, PORT: String(port) })
@@ -49,7 +49,7 @@ await t.test('a port that is in use is said in one line, before anything is crea
   t.notOk(existsSync(DATA_DIR))
 })
 
-await t.test('the check of a port leaves it free, and names the variable of one that is not', async (t) => {
+await t.test('the check of a port leaves it free, and its error names the variable', async (t) => {
   const taken = await occupyPort(t)
   await t.rejects(assertPortFree('METRICS_PORT', '127.0.0.1', taken), {
     message: /^METRICS_PORT cannot be listened on: [^\n]*EADDRINUSE/,
@@ -60,24 +60,24 @@ await t.test('the check of a port leaves it free, and names the variable of one 
   await assertPortFree('PORT', '127.0.0.1', free)
   await assertPortFree('PORT', '127.0.0.1', free)
   const failed = new Error('something else')
-  t.equal(toPortError('PORT', failed), failed, 'any other error is left as it is')
+  t.equal(toPortError('PORT', failed), failed, 'any other error is returned unchanged')
 })
 
-await t.test('a signal ends a start at once: while the embedded database is created', async (t) => {
+await t.test('a signal ends the process at once while the embedded database is created', async (t) => {
   const DATA_DIR = join(temporaryDirectory(t), 'data')
   const server = start(t, 'server', [], { DATA_DIR, PORT: '0' })
   await server.shows(/Creating the embedded database/)
   server.child.kill('SIGTERM')
   t.same(await server.ended, { code: 0, signal: null })
   t.notMatch(server.output.stdout, /Applying|listening/)
-  t.notOk(existsSync(join(DATA_DIR, 'postgres')), 'a database is there once it is complete')
+  t.notOk(existsSync(join(DATA_DIR, 'postgres')), 'an incomplete database is not used')
 })
 
-await t.test('a signal ends a start at once: while its migrations wait for another replica', async (t) => {
+await t.test('a signal ends the process at once while its migrations wait for another replica', async (t) => {
   const DATABASE_URL = await createDatabase(t, { empty: true })
   const other = new pg.Client({ connectionString: DATABASE_URL })
   await other.connect()
-  // Kysely's own lock. It is never released here: the connection ends with the test.
+  // Kysely's advisory lock. The end of the connection releases it.
   await other.query('select pg_advisory_lock(3853314791062309107)')
   const server = start(t, 'server', [], { DATABASE_URL, PORT: '0' })
   await server.shows(/Applying the migrations/)
@@ -90,7 +90,7 @@ await t.test('a signal ends a start at once: while its migrations wait for anoth
   await other.end()
 })
 
-await t.test('with DATABASE_URL no key is made', async (t) => {
+await t.test('with DATABASE_URL no key is created', async (t) => {
   const DATABASE_URL = await createDatabase(t)
   const server = start(t, 'server', [], { DATABASE_URL, PORT: '0' })
   await listening(server)
@@ -103,48 +103,51 @@ await t.test('with DATABASE_URL no key is made', async (t) => {
 })
 
 for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-  await t.test(`${signal}: readiness turns 503, the request in flight is answered, exit 0`, async (t) => {
-    const DATABASE_URL = await createDatabase(t)
-    const { db, close } = await openDatabase({ databaseUrl: DATABASE_URL, databasePoolMax: 1, dataDir: '' })
-    const { token } = await newKey({ db })
-    await close()
-    const server = start(t, 'server', [], { DATABASE_URL, PORT: '0' })
-    const origin = await listening(server)
+  await t.test(
+    `${signal}: readiness becomes 503, the request in flight is completed, exit code 0`,
+    async (t) => {
+      const DATABASE_URL = await createDatabase(t)
+      const { db, close } = await openDatabase({ databaseUrl: DATABASE_URL, databasePoolMax: 1, dataDir: '' })
+      const { token } = await newKey({ db })
+      await close()
+      const server = start(t, 'server', [], { DATABASE_URL, PORT: '0' })
+      const origin = await listening(server)
 
-    // Half a request: it is under way as long as its body is.
-    const socket = connect(Number(new URL(origin).port), '127.0.0.1')
-    let reply = ''
-    socket.on('data', (chunk) => (reply += chunk.toString()))
-    const body = JSON.stringify({ name: 'late', permissions: ['admin'] })
-    socket.write(
-      `POST /api/keys HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${token}\r\n` +
-        `content-type: application/json\r\ncontent-length: ${String(body.length)}\r\n\r\n${body.slice(0, 5)}`,
-    )
-    const [idle] = [await fetch(`${origin}/readyz`)]
-    t.equal(idle.status, 200)
-
-    server.child.kill(signal)
-    let readiness = await fetch(`${origin}/readyz`)
-    while (readiness.status === 200) readiness = await fetch(`${origin}/readyz`)
-    t.equal(readiness.status, 503)
-    t.match(await readiness.json(), { success: false, error: { code: 'SERVICE_UNAVAILABLE' } })
-
-    // Only once the listener is closed, so that the request really outlives it.
-    for (;;) {
-      const refused = await fetch(`${origin}/healthz`).then(
-        () => false,
-        () => true,
+      // Sends half of a body, so that the request stays in flight.
+      const socket = connect(Number(new URL(origin).port), '127.0.0.1')
+      let reply = ''
+      socket.on('data', (chunk) => (reply += chunk.toString()))
+      const body = JSON.stringify({ name: 'late', permissions: ['admin'] })
+      socket.write(
+        `POST /api/keys HTTP/1.1\r\nhost: x\r\nauthorization: Bearer ${token}\r\n` +
+          `content-type: application/json\r\ncontent-length: ${String(body.length)}\r\n\r\n${body.slice(0, 5)}`,
       )
-      if (refused) break
-    }
-    socket.write(body.slice(5))
-    t.same(await server.ended, { code: 0, signal: null })
-    t.match(reply, /^HTTP\/1\.1 201 Created/)
-    t.match(reply, /"key":"kener_/)
-  })
+      const [idle] = [await fetch(`${origin}/readyz`)]
+      t.equal(idle.status, 200)
+
+      server.child.kill(signal)
+      let readiness = await fetch(`${origin}/readyz`)
+      while (readiness.status === 200) readiness = await fetch(`${origin}/readyz`)
+      t.equal(readiness.status, 503)
+      t.match(await readiness.json(), { success: false, error: { code: 'SERVICE_UNAVAILABLE' } })
+
+      // Waits until the listener is closed, so that the request outlives it.
+      for (;;) {
+        const refused = await fetch(`${origin}/healthz`).then(
+          () => false,
+          () => true,
+        )
+        if (refused) break
+      }
+      socket.write(body.slice(5))
+      t.same(await server.ended, { code: 0, signal: null })
+      t.match(reply, /^HTTP\/1\.1 201 Created/)
+      t.match(reply, /"key":"kener_/)
+    },
+  )
 }
 
-await t.test('what is not HTTP gets the envelope too', async (t) => {
+await t.test('a malformed HTTP request is answered with the error envelope', async (t) => {
   const { app } = await startReplica(t)
   const { port } = new URL(await app.listen({ host: '127.0.0.1', port: 0 }))
   const cases: [string, RegExp][] = [
@@ -166,25 +169,25 @@ await t.test('what is not HTTP gets the envelope too', async (t) => {
   }
 })
 
-await t.test('an idle connection is kept for longer than a proxy keeps its end of it', async (t) => {
+await t.test('the keep-alive timeout is longer than that of proxies', async (t) => {
   const { app } = await startReplica(t)
   const { headers } = await fetch(`${await app.listen({ host: '127.0.0.1', port: 0 })}/healthz`)
   const [, seconds] = /timeout=(\d+)/.exec(headers.get('keep-alive') ?? '') ?? []
   t.ok(Number(seconds) > 120, `${seconds} s: Caddy's 120 s, Traefik's 90 and nginx's 60 end first`)
 })
 
-await t.test('npm start hands signals on, and leaves nothing running', async (t) => {
+await t.test('npm start forwards signals, and leaves no process running', async (t) => {
   const server = npm(t, ['start'], { DATABASE_URL: await createDatabase(t), PORT: '0' })
   const origin = await listening(server)
   t.equal((await fetch(`${origin}/healthz`)).status, 200)
   server.child.kill('SIGTERM')
-  // Its output ends only once every process that holds it has ended.
+  // The output ends when every process that holds it has exited.
   t.equal((await server.ended).code, 0)
   await t.rejects(fetch(`${origin}/healthz`))
 })
 
 await t.test(
-  'a second signal changes nothing: npm hands on what the terminal has sent to both',
+  'a second signal has no effect, because npm forwards signals that the terminal also sends to the process',
   async (t) => {
     const DATABASE_URL = await createDatabase(t)
     const server = start(t, 'server', [], { DATABASE_URL, PORT: '0' })
@@ -202,7 +205,7 @@ await t.test(
   },
 )
 
-/** Listens on a port of the system's choice until the test ends. */
+/** Listens on a free port until the test ends. */
 async function occupyPort(t: Test, onConnection?: (socket: Socket) => void): Promise<number> {
   const server = createServer(onConnection)
   server.listen(0, '127.0.0.1')

@@ -2,7 +2,7 @@ import t, { type Test } from 'tap'
 import { newKey, type Replica, startReplica } from './helper.ts'
 import { logIn } from './visitor.ts'
 
-/** What the ends of a test would fail it with, had it done this. */
+/** Runs `act` in a simulated test, and returns the failures of its teardown. */
 async function failures(act: (replica: Replica, t: Test) => Promise<unknown>): Promise<string[]> {
   const ends: (() => unknown)[] = []
   const test = { teardown: (end: () => unknown) => ends.unshift(end) } as unknown as Test
@@ -12,7 +12,7 @@ async function failures(act: (replica: Replica, t: Test) => Promise<unknown>): P
     try {
       await end()
     } catch (error) {
-      messages.push(/A secret stands in [\w ]+(\.\w+)?/.exec(String(error))?.[0] ?? String(error))
+      messages.push(/A secret is in [\w ]+(\.\w+)?/.exec(String(error))?.[0] ?? String(error))
     }
   }
   return messages
@@ -23,10 +23,10 @@ function leak(app: Replica['app']): void {
     log.info({ leaked: headers.authorization }, 'leaked')
     return reply.send('ok')
   })
-  app.get('/tell', async ({ headers }, reply) => reply.code(400).send({ told: headers.authorization }))
+  app.get('/echo', async ({ headers }, reply) => reply.code(400).send({ sent: headers.authorization }))
 }
 
-await t.test('a test whose secrets are logged, told or stored fails, and another does not', async (t) => {
+await t.test('a test fails if a secret is logged, sent in an error or stored', async (t) => {
   t.same(
     await failures(async (replica) => {
       const { token } = await newKey(replica)
@@ -40,21 +40,21 @@ await t.test('a test whose secrets are logged, told or stored fails, and another
       const { token } = await newKey(replica)
       await replica.app.inject({ url: '/leak', headers: { authorization: `Bearer ${token}` } })
     }),
-    ['A secret stands in the log'],
+    ['A secret is in the log'],
   )
   t.same(
     await failures(async (replica) => {
       const { token } = await newKey(replica)
-      await replica.app.inject({ url: '/tell', headers: { authorization: token.slice(23, 60) } })
+      await replica.app.inject({ url: '/echo', headers: { authorization: token.slice(23, 60) } })
     }),
-    ['A secret stands in an error reply'],
+    ['A secret is in an error response'],
   )
   t.same(
     await failures(async (replica) => {
       const { token, id } = await newKey(replica)
       await replica.call(token, `PATCH /api/keys/${id}`, { name: `before ${token.slice(23)}` })
     }),
-    ['A secret stands in the table public.api_keys'],
+    ['A secret is in the table public.api_keys'],
   )
   t.same(
     await failures(async (replica) => {
@@ -63,7 +63,7 @@ await t.test('a test whose secrets are logged, told or stored fails, and another
       const token = /kener_manage=([^;]+)/.exec(cookie)?.[1] ?? ''
       await replica.db.updateTable('admin_sessions').set({ token_digest: token }).execute()
     }),
-    ['A secret stands in the table public.admin_sessions'],
+    ['A secret is in the table public.admin_sessions'],
   )
   t.same(
     await failures(async (replica) => {
@@ -71,6 +71,6 @@ await t.test('a test whose secrets are logged, told or stored fails, and another
       const { body } = await visitor.get('/manage')
       replica.app.log.info(/name="_csrf" value="([^"]+)"/.exec(body)?.[1])
     }),
-    ['A secret stands in the log'],
+    ['A secret is in the log'],
   )
 })

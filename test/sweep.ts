@@ -3,8 +3,8 @@ import type { FastifyInstance } from 'fastify'
 import pg from 'pg'
 
 /**
- * What the tests of this process make or present of keys, session tokens and tokens of forms, by their first
- * characters: a secret that was cut short is found too, and one look along a text finds any of them.
+ * The first characters of all keys, session tokens and CSRF tokens that the tests of this process use, so that
+ * truncated secrets are found too, and one pass over a text finds all of them.
  */
 const secrets = new Set<string>()
 const formTokens = new Set<string>()
@@ -13,7 +13,7 @@ const length = 24
 const keys = /kener_[0-9A-Za-z]{16}_([0-9A-Za-z]{43})[0-9A-Za-z]{6}/g
 const cookies = /\bkener_(?:manage|log_in)=([\w-]{43})/g
 const forms = /name="_csrf" value="([^"]+)"/g
-/** Where a secret could stand: base62, base64 or base64url. */
+/** Texts that can contain a secret: base62, base64 or base64url. */
 const runs = /[\w+/-]{24,}/g
 
 export function recordKeys(text: string): void {
@@ -34,8 +34,8 @@ function record(into: Set<string>, secret: string): void {
 }
 
 /**
- * Which hashes of three characters begin a secret. Nearly all of a text is passed over by this alone, without making a
- * substring for each of its characters.
+ * Marks the hashes of the first three characters of secrets. Skips most of a text without creating a substring for each
+ * of its characters.
  */
 const beginnings = new Uint8Array(1 << 21)
 
@@ -43,19 +43,19 @@ function hashBeginning(text: string, at: number): number {
   return (text.charCodeAt(at) << 14) | (text.charCodeAt(at + 1) << 7) | text.charCodeAt(at + 2)
 }
 
-/** Fails when a secret stands in the text. @param where completes the sentence "A secret stands in ..." */
+/** Throws if the text contains a secret. @param where completes the sentence "A secret is in ..." */
 export function assertNoSecret(text: string, where: string, sets = [secrets, formTokens]): void {
   for (const { 0: run, index } of text.matchAll(runs)) {
     for (let place = 0; place + length <= run.length; place++) {
       if (beginnings[hashBeginning(run, place)] === 0) continue
       const candidate = run.slice(place, place + length)
       if (!sets.some((set) => set.has(candidate))) continue
-      throw new Error(`A secret stands in ${where}: ${text.slice(Math.max(0, index - 200), index + 100)}`)
+      throw new Error(`A secret is in ${where}: ${text.slice(Math.max(0, index - 200), index + 100)}`)
     }
   }
 }
 
-/** Notes the secrets that come and go, and keeps the failures that are answered until they are swept. */
+/** Records the secrets in requests and responses. `sweep` checks the error responses. */
 export function watchReplies(app: FastifyInstance): { sweep: () => void } {
   const errorReplies: string[] = []
   app.addHook('onRequest', (request, _reply, next) => {
@@ -73,13 +73,13 @@ export function watchReplies(app: FastifyInstance): { sweep: () => void } {
   })
   return {
     sweep: () => {
-      // A page that refuses a form holds the form again, with its token.
-      for (const failure of errorReplies) assertNoSecret(failure, 'an error reply', [secrets])
+      // A page about an invalid form contains the form again, with its token.
+      for (const failure of errorReplies) assertNoSecret(failure, 'an error response', [secrets])
     },
   }
 }
 
-/** Reads every row of every table. */
+/** Checks every row of every table. */
 export async function sweepDatabase(connectionString: string): Promise<void> {
   const client = new pg.Client({ connectionString })
   await client.connect()

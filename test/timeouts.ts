@@ -1,7 +1,4 @@
-/**
- * Guards against hanging, all in one place. They are generous because they only have to be shorter than the patience of
- * whoever waits for the run: no test passes or fails by them on a machine that is merely busy.
- */
+/** Timeouts against hanging tests. They are long, so that no test fails because the machine is busy. */
 
 /** For one test file. */
 export const fileTimeoutMs = 20 * 60_000

@@ -1,12 +1,12 @@
 import type { FastifyInstance } from 'fastify'
 
 export type Visitor = {
-  /** The cookie as a browser keeps it. */
+  /** The cookies that a browser would send. */
   cookie: string
   get: (path: string, headers?: Record<string, string>) => Promise<Visited>
-  /** Opens the page, fills in its form and sends it, with what it holds hidden. */
+  /** Opens the page, and submits its form with the fields and its hidden fields. */
   submit: (path: string, fields: Fields, action?: string) => Promise<Visited>
-  /** Sends just this. */
+  /** Submits only these fields. */
   post: (path: string, fields: Fields) => Promise<Visited>
 }
 
@@ -14,7 +14,7 @@ export type Visited = { statusCode: number; headers: Record<string, unknown>; bo
 
 type Fields = Record<string, string | string[]>
 
-/** Someone at /manage with a browser that knows cookies and forms, and nothing more. */
+/** A browser that supports cookies and forms, for /manage. */
 export function visit(app: FastifyInstance, more: Record<string, string> = {}): Visitor {
   const visitor: Visitor = {
     cookie: '',
@@ -45,16 +45,16 @@ export function visit(app: FastifyInstance, more: Record<string, string> = {}): 
   return visitor
 }
 
-/** Logged in with this key. */
+/** Logs in with the key. */
 export async function logIn(app: FastifyInstance, key: string): Promise<Visitor> {
   const visitor = visit(app)
   const { statusCode, headers } = await visitor.submit('/manage/login', { key })
   if (statusCode !== 303 || headers.location !== '/manage')
-    throw new Error(`The log-in answered ${statusCode}`)
+    throw new Error(`The log-in failed with ${statusCode}`)
   return visitor
 }
 
-/** The key that a page shows, if it shows one. */
+/** Returns the key that a page shows, or undefined. */
 export function keyIn({ body }: Visited): string | undefined {
   return /kener_[0-9A-Za-z]{16}_[0-9A-Za-z]{49}/.exec(body)?.[0]
 }
@@ -66,7 +66,7 @@ export function readHidden(body: string, action: string): Record<string, string>
   return Object.fromEntries([...hidden].map(([, name = '', value = '']) => [name, value]))
 }
 
-/** What a browser sends from then on. */
+/** Updates the cookies with a Set-Cookie header. */
 function keep(cookies: string, set: string): string {
   const [pair = ''] = set.split(';')
   const [name = '', value] = pair.split('=')

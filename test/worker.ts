@@ -2,8 +2,8 @@ import t from 'tap'
 import { createReport } from './report.ts'
 
 /**
- * Imports test files, one after the other, as the runner sends their paths, and sends back what they found. Several
- * files share a process because importing tap and the service takes longer than most of them run.
+ * Imports test files, one after the other, as the runner sends their paths, and sends back the results. Files share a
+ * process, because importing tap and the service takes longer than most of them run.
  */
 export type FromWorker =
   | { kind: 'failure' | 'comment'; text: string }
@@ -11,7 +11,7 @@ export type FromWorker =
 
 const report = createReport((message) => process.send?.(message))
 
-// The runner guards against hanging, by file: a time limit of tap's would hold for the whole process.
+// The runner has a timeout per file. That of tap would apply to the whole process.
 t.setTimeout(0)
 t.pipe(report.parser)
 
@@ -20,7 +20,7 @@ process.on('message', ({ file }: { file?: string }) => {
     void run(file)
     return
   }
-  // Runs what files left to t.teardown(). The process ends when nothing is left open.
+  // Runs the teardown of the files. The process exits when nothing is left open.
   t.end()
   process.disconnect()
 })
@@ -30,9 +30,9 @@ async function run(file: string): Promise<void> {
   try {
     await import(file)
   } catch (error) {
-    t.fail('the file runs to its end', { error })
+    t.fail('the file runs without an error', { error })
   }
-  // The parser holds the last result back until it sees the next line, which could belong to it.
+  // The parser emits the last result when it reads the next line, which could belong to it.
   t.comment('end of file')
   const { user, system } = process.cpuUsage(before)
   process.send?.({ kind: 'end', ...report.takeCounts(), cpuMs: (user + system) / 1000 } satisfies FromWorker)

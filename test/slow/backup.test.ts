@@ -14,8 +14,8 @@ const hasTools = ['initdb', 'postgres', 'pg_dump', 'pg_restore'].every((name) =>
 const authorization = (key: string) => ({ headers: { authorization: `Bearer ${key}` } })
 
 await t.test(
-  'a dump restored into a fresh database serves the same keys and monitors; counters start anew',
-  { skip: !hasTools && 'needs a PostgreSQL with its tools, as Debian installs it' },
+  'a restored dump has the same keys and monitors, and empty counters',
+  { skip: !hasTools && 'requires the tools of a PostgreSQL installation' },
   async (t) => {
     const postgres = await startPostgres([], bin)
     t.teardown(postgres.stop)
@@ -53,7 +53,7 @@ await t.test(
   },
 )
 
-await t.test('a copy of the embedded database, made while it is stopped, serves the same key', async (t) => {
+await t.test('a copy of the embedded database, made while it is stopped, has the same key', async (t) => {
   const [from, to] = [join(temporaryDirectory(t), 'data'), join(temporaryDirectory(t), 'copy')]
   const first = start(t, 'server', [], { DATA_DIR: from, PORT: '0' })
   const [key] = await first.shows(/kener_[0-9A-Za-z]{16}_[0-9A-Za-z]{49}/)
@@ -64,7 +64,7 @@ await t.test('a copy of the embedded database, made while it is stopped, serves 
   const reply = await fetch(`${await listening(second)}/api/me`, authorization(key))
   t.equal(reply.status, 200)
   t.match(await reply.json(), { data: { key_name: 'first-admin' } })
-  t.notMatch(second.output.stdout, /Your first API key/, 'nor is another first key made')
+  t.notMatch(second.output.stdout, /Your first API key/, 'no second first key is created')
 })
 
 function run(tool: string, args: string[]): void {

@@ -6,8 +6,8 @@ import { isReady } from './replicas.ts'
 const checkEveryMs = 1_000
 
 /**
- * A load balancer for TCP, as many stand before replicas: each connection goes to the next of those that were ready at
- * the last look. It tries nothing twice. `targets` may change meanwhile.
+ * Starts a TCP load balancer: each connection goes to the next target that was ready at the last poll. It never
+ * retries. `targets` may change meanwhile.
  */
 export async function startBalancer(t: Test, targets: Set<string>): Promise<string> {
   const ready = new Set(targets)

@@ -5,20 +5,20 @@ import { startReplicas } from './replicas.ts'
 
 const rounds = 50
 const clientsPerReplica = 2
-/** Requests of each client: before the change, at least, and after it. */
+/** Minimum requests of each client before the change, and requests after it. */
 const asksBefore = 2
 const asksAfter = 5
 
-/** No other limit than the one at hand may be met. */
+/** High limits, so that only the tested limit is reached. */
 const wide = { RATE_LIMIT_MAX: '1000000', AUTH_FAILURE_LIMIT_MAX: '1000000' }
 
-/** What is changed, and which answers were not judged by the new state. */
+/** Each change, with a function that finds the responses by the old state. */
 const changes: Record<string, Change> = {
   'a revocation': {
     change: (id) => ['POST', `/api/keys/${id}/revoke`],
     findWrong: exceptRefusals(401, 'KEY_REVOKED'),
   },
-  'narrower permissions': {
+  'reduced permissions': {
     change: (id) => ['PATCH', `/api/keys/${id}`, { permissions: ['read:monitors'] }],
     findWrong: exceptRefusals(403, 'FORBIDDEN'),
   },
@@ -42,7 +42,7 @@ function exceptRefusals(status: number, code: string) {
     after.filter((answer) => answer.status !== status || JSON.parse(answer.body).error.code !== code)
 }
 
-/** What passed before counts in its window. A minute may begin meanwhile: in that one, some pass by the new limit. */
+/** Requests that passed before the change count in their window. If a new minute starts, some pass in it. */
 function beyondLimit(limit: number) {
   return (after: Answer[], before: Answer[]) => {
     const passed = new Map<unknown, number>()
@@ -64,7 +64,7 @@ const { db, origins } = await startReplicas(t, [wide, wide, wide])
 
 for (const [name, { change, findWrong }] of Object.entries(changes)) {
   await t.test(
-    `${name} holds on three replicas for every request that starts after its answer`,
+    `${name} applies on three replicas to every request that starts after its response`,
     async (t) => {
       const { token: admin } = await newKey({ db })
       const counts = { before: 0, after: 0, wrong: 0 }
@@ -77,13 +77,13 @@ for (const [name, { change, findWrong }] of Object.entries(changes)) {
             method,
             body,
           })
-          t.equal(status, 200, `${name}: the change is answered`)
+          t.equal(status, 200, `${name}: the change succeeds`)
         })
         const wrong = findWrong(after, before)
-        t.same(wrong, [], 'none is judged by the state before')
+        t.same(wrong, [], 'no request is handled by the old state')
         t.ok(
           before.every(({ status }) => status < 500),
-          'nor does a change disturb the others',
+          'no request before the change fails',
         )
         counts.before += before.length
         counts.after += after.length
@@ -91,14 +91,17 @@ for (const [name, { change, findWrong }] of Object.entries(changes)) {
       }
       t.ok(counts.after >= rounds * origins.length * clientsPerReplica * asksAfter)
       t.comment(
-        `${name}: ${rounds} changes, ${counts.before} requests before their answers, ` +
+        `${name}: ${rounds} changes, ${counts.before} requests before their responses, ` +
           `${counts.after} after them, ${counts.wrong} by the old state`,
       )
     },
   )
 }
 
-/** Constant load on all replicas, while a change is made: the answers to what began before it was answered, and after. */
+/**
+ * Applies constant load to all replicas during a change. Returns responses by whether the request started before or
+ * after it.
+ */
 async function underLoad(origins: string[], key: string, change: () => Promise<void>) {
   const before: Answer[] = []
   const after: Answer[] = []

@@ -5,8 +5,7 @@ export type Answer = { status: number; headers: IncomingHttpHeaders; body: strin
 type Ask = { key?: string; method?: string; body?: unknown; agent?: Agent }
 
 /**
- * One request and its answer, whole. Nothing is sent twice: a request that is lost is an error here, as node:http says
- * it. (fetch would not do: it may send again what its connection lost.)
+ * Sends a request and reads the complete response. A lost request is an error; fetch is not used, because it may retry.
  */
 export function ask(url: string, { key, method = 'GET', body, agent }: Ask = {}): Promise<Answer> {
   const payload = body === undefined ? undefined : JSON.stringify(body)
@@ -35,7 +34,7 @@ export function ask(url: string, { key, method = 'GET', body, agent }: Ask = {})
   })
 }
 
-/** A client with one connection, which it keeps for as long as the server does. */
+/** Returns an agent with one connection, which it keeps until the server closes it. */
 export function keepAlive(): Agent {
   return new Agent({ keepAlive: true, maxSockets: 1 })
 }

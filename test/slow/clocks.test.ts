@@ -25,7 +25,7 @@ const { url, db, origins, processes } = await startReplicas(
 const [behind = '', , ahead = ''] = origins
 const { token: admin } = await newKey({ db })
 
-/** The same request of every replica, in the order of their clocks. */
+/** Sends the same request to every replica, in the order of their clocks. */
 function askAll(path: string, request: Parameters<typeof ask>[1] = {}): Promise<Answer[]> {
   return Promise.all(origins.map((origin) => ask(`${origin}${path}`, { key: admin, ...request })))
 }
@@ -51,7 +51,7 @@ function toSeconds(text: string): number {
   return Date.parse(text) / 1_000
 }
 
-/** When it happened, by the database's clock, in whole seconds. */
+/** Returns the result with the time before and after, by the database's clock, in whole seconds. */
 async function during<Result>(act: () => Promise<Result>): Promise<[Result, began: number, ended: number]> {
   const began = await readDatabaseClock(db)
   const result = await act()
@@ -66,7 +66,7 @@ await t.test('the clocks of the three processes differ by an hour', async (t) =>
   }
 })
 
-await t.test('they count in the same window, and tell its end by the clock of the database', async (t) => {
+await t.test('they count in the same window, whose end is by the clock of the database', async (t) => {
   const { token: key } = await newKey({ db }, { rateLimit: 10 })
   const [answers, began, ended] = await during(async () =>
     (await Promise.all(Array.from({ length: 10 }, () => askAll('/api/me', { key })))).flat(),
@@ -87,14 +87,14 @@ await t.test('they count in the same window, and tell its end by the clock of th
   for (const { passed, asked } of windows.values()) t.equal(passed, Math.min(10, asked))
 })
 
-await t.test('a key expires at the same moment for all of them', async (t) => {
+await t.test('a key expires at the same time on all of them', async (t) => {
   const expiresAt = Math.ceil(await readDatabaseClock(db)) + 2
   const made = await change(ahead, 'POST', '/api/keys', {
     name: 'short',
     permissions: ['read:monitors'],
     expires_at: toText(expiresAt),
   })
-  t.equal(made.status, 201, 'the one ahead does not take the expiry for past')
+  t.equal(made.status, 201, 'the replica ahead accepts the expiry')
   const { key, id } = made.json.data
   for (let over = false; !over;) {
     await delay(50)
@@ -119,11 +119,11 @@ await t.test('a key expires at the same moment for all of them', async (t) => {
   t.equal(
     (await change(behind, 'POST', '/api/keys', past)).status,
     400,
-    'nor the one behind a past one for good',
+    'the replica behind rejects a past expiry',
   )
 })
 
-await t.test('what happens to a key is dated by the clock of the database', async (t) => {
+await t.test('times of a key are by the clock of the database', async (t) => {
   for (const origin of origins) {
     const body = { name: 'dated', permissions: ['read:monitors'] }
     const [made, ...making] = await during(() => change(origin, 'POST', '/api/keys', body))
@@ -135,7 +135,7 @@ await t.test('what happens to a key is dated by the clock of the database', asyn
     isWithin(t, rotated.json.data.created_at, rotating)
     const [, ...using] = await during(() => ask(`${origin}/api/me`, { key }))
     let old = await change(origin, 'GET', `/api/keys/${id}`)
-    // The use is noted behind the answer.
+    // last_used_at is updated after the response.
     while (old.json.data.last_used_at === null) old = await change(origin, 'GET', `/api/keys/${id}`)
     isWithin(t, old.json.data.last_used_at, [using[0], await readDatabaseClock(db)])
     isWithin(t, toText(toSeconds(old.json.data.expires_at) - 100), rotating)
@@ -144,7 +144,7 @@ await t.test('what happens to a key is dated by the clock of the database', asyn
   }
 })
 
-await t.test('so is the expiry of a key that the command line makes to last for an hour', async (t) => {
+await t.test('a duration of an hour in the command line is by the clock of the database', async (t) => {
   for (const seconds of shifts) {
     const env = { DATABASE_URL: url, ...shifted(seconds) }
     const args = ['keys', 'create', '--name', 'cli', '--permissions', 'read:monitors', '--expires', '1h']
@@ -155,34 +155,37 @@ await t.test('so is the expiry of a key that the command line makes to last for 
   }
 })
 
-await t.test('a report is of the minute, stale and too early by the clock of the database', async (t) => {
-  const settings = { name: 'm', default_status: 'DOWN', stale_after_seconds: 300 }
-  for (const [place, origin] of origins.entries()) {
-    const path = `/api/monitors/m${place}`
-    await change(origin, 'PUT', path, settings)
-    const seen = async () =>
-      data(await askAll(path)).map(({ status, status_source }) => `${status} ${status_source}`)
-    const report = (timestamp?: number) =>
-      change(origin, 'POST', `${path}/data`, {
-        status: 'UP',
-        ...(timestamp !== undefined && { timestamp: toText(timestamp) }),
-      })
+await t.test(
+  'the minute of a report, and whether it is stale or in the future, are by the clock of the database',
+  async (t) => {
+    const settings = { name: 'm', default_status: 'DOWN', stale_after_seconds: 300 }
+    for (const [place, origin] of origins.entries()) {
+      const path = `/api/monitors/m${place}`
+      await change(origin, 'PUT', path, settings)
+      const seen = async () =>
+        data(await askAll(path)).map(({ status, status_source }) => `${status} ${status_source}`)
+      const report = (timestamp?: number) =>
+        change(origin, 'POST', `${path}/data`, {
+          status: 'UP',
+          ...(timestamp !== undefined && { timestamp: toText(timestamp) }),
+        })
 
-    const now = await readDatabaseClock(db)
-    t.equal((await report(now - 600)).status, 200)
-    t.same(await seen(), Array(3).fill('DOWN default'), 'ten minutes old: stale for all')
-    t.equal((await report(now + 420)).status, 400, 'seven minutes ahead: refused')
+      const now = await readDatabaseClock(db)
+      t.equal((await report(now - 600)).status, 200)
+      t.same(await seen(), Array(3).fill('DOWN default'), 'ten minutes old: stale on all replicas')
+      t.equal((await report(now + 420)).status, 400, 'seven minutes in the future: rejected')
 
-    const [, began, ended] = await during(() => report())
-    t.same(await seen(), Array(3).fill('UP report'), 'new: fresh for all')
-    for (const { last_report } of data(await askAll(path))) {
-      isWithin(t, last_report.timestamp, [Math.floor(began / 60) * 60, ended])
+      const [, began, ended] = await during(() => report())
+      t.same(await seen(), Array(3).fill('UP report'), 'new: not stale on any replica')
+      for (const { last_report } of data(await askAll(path))) {
+        isWithin(t, last_report.timestamp, [Math.floor(began / 60) * 60, ended])
+      }
+      t.equal((await report(now + 300)).status, 200, 'five minutes in the future: accepted')
     }
-    t.equal((await report(now + 300)).status, 200, 'five minutes ahead: taken')
-  }
-})
+  },
+)
 
-await t.test('an incident begins and ends by the clock of the database', async (t) => {
+await t.test('an incident starts and ends by the clock of the database', async (t) => {
   for (const origin of origins) {
     const [made, ...making] = await during(() => change(origin, 'POST', '/api/incidents', { title: 'now' }))
     isWithin(t, made.json.data.started_at, making)
@@ -194,7 +197,7 @@ await t.test('an incident begins and ends by the clock of the database', async (
     const planned = await change(origin, 'POST', '/api/incidents', { title: 'later', started_at: later })
     t.equal(planned.status, 201)
     for (const open of data(await askAll('/api/incidents?open=true')))
-      t.same(open, [], 'not begun for any of them')
+      t.same(open, [], 'not started on any replica')
   }
 })
 

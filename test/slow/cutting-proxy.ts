@@ -4,7 +4,7 @@ import type { Test } from 'tap'
 
 export type Proxy = Awaited<ReturnType<typeof startProxy>>
 
-/** A way to the database at `target` that breaks when it is told to; its `url` leads there. */
+/** Starts a proxy to the database at `target` that can close or block its connections. */
 export async function startProxy(t: Test, target: string) {
   const { hostname, port } = new URL(target)
   const pairs = new Set<{ client: Socket; upstream: Socket; bytesLeft: number }>()
@@ -31,7 +31,7 @@ export async function startProxy(t: Test, target: string) {
       }
       cuts++
       pairs.delete(pair)
-      // By turns as a process ends its connections, once all is sent, and as a machine that knows of none.
+      // Alternates between closing the connection after all bytes are sent, and resetting it.
       client.write(bytes.subarray(0, pair.bytesLeft), () => {
         if (cuts % 2 === 0) client.destroy()
         else client.resetAndDestroy()
@@ -50,14 +50,14 @@ export async function startProxy(t: Test, target: string) {
   return {
     url: url.href,
     cuts: () => cuts,
-    /** Each connection is cut once the server has sent so many bytes on it. */
+    /** Closes each connection after the server has sent this number of bytes on it. */
     cutAfter: (bytes: () => number) => {
       drawBytes = bytes
       for (const pair of pairs) pair.bytesLeft = bytes()
     },
     /**
-     * What is sent on the present connections vanishes, and neither side hears that the other has gone: a firewall that
-     * has forgotten them. New ones work.
+     * Drops everything on the open connections without closing them, as a firewall that no longer knows them. New
+     * connections work.
      */
     silence: () => {
       for (const pair of pairs) {

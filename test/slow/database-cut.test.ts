@@ -8,7 +8,7 @@ import { startProxy } from './cutting-proxy.ts'
 const poolMax = 10
 const cutsWanted = 200
 
-/** After so long without an answer a connection is given up, and so is a transaction without its next statement. */
+/** Timeout of a query, and of a transaction without a next statement. */
 const patienceMs = 2_500
 
 async function startAll(t: Test) {
@@ -21,23 +21,26 @@ async function startAll(t: Test) {
   return { postgres, proxy, service, ledger }
 }
 
-await t.test('connections cut in the middle of replies cost 503s, and no acknowledged write', async (t) => {
-  const { postgres, proxy, service, ledger } = await startAll(t)
-  const seed = Number(process.env.FAULT_SEED ?? randomInt(2 ** 31))
-  t.comment(`FAULT_SEED=${seed}`)
-  const random = mulberry32(seed)
-  // From the first byte of the handshake to thousands of replies; as many cuts between 10 and 100 as to 1,000.
-  proxy.cutAfter(() => Math.floor(10 ** (random() * 5)))
-  const load = startLoad(t, service, ledger)
-  while (proxy.cuts() < cutsWanted) await delay(10)
-  proxy.cutAfter(() => Infinity)
-  await load.checkRecovery(t, performance.now())
-  t.comment(`cuts: ${proxy.cuts()}`)
-  await checkAftermath(t, { load, service, ledger, url: postgres.url, poolMax })
-})
+await t.test(
+  'connections that are closed within responses cause 503s, and lose no acknowledged write',
+  async (t) => {
+    const { postgres, proxy, service, ledger } = await startAll(t)
+    const seed = Number(process.env.FAULT_SEED ?? randomInt(2 ** 31))
+    t.comment(`FAULT_SEED=${seed}`)
+    const random = mulberry32(seed)
+    // From the first byte of the handshake to thousands of responses, uniform on a logarithmic scale.
+    proxy.cutAfter(() => Math.floor(10 ** (random() * 5)))
+    const load = startLoad(t, service, ledger)
+    while (proxy.cuts() < cutsWanted) await delay(10)
+    proxy.cutAfter(() => Infinity)
+    await load.checkRecovery(t, performance.now())
+    t.comment(`cuts: ${proxy.cuts()}`)
+    await checkAftermath(t, { load, service, ledger, url: postgres.url, poolMax })
+  },
+)
 
 await t.test(
-  'connections that fall silent under load are given up, and so are their transactions',
+  'connections that stop responding under load are closed, and so are their transactions',
   async (t) => {
     const { postgres, proxy, service, ledger } = await startAll(t)
     const load = startLoad(t, service, ledger)
@@ -51,7 +54,7 @@ await t.test(
   },
 )
 
-/** A small generator that a seed repeats, which Math.random cannot. Source: Tommy Ettinger's mulberry32. */
+/** A random number generator with a seed, which Math.random does not have. Source: Tommy Ettinger's mulberry32. */
 function mulberry32(seed: number): () => number {
   let state = seed
   return () => {

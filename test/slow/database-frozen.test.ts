@@ -8,7 +8,7 @@ const frozenMs = 10_000
 const poolMax = 10
 
 await t.test(
-  'a database that freezes for 10 s under load costs 503s, and no acknowledged write',
+  'a database that is stopped for 10 s under load causes 503s, and loses no acknowledged write',
   async (t) => {
     const postgres = await startPostgres(['fsync=on'])
     t.teardown(postgres.stop)
@@ -22,8 +22,12 @@ await t.test(
     try {
       const late = start(t, 'server', [], { DATABASE_URL: postgres.url, PORT: '0' })
       const [{ code }] = await Promise.all([late.ended, delay(frozenMs)])
-      t.equal(code, 1, 'a server that is started meanwhile gives up')
-      t.match(late.output.stderr, /^kener-api: [^\n]*DATABASE_URL[^\n]*\n$/, 'with a line that says why')
+      t.equal(code, 1, 'a server that starts meanwhile exits')
+      t.match(
+        late.output.stderr,
+        /^kener-api: [^\n]*DATABASE_URL[^\n]*\n$/,
+        'with a line that contains the reason',
+      )
     } finally {
       postgres.thaw()
     }

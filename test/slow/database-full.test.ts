@@ -6,7 +6,7 @@ import { checkAftermath, createLedger, createMonitor, startLoad, startService } 
 
 const poolMax = 5
 
-/** A server with few connections, and a database on it for a role that is nothing special. */
+/** Starts a PostgreSQL server with few connections, and a database that is owned by an unprivileged role. */
 async function startAll(t: Test) {
   const postgres = await startPostgres(['fsync=on', 'max_connections=20'])
   t.teardown(postgres.stop)
@@ -26,15 +26,15 @@ async function startAll(t: Test) {
   return { admin, url: url.href, adminUrl: adminUrl.href, service, ledger }
 }
 
-/** A server that is started now gives up, with a line that says why. */
+/** Checks that a server that starts now exits, with a line that contains the reason. */
 async function checkStart(t: Test, DATABASE_URL: string, why: RegExp): Promise<void> {
   const { ended, output } = start(t, 'server', [], { DATABASE_URL, PORT: '0' })
-  t.equal((await ended).code, 1, 'a server that is started meanwhile gives up')
-  t.match(output.stderr, /^kener-api: [^\n]*DATABASE_URL[^\n]*\n$/, 'with a line')
-  t.match(output.stderr, why, 'that says why')
+  t.equal((await ended).code, 1, 'a server that starts meanwhile exits')
+  t.match(output.stderr, /^kener-api: [^\n]*DATABASE_URL[^\n]*\n$/, 'with one line')
+  t.match(output.stderr, why, 'that contains the reason')
 }
 
-await t.test('a database without a free connection costs 503s, until there is one', async (t) => {
+await t.test('a database without a free connection causes 503s until there is one', async (t) => {
   const { admin, url, adminUrl, service, ledger } = await startAll(t)
   const load = startLoad(t, service, ledger)
   await load.untilServed()
@@ -55,7 +55,7 @@ await t.test('a database without a free connection costs 503s, until there is on
     return isTaken
   }
   const cutService = `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'kener-api'`
-  // The service comes back for each connection that it loses, and now and then is first.
+  // The service reconnects after each lost connection, sometimes before the other client.
   for (let left = 1; left > 0;) {
     while (await takeOne());
     left = (await admin.query(cutService)).rowCount ?? 0
@@ -68,7 +68,7 @@ await t.test('a database without a free connection costs 503s, until there is on
   await checkAftermath(t, { load, service, ledger, url: adminUrl, poolMax })
 })
 
-await t.test('a role without a free connection costs 503s, until its limit is lifted', async (t) => {
+await t.test('a role without a free connection causes 503s until its limit is removed', async (t) => {
   const { admin, url, adminUrl, service, ledger } = await startAll(t)
   const load = startLoad(t, service, ledger)
   await load.untilServed()

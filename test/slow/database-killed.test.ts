@@ -6,21 +6,24 @@ import { checkAftermath, createLedger, createMonitor, startLoad, startService } 
 const rounds = 3
 const poolMax = 10
 
-await t.test('a database that is killed under load costs 503s, and no acknowledged write', async (t) => {
-  const postgres = await startPostgres(['fsync=on'])
-  t.teardown(postgres.stop)
-  const service = await startService(t, postgres.url, { DATABASE_POOL_MAX: String(poolMax) })
-  const ledger = createLedger()
-  await createMonitor(service, ledger)
-  const load = startLoad(t, service, ledger)
-  for (let round = 0; round < rounds; round++) {
-    await load.untilServed()
-    // Somewhere in the middle of things, each time elsewhere.
-    await delay(500 + Math.random() * 500)
-    await postgres.kill()
-    await load.untilRefused()
-    await postgres.restart()
-    await load.checkRecovery(t, performance.now())
-  }
-  await checkAftermath(t, { load, service, ledger, url: postgres.url, poolMax })
-})
+await t.test(
+  'a database that is killed under load causes 503s, and loses no acknowledged write',
+  async (t) => {
+    const postgres = await startPostgres(['fsync=on'])
+    t.teardown(postgres.stop)
+    const service = await startService(t, postgres.url, { DATABASE_POOL_MAX: String(poolMax) })
+    const ledger = createLedger()
+    await createMonitor(service, ledger)
+    const load = startLoad(t, service, ledger)
+    for (let round = 0; round < rounds; round++) {
+      await load.untilServed()
+      // At a random time.
+      await delay(500 + Math.random() * 500)
+      await postgres.kill()
+      await load.untilRefused()
+      await postgres.restart()
+      await load.checkRecovery(t, performance.now())
+    }
+    await checkAftermath(t, { load, service, ledger, url: postgres.url, poolMax })
+  },
+)

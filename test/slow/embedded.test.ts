@@ -15,7 +15,7 @@ async function startEmbedded(t: Test, DATA_DIR: string, key?: string): Promise<S
   return { server, origin, key: key ?? (await server.shows(firstKey))[0] }
 }
 
-await t.test(`${kills} kills in the middle of writes lose no acknowledged write`, async (t) => {
+await t.test(`${kills} kills during writes lose no acknowledged write`, async (t) => {
   const directory = join(temporaryDirectory(t), 'data')
   const ledger = createLedger()
   let service = await startEmbedded(t, directory)
@@ -23,12 +23,12 @@ await t.test(`${kills} kills in the middle of writes lose no acknowledged write`
   for (let kill = 1; kill <= kills; kill++) {
     const load = startLoad(t, service, ledger, { clients: 10, cutsAllowed: true })
     await load.untilServed()
-    // Somewhere in the middle of things, each time elsewhere.
+    // At a random time.
     await delay(randomInt(400))
     service.server.child.kill('SIGKILL')
     await service.server.ended
     await load.stop()
-    t.same(load.irregular, [], 'only regular answers, up to the kill')
+    t.same(load.irregular, [], 'only expected responses until the kill')
     service = await startEmbedded(t, directory, service.key)
     await checkByApi(t, service, ledger)
   }
@@ -36,8 +36,8 @@ await t.test(`${kills} kills in the middle of writes lose no acknowledged write`
   const load = startLoad(t, service, ledger)
   await load.untilServed()
   const second = start(t, 'server', [], { DATA_DIR: directory, PORT: '0' })
-  t.equal((await second.ended).code, 1, 'a second server on the directory gives up')
-  t.match(second.output.stderr, /^kener-api: [^\n]*in use by a running server[^\n]*\n$/, 'with a line')
+  t.equal((await second.ended).code, 1, 'a second server on the directory exits')
+  t.match(second.output.stderr, /^kener-api: [^\n]*in use by a running server[^\n]*\n$/, 'with one line')
   await load.untilServed()
   await load.stop()
   load.check(t)
@@ -47,8 +47,8 @@ await t.test(`${kills} kills in the middle of writes lose no acknowledged write`
   await checkByApi(t, service, ledger)
 })
 
-await t.test('a first start that is killed, at whatever moment, does not spoil the directory', async (t) => {
-  // The first and the last things to be made.
+await t.test('a first start that is killed at any time does not damage the directory', async (t) => {
+  // The first and the last file to be created.
   for (const milestone of ['PG_VERSION', 'base/5']) {
     const DATA_DIR = join(temporaryDirectory(t), 'data')
     const killed = start(t, 'server', [], { DATA_DIR, PORT: '0' })
@@ -61,7 +61,7 @@ await t.test('a first start that is killed, at whatever moment, does not spoil t
     t.notMatch(killed.output.stdout, /listening/, `killed at ${milestone}, before it could serve`)
 
     const { server, origin, key } = await startEmbedded(t, DATA_DIR)
-    t.equal((await send({ origin, key }, 'GET', '/me')).status, 200, 'the next start makes up for it')
+    t.equal((await send({ origin, key }, 'GET', '/me')).status, 200, 'the next start succeeds')
     server.child.kill('SIGKILL')
     await server.ended
   }

@@ -8,7 +8,7 @@ const requestsPerKey = 5_000
 const connectionsPerReplica = 20
 
 await t.test(
-  'of 5,000 requests to each of 20 keys, over three replicas, exactly the limit of each passes',
+  'of 5,000 requests of each of 20 keys to three replicas, exactly the limit of each key passes',
   async (t) => {
     const { db, origins } = await startReplicas(t, [{}, {}, {}])
     const limits = Array.from({ length: 20 }, (_, index) => 300 + index * 35)
@@ -16,7 +16,7 @@ await t.test(
     const windows = new Map<string, { passed: number; refused: number }>()
     const strange: string[] = []
 
-    // All of it fits into one minute, when it begins with one. Should it not, each window is judged by itself.
+    // All requests fit into one minute if they start with it. Otherwise each window is checked separately.
     while ((await readDatabaseClock(db)) % 60 > 5) await delay(100)
 
     const began = performance.now()
@@ -38,7 +38,7 @@ await t.test(
     })
     const seconds = (performance.now() - began) / 1000
 
-    t.same(strange, [], 'every answer is 200 or 429')
+    t.same(strange, [], 'every response is 200 or 429')
     limits.forEach((limit, place) => {
       const own = [...windows].filter(([name]) => name.startsWith(`${place} `)).map(([, window]) => window)
       const asked = own.reduce((sum, { passed, refused }) => sum + passed + refused, 0)

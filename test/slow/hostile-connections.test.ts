@@ -14,7 +14,7 @@ type RawReply = { status: number; headers: Record<string, string>; body: string 
 type Listening = Replica & {
   admin: { token: string; id: string }
   open: () => Promise<Socket>
-  /** Sends these bytes on a connection of their own; resolves once the service has closed it. */
+  /** Sends these bytes on a new connection. Resolves when the service has closed it. */
   exchange: (...bytes: (string | Buffer)[]) => Promise<RawReply[]>
   countKeys: () => Promise<number>
 }
@@ -31,7 +31,7 @@ async function startListening(t: Test): Promise<Listening> {
     await once(socket, 'connect')
     return socket
   }
-  // RFC 9112, section 9.6: a reply can be lost when the connection is closed while its client still sends.
+  // RFC 9112, section 9.6: a response can be lost if the connection is closed while the client still sends.
   async function exchange(...bytes: (string | Buffer)[]): Promise<RawReply[]> {
     for (let attempt = 1; ; attempt++) {
       const socket = await open()
@@ -48,7 +48,7 @@ async function startListening(t: Test): Promise<Listening> {
 
 const errorCodes = new WeakMap<Socket, unknown>()
 
-/** Everything up to the end of the connection, which may be a reset: a refused request is not read to its end. */
+/** Reads until the connection ends. It may be reset, because a rejected request is not read completely. */
 async function receive(socket: Socket): Promise<string> {
   let text = ''
   socket.on('data', (chunk) => (text += chunk.toString('latin1')))
@@ -57,7 +57,7 @@ async function receive(socket: Socket): Promise<string> {
   return text
 }
 
-/** Fails on anything between or after the replies. */
+/** Throws if there are bytes between or after the responses. */
 function parseReplies(text: string): RawReply[] {
   const replies: RawReply[] = []
   let rest = text
@@ -99,7 +99,7 @@ const newKeyBody = JSON.stringify({ name: 'smuggled', permissions: ['admin'] })
 const chunked = (text: string, extension = '') =>
   `${text.length.toString(16)}${extension}\r\n${text}\r\n0\r\n\r\n`
 
-await t.test('of two Authorization headers neither counts', async (t) => {
+await t.test('a request with two Authorization headers is rejected', async (t) => {
   const { admin, exchange, db, ...replica } = await startListening(t)
   const other = await newKey({ db }, { permissions: ['read:monitors'] })
   const pairs = [
@@ -115,14 +115,14 @@ await t.test('of two Authorization headers neither counts', async (t) => {
   for (const headers of pairs) {
     const replies = await exchange(`GET /api/me HTTP/1.1\r\n${host}${headers.join('')}\r\n`)
     isRefusal(t, replies, 401, 'UNAUTHORIZED', headers.join(' and '))
-    t.equal(replies[0]?.headers['x-ratelimit-limit'], undefined, 'no key is counted')
+    t.equal(replies[0]?.headers['x-ratelimit-limit'], undefined, 'no quota is consumed')
   }
   const counters = await db.selectFrom('rate_counters').select('key_id').execute()
   t.same(counters, [])
-  t.notOk(JSON.stringify(replica.log).includes(admin.token.slice(-49)), 'no line of the log holds a key')
+  t.notOk(JSON.stringify(replica.log).includes(admin.token.slice(-49)), 'no key is logged')
 })
 
-await t.test('a message that can be read in two ways is refused, and nothing after it is read', async (t) => {
+await t.test('an ambiguous message is rejected, and its connection is closed', async (t) => {
   const { admin, exchange, countKeys } = await startListening(t)
   const post = `POST /api/keys HTTP/1.1\r\n${host}${bearer(admin.token)}${json}`
   const length = `content-length: ${newKeyBody.length}\r\n`
@@ -179,32 +179,35 @@ await t.test('headers of more than 16 KiB are 431, in the envelope', async (t) =
   }
 })
 
-await t.test('headers have 15 s to arrive, a whole request 30 s; who is slower is cut off', async (t) => {
-  const { admin, app, open, countKeys } = await startListening(t)
-  t.match(app.server, { headersTimeout: 15_000, requestTimeout: 30_000 })
-  // Node looks every two seconds who is too slow; what that is may be set until then.
-  app.server.headersTimeout = 200
-  app.server.requestTimeout = 400
-  const unfinished = [
-    '',
-    'GET /api/me HTT',
-    `GET /api/me HTTP/1.1\r\n${host}${bearer(admin.token)}x: `,
-    `POST /api/keys HTTP/1.1\r\n${host}${bearer(admin.token)}${json}content-length: ${newKeyBody.length}\r\n\r\n${newKeyBody.slice(0, -1)}`,
-    `POST /api/keys HTTP/1.1\r\n${host}${bearer(admin.token)}${json}transfer-encoding: chunked\r\n\r\n${chunked(newKeyBody).slice(0, -2)}`,
-  ]
-  await Promise.all(
-    unfinished.map(async (bytes) => {
-      const socket = await open()
-      const received = receive(socket)
-      socket.write(bytes)
-      const replies = parseReplies(await received)
-      isRefusal(t, replies, 408, 'INVALID_REQUEST', JSON.stringify(bytes.slice(-20)))
-    }),
-  )
-  t.equal(await countKeys(), 1)
-})
+await t.test(
+  'headers must arrive within 15 s and a request within 30 s, or the connection is closed',
+  async (t) => {
+    const { admin, app, open, countKeys } = await startListening(t)
+    t.match(app.server, { headersTimeout: 15_000, requestTimeout: 30_000 })
+    // Node checks the timeouts every two seconds, so that they can be reduced here.
+    app.server.headersTimeout = 200
+    app.server.requestTimeout = 400
+    const unfinished = [
+      '',
+      'GET /api/me HTT',
+      `GET /api/me HTTP/1.1\r\n${host}${bearer(admin.token)}x: `,
+      `POST /api/keys HTTP/1.1\r\n${host}${bearer(admin.token)}${json}content-length: ${newKeyBody.length}\r\n\r\n${newKeyBody.slice(0, -1)}`,
+      `POST /api/keys HTTP/1.1\r\n${host}${bearer(admin.token)}${json}transfer-encoding: chunked\r\n\r\n${chunked(newKeyBody).slice(0, -2)}`,
+    ]
+    await Promise.all(
+      unfinished.map(async (bytes) => {
+        const socket = await open()
+        const received = receive(socket)
+        socket.write(bytes)
+        const replies = parseReplies(await received)
+        isRefusal(t, replies, 408, 'INVALID_REQUEST', JSON.stringify(bytes.slice(-20)))
+      }),
+    )
+    t.equal(await countKeys(), 1)
+  },
+)
 
-await t.test('requests in one write are answered in order, each counted against the limit', async (t) => {
+await t.test('pipelined requests are answered in order, and each counts against the limit', async (t) => {
   const { call, admin, exchange, db } = await startListening(t)
   const tags = Array.from({ length: 20 }, (_, index) => `m${index}`)
   for (const tag of tags) await call(admin.token, 'POST /api/monitors', { tag, name: tag })
@@ -218,8 +221,8 @@ await t.test('requests in one write are answered in order, each counted against 
   const passed = replies.map(({ status, body }, index) =>
     status === 200 ? JSON.parse(body).data.tag === tags[index] : status === 429 && undefined,
   )
-  t.notOk(passed.includes(false), 'each reply is the one to its request')
-  // A minute may end between them.
+  t.notOk(passed.includes(false), 'each response belongs to its request')
+  // A new minute may start between them.
   for (const reset of new Set(replies.map(({ headers }) => headers['x-ratelimit-reset']))) {
     const window = replies.filter(({ headers }) => headers['x-ratelimit-reset'] === reset)
     const count = window.filter(({ status }) => status === 200).length
@@ -227,25 +230,28 @@ await t.test('requests in one write are answered in order, each counted against 
   }
 })
 
-await t.test('what follows a good request is not answered in its place', async (t) => {
-  const { admin, exchange, countKeys } = await startListening(t)
-  const post = `POST /api/keys HTTP/1.1\r\n${keepAlive}${bearer(admin.token)}${json}`
-  const cases = [
-    `${post}content-length: ${newKeyBody.length}\r\n\r\n${newKeyBody}`,
-    `${post}transfer-encoding: chunked\r\n\r\n${chunked(newKeyBody)}`,
-  ]
-  for (const good of cases) {
-    const [first, ...rest] = await exchange(`${good}garbage\r\n\r\n`)
-    t.equal(first?.status, 201, 'what is stored is answered as such')
-    isRefusal(t, rest, 400, 'INVALID_REQUEST', 'the garbage')
-  }
-  const [first, second, ...rest] = await exchange(`${cases.join('')}\0`)
-  t.same([first?.status, second?.status], [201, 201])
-  isRefusal(t, rest, 400, 'INVALID_REQUEST', 'after two requests')
-  t.equal(await countKeys(), 5)
-})
+await t.test(
+  'an error after a valid request on its connection is not sent in place of its response',
+  async (t) => {
+    const { admin, exchange, countKeys } = await startListening(t)
+    const post = `POST /api/keys HTTP/1.1\r\n${keepAlive}${bearer(admin.token)}${json}`
+    const cases = [
+      `${post}content-length: ${newKeyBody.length}\r\n\r\n${newKeyBody}`,
+      `${post}transfer-encoding: chunked\r\n\r\n${chunked(newKeyBody)}`,
+    ]
+    for (const good of cases) {
+      const [first, ...rest] = await exchange(`${good}garbage\r\n\r\n`)
+      t.equal(first?.status, 201, 'the valid request is answered')
+      isRefusal(t, rest, 400, 'INVALID_REQUEST', 'the garbage')
+    }
+    const [first, second, ...rest] = await exchange(`${cases.join('')}\0`)
+    t.same([first?.status, second?.status], [201, 201])
+    isRefusal(t, rest, 400, 'INVALID_REQUEST', 'after two requests')
+    t.equal(await countKeys(), 5)
+  },
+)
 
-await t.test('a client that goes before its body is whole leaves nothing behind', async (t) => {
+await t.test('a client that disconnects within a body leaves nothing behind', async (t) => {
   const { call, admin, open, log, statements, countKeys } = await startListening(t)
   await call(admin.token, 'GET /api/me')
   const post = `POST /api/keys HTTP/1.1\r\n${keepAlive}${bearer(admin.token)}${json}`
@@ -265,45 +271,48 @@ await t.test('a client that goes before its body is whole leaves nothing behind'
       await waitUntil(() => log.some(({ msg }) => msg === 'request completed'))
       t.match(log.at(-1), { status: 400 }, leave)
       const warnings = log.filter(({ level }) => Number(level) > 30)
-      t.same(warnings, [], 'it is no fault of ours, nor of the database')
+      t.same(warnings, [], 'no error of the service or the database is logged')
     }
   }
   t.equal(await countKeys(), 1)
 })
 
-await t.test('who goes before the reply is in the log, and is not waited for at the end', async (t) => {
-  const { app, admin, open, log, db, countKeys } = await startListening(t)
-  const get = `GET /api/me HTTP/1.1\r\n${keepAlive}`
-  const post = `POST /api/keys HTTP/1.1\r\n${keepAlive}${bearer(admin.token)}${json}`
-  const wrong = formatToken({ ...generateTokenParts(), id: admin.id })
-  const cases: [line: object, bytes: string][] = [
-    [{ status: 400, keyId: admin.id }, `${get}${bearer(admin.token)}\r\n`],
-    [{ status: 401, event: 'authentication_failed' }, `${get}${bearer(wrong)}\r\n`],
-    [{ status: 400 }, `${post}content-length: ${newKeyBody.length}\r\n\r\n${newKeyBody}`],
-    [{ status: 400 }, `${post}content-length: ${newKeyBody.length + 1}\r\n\r\n${newKeyBody}`],
-  ]
-  for (const [line, bytes] of cases) {
-    log.length = 0
-    const lock = await db.startTransaction().execute()
-    await sql`lock table api_keys in access exclusive mode`.execute(lock)
-    const socket = await open()
-    socket.write(bytes)
-    await waitUntil(() => isWaitingForLock(db))
-    socket.destroy()
-    await waitUntil(() => isWithoutConnections(app))
-    await lock.rollback().execute()
-    await waitUntil(() => log.some(({ msg }) => msg === 'request completed'))
-    t.match(log, [{ ...line, msg: 'request completed' }], bytes.slice(0, 20))
-    const waited = await Promise.race([
-      app.waitUntilIdle().then(() => false),
-      delay(5_000, true, { ref: false }),
-    ])
-    t.notOk(waited, 'no request is under way')
-  }
-  t.equal(await countKeys(), 1)
-})
+await t.test(
+  'a request whose client disconnects before the response is logged, and does not delay the shutdown',
+  async (t) => {
+    const { app, admin, open, log, db, countKeys } = await startListening(t)
+    const get = `GET /api/me HTTP/1.1\r\n${keepAlive}`
+    const post = `POST /api/keys HTTP/1.1\r\n${keepAlive}${bearer(admin.token)}${json}`
+    const wrong = formatToken({ ...generateTokenParts(), id: admin.id })
+    const cases: [line: object, bytes: string][] = [
+      [{ status: 400, keyId: admin.id }, `${get}${bearer(admin.token)}\r\n`],
+      [{ status: 401, event: 'authentication_failed' }, `${get}${bearer(wrong)}\r\n`],
+      [{ status: 400 }, `${post}content-length: ${newKeyBody.length}\r\n\r\n${newKeyBody}`],
+      [{ status: 400 }, `${post}content-length: ${newKeyBody.length + 1}\r\n\r\n${newKeyBody}`],
+    ]
+    for (const [line, bytes] of cases) {
+      log.length = 0
+      const lock = await db.startTransaction().execute()
+      await sql`lock table api_keys in access exclusive mode`.execute(lock)
+      const socket = await open()
+      socket.write(bytes)
+      await waitUntil(() => isWaitingForLock(db))
+      socket.destroy()
+      await waitUntil(() => isWithoutConnections(app))
+      await lock.rollback().execute()
+      await waitUntil(() => log.some(({ msg }) => msg === 'request completed'))
+      t.match(log, [{ ...line, msg: 'request completed' }], bytes.slice(0, 20))
+      const waited = await Promise.race([
+        app.waitUntilIdle().then(() => false),
+        delay(5_000, true, { ref: false }),
+      ])
+      t.notOk(waited, 'no request is in flight')
+    }
+    t.equal(await countKeys(), 1)
+  },
+)
 
-await t.test('a request needs one Host; HTTP/1.0 needs none', async (t) => {
+await t.test('a request must have one Host header; in HTTP/1.0 it is optional', async (t) => {
   const { admin, exchange } = await startListening(t)
   const missing = await exchange(`GET /api/me HTTP/1.1\r\nconnection: close\r\n${bearer(admin.token)}\r\n`)
   isRefusal(t, missing, 400, 'INVALID_REQUEST', 'none')
@@ -316,7 +325,7 @@ await t.test('a request needs one Host; HTTP/1.0 needs none', async (t) => {
   t.equal(more.length, 0)
 })
 
-await t.test('unusual targets and methods are answered, and open nothing', async (t) => {
+await t.test('unusual targets and methods are rejected', async (t) => {
   const { admin, exchange } = await startListening(t)
   const key = bearer(admin.token)
   const upgrade = 'connection: upgrade\r\nupgrade: '
@@ -341,11 +350,11 @@ await t.test('unusual targets and methods are answered, and open nothing', async
     const replies = await exchange(`${first} HTTP/1.1\r\n${host}${headers}\r\n`)
     if (code !== null) isRefusal(t, replies, status, code, first)
     else t.same([replies.length, replies[0]?.status], [1, status], first)
-    t.notMatch(replies[0]?.body, /sec-websocket-key|kener_/i, 'nothing of the request comes back')
+    t.notMatch(replies[0]?.body, /sec-websocket-key|kener_/i, 'no part of the request is returned')
   }
 })
 
-await t.test('who asks for a tunnel and resets the connection, or keeps it, does no harm', async (t) => {
+await t.test('a CONNECT whose client resets or keeps the connection is harmless', async (t) => {
   const { app, open, exchange, admin } = await startListening(t)
   for (let round = 0; round < 20; round++) {
     const socket = await open()
@@ -363,7 +372,7 @@ await t.test('who asks for a tunnel and resets the connection, or keeps it, does
 })
 
 await t.test(
-  'requests that wait behind another when their client leaves are not waited for, and are logged',
+  'pipelined requests whose client disconnects are logged, and do not delay the shutdown',
   async (t) => {
     const { app, open, log } = await startListening(t)
     const socket = await open()
@@ -377,11 +386,11 @@ await t.test(
     await app.waitUntilIdle()
     const guesses = () => log.filter(({ event }) => event === 'authentication_failed').length
     while (guesses() < 10) await delay(10)
-    t.equal(guesses(), 10, 'one line each')
+    t.equal(guesses(), 10, 'one line per request')
   },
 )
 
-await t.test('a path is not what it might be made into', async (t) => {
+await t.test('paths are not normalized', async (t) => {
   const { admin, exchange } = await startListening(t)
   const cases: [path: string, withKey: number, without: number][] = [
     ['/api/keys/../me', 404, 401],
@@ -424,7 +433,7 @@ await t.test('a path is not what it might be made into', async (t) => {
   }
 })
 
-await t.test('a body of more than 1 MiB is 413, however it comes', async (t) => {
+await t.test('a body larger than 1 MiB is 413 in every transfer encoding', async (t) => {
   const { admin, exchange, open, countKeys } = await startListening(t)
   const post = `POST /api/keys HTTP/1.1\r\n${host}${bearer(admin.token)}${json}`
   const large = newKeyBody.padEnd(1_048_577)
@@ -445,11 +454,11 @@ await t.test('a body of more than 1 MiB is 413, however it comes', async (t) => 
   socket.write(`${post}expect: 100-continue\r\ncontent-length: ${large.length}\r\n\r\n`)
   const [first, ...rest] = parseReplies(await received)
   t.equal(first?.status, 100)
-  isRefusal(t, rest, 413, 'PAYLOAD_TOO_LARGE', 'it need not be sent to be refused')
+  isRefusal(t, rest, 413, 'PAYLOAD_TOO_LARGE', 'it is rejected by its Content-Length')
   t.equal(await countKeys(), 1)
 })
 
-await t.test('a compressed body is 415, and is not unpacked', async (t) => {
+await t.test('a compressed body is 415, and is not decompressed', async (t) => {
   const { admin, exchange, countKeys } = await startListening(t)
   const bomb = gzipSync(newKeyBody.padEnd(100_000_000))
   t.ok(bomb.length < 1_048_576)
@@ -459,11 +468,11 @@ await t.test('a compressed body is 415, and is not unpacked', async (t) => {
     isRefusal(t, replies, 415, 'UNSUPPORTED_MEDIA_TYPE', encoding)
   }
   const hidden = await exchange(`${post}\r\n`, bomb)
-  isRefusal(t, hidden, 400, 'INVALID_REQUEST', 'one that does not say so is no JSON')
+  isRefusal(t, hidden, 400, 'INVALID_REQUEST', 'without Content-Encoding it is invalid JSON')
   t.equal(await countKeys(), 1)
 })
 
-await t.test('a body in chunks is read, with extensions; its trailers are not credentials', async (t) => {
+await t.test('a chunked body with extensions is accepted; trailers are not credentials', async (t) => {
   const { admin, exchange } = await startListening(t)
   const post = (headers: string) =>
     `POST /api/keys HTTP/1.1\r\n${host}${headers}${json}transfer-encoding: chunked\r\n`

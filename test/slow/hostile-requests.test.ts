@@ -7,12 +7,14 @@ import { formatToken, generateTokenParts } from '../../src/keys/token.ts'
 import { createReplyCheck, isErrorReply, newKey, type Replica, type Reply, startReplica } from '../helper.ts'
 import { type Described, requestsTo, type WireRequest } from '../requests.ts'
 
-/** Of some 56 requests each. `FUZZ_SEED=1 FUZZ_RUNS=400 npm test -- hostile-requests`: another time, and longer. */
+/**
+ * Batches of about 56 requests. To repeat or extend a run: `FUZZ_SEED=1 FUZZ_RUNS=400 npm test -- hostile-requests`.
+ */
 const seed = Number(process.env.FUZZ_SEED ?? Date.now() % 2 ** 31)
 const runs = Number(process.env.FUZZ_RUNS ?? 100)
 const batchSize = 30
 
-/** What a request may write without being asked to: counts, and when a key was used. */
+/** Tables and columns that every request may write: counters, and last_used_at. */
 const countersOnly = ['rate_counters', 'traffic']
 
 const codes: Record<number, string[]> = {
@@ -25,12 +27,12 @@ const codes: Record<number, string[]> = {
   413: ['PAYLOAD_TOO_LARGE'],
   415: ['UNSUPPORTED_MEDIA_TYPE'],
   429: ['RATE_LIMIT_EXCEEDED'],
-  // Of no operation: with so much in its headers, it is no request yet.
+  // Rejected by Node before routing, because its headers are too large.
   431: ['INVALID_REQUEST'],
 }
 
 await t.test(
-  `whatever is sent, the reply is as described, and what is refused stores nothing (FUZZ_SEED=${seed})`,
+  `every response matches the description, and rejected requests store nothing (FUZZ_SEED=${seed})`,
   async (t) => {
     const replica = await startReplica(t)
     const { app } = replica
@@ -47,7 +49,7 @@ await t.test(
       const reply = await send(request)
       try {
         checkEnvelope(request, reply)
-        // With an empty name it is the list, which the description names without the slash.
+        // With an empty parameter it is the path of the list.
         if (reply.statusCode !== 431)
           check(`${request.method} ${request.url.replace(/^(\/api\/(?:v4\/)?\w+)\/(?=\?|$)/, '$1')}`, reply)
       } catch (error) {
@@ -65,7 +67,7 @@ await t.test(
       return reply
     }
 
-    /** Once beside others that store something; then again by themselves, until nothing has reason to be stored. */
+    /** First concurrent with requests that write; then alone, until no request has a reason to write. */
     async function stores(requests: WireRequest[]): Promise<void> {
       await reset()
       replica.log.length = 0
@@ -92,7 +94,7 @@ await t.test(
     const outcome = await fc.check(fc.asyncProperty(batches, stores), {
       seed,
       numRuns: runs,
-      // A batch starts from the same tables each time, and the error names the request.
+      // Each batch starts from the same tables, and the error contains the request.
       endOnFailure: true,
     })
     if (outcome.failed) throw new Error(`FUZZ_SEED=${seed}`, { cause: outcome.errorInstance })
@@ -107,42 +109,39 @@ await t.test(
         t.ok((tried.get(operation)?.done ?? 0) > 0, `${operation} has been done as well as refused`)
       }
     }
-    t.equal(({} as Record<string, unknown>).admin, undefined, 'no prototype has been written to')
-    t.equal((await replica.call(admin, 'GET /api/me')).statusCode, 200, 'the service is well')
+    t.equal(({} as Record<string, unknown>).admin, undefined, 'no prototype was polluted')
+    t.equal((await replica.call(admin, 'GET /api/me')).statusCode, 200, 'the service responds')
   },
 )
 
-await t.test(
-  'of a field that is said twice the last value counts, as RFC 8259 lets most parsers do',
-  async (t) => {
-    const replica = await startReplica(t)
-    const { token } = await newKey(replica)
-    const send = (payload: string) =>
-      replica.call(token, 'POST /api/keys', undefined, {
-        headers: { 'content-type': 'application/json' },
-        payload,
-      })
-    const reply = await send(
-      '{"name":"first","permissions":["admin"],"name":"last","permissions":["read:monitors"]}',
-    )
-    t.match(reply.json, { data: { name: 'last', permissions: ['read:monitors'] } })
-    const stored = await replica.db
-      .selectFrom('api_keys')
-      .select('permissions')
-      .where('name', '=', 'last')
-      .execute()
-    t.same(stored, [{ permissions: ['read:monitors'] }], 'what is checked is what is stored')
-    isErrorReply(
-      t,
-      await send('{"name":"n","permissions":["admin"],"name":5}'),
-      400,
-      'INVALID_REQUEST',
-      'the last is bad',
-    )
-  },
-)
+await t.test('the last value of a repeated field is used (RFC 8259, section 4)', async (t) => {
+  const replica = await startReplica(t)
+  const { token } = await newKey(replica)
+  const send = (payload: string) =>
+    replica.call(token, 'POST /api/keys', undefined, {
+      headers: { 'content-type': 'application/json' },
+      payload,
+    })
+  const reply = await send(
+    '{"name":"first","permissions":["admin"],"name":"last","permissions":["read:monitors"]}',
+  )
+  t.match(reply.json, { data: { name: 'last', permissions: ['read:monitors'] } })
+  const stored = await replica.db
+    .selectFrom('api_keys')
+    .select('permissions')
+    .where('name', '=', 'last')
+    .execute()
+  t.same(stored, [{ permissions: ['read:monitors'] }], 'the validated value is stored')
+  isErrorReply(
+    t,
+    await send('{"name":"n","permissions":["admin"],"name":5}'),
+    400,
+    'INVALID_REQUEST',
+    'the last is bad',
+  )
+})
 
-/** Something of each kind, and who asks for it. */
+/** Creates a resource of each kind, and keys. */
 async function furnish(replica: Replica) {
   const admin = await newKey(replica)
   const reader = await newKey(replica, { permissions: ['read:monitors'] })
@@ -173,7 +172,7 @@ async function furnish(replica: Replica) {
       keyIds: keys.map(({ id }) => id),
       incidentIds: [1, 2, 3],
       commentIds: [1, 2, 3],
-      // One of each, or hardly an event would be one of the maintenance that it is asked for of.
+      // One of each, so that random ids of an event and a maintenance usually match.
       maintenanceIds: [1],
       eventIds: [1],
       tags,
@@ -199,7 +198,7 @@ async function furnish(replica: Replica) {
   }
 }
 
-/** Sees what is stored, also what is taken back by a later statement; and puts all back to how it was. */
+/** Detects all writes, including those that are rolled back, and restores the tables. */
 async function watchTables({ db }: Replica) {
   const { rows } = await sql<{ name: string }>`
     select table_name as name from information_schema.tables
@@ -241,7 +240,7 @@ async function watchTables({ db }: Replica) {
   return { reset, readChanges }
 }
 
-/** Not by inject, which mends a URL before it sends it. */
+/** Does not use inject, because it normalizes URLs. */
 function createClient(t: Test, port: number) {
   const agent = new Agent({ keepAlive: true, maxSockets: 16 })
   t.teardown(() => {
@@ -264,14 +263,14 @@ function createClient(t: Test, port: number) {
   }
 }
 
-/** What holds for every reply. */
+/** Checks what applies to every response. */
 function checkEnvelope({ method, url }: WireRequest, { statusCode, headers, body, json }: Reply): void {
-  expect(statusCode < 500, 'no failure of ours')
-  expect(/^[0-9a-f-]{36}$/.test(String(headers['x-request-id'])), 'X-Request-Id, and a name of our own')
+  expect(statusCode < 500, 'no internal error')
+  expect(/^[0-9a-f-]{36}$/.test(String(headers['x-request-id'])), 'X-Request-Id, generated by the service')
   expect(headers['set-cookie'] === undefined || !url.startsWith('/api'), 'no cookie')
   if (statusCode === 401) expect(headers['www-authenticate'] !== undefined, 'WWW-Authenticate')
   else if (headers['x-ratelimit-limit'] !== undefined)
-    expect(Number(headers['x-ratelimit-remaining']) >= 0, 'the rest')
+    expect(Number(headers['x-ratelimit-remaining']) >= 0, 'the remaining requests')
   if (statusCode === 405) expect(headers.allow !== undefined, 'Allow')
   if (method === 'HEAD' || statusCode === 204) {
     expect(body === '', 'no body')
@@ -280,13 +279,13 @@ function checkEnvelope({ method, url }: WireRequest, { statusCode, headers, body
   expect(headers['content-type'] === 'application/json; charset=utf-8', 'JSON')
   const isKeners = url.startsWith('/api/v4')
   if (statusCode < 300 && isKeners) {
-    expect(!('success' in json), 'as Kener answers')
+    expect(!('success' in json), 'in the format of Kener')
     return
   }
   if (statusCode < 300) {
     expect(json.success === true && 'data' in json, 'success and data')
     const rest = Object.keys(json).filter((name) => !['success', 'data', 'pagination'].includes(name))
-    expect(rest.length === 0, 'and no more')
+    expect(rest.length === 0, 'nothing else')
     return
   }
   const { success, error, ...rest } = json
@@ -297,11 +296,11 @@ function checkEnvelope({ method, url }: WireRequest, { statusCode, headers, body
   const allowed = statusCode === 400 ? ['code', 'message', 'details'] : ['code', 'message']
   expect(
     Object.keys(error).every((name) => allowed.includes(name)),
-    'no more than code, message and details',
+    'only code, message and details',
   )
   const details = (error.details ?? []) as unknown[]
-  expect(error.code !== 'INVALID_REQUEST' || details.length > 0, 'the place of what is wrong')
-  expect(body.length < 20_000, 'a short one')
+  expect(error.code !== 'INVALID_REQUEST' || details.length > 0, 'details with a path')
+  expect(body.length < 20_000, 'a short body')
 }
 
 function expect(holds: boolean, what: string): void {

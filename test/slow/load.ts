@@ -7,25 +7,25 @@ import { times } from '../helper.ts'
 import { cli, listening, type Running, start } from '../process.ts'
 
 /**
- * Clients that read and write without a pause while something is done to the database, and a ledger of all that was
- * acknowledged to them, to be compared with what is stored.
+ * Clients that read and write without a pause during a fault of the database, and a ledger of all acknowledged writes,
+ * to be compared with the database.
  */
 
 const kinds = ['read', 'report', 'incident', 'key', 'revocation'] as const
 type Kind = (typeof kinds)[number]
 
-/** Nobody waits longer for an answer, whatever has become of the database. */
+/** Longest response time, in every state of the database. */
 const answerMsMax = 5_000
-/** And so soon after the database takes connections again all is well. */
+/** Longest recovery after the database accepts connections again. */
 const recoveryMsMax = 2_000
-/** After so long the server ends an idle session. */
+/** Time after which the server has ended an idle session. */
 const idleSessionMsMax = 16_000
-/** A test does not wait longer for anything. */
+/** Longest wait of a test. */
 const waitMsMax = 30_000
 
 export type Service = { server: Running; origin: string; key: string }
 
-/** A server on the database at `url`, with limits out of the way, and an admin key. */
+/** Starts a server on the database at `url` with very high rate limits, and creates an admin key. */
 export async function startService(t: Test, url: string, env: Record<string, string> = {}): Promise<Service> {
   const made = await cli(t, ['keys', 'create', '--name', 'ops', '--permissions', 'admin'], {
     DATABASE_URL: url,
@@ -43,7 +43,7 @@ export const wide = {
 
 type Body = { success: boolean; data?: Record<string, unknown>; error?: { code: string } }
 
-/** Sends a request with the key, and reads all of the answer. */
+/** Sends a request with the key, and reads the complete response. */
 export async function send(
   { origin, key }: Pick<Service, 'origin' | 'key'>,
   method: string,
@@ -60,17 +60,17 @@ export async function send(
 
 export type Ledger = ReturnType<typeof createLedger>
 
-/** What was acknowledged. Nothing is written twice, so that a lost write cannot hide behind a later one. */
+/** The acknowledged writes. Each value is written once, so that a later write cannot hide a lost one. */
 export function createLedger() {
   return {
     monitor: 'checked',
-    /** Latencies by minute. Reports go back in time, a minute each. */
+    /** Latencies by minute. Each report is a minute before the previous one. */
     reports: new Map<number, number>(),
     nextMinute: Math.floor(Date.now() / 60_000),
     incidents: new Map<number, string>(),
     nextTitle: 1,
-    /** A revocation that was asked for and not acknowledged may have happened or not. */
-    keys: new Map<string, { text: string; revocation: 'none' | 'asked' | 'acknowledged' }>(),
+    /** A revocation that was requested and not acknowledged may have been applied or not. */
+    keys: new Map<string, { text: string; revocation: 'none' | 'requested' | 'acknowledged' }>(),
     nextName: 1,
   }
 }
@@ -82,9 +82,7 @@ export async function createMonitor(service: Service, { monitor }: Ledger): Prom
 
 export type Load = ReturnType<typeof startLoad>
 
-/**
- * @param cutsAllowed when the server itself is to be killed: requests without any answer are then nothing strange.
- */
+/** @param cutsAllowed accepts requests without a response, for tests that kill the server itself */
 export function startLoad(
   t: Test,
   service: Service,
@@ -93,7 +91,7 @@ export function startLoad(
 ) {
   const counts = new Map<string, number>()
   const irregular: string[] = []
-  /** When the newest request that was served began, by kind. */
+  /** Start of the latest successful request, by kind. */
   const served = new Map<Kind, number>()
   let slowestMs = 0
   let lastRefused = 0
@@ -131,7 +129,7 @@ export function startLoad(
       const keys = [...ledger.keys]
       const [id, key] = keys.findLast(([, { revocation }]) => revocation !== 'acknowledged') ?? []
       if (id === undefined || key === undefined) return write.key()
-      key.revocation = 'asked'
+      key.revocation = 'requested'
       return ask('revocation', 'POST', `/keys/${id}/revoke`, {}, () => {
         key.revocation = 'acknowledged'
       })
@@ -167,7 +165,7 @@ export function startLoad(
     const kind = kinds[place % kinds.length] ?? 'read'
     while (!over) {
       const refused = await write[kind]()
-      // A client that comes back at once after each refusal would only measure itself.
+      // Without a delay, clients would spend all CPU time on rejected requests.
       if (refused) await delay(20)
     }
   })
@@ -189,7 +187,7 @@ export function startLoad(
     }
   }
 
-  /** Waits until every kind of request that began after `moment` is served. */
+  /** Waits until a request of every kind that started after `moment` succeeds. */
   function untilServed(moment = performance.now()): Promise<void> {
     return until('Served was', (kind) => (served.get(kind) ?? 0) <= moment)
   }
@@ -197,15 +195,15 @@ export function startLoad(
   return {
     irregular,
     untilServed,
-    /** Waits until every kind of request is refused: what is done to the database has arrived. */
+    /** Waits until requests of every kind are rejected, so that the fault has taken effect. */
     untilRefused: () => {
       const before = new Map(counts)
       const refusals = (kind: Kind) => (counts.get(`${kind} 503`) ?? 0) - (before.get(`${kind} 503`) ?? 0)
       return until('Refused was', (kind) => refusals(kind) === 0)
     },
     /**
-     * From the moment at which the database took connections again: all kinds are served, and from then on nobody is
-     * refused any more.
+     * Checks that all kinds of requests succeed soon after the database accepts connections, and none fails from then
+     * on.
      */
     checkRecovery: async (t: Test, since: number) => {
       await untilServed(since)
@@ -214,16 +212,16 @@ export function startLoad(
       t.ok(ms <= recoveryMsMax, `well again ${Math.round(ms)} ms after the database`)
     },
     stop,
-    /** After the stop. */
+    /** Call it after stop. */
     check: (t: Test) => {
       const all = [...counts].sort(([a], [b]) => a.localeCompare(b))
       t.comment(`answers: ${all.map(([name, count]) => `${name}: ${count}`).join(', ')}`)
       t.comment(`slowest answer: ${Math.round(slowestMs)} ms`)
-      t.same(irregular.slice(0, 10), [], 'only regular answers')
+      t.same(irregular.slice(0, 10), [], 'only expected responses')
       t.ok(slowestMs <= answerMsMax, `none slower than ${answerMsMax} ms`)
-      t.ok(service.server.child.exitCode === null || cutsAllowed, 'the process lives')
-      t.equal(service.server.output.stderr, '', 'and complains of nothing')
-      t.notMatch(service.server.output.stdout, /"level":[56]0/, 'nor in its log')
+      t.ok(service.server.child.exitCode === null || cutsAllowed, 'the process is running')
+      t.equal(service.server.output.stderr, '', 'nothing on stderr')
+      t.notMatch(service.server.output.stdout, /"level":[56]0/, 'no error in the log')
     },
   }
 }
@@ -237,8 +235,9 @@ function isRegular({ status, headers, body }: Awaited<ReturnType<typeof send>>):
 }
 
 /**
- * At the end of the load: only regular answers, nothing that was acknowledged is lost, and the pool is whole.
- * @param url of a role that may see all sessions; `poolMax` is DATABASE_POOL_MAX.
+ * Stops the load, and checks that there were only expected responses, that no acknowledged write is lost, and that the
+ * pool is intact.
+ * @param url of a role that can see all sessions
  */
 export async function checkAftermath(
   t: Test,
@@ -253,7 +252,7 @@ export async function checkAftermath(
 
 type Aftermath = { load: Load; service: Service; ledger: Ledger; url: string; poolMax: number }
 
-/** Compares the ledger with what the API shows. */
+/** Compares the ledger with the API. */
 export async function checkByApi(t: Test, service: Service, ledger: Ledger): Promise<void> {
   const from = new Date(ledger.nextMinute * 60_000).toISOString()
   const data = `/monitors/${ledger.monitor}/data?from=${from}`
@@ -264,7 +263,7 @@ export async function checkByApi(t: Test, service: Service, ledger: Ledger): Pro
   )
   const lostReports = [...ledger.reports].filter(([minute, latency]) => latencies.get(minute) !== latency)
   const inDays = days.reduce((sum, { up }) => sum + Number(up), 0)
-  t.equal(inDays, minutes.length, 'the sums of days follow their minutes')
+  t.equal(inDays, minutes.length, 'daily totals match the minutes')
 
   const incidents = await readPages(service, '/incidents?limit=100')
   const titles = new Map(incidents.map(({ id, title }) => [id, title]))
@@ -278,7 +277,7 @@ export async function checkByApi(t: Test, service: Service, ledger: Ledger): Pro
       const { text, revocation } = some[place] ?? { text: '', revocation: 'none' }
       const { status, body } = await send({ ...service, key: text }, 'GET', '/me')
       const isRevoked = status === 401 && body.error?.code === 'KEY_REVOKED'
-      const wanted = { none: status === 200, asked: status === 200 || isRevoked, acknowledged: isRevoked }
+      const wanted = { none: status === 200, requested: status === 200 || isRevoked, acknowledged: isRevoked }
       if (!wanted[revocation]) lostKeys.push(`${revocation}: ${status}`)
     })
   }
@@ -299,7 +298,7 @@ async function readPages(service: Service, path: string): Promise<Record<string,
 
 type Page = { data: Record<string, unknown>[]; pagination: { next_cursor: string | null } }
 
-/** Compares the ledger with the tables, where a write must also be whole. */
+/** Compares the ledger with the tables, and checks that no write was partial. */
 async function checkBySql(t: Test, url: string, ledger: Ledger): Promise<void> {
   const client = new pg.Client({ connectionString: url })
   await client.connect()
@@ -328,7 +327,8 @@ async function checkBySql(t: Test, url: string, ledger: Ledger): Promise<void> {
     reports: [...ledger.reports].filter(([minute, latency]) => latencies.get(minute) !== latency),
     incidents: [...ledger.incidents].filter(([id, title]) => titles.get(id) !== title),
     keys: [...ledger.keys].filter(
-      ([id, { revocation }]) => revoked.get(id) !== (revocation === 'acknowledged') && revocation !== 'asked',
+      ([id, { revocation }]) =>
+        revoked.get(id) !== (revocation === 'acknowledged') && revocation !== 'requested',
     ),
   })
   const halves = incidents.rows.filter(({ parts }) => parts !== '1 1')
@@ -353,8 +353,8 @@ function report(
 }
 
 /**
- * The pool is whole: as many statements as it has connections run at the same time, it holds no more connections than
- * that, and none of them sits in a transaction that nobody ends.
+ * Checks that the pool is intact: all its connections can run statements at the same time, there are no further
+ * connections, and none is left in a transaction.
  */
 async function checkPool(t: Test, service: Service, url: string, max: number): Promise<void> {
   const client = new pg.Client({ connectionString: url })
@@ -377,13 +377,13 @@ async function checkPool(t: Test, service: Service, url: string, max: number): P
     }
   }
 
-  // The server may believe in a connection that is gone for as long as it may be idle.
+  // The server keeps a connection without a client until the idle timeout.
   const connections = await untilCount('true', (found) => found <= max, idleSessionMsMax)
   t.ok(connections <= max, `${connections} connections to the server, of ${max}`)
   const left = await untilCount("state like 'idle in transaction%'", (found) => found === 0)
   t.equal(left, 0, 'no connection is left in a transaction')
-  // Each list of incidents is a statement of its own, and waits here for the table. A pool that was idle opens its
-  // connections first, which may take a busy machine longer than a statement may wait: then it is asked again.
+  // Each list of incidents is a separate statement that waits for the lock on the table. Retries, because on a busy
+  // machine, opening the connections of an idle pool may take longer than the statement timeout.
   let waiting = 0
   let used = 0
   let statuses: number[] = []
@@ -396,7 +396,7 @@ async function checkPool(t: Test, service: Service, url: string, max: number): P
     statuses = (await asked).map(({ status }) => status)
   }
   await client.end()
-  t.equal(waiting, max, 'as many statements at once as the pool has connections')
-  t.equal(used, max, 'and no more connections than that')
+  t.equal(waiting, max, 'all connections run a statement at the same time')
+  t.equal(used, max, 'no further connections')
   t.same(statuses, Array<number>(max).fill(200), 'all are answered')
 }

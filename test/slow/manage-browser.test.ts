@@ -7,7 +7,7 @@ import t, { type Test } from 'tap'
 import { newKey, startReplica } from '../helper.ts'
 import { conditionTimeoutMs } from '../timeouts.ts'
 
-/** As Debian and Ubuntu, Fedora, Arch and macOS name it. */
+/** Paths of Chromium on Debian and Ubuntu, Fedora, Arch and macOS. */
 const browsers = [
   '/usr/bin/chromium',
   '/usr/bin/chromium-browser',
@@ -48,7 +48,7 @@ async function start(t: Test) {
     t.teardown(() => context.close())
     const page = await context.newPage()
     page.setDefaultTimeout(conditionTimeoutMs)
-    // What the policy of the page forbids is told there alone.
+    // Violations of the content security policy are only reported in the console.
     page.on('console', (message) => {
       if (message.text().includes('Content Security Policy')) t.fail(message.text())
     })
@@ -95,7 +95,7 @@ for (const javaScriptEnabled of [true, false]) {
 
       const key = await page.getByLabel('API key: monitoring-service').inputValue()
       t.match(await page.locator('main').innerText(), 'it won’t be shown again')
-      // The line is pasted into a shell as it stands.
+      // The line must work in a shell without changes.
       const line = await page.getByLabel('Try it in a terminal').inputValue()
       const { stdout } = await promisify(execFile)('sh', ['-c', line])
       const found = JSON.parse(stdout) as { data?: object }
@@ -107,7 +107,11 @@ for (const javaScriptEnabled of [true, false]) {
       await page.reload()
       t.notOk((await page.content()).includes(key), 'a reload does not show the key again')
       await page.goto('/manage/settings/api-keys')
-      t.equal(await page.getByRole('row', { name: 'monitoring-service' }).count(), 1, 'nor make a second one')
+      t.equal(
+        await page.getByRole('row', { name: 'monitoring-service' }).count(),
+        1,
+        'a reload does not create a second key',
+      )
       const row = await page.getByRole('row', { name: 'monitoring-service' }).innerText()
       for (const words of [
         /read:monitors/,
@@ -120,9 +124,9 @@ for (const javaScriptEnabled of [true, false]) {
 
       if (javaScriptEnabled) {
         await page.goBack()
-        t.notOk((await page.content()).includes(key), 'nor does the way back')
+        t.notOk((await page.content()).includes(key), 'Back does not show the key again')
       } else {
-        // The browser asks whether to send the form again, and shows a page of its own until told so.
+        // The browser shows its own page that asks whether to send the form again.
         await t.rejects(page.goBack(), { message: /ERR_CACHE_MISS/ })
         await page.close()
         page = await page.context().newPage()
@@ -150,57 +154,49 @@ for (const javaScriptEnabled of [true, false]) {
           urls.some((url) => url.includes(secret)),
           'no key in a URL',
         )
-        t.notOk(JSON.stringify(log).includes(secret), 'nor in a log line')
+        t.notOk(JSON.stringify(log).includes(secret), 'no key in the log')
       }
     },
   )
 }
 
-await t.test(
-  'Copy copies the key, also where the clipboard is out of reach of pages',
-  { skip },
-  async (t) => {
-    const { open, admin } = await start(t)
-    for (const isSecure of [true, false]) {
-      const page = await open({ permissions: ['clipboard-read', 'clipboard-write'] })
-      // As on http:// and another host than localhost.
-      if (!isSecure)
-        await page.addInitScript(() => delete (Navigator.prototype as { clipboard?: unknown }).clipboard)
-      await logIn(page, admin.token)
-      await page.goto('/manage/settings/api-keys/new')
-      await page.getByLabel('Name').fill('copied')
-      await page.getByLabel('admin').check()
-      await page.getByRole('button', { name: 'Create' }).click()
-      await page.getByRole('button', { name: 'Copy' }).click()
-      await page.getByRole('button', { name: 'Copied' }).waitFor()
-      const key = await page.getByLabel('API key: copied').inputValue()
-      // Pasted, as a person would.
-      await page.goto('/manage/settings/api-keys')
-      await page.getByLabel('Name or id').press('Control+V')
-      t.equal(await page.getByLabel('Name or id').inputValue(), key)
-    }
-  },
-)
-
-await t.test(
-  'a second tab is logged out with the first, and the way back shows nothing',
-  { skip },
-  async (t) => {
-    const { open, admin } = await start(t)
-    const page = await open()
+await t.test('Copy copies the key, also if pages have no access to the clipboard', { skip }, async (t) => {
+  const { open, admin } = await start(t)
+  for (const isSecure of [true, false]) {
+    const page = await open({ permissions: ['clipboard-read', 'clipboard-write'] })
+    // As on http:// with a host other than localhost.
+    if (!isSecure)
+      await page.addInitScript(() => delete (Navigator.prototype as { clipboard?: unknown }).clipboard)
     await logIn(page, admin.token)
-    const tab = await page.context().newPage()
-    await tab.goto('/manage/settings/api-keys')
-    await page.getByRole('button', { name: 'Log out' }).click()
-    await tab.getByRole('link', { name: 'Generate New Key' }).click()
-    await tab.getByRole('heading', { name: 'Log in' }).waitFor()
-    await tab.goBack()
-    await tab.getByRole('heading', { name: 'Log in' }).waitFor()
-    t.notOk((await tab.content()).includes(admin.id))
-  },
-)
+    await page.goto('/manage/settings/api-keys/new')
+    await page.getByLabel('Name').fill('copied')
+    await page.getByLabel('admin').check()
+    await page.getByRole('button', { name: 'Create' }).click()
+    await page.getByRole('button', { name: 'Copy' }).click()
+    await page.getByRole('button', { name: 'Copied' }).waitFor()
+    const key = await page.getByLabel('API key: copied').inputValue()
+    // Pastes with the keyboard.
+    await page.goto('/manage/settings/api-keys')
+    await page.getByLabel('Name or id').press('Control+V')
+    t.equal(await page.getByLabel('Name or id').inputValue(), key)
+  }
+})
 
-await t.test('script in the name of a key stays text', { skip }, async (t) => {
+await t.test('a log-out in one tab applies to a second tab, and Back shows nothing', { skip }, async (t) => {
+  const { open, admin } = await start(t)
+  const page = await open()
+  await logIn(page, admin.token)
+  const tab = await page.context().newPage()
+  await tab.goto('/manage/settings/api-keys')
+  await page.getByRole('button', { name: 'Log out' }).click()
+  await tab.getByRole('link', { name: 'Generate New Key' }).click()
+  await tab.getByRole('heading', { name: 'Log in' }).waitFor()
+  await tab.goBack()
+  await tab.getByRole('heading', { name: 'Log in' }).waitFor()
+  t.notOk((await tab.content()).includes(admin.id))
+})
+
+await t.test('a script in the name of a key is shown as text', { skip }, async (t) => {
   const { open, admin, db } = await start(t)
   const name = `<img src=x onerror="document.title='stolen'"><script>document.title='stolen'</script>`
   await newKey({ db }, { name })
@@ -213,11 +209,11 @@ await t.test('script in the name of a key stays text', { skip }, async (t) => {
   t.not(await page.title(), 'stolen')
 })
 
-await t.test('a form of another site finds nobody logged in', { skip }, async (t) => {
+await t.test('a form of another site is sent without the session', { skip }, async (t) => {
   const { open, admin, origin, db } = await start(t)
   const page = await open()
   await logIn(page, admin.token)
-  // Another site than 127.0.0.1, on this machine.
+  // localhost is another site than 127.0.0.1.
   await page.route('http://localhost:1/', (route) =>
     route.fulfill({
       contentType: 'text/html',
@@ -229,12 +225,12 @@ await t.test('a form of another site finds nobody logged in', { skip }, async (t
   t.match(page.url(), /\/manage\/login$|\/revoke$/)
   t.notMatch(await page.locator('main').innerText(), 'Revoked')
   await page.goto('/manage')
-  t.equal(await page.getByRole('heading', { name: 'Overview' }).count(), 1, 'and leaves the session as it is')
+  t.equal(await page.getByRole('heading', { name: 'Overview' }).count(), 1, 'the session still exists')
   const stored = await db.selectFrom('api_keys').select('revoked_at').executeTakeFirstOrThrow()
   t.equal(stored.revoked_at, null)
 })
 
-await t.test('the list filters while one types', { skip }, async (t) => {
+await t.test('the list is filtered on input', { skip }, async (t) => {
   const { open, admin, db } = await start(t)
   for (const name of ['alpha', 'beta', 'gamma']) await newKey({ db }, { name })
   const page = await open()
@@ -252,7 +248,7 @@ await t.test('the list filters while one types', { skip }, async (t) => {
   t.equal(await shown(), 0)
 })
 
-await t.test('the keyboard alone is enough', { skip }, async (t) => {
+await t.test('the panel can be used with only the keyboard', { skip }, async (t) => {
   const { open, admin, db } = await start(t)
   const page = await open()
   const press = (key: string) => page.keyboard.press(key)
@@ -261,7 +257,7 @@ await t.test('the keyboard alone is enough', { skip }, async (t) => {
       await press('Tab')
       const focused = page.locator(':focus')
       const outline = await focused.evaluate((element) => getComputedStyle(element).outlineStyle)
-      t.not(outline, 'none', 'where the focus is can be seen')
+      t.not(outline, 'none', 'the focus is visible')
       const words = await focused.evaluate((element) =>
         element instanceof HTMLInputElement ? (element.labels?.[0]?.innerText ?? '') : element.textContent,
       )
@@ -291,7 +287,7 @@ await t.test('the keyboard alone is enough', { skip }, async (t) => {
   t.same(stored, [{ permissions: ['read:incidents'] }])
 })
 
-await t.test('axe finds nothing wrong, and nothing is wider than the page', { skip }, async (t) => {
+await t.test('there are no axe violations, and no horizontal overflow', { skip }, async (t) => {
   const { open, call, admin, db } = await start(t)
   await call(admin.token, 'PUT /api/monitors/website', { name: 'Website' })
   await call(admin.token, 'POST /api/monitors/website/data', { status: 'DOWN' })
@@ -355,7 +351,7 @@ await t.test('axe finds nothing wrong, and nothing is wider than the page', { sk
 })
 
 await t.test(
-  '/docs sends a request with the key that is typed in, and none to another origin',
+  '/docs sends a request with the entered key, and none to another origin',
   { skip },
   async (t) => {
     const { open, admin, origin } = await start(t)

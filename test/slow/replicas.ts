@@ -9,7 +9,7 @@ import { type Running, start } from '../process.ts'
 
 export type ServerProcess = Running & { origin: string }
 
-/** Server processes on one database of the test's own, one for each of the environments. */
+/** Starts a server process for each environment, on a new database. */
 export async function startReplicas(t: Test, environments: Record<string, string>[]) {
   const url = await createDatabase(t)
   const { db, close } = await openDatabase({ databaseUrl: url, databasePoolMax: 2, dataDir: '' })
@@ -18,7 +18,7 @@ export async function startReplicas(t: Test, environments: Record<string, string
   return { url, db, processes, origins: processes.map(({ origin }) => origin) }
 }
 
-/** Quiet, unless the environment says otherwise: a line for each of 100,000 requests would have to be read, too. */
+/** The default log level is reduced, because reading a line for each of 100,000 requests takes time. */
 export async function startServer(
   t: Test,
   url: string,
@@ -34,7 +34,7 @@ export async function startServer(
   return { ...server, origin }
 }
 
-/** As a load balancer asks. */
+/** Polls readiness as a load balancer does. */
 export function isReady(origin: string): Promise<boolean> {
   return fetch(`${origin}/readyz`, { headers: { connection: 'close' } }).then(
     ({ status }) => status === 200,

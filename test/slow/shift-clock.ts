@@ -1,7 +1,4 @@
-/**
- * Loaded by --import before the program: as far as JavaScript can tell, the clock of this process is off by
- * CLOCK_SHIFT_MS.
- */
+/** Loaded with --import before the program: shifts the clock that JavaScript sees by CLOCK_SHIFT_MS. */
 const shiftMs = Number(process.env.CLOCK_SHIFT_MS)
 const RealDate = Date
 const now = () => RealDate.now() + shiftMs
