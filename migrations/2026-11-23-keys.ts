@@ -17,7 +17,8 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     ) with (fillfactor = 80)`.execute(db)
 
   // Unlogged, because a counter is valid for a minute and written by every request; a crash of PostgreSQL restarts the
-  // window. One row per key, reset by the first request of a new minute, so that no cleanup is needed. Half of each page
+  // window. One row per key, reset by the first request of a new minute, so that no cleanup is needed. Half of each
+  // page
   // stays free for HOT updates.
   await sql`
     create unlogged table rate_counters (

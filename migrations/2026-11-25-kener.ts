@@ -1,7 +1,8 @@
 import { type Kysely, sql } from 'kysely'
 
 export async function up(db: Kysely<unknown>): Promise<void> {
-  // A separate table, so that only /api/v4 reads these fields. json, not jsonb, because it preserves the order of fields.
+  // A separate table, so that only /api/v4 reads these fields. json, not jsonb, because it preserves the order of
+  // fields.
   await sql`
     create table kener_monitors (
       monitor_id  integer primary key references monitors on delete cascade,

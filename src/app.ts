@@ -64,13 +64,15 @@ export function buildApp({
     routerOptions,
     bodyLimit: bodyLimitBytes,
     requestTimeout: 30_000,
-    // Longer than a proxy's own timeout (Caddy: 2 min), so that a proxy never sends a request on a connection that just closed.
+    // Longer than a proxy's own timeout (Caddy: 2 min), so that a proxy never sends a request on a connection that just
+    // closed.
     keepAliveTimeout: 130_000,
     http: {
       // Shorter than requestTimeout, because Node swaps the two otherwise. Checked more often than by default.
       headersTimeout: 15_000,
       connectionsCheckingInterval: 2_000,
-      // Joins duplicate headers, so that two Authorization headers are rejected: a proxy may have checked the second one.
+      // Joins duplicate headers, so that two Authorization headers are rejected: a proxy may have checked the second
+      // one.
       joinDuplicateHeaders: true,
       // Checked in validation.ts, because Node's own 400 has no body and no X-Request-Id.
       requireHostHeader: false,

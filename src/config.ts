@@ -6,7 +6,10 @@ export type Config = ReturnType<typeof readConfig>
 
 const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
 
-/** Adds the variables of `.env` in the working directory, if there is one, to the environment. Variables that are set win. */
+/**
+ * Adds the variables of `.env` in the working directory, if there is one, to the environment. Variables that are set
+ * win.
+ */
 export function loadEnvFile(): void {
   if (existsSync('.env')) process.loadEnvFile('.env')
 }

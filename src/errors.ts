@@ -1,7 +1,7 @@
 import type { ClosingState, EventState } from './enums.ts'
 
 /**
- * Every error that the service sends, named once. Messages are public: they tell the client what to do, and contain no
+ * Every error that the service sends, named once. Messages are public: they say what the client can do, and contain no
  * internal details. `cause`, `reason` and `keyId` are only logged.
  */
 

@@ -20,7 +20,10 @@ export async function assertPortFree(variable: string, host: string, port: numbe
   await once(server, 'close')
 }
 
-/** Returns an OperatorError if the error is about listening: the port is in use or not permitted, or the host is not this machine's. */
+/**
+ * Returns an OperatorError if the error is about listening: the port is in use or not permitted, or the host is not
+ * this machine's.
+ */
 export function toPortError(variable: string, error: unknown): unknown {
   const isListenError =
     error instanceof Error &&

@@ -6,8 +6,8 @@ import { describeError } from './operator-error.ts'
 import { assertPortFree, toPortError } from './ports.ts'
 
 /**
- * After a signal, how long the service still accepts requests. Readiness is 503 and responses close their connection, so
- * that load balancers and clients move to another replica. It is longer than two polls of a load balancer, one per
+ * After a signal, how long the service still accepts requests. Readiness is 503 and responses close their connection,
+ * so that load balancers and clients move to another replica. It is longer than two polls of a load balancer, one per
  * second, because a request that a client sends on an idle connection just as it is closed is lost.
  */
 const drainMs = 3_000
@@ -69,9 +69,9 @@ async function serve(): Promise<void> {
 }
 
 /**
- * Handles SIGTERM and SIGINT. Until `wait` is called, they end the process at once: before the service listens, no request
- * is in flight, and every change that a start makes to a database is atomic. Only the first signal counts, because npm
- * forwards a signal that the terminal also sends to this process.
+ * Handles SIGTERM and SIGINT. Until `wait` is called, they end the process at once: before the service listens, no
+ * request is in flight, and every change that a start makes to a database is atomic. Only the first signal counts,
+ * because npm forwards a signal that the terminal also sends to this process.
  */
 function handleSignals(): { wait: () => Promise<void> } {
   let onSignal: () => void = () => process.exit(0)

@@ -81,8 +81,8 @@ export type Reply = Pick<LightMyRequestResponse, 'statusCode' | 'headers' | 'bod
 const patientTimeouts = { connectMs: conditionTimeoutMs, statementMs: conditionTimeoutMs }
 
 /**
- * Starts a replica of the service on the database at `url`, by default a new one. `extend` may register more routes. The
- * rate limits are very high unless the test sets them. The test fails if a log line or an error response contains a
+ * Starts a replica of the service on the database at `url`, by default a new one. `extend` may register more routes.
+ * The rate limits are very high unless the test sets them. The test fails if a log line or an error response contains a
  * secret.
  */
 export async function startReplica(

@@ -11,7 +11,7 @@ async function start(t: Test): Promise<Replica & { key: string }> {
 const iso = (ms: number) => `${new Date(ms).toISOString().slice(0, 19)}Z`
 const hour = 3_600_000
 
-await t.test('an incident has its monitors, its state, and a timeline, newest first', async (t) => {
+await t.test('an incident has monitors, a state, and comments, newest first', async (t) => {
   const { call, key } = await start(t)
   const created = await call(key, 'POST /api/incidents', {
     title: 'API is down',
@@ -46,17 +46,17 @@ await t.test('an incident has its monitors, its state, and a timeline, newest fi
     ['Found it', 'We are looking into it'],
   )
   const [listed] = (await call(key, 'GET /api/incidents')).json.data
-  t.same(Object.keys(listed).includes('comments'), false, 'lists go without the timeline')
+  t.same(Object.keys(listed).includes('comments'), false, 'lists do not contain comments')
 })
 
-await t.test('RESOLVED ends an incident, reopening clears the end', async (t) => {
+await t.test('RESOLVED ends an incident, any other state clears the end', async (t) => {
   const { call, key } = await start(t)
   const { id } = (await call(key, 'POST /api/incidents', { title: 'i', started_at: '2026-01-01T00:00:00Z' }))
     .json.data
   const path = `/api/incidents/${String(id)}` as const
   const read = async () => (await call(key, `GET ${path}`)).json.data
   await call(key, `POST ${path}/comments`, {
-    comment: 'over',
+    comment: 'resolved',
     state: 'RESOLVED',
     timestamp: '2026-01-01T05:00:00Z',
   })
@@ -65,9 +65,9 @@ await t.test('RESOLVED ends an incident, reopening clears the end', async (t) =>
   t.match(
     await read(),
     { state: 'RESOLVED', ended_at: '2026-01-01T05:00:00Z' },
-    'a comment without a state moves nothing',
+    'a comment without a state does not change the incident',
   )
-  await call(key, `POST ${path}/comments`, { comment: 'again', state: 'MONITORING' })
+  await call(key, `POST ${path}/comments`, { comment: 'reopened', state: 'MONITORING' })
   t.match(await read(), { state: 'MONITORING', ended_at: null })
   t.match((await call(key, `PATCH ${path}`, { state: 'RESOLVED' })).json.data, {
     state: 'RESOLVED',
@@ -81,32 +81,29 @@ await t.test('RESOLVED ends an incident, reopening clears the end', async (t) =>
     state: 'RESOLVED',
     started_at: iso(Date.now() + hour),
   })
-  t.equal(early.json.data.ended_at, early.json.data.started_at, 'an end is never before its start')
+  t.equal(early.json.data.ended_at, early.json.data.started_at, 'the default end is not before the start')
 })
 
-await t.test(
-  'an incident whose end is planned is open until then, whatever is said of it meanwhile',
-  async (t) => {
-    const { call, key } = await start(t)
-    const ended_at = iso(Date.now() + hour)
-    const affected = { monitors: [{ monitor_tag: 'api', impact: 'MAINTENANCE' }] }
-    const { id, ...made } = (await call(key, 'POST /api/incidents', { title: 'i', ended_at, ...affected }))
-      .json.data
-    t.match(made, { state: 'INVESTIGATING', ended_at })
-    t.match((await call(key, 'GET /api/incidents?open=true')).json.data, [{ id }])
-    t.equal((await call(key, 'GET /api/monitors/api')).json.data.status, 'MAINTENANCE')
-    const path = `/api/incidents/${String(id)}` as const
-    await call(key, `POST ${path}/comments`, { comment: 'c', state: 'IDENTIFIED' })
-    t.match((await call(key, `GET ${path}`)).json.data, { state: 'IDENTIFIED', ended_at })
-    t.match((await call(key, `PATCH ${path}`, { state: 'MONITORING' })).json.data, { ended_at })
-    const over = { title: 'over', started_at: '2026-01-01T00:00:00Z', ended_at: '2026-01-02T00:00:00Z' }
-    t.match((await call(key, 'POST /api/incidents', { ...over, comment: 'c' })).json.data, {
-      ...{ state: 'RESOLVED', comments: [{ state: 'RESOLVED' }] },
-    })
-  },
-)
+await t.test('an incident with a planned end stays open until then, also if its state changes', async (t) => {
+  const { call, key } = await start(t)
+  const ended_at = iso(Date.now() + hour)
+  const affected = { monitors: [{ monitor_tag: 'api', impact: 'MAINTENANCE' }] }
+  const { id, ...created } = (await call(key, 'POST /api/incidents', { title: 'i', ended_at, ...affected }))
+    .json.data
+  t.match(created, { state: 'INVESTIGATING', ended_at })
+  t.match((await call(key, 'GET /api/incidents?open=true')).json.data, [{ id }])
+  t.equal((await call(key, 'GET /api/monitors/api')).json.data.status, 'MAINTENANCE')
+  const path = `/api/incidents/${String(id)}` as const
+  await call(key, `POST ${path}/comments`, { comment: 'c', state: 'IDENTIFIED' })
+  t.match((await call(key, `GET ${path}`)).json.data, { state: 'IDENTIFIED', ended_at })
+  t.match((await call(key, `PATCH ${path}`, { state: 'MONITORING' })).json.data, { ended_at })
+  const ended = { title: 'ended', started_at: '2026-01-01T00:00:00Z', ended_at: '2026-01-02T00:00:00Z' }
+  t.match((await call(key, 'POST /api/incidents', { ...ended, comment: 'c' })).json.data, {
+    ...{ state: 'RESOLVED', comments: [{ state: 'RESOLVED' }] },
+  })
+})
 
-await t.test('PATCH changes what is named, and replaces the monitors', async (t) => {
+await t.test('PATCH updates only the given fields, and replaces all monitors', async (t) => {
   const { call, key } = await start(t)
   const monitors = [{ monitor_tag: 'api', impact: 'DOWN' }]
   const { id } = (await call(key, 'POST /api/incidents', { title: 'old', monitors })).json.data
@@ -121,7 +118,7 @@ await t.test('PATCH changes what is named, and replaces the monitors', async (t)
   t.match(await patch({ started_at: '2026-01-01T01:00:00+01:00' }), { started_at: '2026-01-01T00:00:00Z' })
 })
 
-await t.test('a refused request leaves nothing', async (t) => {
+await t.test('a rejected request stores nothing', async (t) => {
   const { call, key, db } = await start(t)
   const bad: [path: string, body: unknown][] = [
     [
@@ -164,13 +161,13 @@ await t.test('a refused request leaves nothing', async (t) => {
   t.same(await db.selectFrom('incidents').select('id').execute(), [])
   t.same(await db.selectFrom('incident_comments').select('id').execute(), [])
 
-  const made = await call(key, 'POST /api/incidents', {
+  const created = await call(key, 'POST /api/incidents', {
     title: 'i',
     monitors: [{ monitor_tag: 'api', impact: 'DOWN' }],
     comment: 'c',
   })
-  const path = `/api/incidents/${String(made.json.data.id)}` as const
-  const [comment] = made.json.data.comments
+  const path = `/api/incidents/${String(created.json.data.id)}` as const
+  const [comment] = created.json.data.comments
   for (const body of [
     { title: 'x', monitors: [{ monitor_tag: 'none', impact: 'DOWN' }] },
     { title: 'x', ended_at: '2020-01-01T00:00:00Z' },
@@ -182,7 +179,7 @@ await t.test('a refused request leaves nothing', async (t) => {
     await call(key, `PATCH ${path}/comments/999`, { state: 'RESOLVED' }),
     404,
     'NOT_FOUND',
-    'no such comment',
+    'unknown comment',
   )
   const other = await call(key, 'POST /api/incidents', { title: 'other' })
   const elsewhere = `/api/incidents/${String(other.json.data.id)}/comments/${String(comment.id)}` as const
@@ -191,13 +188,13 @@ await t.test('a refused request leaves nothing', async (t) => {
     await call(key, `PATCH ${elsewhere}`, { comment: 'x' }),
     404,
     'NOT_FOUND',
-    "another incident's comment",
+    'a comment of another incident',
   )
-  isErrorReply(t, await call(key, `DELETE ${elsewhere}`), 404, 'NOT_FOUND', "another incident's comment")
-  t.same((await call(key, `GET ${path}`)).json.data, made.json.data)
+  isErrorReply(t, await call(key, `DELETE ${elsewhere}`), 404, 'NOT_FOUND', 'a comment of another incident')
+  t.same((await call(key, `GET ${path}`)).json.data, created.json.data)
 })
 
-await t.test('comments are listed, changed and deleted', async (t) => {
+await t.test('comments are listed, updated and deleted', async (t) => {
   const { call, key } = await start(t)
   const { id } = (await call(key, 'POST /api/incidents', { title: 'i' })).json.data
   const path = `/api/incidents/${String(id)}/comments` as const
@@ -222,22 +219,22 @@ await t.test('comments are listed, changed and deleted', async (t) => {
   const stateOf = async () => (await call(key, `GET /api/incidents/${String(id)}`)).json.data.state
   const [, second] = (await call(key, `GET ${path}`)).json.data
   await call(key, `PATCH ${path}/${String(second.id)}`, { state: 'RESOLVED' })
-  t.equal(await stateOf(), 'INVESTIGATING', 'an old comment is mended, and moves nothing')
+  t.equal(await stateOf(), 'INVESTIGATING', 'a state on an older comment does not change the incident')
   await call(key, `PATCH ${path}/${String(first.id)}`, { state: 'MONITORING' })
-  t.equal(await stateOf(), 'MONITORING', 'what the newest says is how it stands')
+  t.equal(await stateOf(), 'MONITORING', 'a state on the newest comment changes the incident')
   t.equal((await call(key, `DELETE ${path}/${String(first.id)}`)).statusCode, 204)
-  isErrorReply(t, await call(key, `DELETE ${path}/${String(first.id)}`), 404, 'NOT_FOUND', 'again')
-  isErrorReply(t, await call(key, 'GET /api/incidents/999/comments'), 404, 'NOT_FOUND', 'no such incident')
+  isErrorReply(t, await call(key, `DELETE ${path}/${String(first.id)}`), 404, 'NOT_FOUND', 'deleted before')
+  isErrorReply(t, await call(key, 'GET /api/incidents/999/comments'), 404, 'NOT_FOUND', 'unknown incident')
   isErrorReply(
     t,
     await call(key, 'POST /api/incidents/999/comments', { comment: 'c' }),
     404,
     'NOT_FOUND',
-    'no such incident',
+    'unknown incident',
   )
 })
 
-await t.test('the list is newest start first, filters, and pages', async (t) => {
+await t.test('the list is ordered by start, newest first, and has filters and pages', async (t) => {
   const { call, key } = await start(t)
   const now = Date.now()
   const make = async (title: string, body: object) =>
@@ -279,7 +276,7 @@ await t.test('the list is newest start first, filters, and pages', async (t) => 
 })
 
 await t.test(
-  'open incidents overlay the status of their monitors: DOWN, then MAINTENANCE, then DEGRADED',
+  'the worst impact of open incidents determines the status: DOWN, MAINTENANCE, DEGRADED',
   async (t) => {
     const { call, key } = await start(t)
     await call(key, 'POST /api/monitors/api/data', { status: 'UP' })
@@ -299,7 +296,7 @@ await t.test(
     await open('DOWN', { started_at: iso(Date.now() + hour) })
     await open('DOWN', { started_at: iso(Date.now() - 2 * hour), ended_at: iso(Date.now() - hour) })
     await open('DOWN', { state: 'RESOLVED' })
-    t.same(await status(), ['UP', 'report'], 'neither to come, nor ended, nor resolved')
+    t.same(await status(), ['UP', 'report'], 'future, ended and resolved incidents have no effect')
     await open('DEGRADED')
     t.same(await status(), ['DEGRADED', 'incident'])
     const maintenance = await open('MAINTENANCE')
@@ -311,7 +308,13 @@ await t.test(
     t.equal((await call(key, `DELETE /api/incidents/${maintenance}`)).statusCode, 204)
     t.same(await status(), ['DEGRADED', 'incident'])
     t.same((await call(key, 'GET /api/monitors?status=DEGRADED')).json.data.length, 1)
-    isErrorReply(t, await call(key, `DELETE /api/incidents/${maintenance}`), 404, 'NOT_FOUND', 'again')
+    isErrorReply(
+      t,
+      await call(key, `DELETE /api/incidents/${maintenance}`),
+      404,
+      'NOT_FOUND',
+      'deleted before',
+    )
   },
 )
 
@@ -325,7 +328,7 @@ await t.test('ids are positive integers', async (t) => {
   }
 })
 
-await t.test('who changes an incident and who deletes part of it do not deadlock', async (t) => {
+await t.test('concurrent updates and deletes of an incident and its parts do not deadlock', async (t) => {
   const { call, key } = await start(t)
   for (let round = 0; round < 40; round++) {
     await call(key, 'POST /api/monitors', { tag: 'doomed', name: 'Doomed' })
@@ -342,16 +345,16 @@ await t.test('who changes an incident and who deletes part of it do not deadlock
   }
 })
 
-await t.test('a monitor that someone deletes at the same moment is no monitor', async (t) => {
+await t.test('a monitor that is deleted concurrently is rejected as unknown', async (t) => {
   const { call, key, db } = await start(t)
   const body = { title: 'T', monitors: [{ monitor_tag: 'web', impact: 'DOWN' }] }
   for (const route of ['POST /api/incidents', 'PATCH /api/incidents/1'] as const) {
     const deletion = await db.startTransaction().execute()
     await deletion.deleteFrom('monitors').where('tag', '=', 'web').execute()
-    const asked = call(key, route, body)
+    const pending = call(key, route, body)
     await waitUntil(() => isWaitingForLock(db))
     await deletion.commit().execute()
-    isErrorReply(t, await asked, 400, 'INVALID_REQUEST', route)
+    isErrorReply(t, await pending, 400, 'INVALID_REQUEST', route)
     t.same((await call(key, 'GET /api/incidents')).json.data.length, route.startsWith('POST') ? 0 : 1)
     await call(key, 'POST /api/monitors', { tag: 'web', name: 'web' })
     if (route.startsWith('POST')) await call(key, 'POST /api/incidents', { title: 'To be changed' })

@@ -12,7 +12,7 @@ import {
 } from './helper.ts'
 import { listening, start as startProcess } from './process.ts'
 
-type Made = { id: number; starts_at: string; ends_at: string; state: string }
+type ReceivedEvent = { id: number; starts_at: string; ends_at: string; state: string }
 
 async function start(t: Test, url?: string) {
   const replica = await startReplica(t, url === undefined ? {} : { url })
@@ -24,16 +24,16 @@ async function start(t: Test, url?: string) {
     if (reply.statusCode !== 201) throw new Error(reply.body)
     return reply.json.data
   }
-  const events = async (id: number): Promise<Made[]> =>
+  const events = async (id: number): Promise<ReceivedEvent[]> =>
     (await call(key, `GET /api/maintenances/${id}/events?limit=100`)).json.data
-  /** As if so much time had passed. */
+  /** Simulates the passing of time by shifting all times of a maintenance into the past. */
   async function pass(id: number, milliseconds: number): Promise<void> {
     const elapsed = sql`${milliseconds} * interval '1 ms'`
     await db.transaction().execute(async (trx) => {
       await sql`
         update maintenances set starts_at = starts_at - ${elapsed}, generated_until = generated_until - ${elapsed}
         where id = ${id}`.execute(trx)
-      // Away from each other first: of two events one would take the place that the other has not left.
+      // Shifts in two steps, because PostgreSQL checks after each row that occurrences are unique.
       for (const shift of [sql`- interval '999 days'`, sql`+ interval '999 days' - ${elapsed}`]) {
         await sql`
           update maintenance_events set occurrence = occurrence ${shift} where maintenance_id = ${id}`.execute(
@@ -54,18 +54,18 @@ const day = 24 * hour
 
 const iso = (ms: number) => `${new Date(ms).toISOString().slice(0, 19)}Z`
 const inAnHour = () => ({ starts_at: iso(Date.now() + 2 * hour), duration_seconds: 3600 })
-const underWay = () => ({ starts_at: iso(Date.now() - 10 * minute), duration_seconds: 3600 })
+const alreadyOngoing = () => ({ starts_at: iso(Date.now() - 10 * minute), duration_seconds: 3600 })
 
-await t.test('a maintenance that happens once has its monitors and its one event', async (t) => {
+await t.test('a maintenance that occurs once has its monitors and one event', async (t) => {
   const { make, events, call, key } = await start(t)
   const when = inAnHour()
-  const made = await make({
+  const created = await make({
     ...when,
     description: 'Down for a while',
     monitors: [{ monitor_tag: 'web' }, { monitor_tag: 'api', impact: 'DOWN' }],
   })
   const ends_at = iso(Date.parse(when.starts_at) + hour)
-  t.match(made, {
+  t.match(created, {
     id: 1,
     title: 'Upgrade',
     description: 'Down for a while',
@@ -78,18 +78,22 @@ await t.test('a maintenance that happens once has its monitors and its one event
     ],
     next_event: { starts_at: when.starts_at, ends_at, state: 'SCHEDULED' },
   })
-  const [event, ...others] = await events(made.id)
-  t.match(event, { ...made.next_event, maintenance_id: made.id })
+  const [event, ...others] = await events(created.id)
+  t.match(event, { ...created.next_event, maintenance_id: created.id })
   t.same(others, [])
-  t.same((await call(key, 'GET /api/maintenances/1')).json.data, made)
-  t.equal((await make({ rrule: 'FREQ=MINUTELY;COUNT=1' })).rrule, null, 'the rule that says once')
+  t.same((await call(key, 'GET /api/maintenances/1')).json.data, created)
+  t.equal((await make({ rrule: 'FREQ=MINUTELY;COUNT=1' })).rrule, null, 'the rule for a single occurrence')
 
   const past = await make({ starts_at: '2020-01-01T00:00:00Z' })
   t.equal(past.next_event, null)
-  t.match(await events(past.id), [{ starts_at: '2020-01-01T00:00:00Z', state: 'COMPLETED' }], 'a record')
+  t.match(
+    await events(past.id),
+    [{ starts_at: '2020-01-01T00:00:00Z', state: 'COMPLETED' }],
+    'an event in the past is recorded',
+  )
 })
 
-await t.test('a recurring one has the events of a week, and one to come in any case', async (t) => {
+await t.test('a recurring maintenance has the events of 7 days, and at least one future event', async (t) => {
   const { make, events } = await start(t)
   const now = Date.now()
   const daily = await make({ starts_at: iso(now - 40 * day - 10 * minute), rrule: 'FREQ=DAILY' })
@@ -99,67 +103,67 @@ await t.test('a recurring one has the events of a week, and one to come in any c
   t.same(
     starts,
     [0, 1, 2, 3, 4, 5, 6, 7].map((days) => iso(now - 10 * minute + days * day)),
-    'the one under way and those of a week',
+    'the ongoing event and those of the next 7 days',
   )
   const rare = await make({ starts_at: iso(now - day), rrule: 'FREQ=DAILY;INTERVAL=30' })
   t.match(await events(rare.id), [{ starts_at: iso(now + 29 * day), state: 'SCHEDULED' }])
-  const over = await make({ starts_at: iso(now - 9 * day), rrule: 'FREQ=DAILY;COUNT=3' })
-  t.same(await events(over.id), [], 'what is over was no event')
+  const ended = await make({ starts_at: iso(now - 9 * day), rrule: 'FREQ=DAILY;COUNT=3' })
+  t.same(await events(ended.id), [], 'occurrences that have ended get no event')
 })
 
-await t.test('time makes further events due, once each, however many replicas give them', async (t) => {
+await t.test('due events are generated once each, even if several replicas generate them', async (t) => {
   const url = await createDatabase(t)
   const { db, make, events, pass } = await start(t, url)
   const other = await start(t, url)
-  const made = await times(5, () => make({ starts_at: iso(Date.now() + hour), rrule: 'FREQ=DAILY' }))
+  const created = await times(5, () => make({ starts_at: iso(Date.now() + hour), rrule: 'FREQ=DAILY' }))
   const once = await make()
   const disabled = await make({ rrule: 'FREQ=DAILY', enabled: false })
-  for (const { id } of [...made, once, disabled]) await pass(id, 3 * day)
+  for (const { id } of [...created, once, disabled]) await pass(id, 3 * day)
   await Promise.all([db, other.db, db, other.db].map(generateDueEvents))
-  for (const { id, starts_at } of made) {
-    const given = await events(id)
+  for (const { id, starts_at } of created) {
+    const generated = await events(id)
     t.same(
-      given.map((event) => event.starts_at),
+      generated.map((event) => event.starts_at),
       Array.from({ length: 10 }, (_, days) => iso(Date.parse(starts_at) + (days - 3) * day)),
     )
     t.same(
-      given.map(({ state }) => state),
+      generated.map(({ state }) => state),
       [...Array(3).fill('COMPLETED'), 'READY', ...Array(6).fill('SCHEDULED')],
     )
   }
   t.equal((await events(once.id)).length, 1)
   t.equal((await events(disabled.id)).length, 0)
-  await pass(made[0].id, 100 * day)
+  await pass(created[0].id, 100 * day)
   await generateDueEvents(db)
-  t.equal((await events(made[0].id)).length, 10 + 7, 'what was missed is not made up for')
+  t.equal((await events(created[0].id)).length, 10 + 7, 'missed events are not generated')
   await generateDueEvents(db)
-  t.equal((await events(made[0].id)).length, 10 + 7)
+  t.equal((await events(created[0].id)).length, 10 + 7)
 })
 
-await t.test('a replica leaves to another one what that is at', async (t) => {
+await t.test('a maintenance that another replica has locked is skipped', async (t) => {
   const { db, make, events, pass } = await start(t)
   const [busy, free] = [await make({ rrule: 'FREQ=DAILY' }), await make({ rrule: 'FREQ=DAILY' })]
   for (const { id } of [busy, free]) await pass(id, day)
   const before = (await events(busy.id)).length
-  const held = await db.startTransaction().execute()
-  await held.selectFrom('maintenances').select('id').where('id', '=', busy.id).forUpdate().execute()
+  const lock = await db.startTransaction().execute()
+  await lock.selectFrom('maintenances').select('id').where('id', '=', busy.id).forUpdate().execute()
   await generateDueEvents(db)
   t.equal((await events(busy.id)).length, before)
   t.equal((await events(free.id)).length, before + 1)
-  await held.commit().execute()
+  await lock.commit().execute()
   await generateDueEvents(db)
   t.equal((await events(busy.id)).length, before + 1)
 })
 
-await t.test('the process gives events when it starts, and every hour', async (t) => {
+await t.test('the process generates events at start and every hour', async (t) => {
   const url = await createDatabase(t)
   const { make, events, pass } = await start(t, url)
   const { id } = await make({ rrule: 'FREQ=DAILY' })
   await pass(id, 2 * day)
   const before = (await events(id)).length
   const shortHours = `
-    const inReal = setInterval
-    globalThis.setInterval = (run, ms, ...rest) => inReal(run, ms === 3_600_000 ? 50 : ms, ...rest)`
+    const realSetInterval = setInterval
+    globalThis.setInterval = (run, ms, ...rest) => realSetInterval(run, ms === 3_600_000 ? 50 : ms, ...rest)`
   const server = startProcess(t, 'server', [], {
     ...{ DATABASE_URL: url, PORT: '0' },
     NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(shortHours)}`,
@@ -172,7 +176,7 @@ await t.test('the process gives events when it starts, and every hour', async (t
   t.equal((await server.ended).code, 0)
 })
 
-await t.test('an event that was deleted or moved is not made again', async (t) => {
+await t.test('an event that was deleted or moved is not generated again', async (t) => {
   const { db, make, events, pass, call, key } = await start(t)
   const { id } = await make({ rrule: 'FREQ=DAILY' })
   const [first, second, ...rest] = await events(id)
@@ -189,16 +193,16 @@ await t.test('an event that was deleted or moved is not made again', async (t) =
   )
   await pass(id, day)
   await generateDueEvents(db)
-  t.equal((await events(id)).length, rest.length + 2, 'further ones are')
+  t.equal((await events(id)).length, rest.length + 2, 'further events are generated')
 })
 
-await t.test('while it is disabled nothing is made, and what was missed is not made up for', async (t) => {
+await t.test('events that a disabled maintenance missed are not generated later', async (t) => {
   const { db, make, events, pass, call, key } = await start(t)
   const created = await make({ rrule: 'FREQ=DAILY', enabled: false })
   t.same(await events(created.id), [])
   await call(key, `PATCH /api/maintenances/${created.id}`, { enabled: true })
-  const given = await events(created.id)
-  t.equal(given.length, 7)
+  const generated = await events(created.id)
+  t.equal(generated.length, 7)
   await call(key, `PATCH /api/maintenances/${created.id}`, { enabled: false })
   await pass(created.id, 20 * day)
   await generateDueEvents(db)
@@ -208,48 +212,50 @@ await t.test('while it is disabled nothing is made, and what was missed is not m
   t.equal(all.length, 14)
   t.ok(
     all.slice(7).every(({ ends_at }) => Date.parse(ends_at) > Date.now()),
-    'from now on',
+    'only events that have not ended',
   )
 })
 
-await t.test('another schedule replaces what has not begun, and leaves the record', async (t) => {
+await t.test('a new schedule replaces future events, and keeps past and ongoing ones', async (t) => {
   const { make, events, pass, call, key } = await start(t)
-  const { id } = await make({ ...underWay(), rrule: 'FREQ=DAILY' })
+  const { id } = await make({ ...alreadyOngoing(), rrule: 'FREQ=DAILY' })
   await pass(id, 2 * day)
   const path = `/api/maintenances/${id}` as const
   const [ended, , ongoing, next, cancelled] = await events(id)
   t.equal((await call(key, `PATCH ${path}/events/${cancelled?.id}`, { state: 'CANCELLED' })).statusCode, 200)
   t.equal(
-    (await call(key, `PATCH ${path}`, { title: 'The same', rrule: 'FREQ=DAILY' })).json.data.title,
-    'The same',
+    (await call(key, `PATCH ${path}`, { title: 'Same schedule', rrule: 'FREQ=DAILY' })).json.data.title,
+    'Same schedule',
   )
-  t.equal((await events(id))[3]?.id, next?.id, 'the same schedule is no other one')
+  t.equal((await events(id))[3]?.id, next?.id, 'an unchanged schedule keeps its events')
 
   const starts_at = iso(Date.now() - 3 * day - 20 * minute)
   t.equal((await call(key, `PATCH ${path}`, { starts_at, duration_seconds: 7200 })).statusCode, 200)
   const after = await events(id)
-  t.same(after.filter((event) => event.id === ended?.id)[0], ended, 'what has ended stays')
-  t.same(after.filter((event) => event.id === ongoing?.id)[0], ongoing, 'so does what is under way')
+  t.same(after.filter((event) => event.id === ended?.id)[0], ended, 'ended events are kept')
+  t.same(after.filter((event) => event.id === ongoing?.id)[0], ongoing, 'ongoing events are kept')
   t.match(after.filter((event) => event.id === cancelled?.id)[0], { state: 'CANCELLED' })
   t.notOk(after.some((event) => event.id === next?.id))
-  t.equal(after.filter(({ state }) => state === 'ONGOING').length, 1, 'and is joined by no second one')
+  t.equal(after.filter(({ state }) => state === 'ONGOING').length, 1, 'no second ongoing event is generated')
   const fresh = after.filter((event) => event.id > Number(cancelled?.id) && event.state !== 'COMPLETED')
-  for (const { starts_at: begins, ends_at: ends } of fresh
+  for (const { starts_at: start, ends_at: end } of fresh
     .filter(({ state }) => state === 'SCHEDULED')
     .slice(-5)) {
-    t.equal(Date.parse(ends) - Date.parse(begins), 2 * hour)
-    t.equal(begins.slice(11), starts_at.slice(11))
+    t.equal(Date.parse(end) - Date.parse(start), 2 * hour)
+    t.equal(start.slice(11), starts_at.slice(11))
   }
   await call(key, `PATCH ${path}`, { rrule: 'FREQ=DAILY;INTERVAL=30' })
   t.equal((await events(id)).filter(({ state }) => state === 'SCHEDULED').length, 1)
 })
 
-await t.test('what happens once is replaced though it is under way, but not once it is over', async (t) => {
+await t.test('a new schedule replaces a single ongoing event, but not one that has ended', async (t) => {
   const { make, events, pass, call, key } = await start(t)
-  const { id } = await make(underWay())
+  const { id } = await make(alreadyOngoing())
   const path = `/api/maintenances/${id}` as const
   const later = iso(Date.now() + day)
-  t.match((await call(key, `PATCH ${path}`, { starts_at: later })).json.data.next_event, { starts_at: later })
+  t.match((await call(key, `PATCH ${path}`, { starts_at: later })).json.data.next_event, {
+    starts_at: later,
+  })
   t.equal((await events(id)).length, 1)
   await pass(id, 2 * day)
   await call(key, `PATCH ${path}`, { starts_at: later })
@@ -260,36 +266,36 @@ await t.test('what happens once is replaced though it is under way, but not once
   t.equal((await events(id)).length, 1 + 1)
 })
 
-await t.test('what was closed or deleted under way does not begin again with another schedule', async (t) => {
+await t.test('a new schedule does not restore an event that was closed or deleted', async (t) => {
   const { make, events, call, key } = await start(t)
   const later = iso(Date.now() - 9 * minute)
-  const underWayOf = async (id: number) => (await events(id)).filter(({ state }) => state === 'ONGOING')
+  const ongoingOf = async (id: number) => (await events(id)).filter(({ state }) => state === 'ONGOING')
   for (const change of [
     { starts_at: later },
     { duration_seconds: 5400 },
     { rrule: 'FREQ=DAILY;INTERVAL=2' },
   ]) {
     for (const end of ['PATCH', 'DELETE'] as const) {
-      const { id } = await make({ ...underWay(), rrule: 'FREQ=DAILY' })
-      const [event] = await underWayOf(id)
+      const { id } = await make({ ...alreadyOngoing(), rrule: 'FREQ=DAILY' })
+      const [event] = await ongoingOf(id)
       await call(
         key,
         `${end} /api/maintenances/${id}/events/${event?.id}`,
         end === 'PATCH' ? { state: 'COMPLETED' } : undefined,
       )
       await call(key, `PATCH /api/maintenances/${id}`, change)
-      t.same(await underWayOf(id), [], `${end}, then ${JSON.stringify(change)}`)
+      t.same(await ongoingOf(id), [], `${end}, then ${JSON.stringify(change)}`)
     }
   }
-  const { id } = await make(underWay())
+  const { id } = await make(alreadyOngoing())
   await call(key, `DELETE /api/maintenances/${id}/events/${(await events(id))[0]?.id}`)
   await call(key, `PATCH /api/maintenances/${id}`, { duration_seconds: 5400 })
-  t.same(await events(id), [], 'nor does what happens once, for being longer')
+  t.same(await events(id), [], 'a longer duration does not restore a deleted event')
 })
 
-await t.test('another duration changes the events that there are, where nobody moved them', async (t) => {
+await t.test('a new duration changes the future events that were not moved', async (t) => {
   const { make, events, pass, call, key } = await start(t)
-  const { id } = await make({ ...underWay(), rrule: 'FREQ=DAILY' })
+  const { id } = await make({ ...alreadyOngoing(), rrule: 'FREQ=DAILY' })
   const [ongoing, deleted, moved, ...rest] = await events(id)
   const path = `/api/maintenances/${id}/events` as const
   await call(key, `DELETE ${path}/${deleted?.id}`)
@@ -301,44 +307,44 @@ await t.test('another duration changes the events that there are, where nobody m
     after.map((event) => event.id),
     [ongoing, ...rest, moved].map((event) => event?.id),
   )
-  t.same(after[0], ongoing, 'what is under way stays as it is')
+  t.same(after[0], ongoing, 'an ongoing event keeps its duration')
   t.match(after.at(-1), times)
   for (const { starts_at, ends_at } of after.slice(1, -1)) {
     t.equal(Date.parse(ends_at) - Date.parse(starts_at), 2 * hour)
   }
 
-  const once = await make(underWay())
+  const once = await make(alreadyOngoing())
   await pass(once.id, 2 * hour)
   t.match(await events(once.id), [{ state: 'COMPLETED' }])
   const longer = await call(key, `PATCH /api/maintenances/${once.id}`, { duration_seconds: 4 * 3600 })
   t.match(
     longer.json.data,
     { next_event: { state: 'ONGOING' } },
-    'what happens once goes on, though it was over',
+    'a longer duration reopens the event of a maintenance that occurs once',
   )
   t.equal((await events(once.id)).length, 1)
 })
 
-await t.test('what was to recur and is to happen once is under way once', async (t) => {
+await t.test('a recurring maintenance that becomes a single occurrence has one ongoing event', async (t) => {
   const { make, events, call, key } = await start(t)
-  const { id } = await make({ ...underWay(), rrule: 'FREQ=DAILY' })
+  const { id } = await make({ ...alreadyOngoing(), rrule: 'FREQ=DAILY' })
   await call(key, `PATCH /api/maintenances/${id}`, { rrule: null, starts_at: iso(Date.now() - 5 * minute) })
   t.match(await events(id), [{ state: 'ONGOING' }])
   t.equal((await events(id)).length, 1)
 })
 
-await t.test('a change of the rest leaves the events alone', async (t) => {
+await t.test('an update of other fields keeps the events', async (t) => {
   const { make, events, call, key } = await start(t)
-  const made = await make({ rrule: 'FREQ=DAILY', monitors: [{ monitor_tag: 'api', impact: 'UP' }] })
-  const given = await events(made.id)
+  const created = await make({ rrule: 'FREQ=DAILY', monitors: [{ monitor_tag: 'api', impact: 'UP' }] })
+  const generated = await events(created.id)
   const changes = { title: 'New', description: 'Text', monitors: [{ monitor_tag: 'web', impact: 'DOWN' }] }
-  const changed = (await call(key, `PATCH /api/maintenances/${made.id}`, changes)).json.data
-  t.same(changed, { ...made, ...changes, updated_at: changed.updated_at })
-  t.same(await events(made.id), given)
-  t.same((await call(key, `PATCH /api/maintenances/${made.id}`, { monitors: [] })).json.data.monitors, [])
+  const changed = (await call(key, `PATCH /api/maintenances/${created.id}`, changes)).json.data
+  t.same(changed, { ...created, ...changes, updated_at: changed.updated_at })
+  t.same(await events(created.id), generated)
+  t.same((await call(key, `PATCH /api/maintenances/${created.id}`, { monitors: [] })).json.data.monitors, [])
 })
 
-await t.test('the state of an event goes by the clock of the database', async (t) => {
+await t.test('the state of an event depends on the clock of the database', async (t) => {
   const { db, make, call, key } = await start(t)
   const { id } = await make()
   const cases: [starts: number, ends: number, state: string][] = [
@@ -358,25 +364,25 @@ await t.test('the state of an event goes by the clock of the database', async (t
   }
 })
 
-await t.test('an event is closed by hand from some states, and 409 tells of the others', async (t) => {
+await t.test('an event can be closed from some states, and is 409 in others', async (t) => {
   const { db, make, events, call, key } = await start(t)
   const { id } = await make({ rrule: 'FREQ=DAILY' })
   const all = await events(id)
-  const path = (place: number) => `/api/maintenances/${id}/events/${all[place]?.id}` as const
-  const close = (place: number, state: string) => call(key, `PATCH ${path(place)}`, { state })
-  const put = (place: number, starts: number, ends: number) =>
+  const path = (index: number) => `/api/maintenances/${id}/events/${all[index]?.id}` as const
+  const close = (index: number, state: string) => call(key, `PATCH ${path(index)}`, { state })
+  const put = (index: number, starts: number, ends: number) =>
     sql`
       update maintenance_events set starts_at = date_trunc('second', now()) + ${starts} * interval '1 ms',
-        ends_at = date_trunc('second', now()) + ${ends} * interval '1 ms' where id = ${all[place]?.id}`.execute(
+        ends_at = date_trunc('second', now()) + ${ends} * interval '1 ms' where id = ${all[index]?.id}`.execute(
       db,
     )
 
   isErrorReply(t, await close(0, 'COMPLETED'), 409, 'CONFLICT', 'SCHEDULED to COMPLETED')
   t.match((await close(0, 'CANCELLED')).json.data, { ...all[0], state: 'CANCELLED', updated_at: /Z$/ })
   for (const state of ['COMPLETED', 'CANCELLED']) {
-    const refused = await close(0, state)
-    isErrorReply(t, refused, 409, 'CONFLICT', `CANCELLED to ${state}`)
-    t.match(refused.json.error.message, /is CANCELLED/)
+    const rejected = await close(0, state)
+    isErrorReply(t, rejected, 409, 'CONFLICT', `CANCELLED to ${state}`)
+    t.match(rejected.json.error.message, /is CANCELLED/)
   }
 
   await put(1, 30 * minute, 90 * minute)
@@ -386,25 +392,25 @@ await t.test('an event is closed by hand from some states, and 409 tells of the 
   await put(2, -30 * minute, 30 * minute)
   const completed = (await close(2, 'COMPLETED')).json.data
   t.equal(completed.state, 'COMPLETED')
-  t.match(completed.ends_at, /:00Z$/, 'to the minute')
-  t.ok(Date.now() - Date.parse(completed.ends_at) < 2 * minute, 'this one')
+  t.match(completed.ends_at, /:00Z$/, 'the end is a full minute')
+  t.ok(Date.now() - Date.parse(completed.ends_at) < 2 * minute, 'the current minute')
   isErrorReply(t, await close(2, 'CANCELLED'), 409, 'CONFLICT', 'COMPLETED to CANCELLED')
 
   await put(3, -1_000, 30 * minute)
   const young = (await close(3, 'CANCELLED')).json.data
-  t.equal(Date.parse(young.ends_at) - Date.parse(young.starts_at), minute, 'a minute at the least')
+  t.equal(Date.parse(young.ends_at) - Date.parse(young.starts_at), minute, 'at least one minute')
 
   await put(4, -10_000, 20_000)
   const short = (await close(4, 'COMPLETED')).json.data
-  t.equal(Date.parse(short.ends_at) - Date.parse(short.starts_at), 30_000, 'no longer than planned')
+  t.equal(Date.parse(short.ends_at) - Date.parse(short.starts_at), 30_000, 'not longer than planned')
 
   await put(5, -30 * minute, -minute)
   for (const state of ['COMPLETED', 'CANCELLED']) {
-    isErrorReply(t, await close(5, state), 409, 'CONFLICT', `over, to ${state}`)
+    isErrorReply(t, await close(5, state), 409, 'CONFLICT', `ended, to ${state}`)
   }
 })
 
-await t.test('an event is moved or closed, never both, and ends after it starts', async (t) => {
+await t.test('an event is either moved or closed, and must end after it starts', async (t) => {
   const { make, events, call, key } = await start(t)
   const { id } = await make()
   const [event] = await events(id)
@@ -428,7 +434,7 @@ await t.test('an event is moved or closed, never both, and ends after it starts'
   t.match((await call(key, `PATCH ${path}`, { starts_at, ends_at })).json.data, { starts_at, ends_at })
 })
 
-await t.test("another maintenance's event is none of its own", async (t) => {
+await t.test('an event of another maintenance is not found', async (t) => {
   const { make, events, call, key } = await start(t)
   const [one, other] = [await make(), await make()]
   const [event] = await events(one.id)
@@ -440,7 +446,7 @@ await t.test("another maintenance's event is none of its own", async (t) => {
   t.same(await events(one.id), [event])
 })
 
-await t.test('a refused request leaves nothing', async (t) => {
+await t.test('a rejected request stores nothing', async (t) => {
   const { db, make, call, key } = await start(t)
   const good = { title: 'm', ...inAnHour() }
   const bad: [path: string, body: object][] = [
@@ -458,7 +464,7 @@ await t.test('a refused request leaves nothing', async (t) => {
     ['/monitors/0/impact', { ...good, monitors: [{ monitor_tag: 'api', impact: 'NO_DATA' }] }],
     ['/status', { ...good, status: 'ACTIVE' }],
   ]
-  const isRefused = (reply: Awaited<ReturnType<typeof call>>, path: string, name: string) => {
+  const isRejected = (reply: Awaited<ReturnType<typeof call>>, path: string, name: string) => {
     isErrorReply(t, reply, 400, 'INVALID_REQUEST', name)
     t.ok(
       reply.json.error.details.some((detail: { path: string }) => detail.path === path),
@@ -466,22 +472,22 @@ await t.test('a refused request leaves nothing', async (t) => {
     )
   }
   for (const [path, body] of bad) {
-    isRefused(await call(key, 'POST /api/maintenances', body), path, JSON.stringify(body))
+    isRejected(await call(key, 'POST /api/maintenances', body), path, JSON.stringify(body))
   }
   t.same(await db.selectFrom('maintenances').select('id').execute(), [])
 
-  const made = await make({ rrule: 'FREQ=DAILY;UNTIL=29990101', monitors: [{ monitor_tag: 'api' }] })
-  const route = `PATCH /api/maintenances/${made.id}` as const
+  const created = await make({ rrule: 'FREQ=DAILY;UNTIL=29990101', monitors: [{ monitor_tag: 'api' }] })
+  const route = `PATCH /api/maintenances/${created.id}` as const
   const changes: [path: string, body: object][] = [
     ['/rrule', { title: 'x', rrule: 'FREQ=MINUTELY' }],
     ['/rrule', { title: 'x', starts_at: '3000-01-01T00:00:00Z' }],
     ['/monitors/0/monitor_tag', { title: 'x', rrule: null, monitors: [{ monitor_tag: 'none' }] }],
   ]
-  for (const [path, body] of changes) isRefused(await call(key, route, body), path, JSON.stringify(body))
-  t.same((await call(key, `GET /api/maintenances/${made.id}`)).json.data, made)
+  for (const [path, body] of changes) isRejected(await call(key, route, body), path, JSON.stringify(body))
+  t.same((await call(key, `GET /api/maintenances/${created.id}`)).json.data, created)
 })
 
-await t.test('what is not there is 404, and a deleted maintenance takes its events along', async (t) => {
+await t.test('unknown ids are 404, and deleting a maintenance deletes its events', async (t) => {
   const { db, make, call, key } = await start(t)
   const { id } = await make({ monitors: [{ monitor_tag: 'api' }] })
   t.equal((await call(key, `DELETE /api/maintenances/${id}`)).statusCode, 204)
@@ -498,7 +504,7 @@ await t.test('what is not there is 404, and a deleted maintenance takes its even
   t.equal((await call(key, 'DELETE /api/monitors/api')).statusCode, 204)
 })
 
-await t.test('the list is newest start first, filters, and pages; events are a timetable', async (t) => {
+await t.test('lists have filters and pages: maintenances newest first, events soonest first', async (t) => {
   const { make, call, key } = await start(t)
   const starts = iso(Date.now() + 2 * hour)
   await make({ title: 'second', starts_at: starts, monitors: [{ monitor_tag: 'api' }] })
@@ -526,13 +532,13 @@ await t.test('the list is newest start first, filters, and pages; events are a t
     (await walk('/api/maintenances')).map(({ title }) => title),
     ['first', 'second', 'last'],
   )
-  const timetable = (await walk('/api/maintenances/3/events')).map(({ starts_at }) => starts_at)
-  t.same(timetable, [...timetable].sort())
-  t.equal(timetable.length, (await call(key, 'GET /api/maintenances/3/events')).json.data.length)
+  const starts_at = (await walk('/api/maintenances/3/events')).map(({ starts_at }) => starts_at)
+  t.same(starts_at, [...starts_at].sort())
+  t.equal(starts_at.length, (await call(key, 'GET /api/maintenances/3/events')).json.data.length)
 })
 
 await t.test(
-  'maintenances under way overlay the status of their monitors, beside open incidents',
+  'the worst impact of ongoing maintenances and open incidents determines the status',
   async (t) => {
     const { db, make, call, key, events } = await start(t)
     await call(key, 'POST /api/monitors/api/data', { status: 'DOWN' })
@@ -554,29 +560,29 @@ await t.test(
 
     await make(about('UP'))
     await make({ starts_at: iso(Date.now() - 2 * hour), duration_seconds: 3600, ...about() })
-    await make({ ...underWay(), enabled: false, ...about() })
-    await make({ ...underWay(), monitors: [{ monitor_tag: 'web' }] })
+    await make({ ...alreadyOngoing(), enabled: false, ...about() })
+    await make({ ...alreadyOngoing(), monitors: [{ monitor_tag: 'web' }] })
     t.equal(
       await status(),
       'DOWN by report',
-      'neither to come, nor over, nor disabled, nor of another monitor',
+      'future, ended and disabled maintenances, and those of other monitors, have no effect',
     )
 
-    const up = await make({ ...underWay(), ...about('UP') })
+    const up = await make({ ...alreadyOngoing(), ...about('UP') })
     t.equal(await status(), 'UP by maintenance')
-    const degraded = await make({ ...underWay(), ...about('DEGRADED') })
+    const degraded = await make({ ...alreadyOngoing(), ...about('DEGRADED') })
     t.equal(await status(), 'DEGRADED by maintenance')
-    const usual = await make({ ...underWay(), rrule: 'FREQ=DAILY', ...about() })
+    const usual = await make({ ...alreadyOngoing(), rrule: 'FREQ=DAILY', ...about() })
     t.equal(await status(), 'MAINTENANCE by maintenance')
     t.equal((await call(key, 'GET /api/monitors?status=MAINTENANCE')).json.data.length, 2)
 
     const lesser = await open('DEGRADED')
-    t.equal(await status(), 'MAINTENANCE by maintenance', 'the worst of both')
+    t.equal(await status(), 'MAINTENANCE by maintenance', 'the worst impact of both')
     const equal = await open('MAINTENANCE')
-    t.equal(await status(), 'MAINTENANCE by incident', 'a tie')
+    t.equal(await status(), 'MAINTENANCE by incident', 'for equal impacts, the source is the incident')
     const worse = await open('DOWN')
     t.equal(await status(), 'DOWN by incident')
-    const down = await make({ ...underWay(), ...about('DOWN') })
+    const down = await make({ ...alreadyOngoing(), ...about('DOWN') })
     await resolve(worse)
     t.equal(await status(), 'DOWN by maintenance')
     await close(down.id, 'COMPLETED')
@@ -591,28 +597,28 @@ await t.test(
     await call(key, `DELETE /api/maintenances/${up.id}`)
     t.equal(await status(), 'DOWN by report')
 
-    const concerned = await open('DOWN')
+    const unimpaired = await open('DOWN')
     await db
       .updateTable('incident_monitors')
       .set({ impact: 'UP' })
-      .where('incident_id', '=', concerned)
+      .where('incident_id', '=', unimpaired)
       .execute()
-    t.equal(await status(), 'DOWN by report', 'an impact UP of an incident is none')
+    t.equal(await status(), 'DOWN by report', 'an impact UP of an incident has no effect')
   },
 )
 
-await t.test('the public page shows what is under way or near, of visible monitors', async (t) => {
+await t.test('the public status has ongoing and upcoming maintenances of visible monitors', async (t) => {
   const { make, call, key } = await start(t)
   await call(key, 'POST /api/monitors', { tag: 'secret', name: 'S', hidden: true })
   await call(key, 'POST /api/monitors', { tag: 'retired', name: 'R', enabled: false })
   const about = (...tags: string[]) => ({ monitors: tags.map((monitor_tag) => ({ monitor_tag })) })
   const soon = iso(Date.now() + 3 * day)
   await make({ title: 'soon', starts_at: soon, description: 'Text', ...about('web', 'secret', 'api') })
-  await make({ title: 'now', ...underWay(), rrule: 'FREQ=DAILY' })
-  await make({ title: 'of the hidden', ...about('secret', 'retired') })
+  await make({ title: 'now', ...alreadyOngoing(), rrule: 'FREQ=DAILY' })
+  await make({ title: 'hidden', ...about('secret', 'retired') })
   await make({ title: 'disabled', enabled: false })
   await make({ title: 'far', starts_at: iso(Date.now() + 8 * day) })
-  await make({ title: 'over', starts_at: '2026-01-01T00:00:00Z' })
+  await make({ title: 'ended', starts_at: '2026-01-01T00:00:00Z' })
   const cancelled = await make({ title: 'cancelled', ...about('api') })
   await call(key, `PATCH /api/maintenances/${cancelled.id}/events/${cancelled.next_event.id}`, {
     state: 'CANCELLED',
@@ -637,11 +643,11 @@ await t.test('the public page shows what is under way or near, of visible monito
   t.notMatch(JSON.stringify(data), /secret|retired/)
 })
 
-await t.test('the public page shows the hundred that come first', async (t) => {
+await t.test('the public status contains at most the next 100 maintenances', async (t) => {
   const { make, call } = await start(t)
-  const order = Array.from({ length: 101 }, (_, index) => (index * 10) % 101)
-  for (const place of order) {
-    await make({ title: String(place), starts_at: iso(Date.now() + day + place * minute) })
+  const shuffled = Array.from({ length: 101 }, (_, index) => (index * 10) % 101)
+  for (const position of shuffled) {
+    await make({ title: String(position), starts_at: iso(Date.now() + day + position * minute) })
   }
   const { data } = (await call(null, 'GET /api/status')).json
   t.same(
@@ -650,7 +656,7 @@ await t.test('the public page shows the hundred that come first', async (t) => {
   )
 })
 
-await t.test('who changes a maintenance and who deletes part of it do not deadlock', async (t) => {
+await t.test('concurrent updates and deletes of a maintenance and its parts do not deadlock', async (t) => {
   const { db, call, key, make } = await start(t)
   for (let round = 0; round < 30; round++) {
     await call(key, 'POST /api/monitors', { tag: 'doomed', name: 'Doomed' })
@@ -668,17 +674,17 @@ await t.test('who changes a maintenance and who deletes part of it do not deadlo
   }
 })
 
-await t.test('a monitor that someone deletes at the same moment is no monitor', async (t) => {
+await t.test('a monitor that is deleted concurrently is rejected as unknown', async (t) => {
   const { call, key, db, make } = await start(t)
   const body = { title: 'T', ...inAnHour(), monitors: [{ monitor_tag: 'web' }] }
   const { id } = await make()
   for (const route of ['POST /api/maintenances', `PATCH /api/maintenances/${id}`] as const) {
     const deletion = await db.startTransaction().execute()
     await deletion.deleteFrom('monitors').where('tag', '=', 'web').execute()
-    const asked = call(key, route, body)
+    const pending = call(key, route, body)
     await waitUntil(() => isWaitingForLock(db))
     await deletion.commit().execute()
-    isErrorReply(t, await asked, 400, 'INVALID_REQUEST', route)
+    isErrorReply(t, await pending, 400, 'INVALID_REQUEST', route)
     t.match((await call(key, 'GET /api/maintenances')).json.data, [{ title: 'Upgrade' }])
     await call(key, 'POST /api/monitors', { tag: 'web', name: 'web' })
   }

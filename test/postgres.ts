@@ -143,8 +143,8 @@ function readParent(pid: number): number | undefined {
 }
 
 /**
- * Copies the binaries, because another user may have no access to node_modules. Creates their symbolic links, because the
- * package creates them in an install script, which may not have run.
+ * Copies the binaries, because another user may have no access to node_modules. Creates their symbolic links, because
+ * the package creates them in an install script, which may not have run.
  */
 async function copyBinaries(directory: string): Promise<string> {
   const platform = process.platform === 'win32' ? 'windows' : process.platform

@@ -11,8 +11,8 @@ import type { FromWorker } from './worker.ts'
 
 /**
  * Runs test files: all of `test` or, with --slow, of `test/slow`, or those that are named ("keys", "slow/backup", or a
- * path). They share a PostgreSQL server, at TEST_DATABASE_URL or started here, and each test clones a migrated database.
- * Worker processes run one file after the other.
+ * path). They share a PostgreSQL server, at TEST_DATABASE_URL or started here, and each test clones a migrated
+ * database. Worker processes run one file after the other.
  */
 const { values, positionals } = parseArgs({
   options: { slow: { type: 'boolean', default: false }, jobs: { type: 'string' } },

@@ -185,8 +185,8 @@ await t.test(
       rrule: string,
       { start = '2026-01-01', now = '2026-01-10', seconds = hour, until = '' } = {},
     ) => {
-      const given = planEvents(schedule(rrule, start, seconds), until === '' ? null : at(until), at(now))
-      return [toText(given.occurrences), given.until && toText([given.until])[0]]
+      const planned = planEvents(schedule(rrule, start, seconds), until === '' ? null : at(until), at(now))
+      return [toText(planned.occurrences), planned.until && toText([planned.until])[0]]
     }
     t.same(plan('FREQ=WEEKLY'), [['2026-01-15T00:00'], '2026-01-17T00:00'])
     const later = { until: '2026-01-17T00:00:00Z', now: '2026-01-11' }

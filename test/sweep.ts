@@ -3,8 +3,8 @@ import type { FastifyInstance } from 'fastify'
 import pg from 'pg'
 
 /**
- * The first characters of all keys, session tokens and CSRF tokens that the tests of this process use, so that truncated
- * secrets are found too, and one pass over a text finds all of them.
+ * The first characters of all keys, session tokens and CSRF tokens that the tests of this process use, so that
+ * truncated secrets are found too, and one pass over a text finds all of them.
  */
 const secrets = new Set<string>()
 const formTokens = new Set<string>()

@@ -8,8 +8,9 @@ const maxWaitMs = 2
 export const batchRuns = channel('kener-api:batch')
 
 /**
- * Batches calls: concurrent calls share a run, and while a run is in flight, the next batch grows. Under load, the number
- * of statements depends on the speed of the database and not on the number of requests. Without load, calls do not wait.
+ * Batches calls: concurrent calls share a run, and while a run is in flight, the next batch grows. Under load, the
+ * number of statements depends on the speed of the database and not on the number of requests. Without load, calls do
+ * not wait.
  *
  * No call joins a run that has started, so that what a run reads is never older than the call.
  *

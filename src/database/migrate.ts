@@ -3,7 +3,8 @@ import { migrations } from '../../migrations/index.ts'
 
 /**
  * Applies the pending migrations in one transaction, under an advisory lock, so that several replicas may start at the
- * same time. Accepts a schema that a newer release has migrated, because each release runs on the schema of the next one.
+ * same time. Accepts a schema that a newer release has migrated, because each release runs on the schema of the next
+ * one.
  * @returns the names of the applied migrations
  */
 export async function migrate<Tables>(

@@ -164,9 +164,10 @@ type PoolEvents = {
  *
  * Time zone: times in JSON are in the session's zone, where the end of 9999 may be in the year 10000, which is invalid.
  *
- * Generic plans: by default PostgreSQL plans statements for one key or monitor at every execution, which takes longer than
- * the execution. Only statements that write reports are faster with custom plans (docs/decisions/0009). The embedded
- * database keeps the default, because it never analyzes tables, and generic plans made for small tables would persist.
+ * Generic plans: by default PostgreSQL plans statements for one key or monitor at every execution, which takes longer
+ * than the execution. Only statements that write reports are faster with custom plans (docs/decisions/0009). The
+ * embedded database keeps the default, because it never analyzes tables, and generic plans made for small tables would
+ * persist.
  */
 async function configureConnection(client: pg.ClientBase, statementMs: number): Promise<void> {
   await client.query(`

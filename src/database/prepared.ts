@@ -39,7 +39,9 @@ export class PreparedStatementClient extends pg.Client {
   }
 }
 
-/** pg's timeout has no code. The SQLSTATE of an outdated plan has other meanings too, so that its message is checked. */
+/**
+ * pg's timeout has no code. The SQLSTATE of an outdated plan has other meanings too, so that its message is checked.
+ */
 function isConnectionBroken(error: unknown): boolean {
   return error instanceof Error && (error.message === 'Query read timeout' || isOutdatedPlan(error))
 }
@@ -58,8 +60,8 @@ function statementName(text: string): string {
 }
 
 /**
- * Compiles a statement once. Kysely compiles at every execution, which for a long statement takes longer than sending it
- * and reading the result. The statement contains its parameters as $1, $2 and so on.
+ * Compiles a statement once. Kysely compiles at every execution, which for a long statement takes longer than sending
+ * it and reading the result. The statement contains its parameters as $1, $2 and so on.
  */
 export function precompiled<Row>(statement: RawBuilder<Row>) {
   let text: string | undefined

@@ -1,8 +1,8 @@
 import { isOutdatedPlan } from './prepared.ts'
 
 /**
- * SQLSTATEs of a server that is unreachable, starting, stopping or out of resources, of statement and lock timeouts, and
- * of a deadlock (40P01). Source: PostgreSQL documentation, appendix A.
+ * SQLSTATEs of a server that is unreachable, starting, stopping or out of resources, of statement and lock timeouts,
+ * and of a deadlock (40P01). Source: PostgreSQL documentation, appendix A.
  */
 const states = /^(08...|57P0[1-5]|57014|53[0-3]00|55P03|40P01)$/
 

@@ -5,7 +5,8 @@ import QuickLRU from 'quick-lru'
 type Callback = Parameters<FastifyRateLimitStore['incr']>[1]
 
 /**
- * Counts per address in memory, in windows that start on the full minute. The least recently used addresses are evicted.
+ * Counts per address in memory, in windows that start on the full minute. The least recently used addresses are
+ * evicted.
  *
  * The default store of @fastify/rate-limit returns the same object to all callers, so that concurrent requests all see
  * the highest count, and a burst just over the limit is rejected completely.
@@ -35,7 +36,9 @@ class MinuteCounters implements FastifyRateLimitStore {
   }
 }
 
-/** Provides `app.createRateLimit()`, which counts requests per client address (IPv6: per /64). Limits no route itself. */
+/**
+ * Provides `app.createRateLimit()`, which counts requests per client address (IPv6: per /64). Limits no route itself.
+ */
 export default fp(
   async (app) => {
     await app.register(rateLimit, { global: false, timeWindow: 60_000, store: MinuteCounters })

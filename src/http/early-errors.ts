@@ -58,7 +58,8 @@ export function sendClientError(error: Error & { code?: string }, socket: Socket
 
 /** Rejects CONNECT. Its target has no path, and Node provides no response object. */
 export function sendConnectError(_request: IncomingMessage, socket: Duplex): void {
-  // Node no longer handles the socket: an error without a listener would end the process, and the socket would stay open.
+  // Node no longer handles the socket: an error without a listener would end the process, and the socket would stay
+  // open.
   for (const event of ['error', 'finish']) socket.once(event, () => socket.destroy())
   sendOnSocket(socket, '405 Method Not Allowed', connectNotAllowed())
 }

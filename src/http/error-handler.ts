@@ -82,7 +82,9 @@ function isOutOfRange({ keyword }: { keyword: string }): boolean {
   return keyword === 'maximum'
 }
 
-/** Collects all errors of a small body, so that a client can fix them at once. The validator stops at the first error. */
+/**
+ * Collects all errors of a small body, so that a client can fix them at once. The validator stops at the first error.
+ */
 function collectErrors(
   found: ErrorObject[],
   part: string | undefined,

@@ -88,7 +88,9 @@ function makeRequestDefaultsOptional(schema: FastifySchema | undefined): Fastify
   }
 }
 
-/** Fields with a default are optional in requests, because the validator adds the default before it checks `required`. */
+/**
+ * Fields with a default are optional in requests, because the validator adds the default before it checks `required`.
+ */
 function makeDefaultsOptional(schema: unknown): unknown {
   const { properties, required, ...rest } = (schema ?? {}) as JsonObject
   if (!properties || !required) return schema
@@ -203,7 +205,8 @@ function addSharedResponses({ openapiObject }: { openapiObject: Document }): Doc
     if (body) body.required = body.content['application/json']?.schema.required !== undefined
     operation.security = needsKey(operation) ? [{ key: [] }] : []
     for (const [status, reply] of Object.entries(operation.responses)) {
-      if (reply.description === 'Default Response') reply.description = status === '201' ? 'Created' : 'Done'
+      if (reply.description === 'Default Response')
+        reply.description = status === '201' ? 'The resource was created' : 'The request succeeded'
       reply.headers = { ...reference('X-Request-Id'), ...(needsKey(operation) && limitHeaders) }
       if (operation.responses['204'] === reply) delete reply.content
       for (const media of Object.values(reply.content ?? {})) media.example ??= exampleOf(media.schema)

@@ -27,7 +27,8 @@ export default fp(
       reply.header('x-request-id', request.id)
       next()
     })
-    // onResponse is not called if the client disconnects before the response. Such requests are logged here, so that failed
+    // onResponse is not called if the client disconnects before the response. Such requests are logged here, so that
+    // failed
     // authentications never go unnoticed.
     app.addHook('onSend', (request, reply, _payload, next) => {
       if (isAborted(request, reply)) logRequest(request, reply)

@@ -107,12 +107,17 @@ function rejectUnstorableText(
   else next(violation.isTooDeep ? nestedTooDeeply(violation.path, maxDepth) : unstorableText(violation.path))
 }
 
-/** Deepest nesting of a value, in levels. Free-form fields such as type_data of /api/v4 have no schema that bounds it. */
+/**
+ * Deepest nesting of a value, in levels. Free-form fields such as type_data of /api/v4 have no schema that bounds it.
+ */
 const maxDepth = 32
 
 type Violation = { path: string; isTooDeep: boolean }
 
-/** Returns the first violation, with the JSON pointer to it. Builds paths only if there is one: a body may have 500,000 values. */
+/**
+ * Returns the first violation, with the JSON pointer to it. Builds paths only if there is one: a body may have 500,000
+ * values.
+ */
 function findViolation(value: unknown, depth = 0): Violation | undefined {
   if (typeof value === 'string') return isStorable(value) ? undefined : { path: '', isTooDeep: false }
   if (typeof value !== 'object' || value === null) return undefined

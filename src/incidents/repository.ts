@@ -162,7 +162,7 @@ export async function updateIncident(
 
 /**
  * Computes the end of an incident that enters a state. RESOLVED ends it at `resolved_at`, unless it ended before. Any
- * other state reopens an incident that was over, and keeps an end that is planned.
+ * other state clears an end that has passed, and keeps a planned end.
  */
 export function endedAtFor(
   state: State,

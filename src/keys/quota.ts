@@ -83,9 +83,9 @@ const max = sql`coalesce(rate_limit, $3::integer)`
 /**
  * $1: ids of keys, $2: number of requests to count for each key, $3: the limit of a key without its own limit.
  *
- * A counter never exceeds its limit: `granted` is the number of these requests that are within it. Requests over the limit
- * write nothing. A statement that started in the previous minute and waited for a lock counts in the newer window. Rows
- * are locked in the order of ids, so that two replicas do not deadlock.
+ * A counter never exceeds its limit: `granted` is the number of these requests that are within it. Requests over the
+ * limit write nothing. A statement that started in the previous minute and waited for a lock counts in the newer
+ * window. Rows are locked in the order of ids, so that two replicas do not deadlock.
  */
 const selectAndIncrement = precompiled(sql<ResultRow>`
   with counted as (

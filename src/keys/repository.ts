@@ -103,8 +103,8 @@ export type KeyChanges = {
 }
 
 /**
- * Returns undefined if the key does not exist or is revoked. Deletes the key's sessions if it is no longer an active admin
- * key, so that they do not come back if it becomes one again.
+ * Returns undefined if the key does not exist or is revoked. Deletes the key's sessions if it is no longer an active
+ * admin key, so that they do not come back if it becomes one again.
  */
 export async function updateKey(
   db: Kysely<Tables>,

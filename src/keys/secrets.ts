@@ -6,8 +6,8 @@ import { hashQueueFull } from '../errors.ts'
 import type { TokenParts } from './token.ts'
 
 /**
- * Low cost parameters, about 1 ms: a secret has 256 random bits, so slower hashing would not make it safer, and a restart
- * with thousands of active keys stays cheap.
+ * Low cost parameters, about 1 ms: a secret has 256 random bits, so slower hashing would not make it safer, and a
+ * restart with thousands of active keys stays cheap.
  */
 const parameters = { memoryCost: 4096, timeCost: 1, parallelism: 1 }
 const currentPrefix = '$argon2id$v=19$m=4096,t=1,p=1$'
@@ -19,8 +19,8 @@ const maxQueueLength = 1_000
 export type Secrets = ReturnType<typeof createSecrets>
 
 /**
- * Hashes secrets, and verifies each at most once per process: whether a secret matches the hash of its key never changes,
- * so the result is cached by digest. Whether the key is revoked, expired or permitted is not cached anywhere.
+ * Hashes secrets, and verifies each at most once per process: whether a secret matches the hash of its key never
+ * changes, so the result is cached by digest. Whether the key is revoked, expired or permitted is not cached anywhere.
  */
 export function createSecrets() {
   const limit = pLimit(maxConcurrency)

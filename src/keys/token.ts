@@ -2,8 +2,8 @@ import { randomInt } from 'node:crypto'
 import { crc32 } from 'node:zlib'
 
 /**
- * `kener_<16 base62 id>_<43 base62 secret><6 base62 checksum>`. The secret has 256 random bits. The checksum is the CRC-32
- * of everything before it, so that typos are rejected without a lookup, and secret scanners can verify a match.
+ * `kener_<16 base62 id>_<43 base62 secret><6 base62 checksum>`. The secret has 256 random bits. The checksum is the
+ * CRC-32 of everything before it, so that typos are rejected without a lookup, and secret scanners can verify a match.
  */
 const tokenPattern = /^(kener_([0-9A-Za-z]{16})_([0-9A-Za-z]{43}))([0-9A-Za-z]{6})$/
 

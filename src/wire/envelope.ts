@@ -1,13 +1,15 @@
 import { type Static, type TSchema, type TUnsafe, Type } from 'typebox'
 
+const Success = Type.Literal(true, { description: 'true' })
+
 export function Envelope<Data extends TSchema>(data: Data) {
-  return Type.Object({ success: Type.Literal(true), data })
+  return Type.Object({ success: Success, data })
 }
 
 export function Page<Item extends TSchema>(item: Item) {
   return Type.Object({
-    success: Type.Literal(true),
-    data: Type.Array(item),
+    success: Success,
+    data: Type.Array(item, { description: 'The items of this page' }),
     pagination: Type.Object({
       next_cursor: Nullable(
         Type.String({ description: 'The cursor of the next page; null on the last page', examples: [null] }),
@@ -46,7 +48,7 @@ export const NoContent = Type.Null({ description: 'Done. The response has no bod
 /** Every error. Only INVALID_REQUEST has `details`. */
 export const ErrorEnvelope = Type.Object(
   {
-    success: Type.Literal(false),
+    success: Type.Literal(false, { description: 'false' }),
     error: Type.Object(
       {
         code: Type.String({ description: 'Identifies the error for programs' }),

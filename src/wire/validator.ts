@@ -41,7 +41,9 @@ export function findErrors(schema: object, value: unknown): ErrorObject[] {
   return validate(value) ? [] : (validate.errors ?? [])
 }
 
-/** Compiles a validator for a URL or a command line, where all values are strings: converts integers and booleans first. */
+/**
+ * Compiles a validator for a URL or a command line, where all values are strings: converts integers and booleans first.
+ */
 export function compileCoercing(schema: object): (value: unknown) => Validation {
   let validate: ValidateFunction | undefined
   const { properties = {} } = schema as { properties?: Record<string, { type?: string | string[] }> }

@@ -6,8 +6,8 @@ import { isReady } from './replicas.ts'
 const checkEveryMs = 1_000
 
 /**
- * Starts a TCP load balancer: each connection goes to the next target that was ready at the last poll. It never retries.
- * `targets` may change meanwhile.
+ * Starts a TCP load balancer: each connection goes to the next target that was ready at the last poll. It never
+ * retries. `targets` may change meanwhile.
  */
 export async function startBalancer(t: Test, targets: Set<string>): Promise<string> {
   const ready = new Set(targets)

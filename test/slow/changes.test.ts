@@ -98,7 +98,10 @@ for (const [name, { change, findWrong }] of Object.entries(changes)) {
   )
 }
 
-/** Applies constant load to all replicas during a change. Returns responses by whether the request started before or after it. */
+/**
+ * Applies constant load to all replicas during a change. Returns responses by whether the request started before or
+ * after it.
+ */
 async function underLoad(origins: string[], key: string, change: () => Promise<void>) {
   const before: Answer[] = []
   const after: Answer[] = []

@@ -4,7 +4,9 @@ export type Answer = { status: number; headers: IncomingHttpHeaders; body: strin
 
 type Ask = { key?: string; method?: string; body?: unknown; agent?: Agent }
 
-/** Sends a request and reads the complete response. A lost request is an error; fetch is not used, because it may retry. */
+/**
+ * Sends a request and reads the complete response. A lost request is an error; fetch is not used, because it may retry.
+ */
 export function ask(url: string, { key, method = 'GET', body, agent }: Ask = {}): Promise<Answer> {
   const payload = body === undefined ? undefined : JSON.stringify(body)
   const headers = {

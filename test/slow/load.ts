@@ -7,8 +7,8 @@ import { times } from '../helper.ts'
 import { cli, listening, type Running, start } from '../process.ts'
 
 /**
- * Clients that read and write without a pause during a fault of the database, and a ledger of all acknowledged writes, to
- * be compared with the database.
+ * Clients that read and write without a pause during a fault of the database, and a ledger of all acknowledged writes,
+ * to be compared with the database.
  */
 
 const kinds = ['read', 'report', 'incident', 'key', 'revocation'] as const
@@ -201,7 +201,10 @@ export function startLoad(
       const refusals = (kind: Kind) => (counts.get(`${kind} 503`) ?? 0) - (before.get(`${kind} 503`) ?? 0)
       return until('Refused was', (kind) => refusals(kind) === 0)
     },
-    /** Checks that all kinds of requests succeed soon after the database accepts connections, and none fails from then on. */
+    /**
+     * Checks that all kinds of requests succeed soon after the database accepts connections, and none fails from then
+     * on.
+     */
     checkRecovery: async (t: Test, since: number) => {
       await untilServed(since)
       await delay(since + recoveryMsMax + 500 - performance.now())

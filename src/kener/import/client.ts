@@ -22,6 +22,7 @@ const Comments = Type.Object({ comments: Type.Array(Item) })
 /** Longest list that Kener returns: the incidents of a window with the highest ids. */
 const maxListed = 1_000
 
+/** Longest response, in bytes. */
 const maxBytes = 64 * 1024 * 1024
 const maxRedirects = 5
 

@@ -14,9 +14,10 @@ import type { CommentValues, IncidentValues } from './repository.ts'
 /** Finds the local tag of a monitor by its tag at the source. */
 export type Tags = { find: (sourceTag: string) => string | undefined }
 
-/** A converted item and what was changed to make it valid, or why it cannot be converted. */
+/** A converted item, with a warning for each value that was changed, or the reason why it cannot be converted. */
 type Parsed<Value> = { value: Value; warnings: string[] } | { unusable: string }
 
+/** Converts a monitor. Replaces each invalid value by its default, with a warning. */
 export function toMonitor(item: SourceMonitor) {
   const warnings: string[] = []
   const source = toStorable(item, warnings)
@@ -49,6 +50,7 @@ export function toMonitor(item: SourceMonitor) {
 
 const truncatableFields = new Set(['name', 'description', 'category_name'])
 
+/** Converts a tag to the characters that are allowed locally. Uses the id if no character remains. */
 export function toTag({ id, tag }: SourceMonitor): string {
   const characters = tag.toLowerCase().replace(/[^a-z0-9_-]+/g, '-')
   return (
@@ -112,6 +114,7 @@ function toTime(seconds: unknown): Date | undefined {
     : undefined
 }
 
+/** Formats seconds since 1970 for a message. */
 export function describeTime(seconds: number): string {
   const time = toTime(seconds)
   return time ? formatTime(time) : String(seconds)
