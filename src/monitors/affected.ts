@@ -80,7 +80,7 @@ export async function lockAffectedMonitors(
 ): Promise<Map<string, number>> {
   const monitorIds = await lockExistingMonitorsForShare(trx, tagsOf(affected))
   const unknown = affected.flatMap(({ monitor_tag: tag }, index) => (monitorIds.has(tag) ? [] : [index]))
-  if (unknown.length > 0) throw invalidMonitors(unknown, 'is not the tag of a monitor')
+  if (unknown.length > 0) throw invalidMonitors(unknown, 'must be the tag of an existing monitor')
   return monitorIds
 }
 
