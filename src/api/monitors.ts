@@ -9,20 +9,15 @@ import { maxReportMinutes } from '../reports/writer.ts'
 import { Conflict, describe, Envelope, NoContent, Page } from '../wire/envelope.ts'
 import { assertRangeOrder, paginate, parseCursorText } from '../wire/pagination.ts'
 import { formatMinute, formatTime, maxTime, parseMinute, parseValidTime } from '../wire/time.ts'
+import { Bucket, FillData, type Point, ReadData, Report, WriteResponse } from './schemas/monitor-data.ts'
 import {
-  Bucket,
   CreateMonitor,
-  FillData,
   ListMonitors,
   Monitor,
   MonitorParams,
-  type Point,
   PutMonitor,
   PutMonitorParams,
-  ReadData,
-  Report,
   UpdateMonitor,
-  WriteResponse,
 } from './schemas/monitors.ts'
 
 const read = { permission: 'read:monitors' } as const
@@ -146,7 +141,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       },
     },
     async function deleteMonitor({ params }, reply) {
-      if (!(await monitors.deleteMonitor(app.db, params.tag))) throw monitorNotFound()
+      await monitors.deleteMonitor(app.db, params.tag)
       return reply.code(204).send(null)
     },
   )

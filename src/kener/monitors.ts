@@ -117,7 +117,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       },
     },
     async ({ params: { monitor_tag: tag } }) => {
-      if (!(await deleteMonitor(app.db, tag))) throw monitorNotFound()
+      await deleteMonitor(app.db, tag)
       return { message: `Monitor '${tag}' deleted successfully` }
     },
   )

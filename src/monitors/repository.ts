@@ -187,10 +187,10 @@ export async function updateMonitor(
   if (numUpdatedRows === 0n) throw monitorNotFound()
 }
 
-/** Deletes a monitor and its data. Returns false if it does not exist. */
-export async function deleteMonitor(db: Kysely<Tables>, tag: string): Promise<boolean> {
+/** Deletes a monitor and its data. @throws ApiError 404 if the monitor does not exist. */
+export async function deleteMonitor(db: Kysely<Tables>, tag: string): Promise<void> {
   const { numDeletedRows } = await db.deleteFrom('monitors').where('tag', '=', tag).executeTakeFirst()
-  return numDeletedRows > 0n
+  if (numDeletedRows === 0n) throw monitorNotFound()
 }
 
 /**

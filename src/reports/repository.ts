@@ -1,12 +1,12 @@
 import { type Kysely, sql, type Transaction } from 'kysely'
 import type { MonitorHoursTable, Tables } from '../database/schema.ts'
 import type { ReportStatus } from '../enums.ts'
+import { hourKey, type MonitorHourReport, type ResolvedReport, toChunks } from './chunks.ts'
 import {
   addTotals,
   emptyHour,
   emptyTotals,
   type Hour,
-  type HourReport,
   type Latency,
   readMinutes,
   type Totals,
@@ -105,13 +105,6 @@ export function updateMinute(
 /** `minute` and `second` are the current time of the database. */
 type Monitor = { id: number; tag: string; is_locked: boolean; minute: number; second: number }
 
-type ResolvedReport = Pick<Report, 'status' | 'latency_ms'> & {
-  monitor_id: number
-  from: number
-  to: number
-  second: number
-}
-
 /** Locks monitors until commit. With 'skip', `is_locked` is false for a monitor that another transaction locks. */
 async function lockMonitors(
   trx: Transaction<Tables>,
@@ -160,42 +153,6 @@ function countMinutes(reports: ResolvedReport[]): number {
 async function storeReports(trx: Transaction<Tables>, reports: ResolvedReport[]): Promise<void> {
   for (const chunk of toChunks(reports)) await storeChunk(trx, chunk)
   if (reports.length > 0) await upsertLatestReports(trx, reports)
-}
-
-type MonitorHourReport = HourReport & { monitor_id: number; hour: number }
-
-/** Hours per statement, so that other requests are served while a year is written. */
-const maxChunkHours = 7 * 24
-
-/** Splits reports at the hours, in the same order. */
-function toChunks(reports: ResolvedReport[]): MonitorHourReport[][] {
-  const chunks: MonitorHourReport[][] = []
-  let hours = new Set<string>()
-  for (const report of reports.flatMap(splitByHour)) {
-    if (chunks.length === 0 || hours.size === maxChunkHours) {
-      chunks.push([])
-      hours = new Set()
-    }
-    hours.add(hourKey(report))
-    chunks.at(-1)?.push(report)
-  }
-  return chunks
-}
-
-function splitByHour({ monitor_id, from, to, status, latency_ms }: ResolvedReport): MonitorHourReport[] {
-  const parts: MonitorHourReport[] = []
-  for (let hour = Math.floor(from / 60); hour * 60 < to; hour++) {
-    const start = hour * 60
-    const [first, end] = [Math.max(from, start), Math.min(to, start + 60)]
-    const latency =
-      latency_ms instanceof Uint32Array ? latency_ms.subarray(first - from, end - from) : latency_ms
-    parts.push({ monitor_id, hour, first: first - start, end: end - start, status, latency_ms: latency })
-  }
-  return parts
-}
-
-function hourKey({ monitor_id, hour }: { monitor_id: number; hour: number }): string {
-  return `${monitor_id}:${hour}`
 }
 
 type MonitorHour = Hour & { monitor_id: number; hour: number }

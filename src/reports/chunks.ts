@@ -1,0 +1,49 @@
+import type { ReportStatus } from '../enums.ts'
+import type { HourReport, Latency } from './hour-codec.ts'
+
+/** A report about the minutes [from, to), in minutes since 1970. */
+export type ResolvedReport = {
+  monitor_id: number
+  from: number
+  to: number
+  second: number
+  status: ReportStatus
+  latency_ms: Latency
+}
+
+/** The part of a report that lies within one hour. */
+export type MonitorHourReport = HourReport & { monitor_id: number; hour: number }
+
+/** Hours per statement, so that other requests are served while a year is written. */
+const maxChunkHours = 7 * 24
+
+/** Splits reports at the hours, in the same order. */
+export function toChunks(reports: ResolvedReport[]): MonitorHourReport[][] {
+  const chunks: MonitorHourReport[][] = []
+  let hours = new Set<string>()
+  for (const report of reports.flatMap(splitByHour)) {
+    if (chunks.length === 0 || hours.size === maxChunkHours) {
+      chunks.push([])
+      hours = new Set()
+    }
+    hours.add(hourKey(report))
+    chunks.at(-1)?.push(report)
+  }
+  return chunks
+}
+
+function splitByHour({ monitor_id, from, to, status, latency_ms }: ResolvedReport): MonitorHourReport[] {
+  const parts: MonitorHourReport[] = []
+  for (let hour = Math.floor(from / 60); hour * 60 < to; hour++) {
+    const start = hour * 60
+    const [first, end] = [Math.max(from, start), Math.min(to, start + 60)]
+    const latency =
+      latency_ms instanceof Uint32Array ? latency_ms.subarray(first - from, end - from) : latency_ms
+    parts.push({ monitor_id, hour, first: first - start, end: end - start, status, latency_ms: latency })
+  }
+  return parts
+}
+
+export function hourKey({ monitor_id, hour }: { monitor_id: number; hour: number }): string {
+  return `${monitor_id}:${hour}`
+}
