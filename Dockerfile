@@ -1,4 +1,4 @@
-# Not alpine: fs-native-extensions, the lock of the embedded database, is not built for musl.
+# Not Alpine, because fs-native-extensions (the lock of the embedded database) has no build for musl.
 FROM node:24-bookworm-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json .npmrc ./

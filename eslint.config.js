@@ -89,10 +89,10 @@ export default defineConfig(
   { languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } } },
   {
     rules: {
-      // Fastify's plugins are async by type, with or without an await.
+      // Fastify's plugin types require async functions, even without an await.
       '@typescript-eslint/require-await': 'off',
       '@typescript-eslint/restrict-template-expressions': ['error', { allowNumber: true }],
-      // These return something to chain, and Fastify keeps the order itself.
+      // These return thenables for chaining. Fastify keeps their order itself.
       '@typescript-eslint/no-floating-promises': [
         'error',
         {
@@ -104,7 +104,7 @@ export default defineConfig(
     },
   },
   {
-    // Plain JavaScript, outside tsconfig.json: for browsers, and the build step that copies it.
+    // JavaScript outside tsconfig.json: browser code, and the build script that copies it.
     files: ['src/manage/assets/**', 'src/docs/**', 'scripts/**'],
     ...tseslint.configs.disableTypeChecked,
   },
@@ -112,7 +112,7 @@ export default defineConfig(
   {
     files: ['test/**'],
     rules: {
-      // A test reads replies whose shape is what it checks.
+      // Tests read JSON responses, which are typed as any.
       '@typescript-eslint/no-unsafe-member-access': 'off',
       '@typescript-eslint/no-unsafe-assignment': 'off',
       '@typescript-eslint/no-unsafe-argument': 'off',

@@ -1,4 +1,4 @@
-/** Puts a key into the embedded database in DATA_DIR; in a process of its own, which holds the directory until it ends. */
+/** Creates a key in the embedded database in DATA_DIR. A separate process, because it locks the directory until it exits. */
 import { addKeys, prepare } from './stored.js'
 
 process.send(await prepare({ dataDir: process.env.DATA_DIR }, (db) => addKeys(db, 1)))

@@ -1,12 +1,12 @@
 /**
- * One run of autocannon, in a process of its own: its orders come as a message, and its findings go back as one.
- * Latencies are taken down here, in microseconds, since autocannon's own are whole milliseconds.
+ * Runs autocannon once, in a separate process: receives its options as a message, and sends its results as one.
+ * Records latencies in microseconds, because autocannon rounds them to milliseconds.
  */
 import { createHistogram } from 'node:perf_hooks'
 import autocannon from 'autocannon'
 
-process.once('message', async (orders) => {
-  const { requests, timelineMs, ...options } = orders
+process.once('message', async (message) => {
+  const { requests, timelineMs, ...options } = message
   const latency = createHistogram()
   const timeline = []
   const statuses = {}
@@ -14,7 +14,7 @@ process.once('message', async (orders) => {
 
   const run = autocannon({
     ...options,
-    // Each connection asks in an order of its own, or all would ask for the same at once.
+    // Shuffled per connection, so that connections do not send the same request at the same time.
     ...(requests && { setupClient: (client) => client.setRequests(shuffled(requests)) }),
   })
   run.on('response', (_client, status, _bytes, ms) => {

@@ -1,6 +1,6 @@
 /**
- * Measures the layout of monitor data, sixty minutes a row, against the plain one, a row a minute, on ten million
- * minutes; and the list of monitors with little and with much behind it. After `npm run build`: node bench/monitor-data.js
+ * Compares the layout of monitor data (60 minutes per row) with one row per minute, on ten million minutes; and the
+ * list of monitors with few and with many stored minutes. Run after `npm run build`: node bench/monitor-data.js
  */
 import { sql } from 'kysely'
 import { buildApp } from '../dist/src/app.js'
@@ -20,7 +20,7 @@ const minutes = days * 1440
 const now = Math.floor(Date.now() / 60_000)
 const server = await startPostgres(['fsync=on', 'max_wal_size=4GB'])
 const { db, close } = await openDatabase({ databaseUrl: server.url, databasePoolMax: 4, dataDir: '' })
-// What is measured here may take longer than a request.
+// Statements here may take longer than those of a request.
 await sql`alter role postgres set statement_timeout = 0`.execute(db)
 
 async function timed(name, run, times = 1) {
@@ -70,9 +70,9 @@ const fill = (index) =>
     [{ tag: tag(index), reports: [{ from: now - minutes, to: now, status: 'UP', latency_ms: 100 + index }] }],
     'wait',
   )
-await timed('sixty a row: 90 days of one monitor (129,600 minutes)', fill, monitors)
+await timed('60 per row: 90 days of one monitor (129,600 minutes)', fill, monitors)
 await timed(
-  'sixty a row: one report',
+  '60 per row: one report',
   (index) => writeReports(db, [{ tag: tag(index % 80), reports: [{ status: 'UP', latency_ms: 5 }] }], 'wait'),
   500,
 )
@@ -82,7 +82,7 @@ await size('monitor_days')
 await sql`create table plain (monitor_id integer, minute integer, status smallint, latency_ms integer,
   primary key (monitor_id, minute))`.execute(db)
 await timed(
-  'a row a minute: 90 days of one monitor',
+  '1 per row: 90 days of one monitor',
   (index) =>
     sql`insert into plain select ${index}::integer, minute, 1, 100 from generate_series(${now - minutes}::integer, ${now - 1}::integer) as minute`.execute(
       db,
@@ -90,7 +90,7 @@ await timed(
   monitors,
 )
 await timed(
-  'a row a minute: one report',
+  '1 per row: one report',
   (index) =>
     sql`insert into plain values (${index % 80}::integer, ${now}::integer, 1, 5)
     on conflict (monitor_id, minute) do update set status = excluded.status`.execute(db),
@@ -99,17 +99,17 @@ await timed(
 await size('plain')
 await sql`vacuum analyze`.execute(db)
 
-await timed('sixty a row: removing the oldest day of all', () => removeOldMinutes(db, days - 1))
-await timed('a row a minute: removing the oldest day of all', () =>
+await timed('60 per row: deleting the oldest day of all monitors', () => removeOldMinutes(db, days - 1))
+await timed('1 per row: deleting the oldest day of all monitors', () =>
   sql`delete from plain where minute < ${now - minutes + 1440}::integer`.execute(db),
 )
 await timed(
-  'sixty a row: uptime of 90 days, from days',
+  '60 per row: uptime of 90 days, from days',
   () => sql`select sum(up), sum(down) from monitor_days where monitor_id = 5`.execute(db),
   50,
 )
 await timed(
-  'a row a minute: uptime of 90 days',
+  '1 per row: uptime of 90 days',
   () => sql`select count(*) filter (where status = 1), count(*) from plain where monitor_id = 5`.execute(db),
   20,
 )

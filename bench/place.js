@@ -1,4 +1,4 @@
-/** Where measurements take place: a PostgreSQL server, databases on it, a directory, and whatever was started. */
+/** The environment of the measurements: a PostgreSQL server, its databases, a directory, and started processes. */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -6,7 +6,7 @@ import pg from 'pg'
 import { freePort, startPostgres } from '../dist/test/postgres.js'
 import { startContender, startKener } from './processes.js'
 
-/** On the PostgreSQL at `databaseUrl`, whose user may create databases, or on one started for it, with fsync on. */
+/** Uses the PostgreSQL at `databaseUrl`, whose user must be able to create databases, or starts one with fsync on. */
 export async function openPlace(databaseUrl) {
   const server = databaseUrl
     ? { url: databaseUrl, stop: async () => {} }
@@ -20,7 +20,7 @@ export async function openPlace(databaseUrl) {
     () => false,
   )
 
-  async function keep(starting) {
+  async function track(starting) {
     const started = await starting
     running.push(started)
     return started
@@ -36,10 +36,10 @@ export async function openPlace(databaseUrl) {
       url.pathname = name
       return url.href
     },
-    startContender: (name, url) => keep(startContender(name, url)),
+    startContender: (name, url) => track(startContender(name, url)),
     startKener: async (env, execArgv) =>
-      keep(startKener({ ...env, PORT: String(await freePort()) }, execArgv)),
-    /** Statements since the server started; undefined where PostgreSQL does not count them. */
+      track(startKener({ ...env, PORT: String(await freePort()) }, execArgv)),
+    /** Number of statements since the server started; undefined without pg_stat_statements. */
     statements: async () => {
       if (!countsStatements) return undefined
       const { rows } = await admin.query('select sum(calls)::float8 as calls from pg_stat_statements')

@@ -1,4 +1,4 @@
-/** The processes that a measurement is made of: contenders, and those who ask of them. */
+/** The processes of a measurement: the contenders, and the load generators. */
 import { execFileSync, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
@@ -6,10 +6,10 @@ import { readFileSync } from 'node:fs'
 const here = import.meta.dirname
 
 const { scripts } = JSON.parse(readFileSync(`${here}/../package.json`, 'utf8'))
-/** What `npm start` tells Node. */
+/** Node options of `npm start`. */
 const startFlags = scripts.start.split(' ').filter((word) => word.startsWith('--'))
 
-/** Starts bench/contenders/NAME.js. It ends with us. */
+/** Starts bench/contenders/NAME.js, which exits with this process. */
 export async function startContender(name, databaseUrl) {
   const child = fork(`${here}/contenders/${name}.js`, {
     env: { PATH: process.env.PATH, NODE_ENV: 'production', DATABASE_URL: databaseUrl },
@@ -20,12 +20,12 @@ export async function startContender(name, databaseUrl) {
 }
 
 /**
- * Starts kener-api as `npm start` does, and waits for its first answer.
- * @returns also `firstAnswerMs`, from its start
+ * Starts kener-api as `npm start` does, and waits for its first response.
+ * @returns also `firstResponseMs`, measured from its start
  */
 export async function startKener(env, execArgv = []) {
   const began = performance.now()
-  // Logs are written, to nowhere: what a log costs its reader is not measured.
+  // Logs are written, but discarded: reading them is not part of the measurement.
   const child = fork(`${here}/../dist/src/server.js`, {
     execArgv: [...startFlags, ...execArgv],
     cwd: env.DATA_DIR ?? here,
@@ -38,13 +38,13 @@ export async function startKener(env, execArgv = []) {
     stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
   })
   const origin = `http://127.0.0.1:${env.PORT}`
-  while (!(await answers(`${origin}/healthz`))) {
+  while (!(await isHealthy(`${origin}/healthz`))) {
     if (child.exitCode !== null) throw new Error('kener-api did not start')
   }
-  return { origin, firstAnswerMs: performance.now() - began, ...control(child) }
+  return { origin, firstResponseMs: performance.now() - began, ...control(child) }
 }
 
-async function answers(url) {
+async function isHealthy(url) {
   try {
     return (await fetch(url)).ok
   } catch {
@@ -54,28 +54,29 @@ async function answers(url) {
 }
 
 /**
- * Lets autocannon ask, in a process of its own: 50 connections unless told.
- * @returns {{ started: Promise<void>, done: Promise<object> }} what load.js says; fails when a reply was not `status`
+ * Runs autocannon in a separate process, with 50 connections by default.
+ * @returns {{ started: Promise<void>, done: Promise<object> }} the results of load.js; rejects if a response does not
+ *   have the expected status
  */
-export function load({ status = 200, ...orders }) {
+export function load({ status = 200, ...options }) {
   const child = fork(`${here}/load.js`, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
-  child.send({ connections: 50, ...orders })
+  child.send({ connections: 50, ...options })
   const started = message(child, 'load')
   const done = started
     .then(() => message(child, 'load'))
-    .then((found) => {
-      const others = Object.keys(found.statuses).filter((seen) => ![status].flat().includes(Number(seen)))
-      if (others.length > 0 || found.errors > 0 || found.total === 0) {
+    .then((result) => {
+      const others = Object.keys(result.statuses).filter((seen) => ![status].flat().includes(Number(seen)))
+      if (others.length > 0 || result.errors > 0 || result.total === 0) {
         throw new Error(
-          `${orders.url}: ${JSON.stringify({ statuses: found.statuses, errors: found.errors })}`,
+          `${options.url}: ${JSON.stringify({ statuses: result.statuses, errors: result.errors })}`,
         )
       }
-      return found
+      return result
     })
   return { started, done }
 }
 
-/** @returns request headers with the key that was stored in the embedded database in this directory */
+/** Creates a key in the embedded database in this directory. @returns request headers with it */
 export async function fillEmbedded(dataDir) {
   const child = fork(`${here}/fill-embedded.js`, {
     env: { PATH: process.env.PATH, DATA_DIR: dataDir },
@@ -90,9 +91,9 @@ async function message(child, name) {
   const ended = once(child, 'exit').then(([code]) => {
     throw new Error(`${name} ended with ${code}`)
   })
-  const [said] = await Promise.race([once(child, 'message'), ended])
+  const [received] = await Promise.race([once(child, 'message'), ended])
   ended.catch(() => {})
-  return said
+  return received
 }
 
 function control(child) {

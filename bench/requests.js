@@ -1,15 +1,15 @@
-/** Requests a second: GET /api/me of all contenders, and what else of ours is compared with it, in turns. */
+/** Requests per second: GET /api/me of all contenders, and other requests to kener-api, in turns. */
 import { join } from 'node:path'
 import { deepStrictEqual } from 'node:assert'
 import { me } from './contenders/me.js'
 import { median } from './median.js'
 import { fillEmbedded, load } from './processes.js'
-import { addKeys, addMinutes, addMonitors, addOthersKeys, prepare } from './stored.js'
+import { addKeys, addMinutes, addMonitors, addUnusedKeys, prepare } from './stored.js'
 
 export async function compareRequests(place, extent) {
   const { rounds, seconds } = extent
-  const contenders = await gather(place, extent)
-  for (const { orders } of contenders) await load({ ...orders, duration: extent.warmUpSeconds }).done
+  const contenders = await startContenders(place, extent)
+  for (const { options } of contenders) await load({ ...options, duration: extent.warmUpSeconds }).done
   for (let round = 0; round < rounds; round++) {
     for (const contender of contenders) contender.rounds.push(await measure(place, contender, seconds))
   }
@@ -19,35 +19,35 @@ export async function compareRequests(place, extent) {
     requestsPerSecond: median(rounds.map((round) => round.requestsPerSecond)),
     p50Ms: median(rounds.map((round) => round.p50Ms)),
     p99Ms: median(rounds.map((round) => round.p99Ms)),
-    statementsPerRequest: counted(rounds),
+    statementsPerRequest: medianStatements(rounds),
     memoryMb: memoryMb(),
   }))
   const bare = rows.find(({ id }) => id === 'bare').requestsPerSecond
   return rows.map((row) => ({ ...row, ratioToBare: row.requestsPerSecond / bare }))
 }
 
-/** Null where PostgreSQL does not count statements, and in our own embedded database, which it does not see. */
-function counted(rounds) {
+/** Null without pg_stat_statements. The embedded database is not counted. */
+function medianStatements(rounds) {
   const statements = median(rounds.map(({ statementsPerRequest }) => statementsPerRequest))
   return Number.isNaN(statements) ? null : statements
 }
 
-async function measure(place, { orders }, seconds) {
+async function measure(place, { options }, seconds) {
   const before = await place.statements()
-  const found = await load({ ...orders, duration: seconds }).done
+  const result = await load({ ...options, duration: seconds }).done
   const statements = before === undefined ? NaN : (await place.statements()) - before
-  return { ...found, statementsPerRequest: statements / found.total }
+  return { ...result, statementsPerRequest: statements / result.total }
 }
 
-/** Two sides of a comparison stand next to each other, so that the machine is the same for both. */
-async function gather(place, { storedKeys, monitors: monitorCount }) {
+/** The two sides of a comparison are next to each other, so that the load of the machine is the same for both. */
+async function startContenders(place, { storedKeys, monitors: monitorCount }) {
   const peers = await place.newDatabase()
   const one = await ours(place, (db) => addKeys(db, 10))
   const thousand = await ours(place, (db) => addKeys(db, 1_000))
   const million = await ours(place, async (db, databaseUrl) => {
-    const held = await addKeys(db, 10)
-    await addOthersKeys(databaseUrl, storedKeys)
-    return held
+    const keys = await addKeys(db, 10)
+    await addUnusedKeys(databaseUrl, storedKeys)
+    return keys
   })
   const monitors = await ours(place, async (db) => {
     await addMonitors(db, 1, monitorCount)
@@ -92,14 +92,15 @@ function oneKey(contender) {
 async function compete(id, name, { origin, keys, memoryMb }, path = '/api/me') {
   const url = origin + path
   if (path === '/api/me') await checkReplies(id, url, keys[0])
-  const whose = keys.length === 1 ? { headers: keys[0] } : { requests: keys.map((headers) => ({ headers })) }
-  return { id, name, orders: { url, ...whose }, rounds: [], memoryMb }
+  const credentials =
+    keys.length === 1 ? { headers: keys[0] } : { requests: keys.map((headers) => ({ headers })) }
+  return { id, name, options: { url, ...credentials }, rounds: [], memoryMb }
 }
 
-/** The same body from all; and a bad key is refused. */
+/** Checks that every contender returns the same body, and rejects an invalid key. */
 async function checkReplies(id, url, headers) {
-  deepStrictEqual(await (await fetch(url, { headers })).json(), me, `what ${id} answers`)
+  deepStrictEqual(await (await fetch(url, { headers })).json(), me, `response of ${id}`)
   if (id === 'bare') return
   const { status } = await fetch(url, { headers: { authorization: headers.authorization + 'x' } })
-  deepStrictEqual(status, 401, `what ${id} answers to a bad key`)
+  deepStrictEqual(status, 401, `response of ${id} to an invalid key`)
 }

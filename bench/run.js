@@ -1,8 +1,8 @@
 /**
  * npm run bench -- [--quick | --smoke] [--rounds N] [--seconds N] [--json FILE]
  *
- * Every contender in one run on one machine, in turns, so that a busy moment falls on all; medians of the rounds.
- * DATABASE_URL names a PostgreSQL to use, whose user may create databases; without it, one is started.
+ * Measures every contender in one run on one machine, in turns, so that other load affects all; prints the medians of
+ * the rounds. Uses the PostgreSQL at DATABASE_URL, whose user must be able to create databases, or starts one.
  */
 import { writeFileSync } from 'node:fs'
 import { cpus, totalmem } from 'node:os'
@@ -16,7 +16,7 @@ import { measureWrites } from './writes.js'
 const { values: flags } = parseArgs({
   options: {
     quick: { type: 'boolean', default: false },
-    // Shows that the benchmark runs. Its figures mean nothing.
+    // Only shows that the benchmark runs. The figures are not meaningful.
     smoke: { type: 'boolean', default: false },
     rounds: { type: 'string' },
     seconds: { type: 'string' },
@@ -81,11 +81,11 @@ async function describeMachine() {
   return `${cpus().length} cores (${cpus()[0].model.trim()}), ${gigabytes} GiB, Node ${process.versions.node}, PostgreSQL ${await place.postgresVersion()}`
 }
 
-/** In Markdown, so that it can go into the README as it is. */
+/** Prints Markdown for the README. */
 function print({ machine, ratios, figures, rows }) {
   const { rounds, seconds } = extent
   console.log(`\n${machine}; 50 connections, medians of ${rounds} rounds of ${seconds} s\n`)
-  console.log('| | requests/s | p50 ms | p99 ms | of bare | memory MB | statements/request |')
+  console.log('| | requests/s | p50 ms | p99 ms | ratio to bare | memory MB | statements/request |')
   console.log('|---|--:|--:|--:|--:|--:|--:|')
   for (const row of rows) {
     const cells = [

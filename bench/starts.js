@@ -1,4 +1,4 @@
-/** How soon the service is there, and how soon it is itself again when all its keys come at once. */
+/** Time to the first response, and to normal latency after a restart with many active keys. */
 import { median } from './median.js'
 import { load } from './processes.js'
 import { addKeys, prepare } from './stored.js'
@@ -10,8 +10,8 @@ export async function measureStarts(place, { rounds, restartSeconds, keys: count
   const keys = await prepare({ databaseUrl }, (db) => addKeys(db, count))
   const times = []
   for (let round = 0; round < rounds; round++) {
-    const { firstAnswerMs, stop } = await place.startKener({ DATABASE_URL: databaseUrl })
-    times.push(firstAnswerMs)
+    const { firstResponseMs, stop } = await place.startKener({ DATABASE_URL: databaseUrl })
+    times.push(firstResponseMs)
     await stop()
   }
   const { origin } = await place.startKener({ DATABASE_URL: databaseUrl })
@@ -23,12 +23,12 @@ export async function measureStarts(place, { rounds, restartSeconds, keys: count
     timelineMs,
   }).done
   const usual = median(timelineP99Ms.slice(-8))
-  // A second in a row: one slow moment of the machine is not the service's.
+  // For one second in a row, so that a single slow or fast slot does not count.
   const normal = timelineP99Ms.findIndex(
     (_, slot) => median(timelineP99Ms.slice(slot, slot + 4)) <= 2 * usual,
   )
   return {
-    'start to first answer, ms': median(times),
+    'start to first response, ms': median(times),
     [`${count.toLocaleString('en')} active keys after a restart: seconds until p99 is normal`]:
       (normal * timelineMs) / 1000,
   }

@@ -1,4 +1,4 @@
-/** What lies in the database before a measurement: keys, monitors, minutes. */
+/** Rows that a measurement needs: keys, monitors, minutes. */
 import { sql } from 'kysely'
 import pg from 'pg'
 import { openDatabase } from '../dist/src/database/open.js'
@@ -8,7 +8,7 @@ import { createKey } from '../dist/src/keys/lifecycle.js'
 import { createSecrets } from '../dist/src/keys/secrets.js'
 import { me } from './contenders/me.js'
 
-/** Opens a database and migrates it, lets `fill` work on it, and closes it. */
+/** Opens and migrates a database, runs `fill` on it, and closes it. */
 export async function prepare({ databaseUrl, dataDir = '' }, fill) {
   const { db, close } = await openDatabase({ databaseUrl, dataDir, databasePoolMax: 4 })
   try {
@@ -18,14 +18,14 @@ export async function prepare({ databaseUrl, dataDir = '' }, fill) {
   }
 }
 
-/** @returns request headers with a key each; the first is the one that the peers' body describes */
+/** @returns request headers, one per key; the first key is the one in the response body of the other contenders */
 export async function addKeys(db, count, permissions = me.data.permissions) {
   const context = { db, secrets: createSecrets(), log: { info() {} } }
-  const wanted = { name: me.data.key_name, permissions, rate_limit: null, expires_at: null }
+  const attributes = { name: me.data.key_name, permissions, rate_limit: null, expires_at: null }
   const all = []
   while (all.length < count) {
-    const some = Array.from({ length: Math.min(500, count - all.length) }, (_, place) =>
-      createKey(context, wanted, all.length + place === 0 ? me.data.id : undefined),
+    const some = Array.from({ length: Math.min(500, count - all.length) }, (_, index) =>
+      createKey(context, attributes, all.length + index === 0 ? me.data.id : undefined),
     )
     all.push(...(await Promise.all(some)).map(({ token }) => ({ authorization: `Bearer ${token}` })))
   }
@@ -33,8 +33,8 @@ export async function addKeys(db, count, permissions = me.data.permissions) {
   return all
 }
 
-/** Keys that nobody holds; on a connection of its own, because this takes longer than a request may. */
-export async function addOthersKeys(databaseUrl, count) {
+/** Inserts keys that are not used, on a separate connection without a statement timeout. */
+export async function addUnusedKeys(databaseUrl, count) {
   const client = new pg.Client({ connectionString: databaseUrl })
   await client.connect()
   await client.query(
@@ -47,10 +47,10 @@ export async function addOthersKeys(databaseUrl, count) {
   await client.end()
 }
 
-/** Well-formed, of an id that exists, and wrong. */
+/** @returns request headers with well-formed tokens of an existing key, with wrong secrets */
 export function wrongSecrets(count) {
-  return Array.from({ length: count }, (_, place) => ({
-    authorization: `Bearer ${formatToken({ id: me.data.id, secret: String(place).padStart(43, 'x') })}`,
+  return Array.from({ length: count }, (_, index) => ({
+    authorization: `Bearer ${formatToken({ id: me.data.id, secret: String(index).padStart(43, 'x') })}`,
   }))
 }
 
@@ -62,7 +62,7 @@ export async function addMonitors(db, from, to) {
   await sql`analyze`.execute(db)
 }
 
-/** 90 days of minutes. */
+/** Reports 90 days of minutes. */
 export async function addMinutes(db, tag) {
   const to = Math.floor(Date.now() / 60_000)
   const reports = [{ from: to - 129_600, to, status: 'UP', latency_ms: 100 }]

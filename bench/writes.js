@@ -1,4 +1,4 @@
-/** What is written, and what it does to those who read meanwhile. */
+/** Throughput of writes, and their effect on concurrent reads. */
 import { median } from './median.js'
 import { load } from './processes.js'
 import { addKeys, addMonitors, prepare } from './stored.js'
@@ -23,8 +23,8 @@ export async function measureWrites(place, { rounds, seconds }) {
       requests: paths.map((path) => ({ method: 'POST', path, headers: json, body: JSON.stringify(body) })),
     }).done
   const reports = tags.map((tag) => `/api/monitors/${tag}/data`)
-  const singly = await post(reports, { status: 'UP', latency_ms: 12 }, 200)
-  const together = await post(reports, { points: pointsUntilNow(1_000) }, 200)
+  const single = await post(reports, { status: 'UP', latency_ms: 12 }, 200)
+  const batched = await post(reports, { points: pointsUntilNow(1_000) }, 200)
   const incidents = await post(
     ['/api/incidents'],
     { title: 'bench', state: 'RESOLVED', monitors: [{ monitor_tag: tags[0], impact: 'DOWN' }] },
@@ -41,23 +41,23 @@ export async function measureWrites(place, { rounds, seconds }) {
     const alone = await load(me).done
     const beside = load(me)
     await beside.started
-    const years = await untilDone(beside.done, (place) => put(tags[20 + ((round * 50 + place) % 80)], 365))
+    const years = await untilDone(beside.done, (index) => put(tags[20 + ((round * 50 + index) % 80)], 365))
     pairs.push({ alone: alone.p99Ms, beside: (await beside.done).p99Ms, years })
   }
   return {
-    'reports a second, singly': singly.requestsPerSecond,
-    'reports a second, 1,000 at a time': together.requestsPerSecond * 1_000,
-    'incidents created a second': incidents.requestsPerSecond,
+    'reports per second, one per request': single.requestsPerSecond,
+    'reports per second, 1,000 per request': batched.requestsPerSecond * 1_000,
+    'incidents created per second': incidents.requestsPerSecond,
     '90 days of minutes in one PUT, ms': median(quarters),
     'a year of minutes in one PUT, ms': median(pairs.flatMap(({ years }) => years)),
-    'p99 of GET /api/me alone, ms': median(pairs.map(({ alone }) => alone)),
-    'p99 of GET /api/me beside years in PUTs, times as much': median(
+    'p99 of GET /api/me, ms': median(pairs.map(({ alone }) => alone)),
+    'p99 of GET /api/me during PUTs of a year, ratio to without': median(
       pairs.map(({ alone, beside }) => beside / alone),
     ),
   }
 }
 
-/** @returns how long it took, in milliseconds */
+/** @returns the duration in milliseconds */
 async function putSpan(url, headers, days) {
   const to = Math.floor(Date.now() / 60_000) * 60_000
   const span = { from: toTime(to - days * day * 60_000), to: toTime(to), status: 'UP', latency_ms: 100 }
@@ -79,7 +79,7 @@ function toTime(ms) {
   return `${new Date(ms).toISOString().slice(0, 19)}Z`
 }
 
-/** Runs `work` over and over until `promise` settles. */
+/** Repeats `work` until `promise` settles. */
 async function untilDone(promise, work) {
   let done = false
   const end = promise.finally(() => (done = true))

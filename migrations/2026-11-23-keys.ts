@@ -16,9 +16,9 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       rotated_from  text references api_keys (id)
     ) with (fillfactor = 80)`.execute(db)
 
-  // Unlogged: a counter lives for a minute and is written for every request; after a crash of PostgreSQL the window
-  // starts anew. One row a key, reset by the first request of a new minute, so that nothing needs cleaning up; half
-  // of each page is left free so that updates stay in it.
+  // Unlogged, because a counter is valid for a minute and written by every request; a crash of PostgreSQL restarts the
+  // window. One row per key, reset by the first request of a new minute, so that no cleanup is needed. Half of each page
+  // stays free for HOT updates.
   await sql`
     create unlogged table rate_counters (
       key_id   text primary key,

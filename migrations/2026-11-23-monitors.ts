@@ -18,7 +18,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       updated_at                timestamptz not null default now()
     )`.execute(db)
 
-  // The newest report of each monitor, at hand for every list.
+  // The latest report of each monitor, so that lists do not search the hours.
   await sql`
     create table last_reports (
       monitor_id  integer primary key references monitors on delete cascade,
@@ -28,8 +28,8 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     ) with (fillfactor = 50)`.execute(db)
   await sql`comment on column last_reports.minute is 'minutes since 1970'`.execute(db)
 
-  // The minutes of an hour in one row: a byte of status each (0: none, 1 UP, 2 DEGRADED, 3 DOWN, 4 MAINTENANCE) and
-  // four of latency; and their sums. A quarter of each page is free, for updates in place.
+  // One row per hour: a status byte per minute (0: none, 1 UP, 2 DEGRADED, 3 DOWN, 4 MAINTENANCE), four bytes of latency
+  // per minute, and totals. A quarter of each page stays free for HOT updates.
   await sql`
     create table monitor_hours (
       monitor_id     integer not null references monitors on delete cascade,
@@ -48,7 +48,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     db,
   )
   await sql`comment on column monitor_hours.hour is 'hours since 1970'`.execute(db)
-  // For the removal of what is too old: rows come in the order of time, so a few pages of index are enough.
+  // For the removal of expired hours. Rows are inserted in the order of time, so that a BRIN index is small.
   await sql`create index monitor_hours_hour on monitor_hours using brin (hour)`.execute(db)
 
   await sql`

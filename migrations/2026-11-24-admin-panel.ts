@@ -14,7 +14,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     db,
   )
 
-  // Unlogged: a chart of the last hour is no loss after a crash.
+  // Unlogged, because losing a chart of the last hour in a crash is acceptable.
   await sql`
     create unlogged table traffic (
       minute    integer primary key,

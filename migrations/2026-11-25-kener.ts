@@ -1,8 +1,7 @@
 import { type Kysely, sql } from 'kysely'
 
 export async function up(db: Kysely<unknown>): Promise<void> {
-  // A table of its own, so that nobody who reads monitors carries what only /api/v4 speaks of. As text: it comes back
-  // in the order it came in.
+  // A separate table, so that only /api/v4 reads these fields. json, not jsonb, because it preserves the order of fields.
   await sql`
     create table kener_monitors (
       monitor_id  integer primary key references monitors on delete cascade,

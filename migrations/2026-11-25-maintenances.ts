@@ -51,7 +51,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`create index maintenance_events_timetable on maintenance_events (maintenance_id, starts_at, id)`.execute(
     db,
   )
-  // For what is under way now: neither the past nor the future, of which there is more and more, is looked through.
+  // For ongoing events, without scanning past or future ones.
   await sql`
     create index maintenance_events_open on maintenance_events using gist (tstzrange(starts_at, ends_at))
     where closed_as is null`.execute(db)

@@ -6,7 +6,7 @@ import * as kener from './2026-11-25-kener.ts'
 import * as maintenances from './2026-11-25-maintenances.ts'
 import * as reportSeconds from './2026-11-25-report-seconds.ts'
 
-/** In the order of their names, which is the order they are applied in. */
+/** Sorted by name, which is the order in which they are applied. */
 export const migrations: Record<string, Migration> = {
   '2026-11-23-keys': keys,
   '2026-11-23-monitors': monitors,

@@ -53,8 +53,11 @@ export const invalidRequest = (message: string, details: ErrorDetail[] = [{ path
 export const invalidField = (path: string, message: string) =>
   invalidRequest(`Invalid body: ${path} ${message}`, [{ path, message }])
 
-const invalidQuery = (path: string, message: string) =>
+export const invalidQuery = (path: string, message: string) =>
   invalidRequest(`Invalid query: ${path} ${message}`, [{ path, message }])
+
+export const invalidPath = (path: string, message: string) =>
+  invalidRequest(`Invalid path: ${path} ${message}`, [{ path, message }])
 
 export const malformedRequest = () => invalidRequest('This is not a valid HTTP request')
 export const headersTooLarge = () => invalidRequest('The request headers are too large')
@@ -87,8 +90,6 @@ export const rangeReversed = () => invalidQuery('/to', 'must not be before from'
 
 export const tagMismatch = (tag: string) =>
   invalidField('/tag', `must be ${tag}, as in the path: the tag of a monitor cannot be changed`)
-
-export const endBeforeStart = (path: string) => invalidField(path, 'must not be before the start')
 
 export const expiryInPast = () => invalidField('/expires_at', 'must be in the future')
 
@@ -149,6 +150,7 @@ export const notFound = (message: string) => new ApiError(404, 'NOT_FOUND', mess
 export const pathNotFound = () => notFound('There is nothing at this path')
 export const keyNotFound = () => notFound('There is no key with this id')
 export const monitorNotFound = () => notFound('There is no monitor with this tag')
+export const reportNotFound = () => notFound('This monitor has no data for this minute')
 export const incidentNotFound = () => notFound('There is no incident with this id')
 export const commentNotFound = () => notFound('This incident has no comment with this id')
 export const maintenanceNotFound = () => notFound('There is no maintenance with this id')

@@ -21,8 +21,8 @@ const minuteMs = 60_000
 const iso = (ms: number) => `${new Date(ms).toISOString().slice(0, 19)}Z`
 const thisMinute = () => Math.floor(Date.now() / minuteMs) * minuteMs
 
-/** What the daily and hourly sums must be: those of the minutes. */
-async function sumsAreRight(t: Test, { call, key }: { call: Replica['call']; key: string }, tag = 'm') {
+/** Asserts that the hourly and daily buckets match the minutes. */
+async function totalsMatchMinutes(t: Test, { call, key }: { call: Replica['call']; key: string }, tag = 'm') {
   const all = async (interval: string) => {
     const buckets: Record<string, number>[] = []
     let cursor: string | null = null
@@ -43,7 +43,7 @@ async function sumsAreRight(t: Test, { call, key }: { call: Replica['call']; key
     const expected = new Map<string, Record<string, number>>()
     for (const bucket of minutes) {
       const name = String(bucket.timestamp).slice(0, length)
-      const sums = expected.get(name) ?? {
+      const totals = expected.get(name) ?? {
         up: 0,
         degraded: 0,
         down: 0,
@@ -52,33 +52,33 @@ async function sumsAreRight(t: Test, { call, key }: { call: Replica['call']; key
         latencies: 0,
       }
       for (const column of ['up', 'degraded', 'down', 'maintenance'])
-        sums[column] = (sums[column] ?? 0) + (bucket[column] ?? 0)
+        totals[column] = (totals[column] ?? 0) + (bucket[column] ?? 0)
       if (typeof bucket.latency_ms === 'number') {
-        sums.latency = (sums.latency ?? 0) + bucket.latency_ms
-        sums.latencies = (sums.latencies ?? 0) + 1
+        totals.latency = (totals.latency ?? 0) + bucket.latency_ms
+        totals.latencies = (totals.latencies ?? 0) + 1
       }
-      expected.set(name, sums)
+      expected.set(name, totals)
     }
     const buckets = await all(interval)
     t.same(
       buckets.map(({ timestamp }) => String(timestamp).slice(0, length)),
       [...expected.keys()],
-      `${interval}: the same times`,
+      `${interval}: timestamps`,
     )
-    // Compared by hand: thousands of assertions would take longer than what they assert.
-    const wrong = buckets.filter((bucket) => {
-      const sums = expected.get(String(bucket.timestamp).slice(0, length)) ?? {}
-      const mean = sums.latencies ? (sums.latency ?? 0) / sums.latencies : null
+    // Filters first, because thousands of assertions take longer than the reads.
+    const different = buckets.filter((bucket) => {
+      const totals = expected.get(String(bucket.timestamp).slice(0, length)) ?? {}
+      const mean = totals.latencies ? (totals.latency ?? 0) / totals.latencies : null
       return (
-        ['up', 'degraded', 'down', 'maintenance'].some((column) => bucket[column] !== sums[column]) ||
+        ['up', 'degraded', 'down', 'maintenance'].some((column) => bucket[column] !== totals[column]) ||
         bucket.latency_ms !== mean
       )
     })
-    t.same(wrong, [], `${interval}: the sums of the minutes`)
+    t.same(different, [], `${interval}: totals`)
   }
 }
 
-await t.test('a report is the present minute, aligned, and becomes the status', async (t) => {
+await t.test('a report without a time is for the current minute, and determines the status', async (t) => {
   const { call, key } = await start(t)
   const before = thisMinute()
   const reply = await call(key, 'POST /api/monitors/m/data', { status: 'UP', latency_ms: 42 })
@@ -102,7 +102,7 @@ await t.test('a report is the present minute, aligned, and becomes the status', 
 })
 
 await t.test(
-  'the last report of a minute wins; the newest minute is the status, whatever comes late',
+  'the last report of a minute wins; a late report about an older minute does not change the status',
   async (t) => {
     const { call, key } = await start(t)
     const now = thisMinute()
@@ -136,7 +136,7 @@ await t.test('many points are written all or none', async (t) => {
     latency_ms: index,
     timestamp: iso(now - index * minuteMs),
   }))
-  const bad: [path: string, body: unknown][] = [
+  const invalid: [path: string, body: unknown][] = [
     ['/points/9999/status', { points: [...points.slice(1), { status: 'NO_DATA' }] }],
     [
       '/points/9999/timestamp',
@@ -151,7 +151,7 @@ await t.test('many points are written all or none', async (t) => {
     ['', { status: 'UP', points: points.slice(0, 2) }],
     ['/status', { timestamp: iso(now) }],
   ]
-  for (const [path, body] of bad) {
+  for (const [path, body] of invalid) {
     const reply = await call(key, 'POST /api/monitors/m/data', body)
     isErrorReply(t, reply, 400, 'INVALID_REQUEST', path)
     t.ok(
@@ -159,7 +159,7 @@ await t.test('many points are written all or none', async (t) => {
       reply.body.slice(0, 300),
     )
   }
-  t.same(await db.selectFrom('monitor_hours').select('hour').execute(), [], 'nothing is left behind')
+  t.same(await db.selectFrom('monitor_hours').select('hour').execute(), [], 'nothing is written')
   t.match((await call(key, 'GET /api/monitors/m')).json.data, { last_report: null })
 
   t.equal((await call(key, 'POST /api/monitors/m/data', { points })).json.data.written, 10_000)
@@ -168,20 +168,24 @@ await t.test('many points are written all or none', async (t) => {
     500,
   )
   const twice = { points: [points[0], points[0]] }
-  t.equal((await call(key, 'POST /api/monitors/m/data', twice)).json.data.written, 1, 'a minute counts once')
+  t.equal(
+    (await call(key, 'POST /api/monitors/m/data', twice)).json.data.written,
+    1,
+    'a minute is counted once',
+  )
   const ahead = await call(key, 'POST /api/monitors/m/data', {
     status: 'UP',
     timestamp: iso(thisMinute() + 5 * minuteMs),
   })
-  t.equal(ahead.statusCode, 200, '5 minutes ahead are fine')
+  t.equal(ahead.statusCode, 200, '5 minutes ahead are allowed')
   isErrorReply(
     t,
     await call(key, 'POST /api/monitors/none/data', { status: 'UP' }),
     404,
     'NOT_FOUND',
-    'no such monitor',
+    'an unknown monitor',
   )
-  await sumsAreRight(t, { call, key })
+  await totalsMatchMinutes(t, { call, key })
 })
 
 await t.test('PUT fills every minute of [from, to)', async (t) => {
@@ -194,45 +198,48 @@ await t.test('PUT fills every minute of [from, to)', async (t) => {
   )
   t.equal((await fill('2026-01-01T23:50:00Z', '2026-01-02T00:10:00Z', 'DOWN')).json.data.written, 20)
   t.equal((await fill('2025-01-01T00:00:00Z', '2026-01-01T00:00:00Z', 'DEGRADED')).json.data.written, 525_600)
-  await sumsAreRight(t, { call, key })
+  await totalsMatchMinutes(t, { call, key })
   const days = await call(key, 'GET /api/monitors/m/data?interval=day&from=2026-01-01T00:00:00Z')
   t.match(days.json.data, [
     { timestamp: '2026-01-01T00:00:00Z', up: 1_400, down: 10, uptime: 1_400 / 1_410, latency_ms: 7 },
     { timestamp: '2026-01-02T00:00:00Z', up: 1_430, down: 10 },
     { timestamp: '2026-01-03T00:00:00Z', up: 615, down: 0 },
   ])
-  const bad: [string, string, string][] = [
+  const invalid: [string, string, string][] = [
     ['2026-01-02T00:00:00Z', '2026-01-01T00:00:00Z', 'UP'],
     ['2026-01-01T00:00:10Z', '2026-01-01T00:00:50Z', 'UP'],
     ['2024-01-01T00:00:00Z', '2025-01-02T00:01:00Z', 'UP'],
     ['2026-01-01T00:00:00Z', '2026-01-01T01:00:00Z', 'NO_DATA'],
     [iso(Date.now()), iso(Date.now() + 3_600_000), 'UP'],
   ]
-  for (const [from, to, status] of bad) {
+  for (const [from, to, status] of invalid) {
     isErrorReply(t, await fill(from, to, status), 400, 'INVALID_REQUEST', `${from} ${to} ${status}`)
   }
 })
 
-await t.test('points far apart are written all, and of two for a minute the later one holds', async (t) => {
-  const { call, key } = await start(t)
-  const hours = Array.from({ length: 1_000 }, (_, age) => iso(thisMinute() - age * 60 * minuteMs))
-  const points = [
-    ...hours.map((timestamp) => ({ timestamp, status: 'DOWN' })),
-    ...hours.map((timestamp) => ({ timestamp, status: 'UP' })),
-  ]
-  const { json } = await call(key, 'POST /api/monitors/m/data', { points })
-  t.equal(json.data.written, 1_000)
-  const read = await call(key, 'GET /api/monitors/m/data?limit=10000')
-  t.equal(read.json.data.length, 1_000)
-  t.ok(read.json.data.every(({ up, down }: { up: number; down: number }) => up === 1 && down === 0))
-  await sumsAreRight(t, { call, key })
-  t.match((await call(key, 'GET /api/monitors/m')).json.data, {
-    status: 'UP',
-    last_report: { timestamp: hours[0] },
-  })
-})
+await t.test(
+  'points in a thousand different hours are all written, and the last point of a minute wins',
+  async (t) => {
+    const { call, key } = await start(t)
+    const hours = Array.from({ length: 1_000 }, (_, age) => iso(thisMinute() - age * 60 * minuteMs))
+    const points = [
+      ...hours.map((timestamp) => ({ timestamp, status: 'DOWN' })),
+      ...hours.map((timestamp) => ({ timestamp, status: 'UP' })),
+    ]
+    const { json } = await call(key, 'POST /api/monitors/m/data', { points })
+    t.equal(json.data.written, 1_000)
+    const read = await call(key, 'GET /api/monitors/m/data?limit=10000')
+    t.equal(read.json.data.length, 1_000)
+    t.ok(read.json.data.every(({ up, down }: { up: number; down: number }) => up === 1 && down === 0))
+    await totalsMatchMinutes(t, { call, key })
+    t.match((await call(key, 'GET /api/monitors/m')).json.data, {
+      status: 'UP',
+      last_report: { timestamp: hours[0] },
+    })
+  },
+)
 
-await t.test('reads by minute, hour and day hold just what lies within [from, to)', async (t) => {
+await t.test('buckets of minutes, hours and days contain exactly the minutes of [from, to)', async (t) => {
   const { call, key } = await start(t)
   await call(key, 'PUT /api/monitors/m/data', {
     from: '2026-02-01T00:00:00Z',
@@ -264,7 +271,7 @@ await t.test('reads by minute, hour and day hold just what lies within [from, to
   }
   for (const list of ['monitors/m/data', 'incidents'] as const) {
     const reply = await call(key, `GET /api/${list}?from=2026-02-02T00:00:00Z&to=2026-02-01T00:00:00Z`)
-    isErrorReply(t, reply, 400, 'INVALID_REQUEST', `${list}: the end before the start`)
+    isErrorReply(t, reply, 400, 'INVALID_REQUEST', `${list}: to before from`)
   }
 })
 
@@ -299,12 +306,12 @@ await t.test('data pages without skipping or repeating, in every interval', asyn
   }
 })
 
-await t.test('sums stay right under rewrites, out of order and at the same time', async (t) => {
+await t.test('totals match the minutes after rewrites, out of order and concurrent', async (t) => {
   const { call, key } = await start(t)
   await call(key, 'POST /api/monitors', { tag: 'n', name: 'N' })
   const base = Date.parse('2026-04-01T22:00:00Z')
   const statuses = ['UP', 'DEGRADED', 'DOWN', 'MAINTENANCE']
-  // A fixed walk that visits every minute of four hours, across midnight, many times over.
+  // Writes every minute of four hours several times, across midnight, in a fixed order.
   await times(60, async (index) => {
     const tag = index % 3 === 0 ? 'n' : 'm'
     const at = (step: number) => base + ((index * 53 + step * 17) % 240) * minuteMs
@@ -326,11 +333,11 @@ await t.test('sums stay right under rewrites, out of order and at the same time'
       await call(key, `POST /api/monitors/${tag}/data`, { status, timestamp: iso(at(0)), latency_ms: index })
     }
   })
-  await sumsAreRight(t, { call, key }, 'm')
-  await sumsAreRight(t, { call, key }, 'n')
+  await totalsMatchMinutes(t, { call, key }, 'm')
+  await totalsMatchMinutes(t, { call, key }, 'n')
 })
 
-await t.test('one refused report does not concern those it shares a transaction with', async (t) => {
+await t.test('a rejected report does not affect the other reports of its batch', async (t) => {
   const { call, key } = await start(t)
   const replies = await times(30, (index) => {
     const timestamp = iso(thisMinute() + (index % 3 === 1 ? 30 : -index) * minuteMs)
@@ -343,29 +350,32 @@ await t.test('one refused report does not concern those it shares a transaction 
   t.equal((await call(key, 'GET /api/monitors/m/data')).json.data.length, 10)
 })
 
-await t.test('uptime counts the good minutes of four spans, degraded ones as the monitor says', async (t) => {
-  const { call, key } = await start(t)
-  const now = thisMinute()
-  const day = 1440 * minuteMs
-  const report = (ago: number, status: string) => ({ status, timestamp: iso(now - ago) })
-  const points = [
-    ...[1, 2, 3].map((minute) => report(minute * minuteMs, 'UP')),
-    report(4 * minuteMs, 'DOWN'),
-    report(5 * minuteMs, 'MAINTENANCE'),
-    report(6 * minuteMs, 'DEGRADED'),
-    report(3 * day, 'DOWN'),
-    report(20 * day, 'DOWN'),
-    report(80 * day, 'DOWN'),
-    report(100 * day, 'DOWN'),
-  ]
-  await call(key, 'POST /api/monitors/m/data', { points })
-  const uptime = async () => (await call(key, 'GET /api/monitors/m')).json.data.uptime
-  t.same(await uptime(), { '24h': 5 / 6, '7d': 5 / 7, '30d': 5 / 8, '90d': 5 / 9 })
-  await call(key, 'PATCH /api/monitors/m', { degraded_counts_as_down: true })
-  t.same(await uptime(), { '24h': 4 / 6, '7d': 4 / 7, '30d': 4 / 8, '90d': 4 / 9 })
-})
+await t.test(
+  'uptime covers four periods, and counts degraded minutes as the monitor is configured',
+  async (t) => {
+    const { call, key } = await start(t)
+    const now = thisMinute()
+    const day = 1440 * minuteMs
+    const report = (ago: number, status: string) => ({ status, timestamp: iso(now - ago) })
+    const points = [
+      ...[1, 2, 3].map((minute) => report(minute * minuteMs, 'UP')),
+      report(4 * minuteMs, 'DOWN'),
+      report(5 * minuteMs, 'MAINTENANCE'),
+      report(6 * minuteMs, 'DEGRADED'),
+      report(3 * day, 'DOWN'),
+      report(20 * day, 'DOWN'),
+      report(80 * day, 'DOWN'),
+      report(100 * day, 'DOWN'),
+    ]
+    await call(key, 'POST /api/monitors/m/data', { points })
+    const uptime = async () => (await call(key, 'GET /api/monitors/m')).json.data.uptime
+    t.same(await uptime(), { '24h': 5 / 6, '7d': 5 / 7, '30d': 5 / 8, '90d': 5 / 9 })
+    await call(key, 'PATCH /api/monitors/m', { degraded_counts_as_down: true })
+    t.same(await uptime(), { '24h': 4 / 6, '7d': 4 / 7, '30d': 4 / 8, '90d': 4 / 9 })
+  },
+)
 
-await t.test('a stale report gives way to the default: a dead man’s switch', async (t) => {
+await t.test('a stale report no longer determines the status: a dead man’s switch', async (t) => {
   const { call, key } = await start(t)
   await call(key, 'PATCH /api/monitors/m', { default_status: 'DOWN', stale_after_seconds: 120 })
   const status = async () => (await call(key, 'GET /api/monitors/m')).json.data
@@ -379,7 +389,7 @@ await t.test('a stale report gives way to the default: a dead man’s switch', a
   t.match(await status(), { status: 'UP', status_source: 'report' })
 })
 
-await t.test('a report is as old as it is, not as the minute that it stands for', async (t) => {
+await t.test('the age of a report is counted from its second, not from its minute', async (t) => {
   const { call, key } = await start(t)
   await call(key, 'PATCH /api/monitors/m', { default_status: 'DOWN', stale_after_seconds: 30 })
   const source = async () => (await call(key, 'GET /api/monitors/m')).json.data.status_source
@@ -395,26 +405,29 @@ await t.test('a report is as old as it is, not as the minute that it stands for'
   t.equal(await source(), 'report')
 })
 
-await t.test('minutes past their retention go, by one replica at a time; the daily sums stay', async (t) => {
-  const { call, key, db } = await start(t)
-  const day = 1440 * minuteMs
-  const points = [1, 5, 89, 92, 300].map((days) => ({
-    status: 'UP',
-    timestamp: iso(thisMinute() - days * day),
-  }))
-  await call(key, 'POST /api/monitors/m/data', { points })
-  const counts = await Promise.all(Array.from({ length: 4 }, () => removeOldMinutes(db, 90)))
-  t.equal(
-    counts.reduce((sum, count) => sum + count, 0),
-    2,
-  )
-  const read = async (interval: string) =>
-    (await call(key, `GET /api/monitors/m/data?interval=${interval}`)).json.data.length as number
-  t.equal(await read('minute'), 3)
-  t.equal(await read('day'), 5)
-})
+await t.test(
+  'minutes are deleted after their retention, by one replica at a time; the daily totals stay',
+  async (t) => {
+    const { call, key, db } = await start(t)
+    const day = 1440 * minuteMs
+    const points = [1, 5, 89, 92, 300].map((days) => ({
+      status: 'UP',
+      timestamp: iso(thisMinute() - days * day),
+    }))
+    await call(key, 'POST /api/monitors/m/data', { points })
+    const counts = await Promise.all(Array.from({ length: 4 }, () => removeOldMinutes(db, 90)))
+    t.equal(
+      counts.reduce((sum, count) => sum + count, 0),
+      2,
+    )
+    const read = async (interval: string) =>
+      (await call(key, `GET /api/monitors/m/data?interval=${interval}`)).json.data.length as number
+    t.equal(await read('minute'), 3)
+    t.equal(await read('day'), 5)
+  },
+)
 
-await t.test('an hour that someone writes to is removed the next time, and not waited for', async (t) => {
+await t.test('retention skips a locked hour, and deletes it on the next run', async (t) => {
   const { db, call, key } = await start(t)
   const points = [100, 200].map((days) => ({
     status: 'UP',
@@ -428,21 +441,18 @@ await t.test('an hour that someone writes to is removed the next time, and not w
   t.equal(await removeOldMinutes(db, 90), 1)
 })
 
-await t.test(
-  'who reports about a monitor that is written to waits for it, and no one else does',
-  async (t) => {
-    const { db, call, key } = await start(t)
-    for (const tag of ['busy', 'free']) await call(key, 'POST /api/monitors', { tag, name: tag })
-    const report = (tag: string) => call(key, `POST /api/monitors/${tag}/data`, { status: 'UP' })
-    const writer = await db.startTransaction().execute()
-    await writer.selectFrom('monitors').select('id').where('tag', '=', 'busy').forNoKeyUpdate().execute()
-    const waiting = times(30, () => report('busy'))
-    await waitUntil(() => isWaitingForLock(db))
-    const free = await times(30, () => report('free'))
-    t.ok(free.every(({ statusCode }) => statusCode === 200))
-    t.ok(await isWaitingForLock(db), 'meanwhile')
-    await writer.commit().execute()
-    t.ok((await waiting).every(({ statusCode }) => statusCode === 200))
-    isErrorReply(t, await report('nobody'), 404, 'NOT_FOUND', 'a monitor that there is not')
-  },
-)
+await t.test('a locked monitor delays reports about this monitor, and no others', async (t) => {
+  const { db, call, key } = await start(t)
+  for (const tag of ['busy', 'free']) await call(key, 'POST /api/monitors', { tag, name: tag })
+  const report = (tag: string) => call(key, `POST /api/monitors/${tag}/data`, { status: 'UP' })
+  const writer = await db.startTransaction().execute()
+  await writer.selectFrom('monitors').select('id').where('tag', '=', 'busy').forNoKeyUpdate().execute()
+  const waiting = times(30, () => report('busy'))
+  await waitUntil(() => isWaitingForLock(db))
+  const free = await times(30, () => report('free'))
+  t.ok(free.every(({ statusCode }) => statusCode === 200))
+  isErrorReply(t, await report('unknown'), 404, 'NOT_FOUND', 'an unknown monitor')
+  t.ok(await isWaitingForLock(db), 'the reports about the locked monitor')
+  await writer.commit().execute()
+  t.ok((await waiting).every(({ statusCode }) => statusCode === 200))
+})

@@ -1,9 +1,6 @@
 import type { Replica } from './helper.ts'
 
-/**
- * A client of Kener 4 as people write them, from the document that Kener publishes of its API: it knows nothing of us,
- * reads replies strictly, and takes any status but the documented one for a failure.
- */
+/** An error response. */
 export class KenerError extends Error {
   readonly status: number
   readonly code: string
@@ -86,7 +83,7 @@ export type KenerEvent = {
   updated_at: string
   url: string
 }
-export type KenerTimetableEvent = {
+export type KenerEventWithMaintenance = {
   maintenance_id: number
   event_id: number
   event_start_date_time: number
@@ -178,7 +175,7 @@ const event: Shape = {
   updated_at: 'time',
   url: 'url',
 }
-const timetableEvent: Shape = {
+const eventWithMaintenance: Shape = {
   maintenance_id: 'integer',
   event_id: 'integer',
   event_start_date_time: 'integer',
@@ -193,7 +190,7 @@ const timetableEvent: Shape = {
   url: 'url',
 }
 
-const holds: Record<Exclude<Type, Shape[]>, (value: unknown) => boolean> = {
+const checks: Record<Exclude<Type, Shape[]>, (value: unknown) => boolean> = {
   string: (value) => typeof value === 'string',
   'text or null': (value) => value === null || typeof value === 'string',
   integer: Number.isInteger,
@@ -204,25 +201,29 @@ const holds: Record<Exclude<Type, Shape[]>, (value: unknown) => boolean> = {
   url: (value) => URL.canParse(String(value)),
 }
 
-function expectShape(value: unknown, shape: Shape, place: string): void {
+function expectShape(value: unknown, shape: Shape, path: string): void {
   const found = value as Record<string, unknown>
   if (Object.keys(found).sort().join() !== Object.keys(shape).sort().join()) {
-    throw new Error(`${place} has the fields ${Object.keys(found).join()}`)
+    throw new Error(`${path} has the fields ${Object.keys(found).join()}`)
   }
   for (const [name, type] of Object.entries(shape)) {
     if (!Array.isArray(type)) {
-      if (!holds[type](found[name]))
-        throw new Error(`${place}.${name} is ${JSON.stringify(found[name])}, no ${type}`)
+      if (!checks[type](found[name]))
+        throw new Error(`${path}.${name} is ${JSON.stringify(found[name])}, expected ${type}`)
     } else {
-      for (const item of found[name] as unknown[]) expectShape(item, type[0] ?? {}, `${place}.${name}`)
+      for (const item of found[name] as unknown[]) expectShape(item, type[0] ?? {}, `${path}.${name}`)
     }
   }
 }
 
 type Method = 'GET' | 'POST' | 'PATCH' | 'DELETE'
 
+/**
+ * Creates a client of Kener 4, written from the API description that Kener publishes. It uses no code of this service,
+ * rejects responses with missing or additional fields, and treats any other than the documented status as an error.
+ */
 export function createKenerClient({ call }: Pick<Replica, 'call'>, key: string) {
-  async function ask(
+  async function request(
     method: Method,
     path: string,
     body: unknown,
@@ -234,22 +235,22 @@ export function createKenerClient({ call }: Pick<Replica, 'call'>, key: string) 
     throw new KenerError(reply.statusCode, code, message)
   }
 
-  /** Asks for what stands under `name`, alone. */
+  /** Returns the only field of a response. */
   async function fetchOne<Result>(
     method: Method,
     path: string,
     body: unknown,
     [name, shape, status]: [name: string, shape: Shape | [Shape], status?: number],
   ): Promise<Result> {
-    const { [name]: value, ...rest } = await ask(method, path, body, status ?? 200)
+    const { [name]: value, ...rest } = await request(method, path, body, status ?? 200)
     if (Object.keys(rest).length > 0)
-      throw new Error(`${method} ${path} also says ${Object.keys(rest).join()}`)
+      throw new Error(`${method} ${path} also returns ${Object.keys(rest).join()}`)
     const [items, itemShape] = Array.isArray(shape) ? [value as unknown[], shape[0]] : [[value], shape]
     for (const item of items) expectShape(item, itemShape, name)
     return value as Result
   }
 
-  const remove = async (path: string) => String((await ask('DELETE', path, undefined, 200)).message)
+  const remove = async (path: string) => String((await request('DELETE', path, undefined, 200)).message)
   const tagged = (tag: string) => `/monitors/${encodeURIComponent(tag)}`
   const query = (parameters: Record<string, string | number>) =>
     new URLSearchParams(Object.entries(parameters).map(([name, value]) => [name, String(value)])).toString()
@@ -271,7 +272,7 @@ export function createKenerClient({ call }: Pick<Replica, 'call'>, key: string) 
         ['data', [point]],
       ),
     fillData: async (tag: string, body: unknown) => {
-      const { message, updated_count: count } = await ask('PATCH', `${tagged(tag)}/data`, body, 200)
+      const { message, updated_count: count } = await request('PATCH', `${tagged(tag)}/data`, body, 200)
       if (message !== 'Monitoring data updated successfully') throw new Error(String(message))
       return Number(count)
     },
@@ -313,7 +314,7 @@ export function createKenerClient({ call }: Pick<Replica, 'call'>, key: string) 
       fetchOne<KenerMaintenance>('PATCH', `/maintenances/${id}`, body, ['maintenance', maintenance]),
     deleteMaintenance: (id: number) => remove(`/maintenances/${id}`),
     listEvents: async (id: number, filter: Record<string, number> = {}) => {
-      const { events, ...rest } = await ask(
+      const { events, ...rest } = await request(
         'GET',
         `/maintenances/${id}/events?${query(filter)}`,
         undefined,
@@ -327,11 +328,16 @@ export function createKenerClient({ call }: Pick<Replica, 'call'>, key: string) 
         limit: number
       }
     },
-    listTimetable: async (filter: Record<string, string | number> = {}) => {
-      const { events, ...rest } = await ask('GET', `/maintenances/events?${query(filter)}`, undefined, 200)
+    listAllEvents: async (filter: Record<string, string | number> = {}) => {
+      const { events, ...rest } = await request(
+        'GET',
+        `/maintenances/events?${query(filter)}`,
+        undefined,
+        200,
+      )
       expectShape(rest, { page: 'integer', limit: 'integer', total: 'integer' }, 'the page')
-      for (const item of events as unknown[]) expectShape(item, timetableEvent, 'event')
-      return { events: events as KenerTimetableEvent[], total: Number(rest.total) }
+      for (const item of events as unknown[]) expectShape(item, eventWithMaintenance, 'event')
+      return { events: events as KenerEventWithMaintenance[], total: Number(rest.total) }
     },
     getEvent: (id: number, eventId: number) =>
       fetchOne<KenerEvent>('GET', `/maintenances/${id}/events/${eventId}`, undefined, ['event', event]),

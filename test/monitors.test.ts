@@ -34,7 +34,7 @@ const all = {
   degraded_counts_as_down: true,
 }
 
-await t.test('a monitor needs a tag and a name; the rest has defaults', async (t) => {
+await t.test('a monitor requires a tag and a name; all other fields have defaults', async (t) => {
   const { call, key } = await start(t)
   const reply = await call(key, 'POST /api/monitors', { tag: 'api', name: 'API' })
   t.equal(reply.statusCode, 201)
@@ -47,7 +47,7 @@ await t.test('a monitor needs a tag and a name; the rest has defaults', async (t
   t.match(full.json.data, { tag: 'full', ...all, status: 'DOWN', status_source: 'default' })
 })
 
-await t.test('a tag is taken once, also when many ask at the same moment', async (t) => {
+await t.test('a tag is unique, also for concurrent requests', async (t) => {
   const { call, key } = await start(t)
   const replies = await times(20, () => call(key, 'POST /api/monitors', { tag: 'one', name: 'One' }))
   t.equal(replies.filter(({ statusCode }) => statusCode === 201).length, 1)
@@ -57,7 +57,7 @@ await t.test('a tag is taken once, also when many ask at the same moment', async
   )
 })
 
-await t.test('PUT creates with 201, replaces with 200, and can be said again', async (t) => {
+await t.test('PUT creates with 201, replaces with 200, and is idempotent', async (t) => {
   const { call, key } = await start(t)
   const created = await call(key, 'PUT /api/monitors/code', { tag: 'code', ...all })
   t.equal(created.statusCode, 201)
@@ -80,21 +80,21 @@ await t.test('PUT creates with 201, replaces with 200, and can be said again', a
     await call(key, 'PUT /api/monitors/code', { tag: 'other', name: 'x' }),
     400,
     'INVALID_REQUEST',
-    'another tag',
+    'a different tag in the body',
   )
   isErrorReply(
     t,
     await call(key, 'PUT /api/monitors/Not-A-Tag', { name: 'x' }),
     400,
     'INVALID_REQUEST',
-    'a bad tag',
+    'an invalid tag',
   )
   const raced = await times(20, () => call(key, 'PUT /api/monitors/raced', { name: 'x' }))
   t.equal(raced.filter(({ statusCode }) => statusCode === 201).length, 1)
   t.equal(raced.filter(({ statusCode }) => statusCode === 200).length, 19)
 })
 
-await t.test('PATCH changes what is named', async (t) => {
+await t.test('PATCH updates only the given fields', async (t) => {
   const { call, key } = await start(t)
   await call(key, 'POST /api/monitors', { tag: 'm', ...all })
   t.match((await call(key, 'PATCH /api/monitors/m', { name: 'Other' })).json.data, { ...all, name: 'Other' })
@@ -106,28 +106,28 @@ await t.test('PATCH changes what is named', async (t) => {
     await call(key, 'PATCH /api/monitors/m', { tag: 'n' }),
     400,
     'INVALID_REQUEST',
-    'the tag is fixed',
+    'the tag is immutable',
   )
 })
 
-await t.test('DELETE takes the data along, and leaves incidents without it', async (t) => {
+await t.test('DELETE deletes the data, and removes the monitor from incidents', async (t) => {
   const { call, key, db } = await start(t)
-  await call(key, 'POST /api/monitors', { tag: 'gone', name: 'Gone' })
-  await call(key, 'POST /api/monitors/gone/data', { status: 'UP' })
-  const monitors = [{ monitor_tag: 'gone', impact: 'DOWN' }]
+  await call(key, 'POST /api/monitors', { tag: 'deleted', name: 'Deleted' })
+  await call(key, 'POST /api/monitors/deleted/data', { status: 'UP' })
+  const monitors = [{ monitor_tag: 'deleted', impact: 'DOWN' }]
   const incident = await call(key, 'POST /api/incidents', { title: 'i', monitors })
-  const reply = await call(key, 'DELETE /api/monitors/gone')
+  const reply = await call(key, 'DELETE /api/monitors/deleted')
   t.equal(reply.statusCode, 204)
   t.equal(reply.body, '')
-  isErrorReply(t, await call(key, 'GET /api/monitors/gone'), 404, 'NOT_FOUND', 'afterwards')
-  isErrorReply(t, await call(key, 'DELETE /api/monitors/gone'), 404, 'NOT_FOUND', 'again')
+  isErrorReply(t, await call(key, 'GET /api/monitors/deleted'), 404, 'NOT_FOUND', 'a deleted monitor')
+  isErrorReply(t, await call(key, 'DELETE /api/monitors/deleted'), 404, 'NOT_FOUND', 'a second DELETE')
   for (const table of ['monitor_hours', 'monitor_days', 'last_reports'] as const) {
     t.same(await db.selectFrom(table).select('monitor_id').execute(), [], table)
   }
   t.same((await call(key, `GET /api/incidents/${String(incident.json.data.id)}`)).json.data.monitors, [])
 })
 
-await t.test('the list is by tag, filters, and pages without skipping or repeating', async (t) => {
+await t.test('the list is ordered by tag, filters, and pages without skipping or repeating', async (t) => {
   const { call, key } = await start(t)
   const tags = ['a', 'a-b', 'a0', 'a_b', 'aa', 'b', 'z9']
   for (const [index, tag] of [...tags].reverse().entries()) {
@@ -161,7 +161,7 @@ await t.test('the list is by tag, filters, and pages without skipping or repeati
   t.equal((await tagsOf('status=NO_DATA')).length, 6)
 })
 
-await t.test('a page of monitors costs the same number of statements, however long', async (t) => {
+await t.test('a page takes the same number of statements, whatever its length', async (t) => {
   const { call, key, statements } = await start(t)
   const count = async (path: `GET ${string}`) => {
     await call(key, path)
@@ -186,44 +186,41 @@ await t.test('a page of monitors costs the same number of statements, however lo
   const many: number[] = []
   for (const path of paths) many.push(await count(path))
   t.same(many, alone)
-  // The key's own statement, and the page's; the status has no key, and is made of three.
+  // One statement for the key and one for the page; the public status needs no key, and takes three.
   t.same(many, [2, 2, 2, 3])
 })
 
-await t.test(
-  'those who read monitors at the same time share statements, and each gets its own',
-  async (t) => {
-    const { call, key, statements } = await start(t)
-    const tags = ['one', 'two', 'three']
-    for (const tag of tags) await call(key, `PUT /api/monitors/${tag}`, { name: `The ${tag}` })
-    statements.length = 0
-    const replies = await times(90, (index) => call(key, `GET /api/monitors/${tags[index % 3] ?? ''}`))
-    t.ok(replies.every(({ json }, index) => json.data.name === `The ${tags[index % 3] ?? ''}`))
-    t.equal((await call(key, 'GET /api/monitors/four')).statusCode, 404)
-    t.ok(statements.length <= 20, `${String(statements.length)} statements for 91 requests`)
-  },
-)
+await t.test('concurrent reads share statements, and each returns its own monitor', async (t) => {
+  const { call, key, statements } = await start(t)
+  const tags = ['one', 'two', 'three']
+  for (const tag of tags) await call(key, `PUT /api/monitors/${tag}`, { name: `The ${tag}` })
+  statements.length = 0
+  const replies = await times(90, (index) => call(key, `GET /api/monitors/${tags[index % 3] ?? ''}`))
+  t.ok(replies.every(({ json }, index) => json.data.name === `The ${tags[index % 3] ?? ''}`))
+  t.equal((await call(key, 'GET /api/monitors/four')).statusCode, 404)
+  t.ok(statements.length <= 20, `${String(statements.length)} statements for 91 requests`)
+})
 
-await t.test('what is not a monitor is refused, with the place', async (t) => {
+await t.test('an invalid monitor is rejected with the path of each invalid field', async (t) => {
   const { call, key, db } = await start(t)
-  const good = { tag: 'good', name: 'Good' }
+  const valid = { tag: 'valid', name: 'Valid' }
   const cases: [path: string, body: unknown][] = [
     ['/tag', { name: 'x' }],
     ['/name', { tag: 'x' }],
     ...['', 'A', '-a', 'a-', '_', 'a b', 'ä', 'a/b', 'a\n', 'x'.repeat(256)].map((tag): [string, unknown] => [
       '/tag',
-      { ...good, tag },
+      { ...valid, tag },
     ]),
-    ['/name', { ...good, name: '' }],
-    ['/description', { ...good, description: 5 }],
-    ['/external_url', { ...good, external_url: 'javascript:alert(1)' }],
-    ['/enabled', { ...good, enabled: 'yes' }],
-    ['/hidden', { ...good, hidden: null }],
-    ['/default_status', { ...good, default_status: 'up' }],
-    ['/stale_after_seconds', { ...good, stale_after_seconds: 0 }],
-    ['/status', { ...good, status: 'UP' }],
-    ['/uptime', { ...good, uptime: {} }],
-    ['/description', { ...good, description: 'a\0b' }],
+    ['/name', { ...valid, name: '' }],
+    ['/description', { ...valid, description: 5 }],
+    ['/external_url', { ...valid, external_url: 'javascript:alert(1)' }],
+    ['/enabled', { ...valid, enabled: 'yes' }],
+    ['/hidden', { ...valid, hidden: null }],
+    ['/default_status', { ...valid, default_status: 'up' }],
+    ['/stale_after_seconds', { ...valid, stale_after_seconds: 0 }],
+    ['/status', { ...valid, status: 'UP' }],
+    ['/uptime', { ...valid, uptime: {} }],
+    ['/description', { ...valid, description: 'a\0b' }],
   ]
   for (const [path, body] of cases) {
     const reply = await call(key, 'POST /api/monitors', body)
@@ -234,12 +231,18 @@ await t.test('what is not a monitor is refused, with the place', async (t) => {
     )
   }
   t.same(await db.selectFrom('monitors').select('id').execute(), [])
-  isErrorReply(t, await call(key, 'GET /api/monitors?status=up'), 400, 'INVALID_REQUEST', 'a bad status')
-  isErrorReply(t, await call(key, 'GET /api/monitors?enabled=maybe'), 400, 'INVALID_REQUEST', 'a bad boolean')
-  isErrorReply(t, await call(key, 'GET /api/monitors/none'), 404, 'NOT_FOUND', 'no such monitor')
+  isErrorReply(t, await call(key, 'GET /api/monitors?status=up'), 400, 'INVALID_REQUEST', 'an invalid status')
+  isErrorReply(
+    t,
+    await call(key, 'GET /api/monitors?enabled=maybe'),
+    400,
+    'INVALID_REQUEST',
+    'an invalid boolean',
+  )
+  isErrorReply(t, await call(key, 'GET /api/monitors/none'), 404, 'NOT_FOUND', 'an unknown monitor')
 })
 
-await t.test('a monitor that was created is answered with, though others delete it at once', async (t) => {
+await t.test('PUT returns the monitor that it wrote, even if it is deleted concurrently', async (t) => {
   const replica = await startReplica(t)
   const { token } = await newKey(replica)
   const written: number[] = []

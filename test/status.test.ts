@@ -1,7 +1,7 @@
 import t from 'tap'
 import { isErrorReply, newKey, startReplica, times, waitForRoomInMinute } from './helper.ts'
 
-await t.test('the public status needs no key, and leaves out what is hidden or disabled', async (t) => {
+await t.test('the public status needs no key, and contains no hidden or disabled monitor', async (t) => {
   const replica = await startReplica(t)
   const { call } = replica
   const { token: key } = await newKey(replica)
@@ -11,12 +11,12 @@ await t.test('the public status needs no key, and leaves out what is hidden or d
     data: { status: 'NO_DATA', monitors: [], incidents: [], maintenances: [] },
   })
 
-  const make = (tag: string, more = {}) =>
+  const create = (tag: string, more = {}) =>
     call(key, 'POST /api/monitors', { tag, name: tag.toUpperCase(), ...more })
-  await make('api', { category_name: 'Core' })
-  await make('web')
-  await make('secret', { hidden: true })
-  await make('retired', { enabled: false })
+  await create('api', { category_name: 'Core' })
+  await create('web')
+  await create('secret', { hidden: true })
+  await create('retired', { enabled: false })
   for (const tag of ['api', 'web']) await call(key, `POST /api/monitors/${tag}/data`, { status: 'UP' })
   for (const tag of ['secret', 'retired'])
     await call(key, `POST /api/monitors/${tag}/data`, { status: 'DOWN' })
@@ -32,37 +32,37 @@ await t.test('the public status needs no key, and leaves out what is hidden or d
       monitors: tags.map((monitor_tag) => ({ monitor_tag, impact: 'DEGRADED' })),
       ...more,
     })
-  await incident('about both', ['web', 'secret'], { comment: 'first' })
+  await incident('affects both', ['web', 'secret'], { comment: 'first' })
   await call(key, 'POST /api/incidents/1/comments', { comment: 'newest', state: 'MONITORING' })
-  await incident('about the hidden', ['secret', 'retired'])
-  await incident('about nothing', [])
-  await incident('over', ['api'], { state: 'RESOLVED' })
+  await incident('affects hidden monitors', ['secret', 'retired'])
+  await incident('affects none', [])
+  await incident('resolved', ['api'], { state: 'RESOLVED' })
   const { data } = await status()
   t.equal(data.status, 'DEGRADED')
   t.same(data.monitors[1].status, 'DEGRADED')
-  t.same(data.incidents.map(({ title }: { title: string }) => title).sort(), ['about both', 'about nothing'])
-  const both = data.incidents.find(({ title }: { title: string }) => title === 'about both')
+  t.same(data.incidents.map(({ title }: { title: string }) => title).sort(), ['affects both', 'affects none'])
+  const both = data.incidents.find(({ title }: { title: string }) => title === 'affects both')
   t.match(both, {
     state: 'MONITORING',
     newest_comment: { comment: 'newest', state: 'MONITORING', timestamp: /Z$/ },
   })
-  t.same(both.monitors, [{ monitor_tag: 'web', impact: 'DEGRADED' }], 'hidden monitors stay hidden')
+  t.same(both.monitors, [{ monitor_tag: 'web', impact: 'DEGRADED' }], 'without hidden monitors')
   t.notMatch(JSON.stringify(data), /secret|retired/)
 })
 
-await t.test('it is limited per address, with a key or without', async (t) => {
+await t.test('the public status is limited per address, with a key or without', async (t) => {
   const replica = await startReplica(t, { config: { publicRateLimitMax: 60 } })
   await waitForRoomInMinute()
   const replies = await times(200, () => replica.call(null, 'GET /api/status'))
   const passed = replies.filter(({ statusCode }) => statusCode === 200).length
-  t.equal(passed, 60, 'exactly the limit')
+  t.equal(passed, 60, 'passed requests')
   const refused = replies.find(({ statusCode }) => statusCode === 429)
-  if (!refused) throw new Error('none was refused')
+  if (!refused) throw new Error('No request was rejected')
   isErrorReply(t, refused, 429, 'RATE_LIMIT_EXCEEDED', 'over the limit')
   t.match(refused.headers['retry-after'], /^\d+$/)
 })
 
-await t.test('those who ask at the same time share a reading', async (t) => {
+await t.test('concurrent requests share one read of the public status', async (t) => {
   const replica = await startReplica(t)
   await times(100, () => replica.call(null, 'GET /api/status'))
   t.ok(replica.statements.length <= 8, `${replica.statements.length} statements for 100 requests`)

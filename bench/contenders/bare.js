@@ -1,4 +1,4 @@
-/** Fastify with the route alone: what a request costs before anybody asks who sends it. */
+/** Fastify with the route only: the cost of a request without authentication. */
 import { serveMe } from './me.js'
 
-await serveMe(async () => {}, 'none is asked for')
+await serveMe(async () => {}, 'not checked')

@@ -1,9 +1,9 @@
-/** better-auth's API-key plugin with its own limiter, on the same PostgreSQL. */
+/** The API-key plugin of better-auth with its own rate limiter, on the same PostgreSQL. */
 import { apiKey } from '@better-auth/api-key'
 import { betterAuth } from 'better-auth'
 import { getMigrations } from 'better-auth/db/migration'
 import pg from 'pg'
-import { refuse, serveMe } from './me.js'
+import { sendUnauthorized, serveMe } from './me.js'
 
 const options = {
   database: new pg.Pool({ connectionString: process.env.DATABASE_URL, max: 10 }),
@@ -26,6 +26,6 @@ await serveMe(async (app) => {
     const { valid } = await auth.api.verifyApiKey({
       body: { key: request.headers.authorization?.slice('Bearer '.length) ?? '' },
     })
-    if (!valid) return refuse(reply)
+    if (!valid) return sendUnauthorized(reply)
   })
 }, key)

@@ -1,6 +1,6 @@
 import Fastify from 'fastify'
 
-/** What every contender answers, to the byte. */
+/** The response body of every contender. */
 export const me = {
   success: true,
   data: {
@@ -16,7 +16,7 @@ export const me = {
 const text = { type: 'string' }
 const nothing = { type: 'null' }
 
-/** So that each serialises its replies as fast as ours. */
+/** Gives every contender the serializer that kener-api has. */
 const schema = {
   response: {
     200: {
@@ -39,7 +39,7 @@ const schema = {
   },
 }
 
-/** Serves GET /api/me behind whatever `guard` registers, and tells the one who started it where, and with which key. */
+/** Serves GET /api/me behind the hooks that `guard` registers, and sends origin and key to the parent process. */
 export async function serveMe(guard, key) {
   const app = Fastify()
   await guard(app)
@@ -49,6 +49,6 @@ export async function serveMe(guard, key) {
   process.once('disconnect', () => process.exit(0))
 }
 
-export function refuse(reply) {
+export function sendUnauthorized(reply) {
   return reply.code(401).send({ success: false, error: { code: 'UNAUTHORIZED', message: 'Invalid API key' } })
 }

@@ -1,6 +1,6 @@
 /**
- * @fastify/bearer-auth and @fastify/rate-limit as they come, with keys and counters in memory: exact for one process,
- * deaf to a revocation until someone tells it.
+ * @fastify/bearer-auth and @fastify/rate-limit with keys and counters in memory: exact for one process only, and
+ * without notice of a revocation by another process.
  */
 import { createHash, randomBytes } from 'node:crypto'
 import bearerAuth from '@fastify/bearer-auth'

@@ -1,8 +1,8 @@
-/** A SELECT of the key and an upsert of rate-limiter-flexible's for each request, on the same PostgreSQL. */
+/** One SELECT of the key and one upsert by rate-limiter-flexible per request, on the same PostgreSQL. */
 import { createHash, randomBytes } from 'node:crypto'
 import pg from 'pg'
 import { RateLimiterPostgres } from 'rate-limiter-flexible'
-import { me, refuse, serveMe } from './me.js'
+import { me, sendUnauthorized, serveMe } from './me.js'
 
 const pool = new pg.Pool({ connectionString: process.env.DATABASE_URL, max: 10 })
 const key = randomBytes(32).toString('hex')
@@ -25,7 +25,7 @@ await serveMe(async (app) => {
       text: 'select id, permissions from keys where digest = $1 and revoked_at is null',
       values: [digest(request.headers.authorization?.slice('Bearer '.length) ?? '')],
     })
-    if (rows.length === 0) return refuse(reply)
+    if (rows.length === 0) return sendUnauthorized(reply)
     const { remainingPoints } = await limiter.consume(rows[0].id)
     reply.header('x-ratelimit-remaining', remainingPoints)
   })

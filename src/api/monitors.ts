@@ -6,7 +6,7 @@ import * as monitors from '../monitors/repository.ts'
 import type { Report as ReportRecord, WriteResult } from '../reports/repository.ts'
 import { readSeries } from '../reports/series.ts'
 import { maxReportMinutes } from '../reports/writer.ts'
-import { Conflict, Envelope, NoContent, Page } from '../wire/envelope.ts'
+import { Conflict, describe, Envelope, NoContent, Page } from '../wire/envelope.ts'
 import { assertRangeOrder, paginate, parseCursorText } from '../wire/pagination.ts'
 import { formatMinute, formatTime, maxTime, parseMinute, parseValidTime } from '../wire/time.ts'
 import {
@@ -28,6 +28,8 @@ import {
 const read = { permission: 'read:monitors' } as const
 const write = { permission: 'write:monitors' } as const
 
+const OneMonitor = Envelope(Monitor)
+
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   const findMonitor = batch(async (tags: string[]) => {
     const found = await monitors.findMonitors(app.db, tags)
@@ -48,7 +50,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         operationId: 'listMonitors',
         summary: 'List monitors, ordered by tag',
         querystring: ListMonitors,
-        response: { 200: Page(Monitor) },
+        response: { 200: describe(Page(Monitor), 'A page of monitors') },
       },
     },
     async function listMonitors({ query: { limit, cursor, ...filter } }) {
@@ -67,7 +69,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         operationId: 'createMonitor',
         summary: 'Create a monitor',
         body: CreateMonitor,
-        response: { 201: Envelope(Monitor), 409: Conflict },
+        response: { 201: describe(OneMonitor, 'The new monitor'), 409: Conflict },
       },
     },
     async function createMonitor({ body }, reply) {
@@ -84,7 +86,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         operationId: 'readMonitor',
         summary: 'Get a monitor',
         params: MonitorParams,
-        response: { 200: Envelope(Monitor) },
+        response: { 200: describe(OneMonitor, 'The monitor') },
       },
     },
     async function readMonitor({ params }) {
@@ -101,7 +103,10 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         summary: 'Create or replace a monitor',
         params: PutMonitorParams,
         body: PutMonitor,
-        response: { 200: Envelope(Monitor), 201: Envelope(Monitor) },
+        response: {
+          200: describe(OneMonitor, 'The monitor, which replaces the previous one'),
+          201: describe(OneMonitor, 'The new monitor'),
+        },
       },
     },
     async function putMonitor({ params: { tag }, body }, reply) {
@@ -120,7 +125,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         summary: 'Update a monitor',
         params: MonitorParams,
         body: UpdateMonitor,
-        response: { 200: Envelope(Monitor) },
+        response: { 200: describe(OneMonitor, 'The updated monitor') },
       },
     },
     async function updateMonitor({ params, body }) {
@@ -155,7 +160,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         summary: 'Report the status of a monitor',
         params: MonitorParams,
         body: Report,
-        response: { 200: Envelope(WriteResponse) },
+        response: { 200: describe(Envelope(WriteResponse), 'The reports are written') },
       },
     },
     async function reportStatus({ params: { tag }, body: { points, status, ...report } }) {
@@ -174,7 +179,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         summary: 'Report the same status for every minute of a period',
         params: MonitorParams,
         body: FillData,
-        response: { 200: Envelope(WriteResponse) },
+        response: { 200: describe(Envelope(WriteResponse), 'The reports are written') },
       },
     },
     async function fillData({ params: { tag }, body: { status, latency_ms = null, ...span } }) {
@@ -195,7 +200,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         summary: 'List the data of a monitor by minute, hour or day',
         params: MonitorParams,
         querystring: ReadData,
-        response: { 200: Page(Bucket) },
+        response: { 200: describe(Page(Bucket), 'A page of buckets that have reports, in ascending order') },
       },
     },
     async function readData({ params, query: { interval, limit, cursor, from, to } }) {

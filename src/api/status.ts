@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { batch } from '../database/batch.ts'
 import { readPublicStatus } from '../status/repository.ts'
-import { Envelope } from '../wire/envelope.ts'
+import { describe, Envelope } from '../wire/envelope.ts'
 import { formatTime } from '../wire/time.ts'
 import { serializePublicIncident } from './incidents.ts'
 import { serializePublicMaintenance } from './maintenances.ts'
@@ -21,7 +21,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       schema: {
         operationId: 'readStatus',
         summary: 'Get the public status',
-        response: { 200: Envelope(StatusPage) },
+        response: { 200: describe(Envelope(StatusPage), 'The public status') },
       },
     },
     async function readStatus() {

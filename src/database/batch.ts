@@ -1,21 +1,20 @@
 import { channel } from 'node:diagnostics_channel'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 
-/** How long a run waits for more asks, at most, as long as each turn of the event loop brings some. */
+/** Longest wait for more items before a run, as long as each turn of the event loop adds some. */
 const maxWaitMs = 2
 
-/** Told of the size of each run, by whoever subscribes; nobody does as a rule, and then it costs nothing. */
+/** Publishes the size of each batch, for the metrics. Costs nothing without a subscriber. */
 export const batchRuns = channel('kener-api:batch')
 
 /**
- * Gathers single asks into statements for many: those that come in at the same time share a run, and while one run
- * is under way the next one grows. So under load the number of statements follows the database's pace, not the
- * number of requests, and an idle service answers without delay.
+ * Batches calls: concurrent calls share a run, and while a run is in flight, the next batch grows. Under load, the number
+ * of statements depends on the speed of the database and not on the number of requests. Without load, calls do not wait.
  *
- * No ask joins a run that has started: what a run reads is never older than the ask.
+ * No call joins a run that has started, so that what a run reads is never older than the call.
  *
- * @param run answers all asks, in their order. When it fails, so do the asks that wait behind it: they would meet
- *   the same end, later.
+ * @param run returns the results in the order of the items. If it fails, the queued items fail too, because their run
+ *   would fail in the same way, later.
  */
 export function batch<Item, Result>(
   run: (items: Item[]) => Promise<Result[]>,
@@ -25,7 +24,7 @@ export function batch<Item, Result>(
   let queue: Waiting[] = []
   let running = false
 
-  /** The answers of one run free their callers to ask again, at once: a run that waited for none would be half as big. */
+  /** Callers often call again when a run ends: without this wait, batches are half as large. */
   async function waitForMore() {
     const deadline = performance.now() + maxWaitMs
     let previousLength: number

@@ -9,9 +9,9 @@ import type { PoolConfig } from 'pg'
 import { OperatorError } from '../operator-error.ts'
 
 /**
- * PostgreSQL inside this process, on a directory of its own.
- * @returns what pg.Pool takes, and what to call after that pool has ended.
- * @throws OperatorError when the directory is not writable, or another process holds it.
+ * Opens an embedded PostgreSQL (PGlite) on a directory, and creates it if it does not exist.
+ * @returns the options for pg.Pool; call `close` after the pool has ended
+ * @throws OperatorError if the directory is not writable, or another process uses it
  */
 export async function openEmbedded(
   dataDir: string,
@@ -25,7 +25,7 @@ export async function openEmbedded(
     )
   })
   return {
-    // One connection, which is PGlite itself: it must neither be closed for idling nor opened twice.
+    // PGlite is a single connection: it must not be closed when idle, nor opened twice.
     poolConfig: { ...(createPgConfig(pglite) as PoolConfig), max: 1, idleTimeoutMillis: 0 },
     close: async () => {
       await pglite.close()
@@ -35,8 +35,8 @@ export async function openEmbedded(
 }
 
 /**
- * Two processes on one directory lose each other's commits, and PGlite does not keep the second one out. The lock is
- * the kernel's and belongs to the open file: it goes with the process, however that ends, and is never stale.
+ * Locks the directory, because PGlite does not, and two processes on it overwrite each other's commits. The kernel
+ * releases the lock when the process ends in any way, so that it is never stale.
  */
 function lockDirectory(dataDir: string): number {
   let file: number
@@ -52,15 +52,15 @@ function lockDirectory(dataDir: string): number {
   if (!tryLock(file)) {
     throw new OperatorError(
       `The embedded database in ${dataDir} is in use by a running server: ` +
-        'use its API (such as POST /api/keys), or stop it first; many may share a PostgreSQL server (DATABASE_URL)',
+        'use its API (such as POST /api/keys), stop it first, or use a PostgreSQL server (DATABASE_URL) for several processes',
     )
   }
   return file
 }
 
 /**
- * Creates a database under another name and renames it once it is complete: PGlite would take what a killed process
- * leaves for a database, and never open it.
+ * Creates a database under another name and renames it when it is complete: PGlite cannot open, nor repair, the
+ * incomplete database of a killed process.
  */
 async function openDirectory(directory: string, onProgress?: (message: string) => void): Promise<PGlite> {
   if (!existsSync(directory)) {
@@ -69,7 +69,7 @@ async function openDirectory(directory: string, onProgress?: (message: string) =
     )
     const unfinished = `${directory}.unfinished`
     rmSync(unfinished, { recursive: true, force: true })
-    // In a worker thread, because it blocks its thread for seconds, in which a signal could not end the process.
+    // In a worker thread, because creating blocks the thread for seconds, during which signals would not be handled.
     await once(
       new Worker(join(import.meta.dirname, 'create-embedded.js'), { workerData: unfinished }),
       'exit',
@@ -79,7 +79,7 @@ async function openDirectory(directory: string, onProgress?: (message: string) =
   return PGlite.create(directory)
 }
 
-/** PGlite also throws what is no Error, such as the file system's { errno, code }. */
+/** PGlite also throws values that are not errors, such as { errno, code }. */
 function describe(error: unknown): string {
   if (typeof error !== 'object' || error === null) return String(error)
   if ('code' in error && typeof error.code === 'string') return error.code

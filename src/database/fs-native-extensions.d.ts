@@ -1,5 +1,5 @@
-/** The package brings no types; this is what we use of it. */
+/** The package has no types. */
 declare module 'fs-native-extensions' {
-  /** Takes an exclusive lock on an open file, or answers false when another process holds it. */
+  /** Locks an open file exclusively. Returns false if another process has locked it. */
   export function tryLock(fileDescriptor: number): boolean
 }

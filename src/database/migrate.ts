@@ -2,9 +2,9 @@ import { type Kysely, Migrator, sql } from 'kysely'
 import { migrations } from '../../migrations/index.ts'
 
 /**
- * Applies what is missing, in one transaction, under a lock of the database's: several replicas may start at once. A
- * database that a newer release has migrated further is left as it is: releases run on the schema of the next one.
- * @returns the names of the migrations that were applied.
+ * Applies the pending migrations in one transaction, under an advisory lock, so that several replicas may start at the
+ * same time. Accepts a schema that a newer release has migrated, because each release runs on the schema of the next one.
+ * @returns the names of the applied migrations
  */
 export async function migrate<Tables>(
   db: Kysely<Tables>,
@@ -19,7 +19,7 @@ export async function migrate<Tables>(
   return results.map(({ migrationName }) => migrationName)
 }
 
-/** True when no migration is missing. Those of a newer release do no harm. */
+/** True if no migration is pending. Ignores those of a newer release. */
 export async function isMigrated<Tables>(db: Kysely<Tables>): Promise<boolean> {
   const { rows: tables } = await sql`
     select from pg_tables where schemaname = any(current_schemas(false)) and tablename = 'kysely_migration'

@@ -15,18 +15,18 @@ export type Database = {
   close: () => Promise<void>
 }
 
-/** How many there are, how many of these are free, and how many statements wait for one. */
+/** State of the pool: all connections, idle ones, and statements waiting for one. */
 export type Connections = { total: number; idle: number; waiting: number }
 
 /**
- * A request waits no longer than these together for a database that does not answer (twice the latter on a new
- * connection).
+ * Together, the longest wait of a request for a database that does not respond (on a new connection, statementMs counts
+ * twice).
  */
 export const requestTimeouts: Timeouts = { connectMs: 2_000, statementMs: 2_500 }
 
 type Timeouts = { connectMs: number; statementMs: number }
 
-/** Longer than the 10 s after which the pool gives up an idle connection itself. */
+/** Longer than the 10 s after which the pool closes an idle connection itself. */
 const idleSessionTimeoutMs = 15_000
 
 const minVersion = 14
@@ -54,7 +54,7 @@ export async function openDatabase(
 }
 
 async function openInProcess(dataDir: string, options: Options): Promise<Database> {
-  // Only when it is wanted: it is a whole database.
+  // Loaded only if it is used, because it takes about 0.5 GB of memory.
   const { openEmbedded } = await import('./embedded.ts')
   const embedded = await openEmbedded(dataDir, options.onProgress)
   const { db, connections } = connect(embedded.poolConfig, options)
@@ -69,7 +69,7 @@ async function openServer(connectionString: string, max: number, options: Option
   const { connectMs, statementMs } = options.timeouts ?? requestTimeouts
   const target = { connectionString, application_name: 'kener-api', keepAlive: true }
   const applied = await prepareServer(target, options)
-  // The pool waits for what it returns, which its types do not say.
+  // The pool awaits the result, which its types do not declare.
   const onConnect = ((client: pg.ClientBase) => configureConnection(client, statementMs)) as (
     client: pg.ClientBase,
   ) => void
@@ -87,7 +87,7 @@ async function openServer(connectionString: string, max: number, options: Option
   return { db, applied, connections, close: () => db.destroy() }
 }
 
-/** On a connection without the time limits of a request: a migration may take long. */
+/** Uses a connection without statement timeout, because a migration may take long. */
 async function prepareServer(target: pg.PoolConfig, { onProgress }: Options): Promise<string[]> {
   const { db } = connect({ ...target, max: 1, connectionTimeoutMillis: 5_000 }, {})
   try {
@@ -106,14 +106,12 @@ async function checkVersion(db: Kysely<Tables>): Promise<void> {
   }>`select current_setting('server_version') as version`.execute(db)
   const version = rows[0]?.version ?? ''
   if (Number.parseInt(version) < minVersion) {
-    throw new OperatorError(
-      `DATABASE_URL leads to PostgreSQL ${version}, but ${minVersion} or newer is needed`,
-    )
+    throw new OperatorError(`DATABASE_URL is PostgreSQL ${version}, but ${minVersion} or newer is required`)
   }
 }
 
 function explain(error: unknown): string {
-  // A host with several addresses fails with one error for each, and a message only inside.
+  // A host with several addresses fails with an AggregateError without a message.
   const first: unknown = error instanceof AggregateError ? error.errors[0] : error
   const message = first instanceof Error ? first.message : String(first)
   return `The database at DATABASE_URL cannot be used: ${message}`
@@ -124,9 +122,9 @@ function connect(
   { onConnectionError, onStatement }: Options,
 ): Pick<Database, 'db' | 'connections'> {
   const pool = new pg.Pool({ ...poolConfig, Client: PreparedStatementClient })
-  // An idle connection that breaks has no query to fail: unheard, it would end the process.
+  // Without listeners, an error of an idle connection would end the process.
   pool.on('error', (error) => onConnectionError?.(error))
-  // So would one that breaks while it is lent out: its query fails all the same, and with it the request.
+  // So would an error of a connection in use, whose query also fails.
   pool.on('connect', (client) => client.on('error', (error) => onConnectionError?.(error)))
   destroyIdleConnections(pool)
   const db = new Kysely<Tables>({
@@ -137,13 +135,13 @@ function connect(
   return { db, connections }
 }
 
-/** When one connection has fallen silent, each idle one that has, too, would cost those who ask another wait. */
+/** Destroys all idle connections when one is broken: they probably are too, and each would time out a request. */
 function destroyIdleConnections(pool: pg.Pool): void {
   const idle = new Set<PreparedStatementClient>()
   const destroyIdle = () => {
     for (const client of idle) client.destroySocket()
   }
-  // The pool's types do not know which clients it was told to make.
+  // The types of the pool do not reflect its `Client` option.
   const events = pool as unknown as EventEmitter<PoolEvents>
   events.on('connect', (client) => (client.onBroken = destroyIdle))
   events.on('release', (_error, client) => idle.add(client))
@@ -159,15 +157,16 @@ type PoolEvents = {
 }
 
 /**
- * The server ends a session that says nothing, be it in a transaction, whose locks it would hold, or out of one. It may
- * not hear for hours that the connection is gone: a firewall that forgets one tells neither side.
+ * Sets the session's settings on which the service relies.
  *
- * Times that come as JSON are in the session's zone, where the last day of 9999 may be one of 10000, which is no date.
+ * Idle timeouts: the server ends a session without a client, because a firewall may drop a connection without informing
+ * either side, and an open transaction would keep its locks for hours.
  *
- * PostgreSQL holds a plan made for one key or one monitor to be so much better than the one for any number of them that
- * it plans anew each time, which takes longer than to run it. None of our statements is better off with a plan of its
- * own (docs/decisions/0009), but for those that write reports. Not in the embedded database: plans made while a table was
- * small hold until it is analyzed, and nobody analyzes there.
+ * Time zone: times in JSON are in the session's zone, where the end of 9999 may be in the year 10000, which is invalid.
+ *
+ * Generic plans: by default PostgreSQL plans statements for one key or monitor at every execution, which takes longer than
+ * the execution. Only statements that write reports are faster with custom plans (docs/decisions/0009). The embedded
+ * database keeps the default, because it never analyzes tables, and generic plans made for small tables would persist.
  */
 async function configureConnection(client: pg.ClientBase, statementMs: number): Promise<void> {
   await client.query(`

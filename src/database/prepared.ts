@@ -6,17 +6,17 @@ import type { Tables } from './schema.ts'
 const names = new Map<string, string>()
 
 /**
- * A connection that prepares each statement with parameters on its first use, and from then on only executes it:
- * planning the statement at the door takes longer than running it. The texts are few, since lists go in as arrays.
+ * Prepares each statement with parameters once per connection, because planning the statement of authentication takes
+ * longer than executing it. The number of distinct statements is small, because lists are passed as arrays.
  *
- * A connection that cannot be trusted any more is cut, so that the pool opens another: one whose answer did not come
- * (it would be taken for the answer to the next query), and one whose plans a newer release's migration has outdated.
+ * Destroys its socket, so that the pool opens another connection, after a query timeout (the late result would be taken
+ * for that of the next query), and when a migration of a newer release has invalidated its plans.
  */
 export class PreparedStatementClient extends pg.Client {
-  /** For the pool: what ails one connection may well ail others that were opened before. */
+  /** Called after the socket was destroyed: other open connections are probably broken too. */
   onBroken: () => void = () => undefined
 
-  // pg's query has a dozen overloads; Kysely calls the one that answers with a promise.
+  // pg's query has a dozen overloads. Kysely uses the one that returns a promise.
   override query(text: unknown, values?: unknown, ...rest: unknown[]): never {
     const query = super.query.bind(this) as (...args: unknown[]) => unknown
     const prepared = typeof text === 'string' && Array.isArray(values) && values.length > 0
@@ -33,13 +33,13 @@ export class PreparedStatementClient extends pg.Client {
     }) as never
   }
 
-  /** Without a farewell, which nobody might hear. */
+  /** Destroys the socket without sending Terminate, because the peer may be gone. */
   destroySocket(): void {
     this.connection.stream.destroy()
   }
 }
 
-/** pg says the former in words alone. The code of the latter is shared, so its words count too. */
+/** pg's timeout has no code. The SQLSTATE of an outdated plan has other meanings too, so that its message is checked. */
 function isConnectionBroken(error: unknown): boolean {
   return error instanceof Error && (error.message === 'Query read timeout' || isOutdatedPlan(error))
 }
@@ -48,7 +48,7 @@ export function isOutdatedPlan(error: Error): boolean {
   return 'code' in error && error.code === '0A000' && error.message.startsWith('cached plan must not change')
 }
 
-/** From the text alone: a pooler such as PgBouncer may lend one server connection to several of ours. */
+/** Depends only on the text, because a pooler such as PgBouncer may share a server connection among several of ours. */
 function statementName(text: string): string {
   const known = names.get(text)
   if (known !== undefined) return known
@@ -58,8 +58,8 @@ function statementName(text: string): string {
 }
 
 /**
- * A statement that is written out once, where Kysely does so for each run: with a long one that takes longer than to
- * send it and to read its answer. Its parameters stand in it as $1, $2 and so on.
+ * Compiles a statement once. Kysely compiles at every execution, which for a long statement takes longer than sending it
+ * and reading the result. The statement contains its parameters as $1, $2 and so on.
  */
 export function precompiled<Row>(statement: RawBuilder<Row>) {
   let text: string | undefined

@@ -24,7 +24,7 @@ export type Tables = {
 
 type ApiKeysTable = {
   id: string
-  /** The order of creation. bigint, which pg hands over as a string. */
+  /** The order of creation. bigint, which pg returns as a string. */
   seq: ColumnType<string, never, never>
   name: string
   permissions: Permission[]
@@ -64,20 +64,20 @@ type MonitorsTable = {
 type LastReportsTable = {
   monitor_id: number
   minute: number
-  /** Of that minute, the one in which the report was made. */
+  /** The second of the minute in which the report was made. */
   second: Generated<number>
   status: ReportStatus
   latency_ms: number | null
 }
 
-/** What was reported of a stretch of time. */
+/** Totals of the reports over a span of time. */
 export type StoredTotals = {
   up: number
   degraded: number
   down: number
   maintenance: number
   latency_count: number
-  /** bigint, which pg hands over as a string. */
+  /** bigint, which pg returns as a string. */
   latency_sum: string
 }
 
@@ -134,7 +134,7 @@ type MaintenancesTable = {
   rrule: string
   duration_seconds: number
   enabled: boolean
-  /** Infinity, once the rule gives no more: pg hands that over as a number. */
+  /** Infinity if the rule has no further occurrence: pg returns it as a number. */
   generated_until: ColumnType<Date | number | null, never, never>
   created_at: Generated<Date>
   updated_at: Generated<Date>

@@ -1,17 +1,17 @@
 import { type Kysely, sql } from 'kysely'
 import type { Tables } from './schema.ts'
 
-/** By the database's clock, on which all replicas agree. */
+/** By the database's clock, which all replicas share. */
 const thisMinute = sql<number>`floor(extract(epoch from now()) / 60)::integer`
 
-/** Adds requests to the minute under way. */
+/** Adds requests to the current minute. */
 export async function addTraffic(db: Kysely<Tables>, requests: number): Promise<void> {
   await sql`
     insert into traffic (minute, requests) values (${thisMinute}, ${requests})
     on conflict (minute) do update set requests = traffic.requests + excluded.requests`.execute(db)
 }
 
-/** Requests in each of the last 60 minutes, the last of which is still under way. */
+/** Returns the number of requests in each of the last 60 minutes. The last one is the current minute. */
 export async function readTraffic(db: Kysely<Tables>): Promise<number[]> {
   const { rows } = await sql<{ requests: number }>`
     select coalesce(requests, 0) as requests

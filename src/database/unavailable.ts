@@ -1,8 +1,8 @@
 import { isOutdatedPlan } from './prepared.ts'
 
 /**
- * Conditions of a server that is away, starting, stopping, or full; and 40P01, of a transaction that was given up to end
- * a deadlock. Source: PostgreSQL, appendix A, error codes.
+ * SQLSTATEs of a server that is unreachable, starting, stopping or out of resources, of statement and lock timeouts, and
+ * of a deadlock (40P01). Source: PostgreSQL documentation, appendix A.
  */
 const states = /^(08...|57P0[1-5]|57014|53[0-3]00|55P03|40P01)$/
 
@@ -16,11 +16,11 @@ const network = new Set([
   'EHOSTUNREACH',
 ])
 
-/** pg gives these no code. */
+/** Errors of pg without a code. */
 const messages =
   /^(Connection terminated|timeout exceeded when trying to connect|Query read timeout|Client (has encountered a connection error|was closed) and is not queryable|Cannot use a pool after calling end)/
 
-/** True when an error means that the database cannot be reached or cannot answer now: trying again may help. */
+/** True if the database cannot be reached or cannot respond now, so that a retry may succeed. */
 export function isUnavailable(error: unknown): boolean {
   if (error instanceof AggregateError) return error.errors.some(isUnavailable)
   if (!(error instanceof Error)) return false

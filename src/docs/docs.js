@@ -1,6 +1,6 @@
 /* global SwaggerUIBundle */
 
-// Swagger UI has a dark theme, but follows a class and not the system.
+// Swagger UI's dark theme depends on a class, not on the system's setting.
 const dark = matchMedia('(prefers-color-scheme: dark)')
 const applyTheme = () => document.documentElement.classList.toggle('dark-mode', dark.matches)
 applyTheme()
@@ -11,6 +11,6 @@ SwaggerUIBundle({
   domNode: document.getElementById('docs'),
   deepLinking: true,
   tryItOutEnabled: true,
-  // The badge would send the address of the description to validator.swagger.io.
+  // Disables the badge, which would send the URL of the description to validator.swagger.io.
   validatorUrl: null,
 })

@@ -18,8 +18,8 @@ import { AnyObject, EmptyObject, ErrorEnvelope } from '../wire/envelope.ts'
 import { bodyLimitBytes, toBody } from './error-handler.ts'
 
 /**
- * The description of the API, made from the routes themselves: their schemas, their `config.permission`, and the names
- * of their handlers. What all of them share (credentials, limits, failures) is added to each here.
+ * Generates the OpenAPI description from the schemas and `config.permission` of the routes, and adds the shared parts:
+ * credentials, rate limit headers and error responses.
  */
 export default fp(
   (app, _options, done) => {
@@ -30,8 +30,8 @@ export default fp(
           title: 'kener-api',
           version: '0.1.0',
           description:
-            'The API of a status page. Keys go into the header `Authorization: Bearer YOUR_API_KEY`; each operation ' +
-            'names the permission that its key needs.',
+            'The API of a status page. Send an API key in the header `Authorization: Bearer YOUR_API_KEY`. Each ' +
+            'operation names the permission that the key needs.',
           license: { name: 'MIT', identifier: 'MIT' },
         },
         servers: [{ url: '/', description: 'This service' }],
@@ -50,14 +50,14 @@ export default fp(
 )
 
 const tags: [name: string, description: string][] = [
-  ['me', 'The key in use'],
-  ['keys', 'API keys and their permissions, expiry, limits, rotation and revocation'],
-  ['monitors', 'What is watched, and what was reported about it'],
-  ['incidents', 'What went wrong, whom it concerns, and the story of it'],
-  ['maintenances', 'What is to be worked on, whom it concerns, and when'],
-  ['status', 'What everyone may see'],
-  ['v4', 'Kener 4 as its clients know it; a bad request has the code BAD_REQUEST here'],
-  ['health', 'For those who watch over the process'],
+  ['me', 'The API key that authenticates the request'],
+  ['keys', 'API keys: permissions, expiry, rate limits, rotation and revocation'],
+  ['monitors', 'Monitored services, and reports of their status'],
+  ['incidents', 'Incidents, the monitors that they affect, and their comments'],
+  ['maintenances', 'Planned maintenances, the monitors that they affect, and their events'],
+  ['status', 'The public status, without a key'],
+  ['v4', 'The API of Kener 4, for its clients. An invalid request has the code BAD_REQUEST.'],
+  ['health', 'Probes for orchestrators and load balancers'],
 ]
 
 type Operation = {
@@ -77,7 +77,7 @@ type ResponseObject = {
 type Media = { schema: object; example?: unknown }
 type Document = { paths: Record<string, Record<string, Operation>>; components: Record<string, object> }
 
-/** A route outside /api may have no schema at all. */
+/** Routes outside /api may have no schema. */
 function makeRequestDefaultsOptional(schema: FastifySchema | undefined): FastifySchema {
   return {
     body:
@@ -88,7 +88,7 @@ function makeRequestDefaultsOptional(schema: FastifySchema | undefined): Fastify
   }
 }
 
-/** What has a default may be left out, which the validator sees to by filling it in before it looks. */
+/** Fields with a default are optional in requests, because the validator adds the default before it checks `required`. */
 function makeDefaultsOptional(schema: unknown): unknown {
   const { properties, required, ...rest } = (schema ?? {}) as JsonObject
   if (!properties || !required) return schema
@@ -108,16 +108,16 @@ function describeRoute({ url, config, schema, handler }: RouteOptions) {
     summary: schema?.summary ?? words.charAt(0).toUpperCase() + words.slice(1),
     description:
       permission === 'public'
-        ? 'Needs no key.'
+        ? 'Requires no key.'
         : permission === 'any-key'
-          ? 'Needs any valid key.'
-          : `Needs the permission \`${permission}\`${permissionText}.`,
+          ? 'Requires any valid key.'
+          : `Requires the permission \`${permission}\`${permissionText}.`,
     tags: [/^\/api\/([a-z0-9]+)/.exec(url)?.[1] ?? 'health'],
     'x-permission': permission,
   }
 }
 
-/** By status: what it means, one of its kind, and when an operation can answer so. */
+/** Error responses, each with an example, and a function that tells whether an operation can return it. */
 const errorResponses: [
   name: string,
   description: string,
@@ -126,37 +126,62 @@ const errorResponses: [
 ][] = [
   [
     'InvalidRequest',
-    'INVALID_REQUEST (of /api/v4: BAD_REQUEST): `details` names each place',
+    'INVALID_REQUEST (in /api/v4: BAD_REQUEST). `details` has an entry for each invalid value.',
     invalidField('/name', 'is required'),
     isLimited,
   ],
-  ['Unauthorized', 'UNAUTHORIZED, KEY_EXPIRED or KEY_REVOKED', missingCredentials(), needsKey],
+  [
+    'Unauthorized',
+    'UNAUTHORIZED, KEY_EXPIRED or KEY_REVOKED: the key is missing, invalid, expired or revoked',
+    missingCredentials(),
+    needsKey,
+  ],
   ['Forbidden', 'FORBIDDEN: the key lacks the permission', forbidden('write:monitors'), needsPermission],
-  ['NotFound', 'NOT_FOUND', monitorNotFound(), (operation) => hasParameter(operation, 'path')],
-  // Of a DELETE too: it takes no body, but looks at one that is sent.
+  [
+    'NotFound',
+    'NOT_FOUND: the resource does not exist',
+    monitorNotFound(),
+    (operation) => hasParameter(operation, 'path'),
+  ],
+  // DELETE too, because its body is parsed even though it must be empty.
   [
     'PayloadTooLarge',
-    'PAYLOAD_TOO_LARGE: a body may have 1 MiB',
+    'PAYLOAD_TOO_LARGE: the body is larger than 1 MiB',
     payloadTooLarge(bodyLimitBytes),
     (_, method) => method !== 'get',
   ],
-  ['UnsupportedMediaType', 'UNSUPPORTED_MEDIA_TYPE', unsupportedMediaType(), (_, method) => method !== 'get'],
-  ['RateLimitExceeded', 'RATE_LIMIT_EXCEEDED', rateLimitExceeded(100, 30), isLimited],
-  ['InternalError', 'INTERNAL_ERROR', internalError(undefined), () => true],
-  ['ServiceUnavailable', 'SERVICE_UNAVAILABLE: try again', databaseUnavailable(), () => true],
+  [
+    'UnsupportedMediaType',
+    'UNSUPPORTED_MEDIA_TYPE: the body is not application/json in UTF-8',
+    unsupportedMediaType(),
+    (_, method) => method !== 'get',
+  ],
+  [
+    'RateLimitExceeded',
+    'RATE_LIMIT_EXCEEDED: retry after the seconds in Retry-After',
+    rateLimitExceeded(100, 30),
+    isLimited,
+  ],
+  ['InternalError', 'INTERNAL_ERROR: an error of the service', internalError(undefined), () => true],
+  [
+    'ServiceUnavailable',
+    'SERVICE_UNAVAILABLE: the service is temporarily unavailable',
+    databaseUnavailable(),
+    () => true,
+  ],
 ]
 
 const header = (description: string, type: 'integer' | 'string') => ({ description, schema: { type } })
 
 const headers = {
-  'X-Request-Id': header('Names this request, in the log too', 'string'),
-  'X-RateLimit-Limit': header('Requests a minute', 'integer'),
-  'X-RateLimit-Remaining': header('Requests left in this minute', 'integer'),
-  'X-RateLimit-Reset': header('Unix timestamp of the end of this minute', 'integer'),
-  'RateLimit-Policy': header('The limit (IETF draft)', 'string'),
-  RateLimit: header('Where the key stands (IETF draft)', 'string'),
-  'Retry-After': header('Seconds to wait', 'integer'),
-  'WWW-Authenticate': header('What is missing (RFC 6750)', 'string'),
+  'X-Request-Id': header('The id of the request, which the log contains too', 'string'),
+  'X-RateLimit-Limit': header('Maximum number of requests per minute', 'integer'),
+  'X-RateLimit-Remaining': header('Remaining requests in this minute', 'integer'),
+  'X-RateLimit-Reset': header('End of this minute: a Unix timestamp, in seconds', 'integer'),
+  'RateLimit-Policy': header('The rate limit (IETF draft)', 'string'),
+  RateLimit: header('The remaining requests (IETF draft)', 'string'),
+  'Retry-After': header('Seconds to wait before a retry', 'integer'),
+  'WWW-Authenticate': header('The authentication challenge (RFC 6750)', 'string'),
 }
 
 const reference = (...names: (keyof typeof headers)[]) =>
@@ -210,7 +235,7 @@ type ExampleSchema = {
   items?: ExampleSchema
 }
 
-/** What a schema's own example says, or else those of its parts, put together. */
+/** Returns the schema's example, or an object of the examples of its properties. */
 function exampleOf({ examples, items, properties, ...schema }: ExampleSchema): unknown {
   if (examples) return examples[0]
   if (items) return [exampleOf(items)]
@@ -246,7 +271,7 @@ function hasParameter(operation: Operation, location: string): boolean {
   return operation.parameters?.some((parameter) => parameter.in === location) ?? false
 }
 
-/** All but the probes: these take anything, and are never refused. */
+/** All operations except the probes have a rate limit and validation. */
 function isLimited(operation: Operation): boolean {
   return !operation.tags.includes('health')
 }

@@ -1,7 +1,7 @@
 import { type Kysely, type Selectable, sql } from 'kysely'
 import type { Tables } from '../database/schema.ts'
 import type { Impact, State } from '../enums.ts'
-import { endBeforeStart, incidentNotFound } from '../errors.ts'
+import { incidentNotFound, invalidField } from '../errors.ts'
 import { affectedMonitors, assertUniqueMonitors, lockAffectedMonitors } from '../monitors/affected.ts'
 import { incidentIsOpen } from '../monitors/current-status.ts'
 
@@ -179,7 +179,7 @@ export function endedAtFor(
 /** Translates the check of the table, because only the database knows a start that is not part of the change. */
 function rethrowEndBeforeStart(error: unknown): never {
   if (error instanceof Error && 'constraint' in error && error.constraint === 'incidents_check') {
-    throw endBeforeStart('/ended_at')
+    throw invalidField('/ended_at', 'must not be before started_at')
   }
   throw error
 }

@@ -2,16 +2,19 @@ import type { FastifyInstance } from 'fastify'
 import { recordError, toBody } from '../http/error-handler.ts'
 import { addJsonParser } from '../http/validation.ts'
 import { AnyObject, EmptyObject } from '../wire/envelope.ts'
+import incidentCommentRoutes from './incident-comments.ts'
 import incidentRoutes from './incidents.ts'
+import maintenanceEventRoutes from './maintenance-events.ts'
 import maintenanceRoutes from './maintenances.ts'
+import monitorDataRoutes from './monitor-data.ts'
 import monitorRoutes from './monitors.ts'
 
 /**
- * Kener 4's own wire format, for clients that speak it. It is translated here, and nobody else knows of it: beneath are
- * the repositories and the rules of /api, and before it the same keys, permissions and limits.
+ * /api/v4: the wire format of Kener 4, for its clients. Keys, permissions, rate limits and the domain are those of /api;
+ * only the format is converted here.
  */
 export default async function kener(app: FastifyInstance) {
-  // Kener reads JSON whatever it is called.
+  // Kener parses bodies as JSON, whatever their Content-Type.
   addJsonParser(app, '*')
   app.setErrorHandler((error, request, reply) => {
     const apiError = recordError(error, request)
@@ -20,19 +23,22 @@ export default async function kener(app: FastifyInstance) {
     return reply.code(apiError.status).headers(apiError.headers).send(body)
   })
   app.addHook('onRoute', ({ schema }) => {
-    // Kener passes over what it does not know, in a query as in a body.
+    // Kener ignores unknown fields of queries and bodies.
     if (schema?.querystring === EmptyObject) schema.querystring = AnyObject
     if (schema?.body === EmptyObject) schema.body = AnyObject
   })
 
-  // A filter that is there but empty filters nothing.
+  // Kener ignores empty filters.
   app.addHook('preValidation', ({ query }, _reply, next) => {
-    const given = query as Record<string, unknown>
-    for (const name of Object.keys(given)) if (given[name] === '') given[name] = undefined
+    const filters = query as Record<string, unknown>
+    for (const name of Object.keys(filters)) if (filters[name] === '') filters[name] = undefined
     next()
   })
 
   app.register(monitorRoutes, { prefix: '/monitors' })
+  app.register(monitorDataRoutes, { prefix: '/monitors' })
   app.register(incidentRoutes, { prefix: '/incidents' })
+  app.register(incidentCommentRoutes, { prefix: '/incidents' })
   app.register(maintenanceRoutes, { prefix: '/maintenances' })
+  app.register(maintenanceEventRoutes, { prefix: '/maintenances' })
 }

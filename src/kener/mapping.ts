@@ -1,13 +1,13 @@
 import type { Static } from 'typebox'
 import type { MonitorAttributes } from '../monitors/repository.ts'
-import type { ExtraFields } from './repository.ts'
-import type { CreateMonitor, UpdateMonitor } from './schemas.ts'
+import { type ExtraFields, externalType, type KenerMonitor } from './repository.ts'
+import type { CreateMonitor, Monitor, UpdateMonitor } from './schemas/monitors.ts'
+import { toActivity, toYesNo } from './wire.ts'
 
-/** What a monitor of Kener's is here. What it does not say is as in Kener. */
-export function toNewMonitor(body: Static<typeof CreateMonitor>): {
-  attributes: MonitorAttributes
-  fields: ExtraFields
-} {
+type NewMonitor = { attributes: MonitorAttributes; fields: ExtraFields }
+
+/** Converts a new monitor. Omitted fields have Kener's defaults. */
+export function toNewMonitor(body: Static<typeof CreateMonitor>): NewMonitor {
   const { attributes, fields } = toChanges(body, { monitor_type: defaultType })
   return { attributes: { ...defaults, ...attributes, tag: body.tag.trim(), name: body.name.trim() }, fields }
 }
@@ -25,7 +25,11 @@ const defaults = {
   degraded_counts_as_down: false,
 } as const
 
-/** With the fields that a body names, null being the default. Objects are merged into what was there. */
+/**
+ * Converts the given fields of a monitor, where null is the default. Objects are merged into the stored ones.
+ * @param before the stored extra fields
+ * @returns the attributes that change, and all extra fields
+ */
 export function toChanges(
   body: Static<typeof UpdateMonitor>,
   before: ExtraFields,
@@ -66,4 +70,35 @@ export function toChanges(
 
 function merge(before: object | null | undefined, change: object | null): Record<string, unknown> | null {
   return change && { ...before, ...change }
+}
+
+/** Default of monitors that were not created in Kener's format, because some clients require a schedule. */
+const defaultCron = '* * * * *'
+
+const defaultFormulas = {
+  uptime_formula_numerator: 'up + maintenance + degraded',
+  uptime_formula_denominator: 'up + down + degraded + maintenance',
+}
+
+export function serializeMonitor({ fields, ...monitor }: KenerMonitor): Static<typeof Monitor> {
+  return {
+    id: monitor.id,
+    tag: monitor.tag,
+    name: monitor.name,
+    description: monitor.description,
+    image: fields.image ?? null,
+    cron: fields.cron === undefined ? defaultCron : fields.cron,
+    default_status: monitor.default_status,
+    status: toActivity(monitor.enabled),
+    category_name: monitor.category_name ?? fields.category_name ?? null,
+    monitor_type: fields.monitor_type ?? externalType,
+    type_data: fields.type_data ?? {},
+    include_degraded_in_downtime: toYesNo(monitor.degraded_counts_as_down),
+    is_hidden: toYesNo(monitor.hidden),
+    confirmation_threshold: fields.confirmation_threshold ?? 1,
+    monitor_settings_json: fields.monitor_settings_json ?? defaultFormulas,
+    external_url: monitor.external_url ?? fields.external_url ?? null,
+    created_at: monitor.created_at.toISOString(),
+    updated_at: monitor.updated_at.toISOString(),
+  }
 }

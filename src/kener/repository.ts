@@ -1,10 +1,11 @@
 import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
 import type { Tables } from '../database/schema.ts'
+import { monitorNotFound } from '../errors.ts'
 import { insertMonitor, type MonitorAttributes, updateMonitor } from '../monitors/repository.ts'
 
-/** What Kener says of a monitor and we do not use: kept, and given back. */
+/** Fields of a Kener monitor that this service does not use. They are stored and returned. */
 export type ExtraFields = {
-  /** For Kener none may be an empty text too; for us it is null alone. */
+  /** Kener distinguishes an empty text from null. The monitor itself only has null. */
   category_name?: '' | undefined
   external_url?: '' | undefined
   image?: string | null
@@ -17,6 +18,9 @@ export type ExtraFields = {
 
 export type KenerMonitor = Selectable<Tables['monitors']> & { fields: ExtraFields }
 
+/** Type of monitors that were not created in Kener's format: no checks, only reports of clients. */
+export const externalType = 'NONE'
+
 export type KenerMonitorFilter = {
   tag?: string | undefined
   enabled?: boolean | undefined
@@ -25,11 +29,10 @@ export type KenerMonitorFilter = {
   monitor_type?: string | undefined
 }
 
-/** Newest first. @param defaultType the type of a monitor of which Kener never spoke. */
+/** Lists monitors by id, newest first. */
 export async function listKenerMonitors(
   db: Kysely<Tables>,
   filter: KenerMonitorFilter,
-  defaultType: string,
 ): Promise<KenerMonitor[]> {
   const { tag, enabled, hidden, category_name: category, monitor_type: type } = filter
   const conditions = [
@@ -38,7 +41,7 @@ export async function listKenerMonitors(
     ...(enabled === undefined ? [] : [sql`enabled = ${enabled}`]),
     ...(hidden === undefined ? [] : [sql`hidden = ${hidden}`]),
     ...(category === undefined ? [] : [sql`category_name = ${category}`]),
-    ...(type === undefined ? [] : [sql`coalesce(fields ->> 'monitor_type', ${defaultType}) = ${type}`]),
+    ...(type === undefined ? [] : [sql`coalesce(fields ->> 'monitor_type', ${externalType}) = ${type}`]),
   ]
   const { rows } = await sql<KenerMonitor>`
     select monitors.*, coalesce(fields, '{}') as fields
@@ -47,12 +50,14 @@ export async function listKenerMonitors(
   return rows
 }
 
-export async function findKenerMonitor(db: Kysely<Tables>, tag: string): Promise<KenerMonitor | undefined> {
-  const [monitor] = await listKenerMonitors(db, { tag }, '')
+/** @throws ApiError 404 */
+export async function getKenerMonitor(db: Kysely<Tables>, tag: string): Promise<KenerMonitor> {
+  const [monitor] = await listKenerMonitors(db, { tag })
+  if (!monitor) throw monitorNotFound()
   return monitor
 }
 
-/** Undefined, with nothing stored, when the tag is taken. */
+/** Returns undefined, and stores nothing, if the tag is taken. */
 export async function insertKenerMonitor(
   trx: Transaction<Tables>,
   attributes: MonitorAttributes,
@@ -60,23 +65,26 @@ export async function insertKenerMonitor(
 ): Promise<KenerMonitor | undefined> {
   if (!(await insertMonitor(trx, attributes))) return undefined
   await storeExtraFields(trx, attributes.tag, fields)
-  return findKenerMonitor(trx, attributes.tag)
+  return getKenerMonitor(trx, attributes.tag)
 }
 
-/** `change` is given what is there, and gives back the settings that change and all fields. Undefined when there is no such monitor. */
+/**
+ * Updates a monitor. Returns undefined if it does not exist.
+ * @param change returns the attributes that change, and all extra fields, given the stored monitor
+ */
 export async function updateKenerMonitor(
   trx: Transaction<Tables>,
   tag: string,
   change: (before: KenerMonitor) => { attributes: Partial<MonitorAttributes>; fields: ExtraFields },
 ): Promise<KenerMonitor | undefined> {
-  // Two who change a part of the same field would otherwise lose one of the parts.
+  // Locks the monitor before it is read, because two concurrent merges of an object would lose one of the changes.
   await sql`select from monitors where tag = ${tag} for no key update`.execute(trx)
-  const before = await findKenerMonitor(trx, tag)
+  const [before] = await listKenerMonitors(trx, { tag })
   if (!before) return undefined
   const { attributes, fields } = change(before)
   await updateMonitor(trx, tag, attributes)
   await storeExtraFields(trx, tag, fields)
-  return findKenerMonitor(trx, tag)
+  return getKenerMonitor(trx, tag)
 }
 
 async function storeExtraFields(trx: Transaction<Tables>, tag: string, fields: ExtraFields): Promise<void> {

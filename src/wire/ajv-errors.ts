@@ -9,9 +9,9 @@ const maxDetails = 20
  * `errorMessage`, and must if it has a pattern.
  */
 export function fromAjvErrors(errors: ErrorObject[], httpPart = 'body'): ApiError {
-  // For a oneOf, Ajv also reports the errors of each alternative.
-  const details = errors
-    .filter(({ schemaPath }) => !schemaPath.includes('/oneOf/'))
+  // Ajv reports the errors of each alternative of a oneOf before the error about the oneOf, which is the clearer message.
+  const isOfAlternative = ({ schemaPath }: ErrorObject) => schemaPath.includes('/oneOf/')
+  const details = [...errors.filter((error) => !isOfAlternative(error)), ...errors.filter(isOfAlternative)]
     .slice(0, maxDetails)
     .map(toDetail)
   const location = httpPart === 'querystring' ? 'query' : httpPart === 'params' ? 'path' : httpPart

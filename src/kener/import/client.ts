@@ -3,11 +3,14 @@ import { type Static, type TSchema, Type } from 'typebox'
 import { OperatorError } from '../../operator-error.ts'
 import { fromAjvErrors } from '../../wire/ajv-errors.ts'
 import { compileJson } from '../../wire/validator.ts'
-import { Id } from '../schemas.ts'
+import { idOf } from '../schemas/shared.ts'
 
 /** Validates only what identifies an item. The import validates all other fields, because Kener may contain odd data. */
-const SourceMonitor = Type.Object({ id: Id, tag: Type.String() }, { additionalProperties: Type.Unknown() })
-const Item = Type.Object({ id: Id }, { additionalProperties: Type.Unknown() })
+const SourceMonitor = Type.Object(
+  { id: idOf('monitor'), tag: Type.String() },
+  { additionalProperties: Type.Unknown() },
+)
+const Item = Type.Object({ id: idOf('item') }, { additionalProperties: Type.Unknown() })
 
 export type SourceMonitor = Static<typeof SourceMonitor> & Record<string, unknown>
 export type SourceItem = Static<typeof Item> & Record<string, unknown>

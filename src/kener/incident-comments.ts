@@ -1,0 +1,135 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { type Static, Type } from 'typebox'
+import { databaseNow } from '../database/clock.ts'
+import * as comments from '../incidents/comments.ts'
+import { Comment, CommentParams, CreateComment, IncidentParams, UpdateComment } from './schemas/incidents.ts'
+import { Message } from './schemas/shared.ts'
+import { toMinuteStart, toSeconds } from './wire.ts'
+
+const read = { permission: 'read:incidents' } as const
+const write = { permission: 'write:incidents' } as const
+
+const CommentList = Type.Object(
+  { comments: Type.Array(Comment) },
+  { description: 'All comments of the incident, newest first' },
+)
+const OneComment = Type.Object({ comment: Comment }, { description: 'The comment' })
+const CreatedComment = Type.Object({ comment: Comment }, { description: 'The created comment' })
+
+const routes: FastifyPluginAsyncTypebox = async (app) => {
+  app.get(
+    '/:incident_id/comments',
+    {
+      config: read,
+      schema: {
+        operationId: 'v4ListComments',
+        summary: 'List the comments of an incident',
+        params: IncidentParams,
+        response: { 200: CommentList },
+      },
+    },
+    async ({ params }) => {
+      const listed = await comments.listComments(app.db, params.incident_id)
+      return { comments: listed.map(serializeComment) }
+    },
+  )
+
+  app.post(
+    '/:incident_id/comments',
+    {
+      config: write,
+      schema: {
+        operationId: 'v4CreateComment',
+        summary: 'Add a comment to an incident',
+        params: IncidentParams,
+        body: CreateComment,
+        response: { 201: CreatedComment },
+      },
+    },
+    async ({ params, body: { comment, state, timestamp } }, reply) => {
+      const seconds = timestamp ?? toSeconds(await databaseNow(app.db))
+      const created = await comments.createComment(app.db, params.incident_id, {
+        comment: comment.trim(),
+        state,
+        commented_at: toMinuteStart(seconds),
+      })
+      return reply.code(201).send({ comment: serializeComment(created) })
+    },
+  )
+
+  app.get(
+    '/:incident_id/comments/:comment_id',
+    {
+      config: read,
+      schema: {
+        operationId: 'v4ReadComment',
+        summary: 'Get a comment',
+        params: CommentParams,
+        response: { 200: OneComment },
+      },
+    },
+    async ({ params }) => {
+      const comment = await comments.getComment(app.db, params.incident_id, params.comment_id)
+      return { comment: serializeComment(comment) }
+    },
+  )
+
+  app.patch(
+    '/:incident_id/comments/:comment_id',
+    {
+      config: write,
+      schema: {
+        operationId: 'v4UpdateComment',
+        summary: 'Update a comment',
+        params: CommentParams,
+        body: UpdateComment,
+        response: { 200: OneComment },
+      },
+    },
+    async ({ params, body: { comment, state, timestamp } }) => {
+      const commented_at = timestamp === undefined ? undefined : toMinuteStart(timestamp)
+      const changes = { comment, state, commented_at }
+      // In Kener only a new comment sets the state of the incident, an update does not.
+      const options = { appliesState: false }
+      const updated = await comments.updateComment(
+        app.db,
+        params.incident_id,
+        params.comment_id,
+        changes,
+        options,
+      )
+      return { comment: serializeComment(updated) }
+    },
+  )
+
+  app.delete(
+    '/:incident_id/comments/:comment_id',
+    {
+      config: write,
+      schema: {
+        operationId: 'v4DeleteComment',
+        summary: 'Delete a comment',
+        params: CommentParams,
+        response: { 200: Message },
+      },
+    },
+    async ({ params }) => {
+      await comments.deleteComment(app.db, params.incident_id, params.comment_id)
+      return { message: `Comment with id '${params.comment_id}' deleted successfully` }
+    },
+  )
+}
+
+export default routes
+
+function serializeComment(comment: comments.Comment): Static<typeof Comment> {
+  return {
+    id: comment.id,
+    incident_id: comment.incident_id,
+    comment: comment.comment,
+    timestamp: toSeconds(comment.commented_at),
+    state: comment.state,
+    created_at: comment.created_at.toISOString(),
+    updated_at: comment.updated_at.toISOString(),
+  }
+}
