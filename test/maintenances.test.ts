@@ -656,6 +656,20 @@ await t.test('the public status contains at most the next 100 maintenances', asy
   )
 })
 
+await t.test('an update compares its schedule with that of a concurrent update', async (t) => {
+  const { call, key, db, make, events } = await start(t)
+  const { id } = await make()
+  const other = await db.startTransaction().execute()
+  await sql`update maintenances set duration_seconds = 7200`.execute(other)
+  await sql`update maintenance_events set ends_at = starts_at + interval '7200 s'`.execute(other)
+  const pending = call(key, `PATCH /api/maintenances/${id}`, { duration_seconds: 10_800 })
+  await waitUntil(() => isWaitingForLock(db))
+  await other.commit().execute()
+  t.equal((await pending).json.data.duration_seconds, 10_800)
+  const [event] = await events(id)
+  t.equal(Date.parse(event?.ends_at ?? '') - Date.parse(event?.starts_at ?? ''), 3 * hour)
+})
+
 await t.test('concurrent updates and deletes of a maintenance and its parts do not deadlock', async (t) => {
   const { db, call, key, make } = await start(t)
   for (let round = 0; round < 30; round++) {

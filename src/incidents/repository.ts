@@ -1,7 +1,7 @@
 import { type Kysely, type Selectable, sql } from 'kysely'
 import type { Tables } from '../database/schema.ts'
 import type { Impact, State } from '../enums.ts'
-import { endBeforeStart, incidentNotFound } from '../errors.ts'
+import { incidentNotFound, invalidField } from '../errors.ts'
 import { affectedMonitors, assertUniqueMonitors, lockAffectedMonitors } from '../monitors/affected.ts'
 import { incidentIsOpen } from '../monitors/current-status.ts'
 
