@@ -110,6 +110,19 @@ export default defineConfig(
   },
   ...layers,
   {
+    files: ['src/**'],
+    ignores: ['src/errors.ts'],
+    rules: {
+      'no-restricted-syntax': [
+        'error',
+        {
+          selector: 'NewExpression[callee.name="ApiError"]',
+          message: 'Name the error in src/errors.ts, and throw that.',
+        },
+      ],
+    },
+  },
+  {
     files: ['test/**'],
     rules: {
       // Tests read JSON responses, which are typed as any.

@@ -21,7 +21,7 @@ const contentSecurityPolicy = {
   },
 }
 
-/** The description of the API: JSON at /openapi.json, a page to read and try it at /docs. */
+/** Serves the description of the API as JSON at /openapi.json, and as interactive documentation at /docs. */
 export default async function routes(app: FastifyInstance) {
   app.addHook('onRequest', app.limitRate)
   app.addHook('onRoute', (route) => {
@@ -51,12 +51,11 @@ export default async function routes(app: FastifyInstance) {
     },
   })
 
-  app.get('/docs', function showDocs(_request, reply) {
-    return reply.sendFile('index.html')
-  })
+  app.get('/docs', (_request, reply) => reply.sendFile('index.html'))
+
   let description: ReturnType<typeof encode> | undefined
 
-  app.get('/openapi.json', function readDescription(request, reply) {
+  app.get('/openapi.json', (request, reply) => {
     // Encoded on the first request, because routes registered after this one are described too.
     description ??= encode(app.swagger())
     reply.type('application/json; charset=utf-8')
