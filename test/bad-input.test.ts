@@ -212,7 +212,8 @@ await t.test('an internal error reveals no internal details', async (t) => {
       app.register(
         async (scope) => {
           // Outside the scope that authenticates.
-          scope.get('/broken', { config: { permission: 'any-key' } }, () => {
+          const schema = { operationId: 'break', summary: 'Break' }
+          scope.get('/broken', { config: { permission: 'any-key' }, schema }, () => {
             throw new Error('the password is swordfish')
           })
         },

@@ -189,6 +189,17 @@ await t.test('/openapi.json is compressed, and a matching If-None-Match is 304',
   t.equal(again.body, '')
 })
 
+await t.test('a route under /api without operationId or summary is a boot error', async (t) => {
+  for (const schema of [{}, { operationId: 'read' }, { summary: 'Read' }]) {
+    const extend = (app: Replica['app']) => {
+      app.register(async (scope) => {
+        scope.get('/api/undescribed', { config: { permission: 'any-key' }, schema }, () => '')
+      })
+    }
+    await t.rejects(startReplica(t, { extend }), { message: /\/api\/undescribed.*operationId/ })
+  }
+})
+
 await t.test('the version is that of package.json', async (t) => {
   const { document } = await start(t)
   const file = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')

@@ -125,7 +125,7 @@ await t.test('a route under /api without a permission is a boot error', async (t
   const extend = (url: string) => ({
     extend: (app: Replica['app']) => {
       app.register(async (scope) => {
-        scope.get(url, () => 'open to all')
+        scope.get(url, { schema: { operationId: 'read', summary: 'Read' } }, () => 'open to all')
       })
     },
   })

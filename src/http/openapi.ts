@@ -13,13 +13,14 @@ import {
   rateLimitExceeded,
   unsupportedMediaType,
 } from '../errors.ts'
-import { permissionDescriptions } from '../permissions.ts'
+import { isUnderApi, permissionDescriptions } from '../permissions.ts'
 import { AnyObject, EmptyObject, ErrorEnvelope } from '../wire/envelope.ts'
 import { bodyLimitBytes, toBody } from './error-handler.ts'
 
 /**
  * Generates the OpenAPI description from the schemas and `config.permission` of the routes, and adds the shared parts:
- * credentials, rate limit headers and error responses.
+ * credentials, rate limit headers and error responses. A route under /api without `operationId` and `summary` is a boot
+ * error.
  */
 export default fp(
   (app, _options, done) => {
@@ -43,6 +44,11 @@ export default fp(
         schema: { ...schema, ...makeRequestDefaultsOptional(schema), ...describeRoute(route) },
       }),
       transformObject: (document) => addSharedResponses(document as { openapiObject: Document }) as never,
+    })
+    app.addHook('onRoute', ({ url, method, schema }) => {
+      if (isUnderApi(url) && (schema?.operationId === undefined || schema.summary === undefined)) {
+        throw new Error(`${String(method)} ${url} declares no schema.operationId or no schema.summary`)
+      }
     })
     done()
   },
@@ -100,14 +106,11 @@ function makeDefaultsOptional(schema: unknown): unknown {
 
 type JsonObject = { properties?: Record<string, object>; required?: string[] }
 
-function describeRoute({ url, config, schema, handler }: RouteOptions) {
+function describeRoute({ url, config }: RouteOptions) {
   const permission = config?.permission ?? 'public'
-  const words = handler.name.replace(/([A-Z])/g, ' $1').toLowerCase()
   const permissionText =
     permission in permissionDescriptions ? ` (${permissionDescriptions[permission as 'admin']})` : ''
   return {
-    operationId: schema?.operationId ?? handler.name,
-    summary: schema?.summary ?? words.charAt(0).toUpperCase() + words.slice(1),
     description:
       permission === 'public'
         ? 'Requires no key.'
