@@ -179,7 +179,7 @@ export function endedAtFor(
 /** Translates the check of the table, because only the database knows a start that is not part of the change. */
 function rethrowEndBeforeStart(error: unknown): never {
   if (error instanceof Error && 'constraint' in error && error.constraint === 'incidents_check') {
-    throw endBeforeStart()
+    throw invalidField('/ended_at', 'must not be before started_at')
   }
   throw error
 }
