@@ -91,8 +91,6 @@ export const rangeReversed = () => invalidQuery('/to', 'must not be before from'
 export const tagMismatch = (tag: string) =>
   invalidField('/tag', `must be ${tag}, as in the path: the tag of a monitor cannot be changed`)
 
-export const endBeforeStart = () => invalidField('/ended_at', 'must not be before the start')
-
 export const expiryInPast = () => invalidField('/expires_at', 'must be in the future')
 
 // 401
