@@ -21,7 +21,7 @@ const intervalMinutes = { minute: 1, hour: 60, day: 1440 }
 /** [from, to), in minutes since 1970. */
 export type Span = { from: number; to: number }
 
-/** What was reported in a minute, hour or UTC day. */
+/** Totals of the reports of a minute, an hour or a UTC day. */
 export type Bucket = Omit<Totals, 'latency_count' | 'latency_sum'> & {
   /** Start of the bucket, in minutes since 1970. */
   minute: number
