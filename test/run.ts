@@ -135,6 +135,8 @@ function runWorker(queue: TestFile[], environment: Record<string, string>, onFil
   return new Promise((resolve) => {
     const worker = fork(join(import.meta.dirname, 'worker.js'), {
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+      // A larger young generation halves the time of garbage collection, a tenth of the CPU time.
+      execArgv: ['--max-semi-space-size=64'],
       env: { ...process.env, ...environment },
     })
     let current: { file: TestFile; startedAt: number } | undefined

@@ -4,9 +4,10 @@ import t, { type Test } from 'tap'
 import { startPostgres } from '../postgres.ts'
 import { checkAftermath, createLedger, createMonitor, startLoad, startService } from './load.ts'
 import { startProxy } from './cutting-proxy.ts'
+import { scaled } from './scale.ts'
 
 const poolMax = 10
-const cutsWanted = 200
+const cutsWanted = scaled(200)
 
 /** Timeout of a query, and of a transaction without a next statement. */
 const patienceMs = 2_500

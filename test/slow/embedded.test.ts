@@ -4,9 +4,10 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { listening, start, temporaryDirectory } from '../process.ts'
+import { scaled } from './scale.ts'
 import { checkByApi, createLedger, createMonitor, send, type Service, startLoad, wide } from './load.ts'
 
-const kills = 20
+const kills = scaled(20)
 const firstKey = /kener_[0-9A-Za-z]{16}_[0-9A-Za-z]{49}/
 
 async function startEmbedded(t: Test, DATA_DIR: string, key?: string): Promise<Service> {

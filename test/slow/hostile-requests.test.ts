@@ -6,12 +6,13 @@ import t, { type Test } from 'tap'
 import { formatToken, generateTokenParts } from '../../src/keys/token.ts'
 import { createReplyCheck, isErrorReply, newKey, type Replica, type Reply, startReplica } from '../helper.ts'
 import { type Described, requestsTo, type WireRequest } from '../requests.ts'
+import { scaled } from './scale.ts'
 
 /**
  * Batches of about 56 requests. To repeat or extend a run: `FUZZ_SEED=1 FUZZ_RUNS=400 npm test -- hostile-requests`.
  */
 const seed = Number(process.env.FUZZ_SEED ?? Date.now() % 2 ** 31)
-const runs = Number(process.env.FUZZ_RUNS ?? 100)
+const runs = Number(process.env.FUZZ_RUNS ?? scaled(400))
 const batchSize = 30
 
 /** Tables and columns that every request may write: counters, and last_used_at. */
