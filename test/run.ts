@@ -66,6 +66,8 @@ async function runWithDatabase(files: TestFile[]): Promise<number> {
         'max_wal_senders=0',
         'full_page_writes=off',
         'autovacuum=off',
+        'shared_buffers=16MB',
+        'max_connections=200',
       ])
   const template = `kener_template_${process.pid}`
   try {
