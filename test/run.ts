@@ -5,7 +5,7 @@ import { basename, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import pg from 'pg'
 import { openDatabase } from '../src/database/open.ts'
-import { startPostgres } from './postgres.ts'
+import { memoryDirectory, startPostgres } from './postgres.ts'
 import { fileTimeoutMs } from './timeouts.ts'
 import type { FromWorker } from './worker.ts'
 
@@ -61,14 +61,19 @@ async function runWithDatabase(files: TestFile[]): Promise<number> {
   const given = process.env.TEST_DATABASE_URL
   const server = given
     ? { url: given, stop: () => Promise.resolve() }
-    : await startPostgres([
-        'wal_level=minimal',
-        'max_wal_senders=0',
-        'full_page_writes=off',
-        'autovacuum=off',
-        'shared_buffers=16MB',
-        'max_connections=200',
-      ])
+    : await startPostgres(
+        [
+          'wal_level=minimal',
+          'max_wal_senders=0',
+          'full_page_writes=off',
+          'autovacuum=off',
+          'shared_buffers=16MB',
+          'max_connections=200',
+        ],
+        undefined,
+        // Long tests fill their databases.
+        values.slow ? undefined : memoryDirectory(),
+      )
   const template = `kener_template_${process.pid}`
   try {
     await onServer(server.url, `create database ${template}`)
