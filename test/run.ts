@@ -2,6 +2,7 @@ import { fork } from 'node:child_process'
 import { readdirSync, statSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { basename, join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
 import pg from 'pg'
 import { openDatabase } from '../src/database/open.ts'
@@ -143,7 +144,10 @@ function runWorker(queue: TestFile[], environment: Record<string, string>, onFil
     const worker = fork(join(import.meta.dirname, 'worker.js'), {
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       // A larger young generation halves the time of garbage collection, a tenth of the CPU time.
-      execArgv: ['--max-semi-space-size=64'],
+      execArgv: [
+        '--max-semi-space-size=64',
+        `--import=${pathToFileURL(join(import.meta.dirname, 'without-async-hooks.js')).href}`,
+      ],
       env: { ...process.env, ...environment },
     })
     let current: { file: TestFile; startedAt: number } | undefined
