@@ -1,4 +1,5 @@
 import t from 'tap'
+import { isWaitingForLock, waitUntil } from './helper.ts'
 import { fails, hour, newYear, once, start, thisMinute } from './kener.ts'
 
 await t.test('maintenances: a Kener client can create, read, update and delete them', async (t) => {
@@ -244,4 +245,19 @@ await t.test('sending back a maintenance unchanged moves no event', async (t) =>
   const read = await kener.getMaintenance(id)
   t.same({ ...(await kener.updateMaintenance(id, read)), updated_at: read.updated_at }, read)
   t.same((await kener.listEvents(id)).events, events)
+})
+
+await t.test('a start that a concurrent update sets is kept to the second', async (t) => {
+  const { kener, db } = await start(t)
+  const daily = { title: 'T', start_date_time: newYear, rrule: 'FREQ=DAILY', duration_seconds: hour }
+  const { id } = await kener.createMaintenance(daily)
+  const other = await db.startTransaction().execute()
+  await other
+    .updateTable('maintenances')
+    .set({ starts_at: new Date((newYear + 90) * 1000) })
+    .execute()
+  const pending = kener.updateMaintenance(id, { start_date_time: newYear + 60 })
+  await waitUntil(() => isWaitingForLock(db))
+  await other.commit().execute()
+  t.equal((await pending).start_date_time, newYear + 90)
 })

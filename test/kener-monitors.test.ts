@@ -1,5 +1,5 @@
 import t from 'tap'
-import { times } from './helper.ts'
+import { isWaitingForLock, times, waitUntil } from './helper.ts'
 import { fails, newYear, start } from './kener.ts'
 
 await t.test('monitors: a Kener client can create, read, update and delete them', async (t) => {
@@ -232,4 +232,15 @@ await t.test('extra fields are bounded, and a body with half a million values is
   await kener.createMonitor({ tag: 'wide', name: 'W', ignored: Array(400_000).fill(1) })
   const reply = await call(key, 'DELETE /api/v4/monitors/wide', { ignored: true })
   t.equal(reply.statusCode, 200, 'the body of a DELETE is ignored too')
+})
+
+await t.test('an update of a minute uses the default status that a concurrent update sets', async (t) => {
+  const { kener, db } = await start(t)
+  await kener.createMonitor({ tag: 'm', name: 'M' })
+  const other = await db.startTransaction().execute()
+  await other.updateTable('monitors').set({ default_status: 'DOWN' }).execute()
+  const pending = kener.updatePoint('m', newYear, { latency: 5 })
+  await waitUntil(() => isWaitingForLock(db))
+  await other.commit().execute()
+  t.match(await pending, { status: 'DOWN', latency: 5 })
 })

@@ -106,11 +106,11 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     async (request) => {
       const { maintenance_id: id } = request.params
       const { title, description, start_date_time, rrule, duration_seconds, status, monitors } = request.body
-      const before = await maintenances.getMaintenance(app.db, id)
       await maintenances.updateMaintenance(app.db, id, {
         title: title?.trim(),
         description,
-        starts_at: toNewStart(start_date_time, before.starts_at),
+        // Sending back a response must not move a maintenance that starts within a minute.
+        starts_in_minute: start_date_time === undefined ? undefined : toMinuteStart(start_date_time),
         rrule: rrule?.trim(),
         duration_seconds,
         enabled: status && status === 'ACTIVE',
@@ -144,16 +144,6 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 }
 
 export default routes
-
-/**
- * Returns undefined if the start is omitted, or is in the minute of the stored start: sending back a response must not
- * move a maintenance that starts within a minute.
- */
-function toNewStart(seconds: number | undefined, before: Date): Date | undefined {
-  if (seconds === undefined) return undefined
-  const start = toMinuteStart(seconds)
-  return start.getTime() === toMinuteStart(toSeconds(before)).getTime() ? undefined : start
-}
 
 function serializeMaintenance(
   maintenance: maintenances.Maintenance,

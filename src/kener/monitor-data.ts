@@ -13,7 +13,6 @@ import { getMonitorId } from '../monitors/repository.ts'
 import { type ReportedMinute, updateMinute } from '../reports/repository.ts'
 import { readAllMinutes } from '../reports/series.ts'
 import { maxReportMinutes } from '../reports/writer.ts'
-import { getKenerMonitor } from './repository.ts'
 import {
   FillData,
   FillResult,
@@ -122,8 +121,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       },
     },
     async ({ params: { monitor_tag: tag, timestamp }, body }) => {
-      const { default_status: defaultStatus } = await getKenerMonitor(app.db, tag)
-      const result = await updateMinute(app.db, tag, Math.floor(timestamp / 60), (before) => ({
+      const minute = Math.floor(timestamp / 60)
+      const result = await updateMinute(app.db, tag, minute, (before, defaultStatus) => ({
         status: body.status ?? before?.status ?? (defaultStatus === 'NO_DATA' ? 'UP' : defaultStatus),
         latency_ms: body.latency === undefined ? (before?.latency_ms ?? 0) : Math.round(body.latency),
       }))
