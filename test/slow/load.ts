@@ -15,7 +15,7 @@ const kinds = ['read', 'report', 'incident', 'key', 'revocation'] as const
 type Kind = (typeof kinds)[number]
 
 /** Longest response time, in every state of the database. */
-const answerMsMax = 5_000
+const responseMsMax = 5_000
 /** Longest recovery after the database accepts connections again. */
 const recoveryMsMax = 2_000
 /** Time after which the server has ended an idle session. */
@@ -33,6 +33,14 @@ export async function startService(t: Test, url: string, env: Record<string, str
   if (made.code !== 0) throw new Error(made.stderr)
   const server = start(t, 'server', [], { DATABASE_URL: url, PORT: '0', ...wide, ...env })
   return { server, origin: await listening(server), key: made.stdout.trim() }
+}
+
+/** Starts a service on the database at `url`, with a ledger and its monitor. */
+export async function startWithLedger(t: Test, url: string, poolMax: number) {
+  const service = await startService(t, url, { DATABASE_POOL_MAX: String(poolMax) })
+  const ledger = createLedger()
+  await createMonitor(service, ledger)
+  return { service, ledger }
 }
 
 export const wide = {
@@ -94,7 +102,7 @@ export function startLoad(
   /** Start of the latest successful request, by kind. */
   const served = new Map<Kind, number>()
   let slowestMs = 0
-  let lastRefused = 0
+  let lastRejectedAt = 0
   let over = false
 
   const write: Record<Kind, () => Promise<number>> = {
@@ -153,7 +161,7 @@ export function startLoad(
     const { status, headers } = reply
     counts.set(`${kind} ${status}`, (counts.get(`${kind} ${status}`) ?? 0) + 1)
     if (!isRegular(reply)) irregular.push(`${kind}: ${status} ${JSON.stringify(reply.body)}`)
-    if (status === 503) lastRefused = ended
+    if (status === 503) lastRejectedAt = ended
     if (status === 200 || status === 201) {
       acknowledge(reply.body.data ?? {})
       served.set(kind, Math.max(served.get(kind) ?? 0, began))
@@ -164,9 +172,9 @@ export function startLoad(
   const running = Array.from({ length: clients }, async (_, place) => {
     const kind = kinds[place % kinds.length] ?? 'read'
     while (!over) {
-      const refused = await write[kind]()
+      const rejected = await write[kind]()
       // Without a delay, clients would spend all CPU time on rejected requests.
-      if (refused) await delay(20)
+      if (rejected) await delay(20)
     }
   })
 
@@ -196,10 +204,10 @@ export function startLoad(
     irregular,
     untilServed,
     /** Waits until requests of every kind are rejected, so that the fault has taken effect. */
-    untilRefused: () => {
+    untilRejected: () => {
       const before = new Map(counts)
-      const refusals = (kind: Kind) => (counts.get(`${kind} 503`) ?? 0) - (before.get(`${kind} 503`) ?? 0)
-      return until('Refused was', (kind) => refusals(kind) === 0)
+      const rejections = (kind: Kind) => (counts.get(`${kind} 503`) ?? 0) - (before.get(`${kind} 503`) ?? 0)
+      return until('Rejected was', (kind) => rejections(kind) === 0)
     },
     /**
      * Checks that all kinds of requests succeed soon after the database accepts connections, and none fails from then
@@ -208,17 +216,17 @@ export function startLoad(
     checkRecovery: async (t: Test, since: number) => {
       await untilServed(since)
       await delay(since + recoveryMsMax + 500 - performance.now())
-      const ms = Math.max(0, lastRefused - since)
-      t.ok(ms <= recoveryMsMax, `well again ${Math.round(ms)} ms after the database`)
+      const ms = Math.max(0, lastRejectedAt - since)
+      t.ok(ms <= recoveryMsMax, `recovered ${Math.round(ms)} ms after the database`)
     },
     stop,
     /** Call it after stop. */
     check: (t: Test) => {
       const all = [...counts].sort(([a], [b]) => a.localeCompare(b))
-      t.comment(`answers: ${all.map(([name, count]) => `${name}: ${count}`).join(', ')}`)
-      t.comment(`slowest answer: ${Math.round(slowestMs)} ms`)
+      t.comment(`responses: ${all.map(([name, count]) => `${name}: ${count}`).join(', ')}`)
+      t.comment(`slowest response: ${Math.round(slowestMs)} ms`)
       t.same(irregular.slice(0, 10), [], 'only expected responses')
-      t.ok(slowestMs <= answerMsMax, `none slower than ${answerMsMax} ms`)
+      t.ok(slowestMs <= responseMsMax, `no response is slower than ${responseMsMax} ms`)
       t.ok(service.server.child.exitCode === null || cutsAllowed, 'the process is running')
       t.equal(service.server.output.stderr, '', 'nothing on stderr')
       t.notMatch(service.server.output.stdout, /"level":[56]0/, 'no error in the log')
@@ -398,5 +406,5 @@ async function checkPool(t: Test, service: Service, url: string, max: number): P
   await client.end()
   t.equal(waiting, max, 'all connections run a statement at the same time')
   t.equal(used, max, 'no further connections')
-  t.same(statuses, Array<number>(max).fill(200), 'all are answered')
+  t.same(statuses, Array<number>(max).fill(200), 'all requests succeed')
 }
