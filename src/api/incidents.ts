@@ -2,7 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { Impact } from '../enums.ts'
 import * as comments from '../incidents/comments.ts'
 import * as incidents from '../incidents/repository.ts'
-import { Envelope, NoContent, Page } from '../wire/envelope.ts'
+import { describe, Envelope, NoContent, Page } from '../wire/envelope.ts'
 import { assertRangeOrder, decodeCursor, encodeCursor, paginate } from '../wire/pagination.ts'
 import { formatTime, formatTimeOrNull, parseOptionalTime } from '../wire/time.ts'
 import {
@@ -22,6 +22,8 @@ import {
 const read = { permission: 'read:incidents' } as const
 const write = { permission: 'write:incidents' } as const
 
+const OneIncident = Envelope(IncidentWithComments)
+
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get(
     '/',
@@ -29,9 +31,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       config: read,
       schema: {
         operationId: 'listIncidents',
-        summary: 'List incidents',
+        summary: 'List incidents, newest start first',
         querystring: ListIncidents,
-        response: { 200: Page(Incident) },
+        response: { 200: describe(Page(Incident), 'A page of incidents') },
       },
     },
     async function list({ query: { limit, cursor, from, to, monitor_tag: tag, ...filter } }) {
@@ -60,7 +62,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         operationId: 'createIncident',
         summary: 'Create an incident',
         body: CreateIncident,
-        response: { 201: Envelope(IncidentWithComments) },
+        response: { 201: describe(OneIncident, 'The new incident') },
       },
     },
     async function create({ body }, reply) {
@@ -77,7 +79,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         operationId: 'readIncident',
         summary: 'Get an incident with its comments',
         params: IncidentParams,
-        response: { 200: Envelope(IncidentWithComments) },
+        response: { 200: describe(OneIncident, 'The incident') },
       },
     },
     async function get({ params }) {
@@ -94,7 +96,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         summary: 'Update an incident',
         params: IncidentParams,
         body: UpdateIncident,
-        response: { 200: Envelope(IncidentWithComments) },
+        response: { 200: describe(OneIncident, 'The updated incident') },
       },
     },
     async function update({ params, body }) {
@@ -126,10 +128,10 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       config: read,
       schema: {
         operationId: 'listComments',
-        summary: 'List the comments of an incident',
+        summary: 'List the comments of an incident, newest first',
         params: IncidentParams,
         querystring: ListComments,
-        response: { 200: Page(Comment) },
+        response: { 200: describe(Page(Comment), 'A page of comments') },
       },
     },
     async function listComments({ params, query: { limit, cursor } }) {
@@ -149,7 +151,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         summary: 'Add a comment to an incident',
         params: IncidentParams,
         body: CreateComment,
-        response: { 201: Envelope(Comment) },
+        response: { 201: describe(Envelope(Comment), 'The new comment') },
       },
     },
     async function createComment({ params, body: { timestamp, ...comment } }, reply) {
@@ -168,7 +170,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         summary: 'Update a comment',
         params: CommentParams,
         body: UpdateComment,
-        response: { 200: Envelope(Comment) },
+        response: { 200: describe(Envelope(Comment), 'The updated comment') },
       },
     },
     async function updateComment({ params: { id, comment_id: commentId }, body: { timestamp, ...changes } }) {

@@ -207,9 +207,7 @@ function addSharedResponses({ openapiObject }: { openapiObject: Document }): Doc
     const body = operation.requestBody
     if (body) body.required = body.content['application/json']?.schema.required !== undefined
     operation.security = needsKey(operation) ? [{ key: [] }] : []
-    for (const [status, reply] of Object.entries(operation.responses)) {
-      if (reply.description === 'Default Response')
-        reply.description = status === '201' ? 'The resource was created' : 'The request succeeded'
+    for (const reply of Object.values(operation.responses)) {
       reply.headers = { ...reference('X-Request-Id'), ...(needsKey(operation) && limitHeaders) }
       if (operation.responses['204'] === reply) delete reply.content
       for (const media of Object.values(reply.content ?? {})) media.example ??= exampleOf(media.schema)

@@ -8,9 +8,14 @@ export const pageQuery = {
     minimum: 1,
     maximum: 100,
     default: 50,
-    description: 'Maximum number of items, 1-100',
+    description: 'Maximum number of items on the page, 1 to 100.',
   }),
-  cursor: Type.Optional(Type.String({ maxLength: 1_000, description: 'next_cursor of the previous page' })),
+  cursor: Type.Optional(
+    Type.String({
+      maxLength: 1_000,
+      description: 'Value of `next_cursor` of the previous page, unchanged. Omit it for the first page.',
+    }),
+  ),
 }
 
 /**
