@@ -16,15 +16,15 @@ const wide = { RATE_LIMIT_MAX: '1000000', AUTH_FAILURE_LIMIT_MAX: '1000000' }
 const changes: Record<string, Change> = {
   'a revocation': {
     change: (id) => ['POST', `/api/keys/${id}/revoke`],
-    findWrong: exceptRefusals(401, 'KEY_REVOKED'),
+    findWrong: exceptRejections(401, 'KEY_REVOKED'),
   },
   'reduced permissions': {
     change: (id) => ['PATCH', `/api/keys/${id}`, { permissions: ['read:monitors'] }],
-    findWrong: exceptRefusals(403, 'FORBIDDEN'),
+    findWrong: exceptRejections(403, 'FORBIDDEN'),
   },
   'an expiry of now': {
     change: (id) => ['PATCH', `/api/keys/${id}`, { expires_at: new Date().toISOString() }],
-    findWrong: exceptRefusals(401, 'KEY_EXPIRED'),
+    findWrong: exceptRejections(401, 'KEY_EXPIRED'),
   },
   'a lower limit': {
     change: (id) => ['PATCH', `/api/keys/${id}`, { rate_limit: asksAfter }],
@@ -37,7 +37,7 @@ type Change = {
   findWrong: (after: Answer[], before: Answer[]) => Answer[]
 }
 
-function exceptRefusals(status: number, code: string) {
+function exceptRejections(status: number, code: string) {
   return (after: Answer[]) =>
     after.filter((answer) => answer.status !== status || JSON.parse(answer.body).error.code !== code)
 }

@@ -81,11 +81,11 @@ await t.test('readiness is 503 for at least two polls per second before the shut
   if (!server) throw new Error('No server was started')
   server.child.kill('SIGTERM')
   while (await isReady(server.origin));
-  let looks = 0
+  let polls = 0
   const checks = setInterval(() => {
     void isReady(server.origin).then((is) => {
       t.notOk(is, 'not ready')
-      looks++
+      polls++
     })
   }, 1_000)
   t.teardown(() => {
@@ -98,7 +98,7 @@ await t.test('readiness is 503 for at least two polls per second before the shut
     )
   while (await isServed()) await delay(20)
   clearInterval(checks)
-  t.ok(looks >= 2, `${looks} looks before the first connection is refused`)
+  t.ok(polls >= 2, `${polls} polls before the first connection is refused`)
   t.same(await server.ended, { code: 0, signal: null })
 })
 
