@@ -32,7 +32,8 @@ export default fp(
           version: '0.1.0',
           description:
             'The API of a status page. Send an API key in the header `Authorization: Bearer YOUR_API_KEY`. Each ' +
-            'operation names the permission that the key needs.',
+            'operation names the permission that the key needs. Times are RFC 3339 (at /api/v4: seconds since 1970); ' +
+            'responses contain them in UTC and whole seconds.',
           license: { name: 'MIT', identifier: 'MIT' },
         },
         servers: [{ url: '/', description: 'This service' }],

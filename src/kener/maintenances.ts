@@ -9,7 +9,7 @@ import {
   MaintenanceParams,
   UpdateMaintenance,
 } from './schemas/maintenances.ts'
-import { Message } from './schemas/shared.ts'
+import { Message, Only } from './schemas/shared.ts'
 import { originOf, toActivity, toAffected, toMinuteStart, toSeconds } from './wire.ts'
 
 const read = { permission: 'read:incidents' } as const
@@ -18,15 +18,13 @@ const write = { permission: 'write:incidents' } as const
 /** Longest list. Kener's list has no limit and no pages. */
 const maxListed = 1_000
 
-const MaintenanceList = Type.Object(
-  { maintenances: Type.Array(Maintenance) },
-  { description: `The newest ${maxListed} maintenances that match, newest first` },
+const MaintenanceList = Only(
+  'maintenances',
+  Type.Array(Maintenance),
+  'The newest 1,000 maintenances that match, newest first',
 )
-const OneMaintenance = Type.Object({ maintenance: Maintenance }, { description: 'The maintenance' })
-const CreatedMaintenance = Type.Object(
-  { maintenance: Maintenance },
-  { description: 'The created maintenance' },
-)
+const OneMaintenance = Only('maintenance', Maintenance, 'The maintenance')
+const CreatedMaintenance = Only('maintenance', Maintenance, 'The created maintenance')
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get(

@@ -23,15 +23,13 @@ import {
   UpdatePoint,
 } from './schemas/monitor-data.ts'
 import { MonitorParams } from './schemas/monitors.ts'
+import { Only } from './schemas/shared.ts'
 
 const read = { permission: 'read:monitors' } as const
 const write = { permission: 'write:monitors' } as const
 
-const OnePoint = Type.Object({ data: Point }, { description: 'The data of the minute' })
-const PointList = Type.Object(
-  { data: Type.Array(Point) },
-  { description: 'The minutes with a report in the period, ascending' },
-)
+const OnePoint = Only('data', Point, 'The data of the minute')
+const PointList = Only('data', Type.Array(Point), 'The minutes of the period that have a report, ascending')
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get(
