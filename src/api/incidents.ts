@@ -3,7 +3,7 @@ import type { Impact } from '../enums.ts'
 import * as comments from '../incidents/comments.ts'
 import * as incidents from '../incidents/repository.ts'
 import { describe, Envelope, NoContent, Page } from '../wire/envelope.ts'
-import { assertRangeOrder, decodeCursor, encodeCursor, paginate } from '../wire/pagination.ts'
+import { assertRangeOrder, pageByTime } from '../wire/pagination.ts'
 import { formatTime, formatTimeOrNull, parseOptionalTime } from '../wire/time.ts'
 import {
   Comment,
@@ -36,21 +36,22 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: describe(Page(Incident), 'A page of incidents') },
       },
     },
-    async function list({ query: { limit, cursor, from, to, monitor_tag: tag, ...filter } }) {
+    async function list({ query }) {
+      const { state, open, from, to, monitor_tag: tag } = query
       assertRangeOrder({ from, to })
-      const rows = await incidents.listIncidents(
-        app.db,
-        {
-          ...filter,
-          monitor_tags: tag === undefined ? undefined : [tag],
-          from: parseOptionalTime(from),
-          to: parseOptionalTime(to),
-          cursor: decodeCursor(cursor),
-        },
-        limit + 1,
+      const filter = {
+        state,
+        open,
+        monitor_tags: tag === undefined ? undefined : [tag],
+        from: parseOptionalTime(from),
+        to: parseOptionalTime(to),
+      }
+      return pageByTime(
+        query,
+        ({ cursor, limit }) => incidents.listIncidents(app.db, { ...filter, cursor }, limit),
+        ({ started_at }) => started_at,
+        serializeIncident,
       )
-      const { data, pagination } = paginate(rows, limit, (last) => encodeCursor(last.started_at, last.id))
-      return { success: true as const, data: data.map(serializeIncident), pagination }
     },
   )
 
@@ -134,11 +135,13 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: describe(Page(Comment), 'A page of comments') },
       },
     },
-    async function listComments({ params, query: { limit, cursor } }) {
-      const page = { cursor: decodeCursor(cursor), limit: limit + 1 }
-      const rows = await comments.listComments(app.db, params.id, page)
-      const { data, pagination } = paginate(rows, limit, (last) => encodeCursor(last.commented_at, last.id))
-      return { success: true as const, data: data.map(serializeComment), pagination }
+    async function listComments({ params, query }) {
+      return pageByTime(
+        query,
+        (page) => comments.listComments(app.db, params.id, page),
+        ({ commented_at }) => commented_at,
+        serializeComment,
+      )
     },
   )
 

@@ -4,7 +4,7 @@ import * as events from '../maintenances/events.ts'
 import * as maintenances from '../maintenances/repository.ts'
 import { once } from '../maintenances/schedule.ts'
 import { Conflict, describe, Envelope, NoContent, Page } from '../wire/envelope.ts'
-import { decodeCursor, encodeCursor, paginate } from '../wire/pagination.ts'
+import { pageByTime } from '../wire/pagination.ts'
 import { formatTime, parseOptionalTime, parseValidTime } from '../wire/time.ts'
 import {
   CreateMaintenance,
@@ -36,15 +36,15 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: describe(Page(Maintenance), 'A page of maintenances') },
       },
     },
-    async function list({ query: { limit, cursor, enabled, monitor_tag: tag } }) {
-      const filter = {
-        enabled,
-        monitor_tags: tag === undefined ? undefined : [tag],
-        cursor: decodeCursor(cursor),
-      }
-      const rows = await maintenances.listMaintenances(app.db, filter, limit + 1)
-      const { data, pagination } = paginate(rows, limit, (last) => encodeCursor(last.starts_at, last.id))
-      return { success: true as const, data: data.map(serializeMaintenance), pagination }
+    async function list({ query }) {
+      const { enabled, monitor_tag: tag } = query
+      const filter = { enabled, monitor_tags: tag === undefined ? undefined : [tag] }
+      return pageByTime(
+        query,
+        ({ cursor, limit }) => maintenances.listMaintenances(app.db, { ...filter, cursor }, limit),
+        ({ starts_at }) => starts_at,
+        serializeMaintenance,
+      )
     },
   )
 
@@ -136,11 +136,13 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: describe(Page(Event), 'A page of events') },
       },
     },
-    async function listEvents({ params, query: { limit, cursor } }) {
-      const page = { cursor: decodeCursor(cursor), limit: limit + 1 }
-      const rows = await events.listEvents(app.db, params.id, page)
-      const { data, pagination } = paginate(rows, limit, (last) => encodeCursor(last.starts_at, last.id))
-      return { success: true as const, data: data.map(serializeEvent), pagination }
+    async function listEvents({ params, query }) {
+      return pageByTime(
+        query,
+        (page) => events.listEvents(app.db, params.id, page),
+        ({ starts_at }) => starts_at,
+        serializeEvent,
+      )
     },
   )
 
