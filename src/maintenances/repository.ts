@@ -137,7 +137,10 @@ export type MaintenanceChanges = {
   monitors?: NewAffected[] | undefined
 }
 
-/** Updates the given fields, and the events if the schedule changes. @throws ApiError 404, or 400 as createMaintenance does */
+/**
+ * Updates the given fields, and the events if the schedule changes.
+ * @throws ApiError 404, or 400 as createMaintenance does
+ */
 export async function updateMaintenance(
   db: Kysely<Tables>,
   id: number,
