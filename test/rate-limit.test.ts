@@ -253,10 +253,10 @@ await t.test('failed authentications are counted per client address', async (t) 
 
   const good = await replica.call(known.token, 'GET /api/me', undefined, from('10.0.0.1'))
   t.equal(good.statusCode, 200, 'a verified key is not affected by failures of its address')
-  const wanted = { name: 'made here', permissions: ['read:monitors'] }
-  const made = (await replica.call(known.token, 'POST /api/keys', wanted, from('10.0.0.1'))).json.data
-  const rotate = `POST /api/keys/${made.id}/rotate` as const
-  const used = await replica.call(made.key, 'GET /api/me', undefined, from('10.0.0.1'))
+  const wanted = { name: 'new', permissions: ['read:monitors'] }
+  const created = (await replica.call(known.token, 'POST /api/keys', wanted, from('10.0.0.1'))).json.data
+  const rotate = `POST /api/keys/${created.id}/rotate` as const
+  const used = await replica.call(created.key, 'GET /api/me', undefined, from('10.0.0.1'))
   const successor = (await replica.call(known.token, rotate, {}, from('10.0.0.1'))).json.data
   const usedNext = await replica.call(successor.key, 'GET /api/me', undefined, from('10.0.0.1'))
   t.same([used.statusCode, usedNext.statusCode], [200, 200], 'nor are keys that this process created')

@@ -27,12 +27,12 @@ export type Service = { server: Running; origin: string; key: string }
 
 /** Starts a server on the database at `url` with very high rate limits, and creates an admin key. */
 export async function startService(t: Test, url: string, env: Record<string, string> = {}): Promise<Service> {
-  const made = await cli(t, ['keys', 'create', '--name', 'ops', '--permissions', 'admin'], {
+  const created = await cli(t, ['keys', 'create', '--name', 'ops', '--permissions', 'admin'], {
     DATABASE_URL: url,
   })
-  if (made.code !== 0) throw new Error(made.stderr)
+  if (created.code !== 0) throw new Error(created.stderr)
   const server = start(t, 'server', [], { DATABASE_URL: url, PORT: '0', ...wide, ...env })
-  return { server, origin: await listening(server), key: made.stdout.trim() }
+  return { server, origin: await listening(server), key: created.stdout.trim() }
 }
 
 /** Starts a service on the database at `url`, with a ledger and its monitor. */
@@ -78,14 +78,14 @@ export function createLedger() {
     incidents: new Map<number, string>(),
     nextTitle: 1,
     /** A revocation that was requested and not acknowledged may have been applied or not. */
-    keys: new Map<string, { text: string; revocation: 'none' | 'requested' | 'acknowledged' }>(),
+    keys: new Map<string, { token: string; revocation: 'none' | 'requested' | 'acknowledged' }>(),
     nextName: 1,
   }
 }
 
 export async function createMonitor(service: Service, { monitor }: Ledger): Promise<void> {
   const { status } = await send(service, 'PUT', `/monitors/${monitor}`, { name: 'Checked' })
-  if (status !== 200 && status !== 201) throw new Error(`The monitor was not made: ${status}`)
+  if (status !== 200 && status !== 201) throw new Error(`The monitor was not created: ${status}`)
 }
 
 export type Load = ReturnType<typeof startLoad>
@@ -128,9 +128,9 @@ export function startLoad(
       })
     },
     key: () => {
-      const wanted = { name: `key ${ledger.nextName++}`, permissions: ['read:monitors'] }
-      return ask('key', 'POST', '/keys', wanted, ({ id, key }) => {
-        ledger.keys.set(id as string, { text: key as string, revocation: 'none' })
+      const attributes = { name: `key ${ledger.nextName++}`, permissions: ['read:monitors'] }
+      return ask('key', 'POST', '/keys', attributes, ({ id, key }) => {
+        ledger.keys.set(id as string, { token: key as string, revocation: 'none' })
       })
     },
     revocation: async () => {
@@ -169,8 +169,8 @@ export function startLoad(
     return headers.has('retry-after') ? status : 0
   }
 
-  const running = Array.from({ length: clients }, async (_, place) => {
-    const kind = kinds[place % kinds.length] ?? 'read'
+  const running = Array.from({ length: clients }, async (_, index) => {
+    const kind = kinds[index % kinds.length] ?? 'read'
     while (!over) {
       const rejected = await write[kind]()
       // Without a delay, clients would spend all CPU time on rejected requests.
@@ -281,12 +281,16 @@ export async function checkByApi(t: Test, service: Service, ledger: Ledger): Pro
   const lostKeys: string[] = []
   for (let at = 0; at < keys.length; at += 20) {
     const some = keys.slice(at, at + 20)
-    await times(some.length, async (place) => {
-      const { text, revocation } = some[place] ?? { text: '', revocation: 'none' }
-      const { status, body } = await send({ ...service, key: text }, 'GET', '/me')
+    await times(some.length, async (index) => {
+      const { token, revocation } = some[index] ?? { token: '', revocation: 'none' }
+      const { status, body } = await send({ ...service, key: token }, 'GET', '/me')
       const isRevoked = status === 401 && body.error?.code === 'KEY_REVOKED'
-      const wanted = { none: status === 200, requested: status === 200 || isRevoked, acknowledged: isRevoked }
-      if (!wanted[revocation]) lostKeys.push(`${revocation}: ${status}`)
+      const isExpected = {
+        none: status === 200,
+        requested: status === 200 || isRevoked,
+        acknowledged: isRevoked,
+      }
+      if (!isExpected[revocation]) lostKeys.push(`${revocation}: ${status}`)
     })
   }
   report(t, 'by the API', ledger, { reports: lostReports, incidents: lostIncidents, keys: lostKeys })
