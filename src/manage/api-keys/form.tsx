@@ -46,7 +46,7 @@ export function readKeyForm(body: unknown): KeyForm {
   }
 }
 
-/** What an existing key had when its form was opened. The form contains it in hidden fields. */
+/** Values of an existing key when its form was opened. The form contains them in hidden fields. */
 export type OriginalAttributes = Pick<KeyForm, 'name' | 'permissions' | 'rateLimit'>
 
 export function readOriginal(body: unknown): OriginalAttributes {
