@@ -81,7 +81,7 @@ async function describeMachine() {
   return `${cpus().length} cores (${cpus()[0].model.trim()}), ${gigabytes} GiB, Node ${process.versions.node}, PostgreSQL ${await place.postgresVersion()}`
 }
 
-/** Prints Markdown for the README. */
+/** Prints the table of docs/performance.md. */
 function print({ machine, ratios, figures, rows }) {
   const { rounds, seconds } = extent
   console.log(`\n${machine}; 50 connections, medians of ${rounds} rounds of ${seconds} s\n`)

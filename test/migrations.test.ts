@@ -35,6 +35,15 @@ await t.test('several replicas can start at the same time on an empty database',
   await Promise.all(replicas.map((replica) => replica.close()))
 })
 
+await t.test('no check of a table has a generated name', async (t) => {
+  const { db, close } = await open(await createDatabase(t))
+  const { rows } = await sql`
+    select conname from pg_constraint
+    where contype = 'c' and connamespace = 'public'::regnamespace and conname ~ '_check[0-9]*$'`.execute(db)
+  t.same(rows, [])
+  await close()
+})
+
 await t.test('down reverts up', async (t) => {
   const url = await createDatabase(t)
   const { db, close } = await open(url)

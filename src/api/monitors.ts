@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { Static } from 'typebox'
 import { batch } from '../database/batch.ts'
-import { invalidField, monitorNotFound, tagMismatch } from '../errors.ts'
+import { invalidField, monitorNotFound, tagMismatch, tagTaken } from '../errors.ts'
 import * as monitors from '../monitors/repository.ts'
 import type { Report as ReportRecord, WriteResult } from '../reports/repository.ts'
 import { readSeries } from '../reports/series.ts'
@@ -64,7 +64,10 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         operationId: 'createMonitor',
         summary: 'Create a monitor',
         body: CreateMonitor,
-        response: { 201: describe(OneMonitor, 'The new monitor'), 409: Conflict },
+        response: {
+          201: describe(OneMonitor, 'The new monitor'),
+          409: Conflict('the tag is taken', tagTaken('website')),
+        },
       },
     },
     async function createMonitor({ body }, reply) {

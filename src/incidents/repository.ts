@@ -176,9 +176,12 @@ export function endedAtFor(
   return sql<Date>`least(ended_at, greatest(${start}::timestamptz, ${end}::timestamptz))`
 }
 
+/** Name of the check of the table. */
+const endNotBeforeStart = 'incidents_end_not_before_start'
+
 /** Translates the check of the table, because only the database knows a start that is not part of the change. */
 function rethrowEndBeforeStart(error: unknown): never {
-  if (error instanceof Error && 'constraint' in error && error.constraint === 'incidents_check') {
+  if (error instanceof Error && 'constraint' in error && error.constraint === endNotBeforeStart) {
     throw invalidField('/ended_at', 'must not be before started_at')
   }
   throw error

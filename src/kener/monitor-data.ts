@@ -13,7 +13,6 @@ import { getMonitorId } from '../monitors/repository.ts'
 import { type ReportedMinute, updateMinute } from '../reports/repository.ts'
 import { readAllMinutes } from '../reports/series.ts'
 import { maxReportMinutes } from '../reports/writer.ts'
-import { getKenerMonitor } from './repository.ts'
 import {
   FillData,
   FillResult,
@@ -24,15 +23,13 @@ import {
   UpdatePoint,
 } from './schemas/monitor-data.ts'
 import { MonitorParams } from './schemas/monitors.ts'
+import { Only } from './schemas/shared.ts'
 
 const read = { permission: 'read:monitors' } as const
 const write = { permission: 'write:monitors' } as const
 
-const OnePoint = Type.Object({ data: Point }, { description: 'The data of the minute' })
-const PointList = Type.Object(
-  { data: Type.Array(Point) },
-  { description: 'The minutes with a report in the period, ascending' },
-)
+const OnePoint = Only('data', Point, 'The data of the minute')
+const PointList = Only('data', Type.Array(Point), 'The minutes of the period that have a report, ascending')
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get(
@@ -122,8 +119,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       },
     },
     async ({ params: { monitor_tag: tag, timestamp }, body }) => {
-      const { default_status: defaultStatus } = await getKenerMonitor(app.db, tag)
-      const result = await updateMinute(app.db, tag, Math.floor(timestamp / 60), (before) => ({
+      const minute = Math.floor(timestamp / 60)
+      const result = await updateMinute(app.db, tag, minute, (before, defaultStatus) => ({
         status: body.status ?? before?.status ?? (defaultStatus === 'NO_DATA' ? 'UP' : defaultStatus),
         latency_ms: body.latency === undefined ? (before?.latency_ms ?? 0) : Math.round(body.latency),
       }))

@@ -128,6 +128,8 @@ export type MaintenanceChanges = {
   title?: string | undefined
   description?: string | null | undefined
   starts_at?: Date | undefined
+  /** Start of a minute, instead of `starts_at`: a start within this minute is kept. */
+  starts_in_minute?: Date | undefined
   rrule?: string | undefined
   duration_seconds?: number | undefined
   enabled?: boolean | undefined
@@ -135,11 +137,14 @@ export type MaintenanceChanges = {
   monitors?: NewAffected[] | undefined
 }
 
-/** Updates the given fields, and the events if the schedule changes. @throws ApiError 404, or 400 as createMaintenance does */
+/**
+ * Updates the given fields, and the events if the schedule changes.
+ * @throws ApiError 404, or 400 as createMaintenance does
+ */
 export async function updateMaintenance(
   db: Kysely<Tables>,
   id: number,
-  { monitors, ...changes }: MaintenanceChanges,
+  { monitors, starts_in_minute: minute, ...changes }: MaintenanceChanges,
 ): Promise<void> {
   assertUniqueMonitors(monitors)
   await db.transaction().execute(async (trx) => {
@@ -154,13 +159,21 @@ export async function updateMaintenance(
           .forNoKeyUpdate()
           .as('before'),
       )
-      .set({ ...changes, updated_at: sql`now()` })
+      .set({
+        ...changes,
+        ...(minute && {
+          starts_at: sql<Date>`
+            case when date_trunc('minute', before.starts_at) = ${minute} then before.starts_at else ${minute} end`,
+        }),
+        updated_at: sql`now()`,
+      })
       .whereRef('maintenances.id', '=', 'before.id')
       .returning(['before.starts_at', 'before.rrule', 'before.duration_seconds'])
+      .returning('maintenances.starts_at as new_start')
       .executeTakeFirst()
     if (!before) throw maintenanceNotFound()
     const after = {
-      starts_at: changes.starts_at ?? before.starts_at,
+      starts_at: before.new_start,
       rrule: changes.rrule ?? before.rrule,
       duration_seconds: changes.duration_seconds ?? before.duration_seconds,
     }

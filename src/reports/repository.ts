@@ -1,6 +1,6 @@
 import { type Kysely, sql, type Transaction } from 'kysely'
 import type { MonitorHoursTable, Tables } from '../database/schema.ts'
-import type { ReportStatus } from '../enums.ts'
+import type { ReportStatus, Status } from '../enums.ts'
 import { hourKey, type MonitorHourReport, type ResolvedReport, toChunks } from './chunks.ts'
 import {
   addTotals,
@@ -82,19 +82,19 @@ export function writeReports(
 
 export type ReportedMinute = { minute: number; status: ReportStatus; latency_ms: number | null }
 
-/** Updates one minute. @param change returns the new report, given the stored one. */
+/** Updates one minute. @param change returns the new report, given the stored one and the monitor's default status */
 export function updateMinute(
   db: Kysely<Tables>,
   tag: string,
   minute: number,
-  change: (before: ReportedMinute | undefined) => Omit<ReportedMinute, 'minute'>,
+  change: (before: ReportedMinute | undefined, defaultStatus: Status) => Omit<ReportedMinute, 'minute'>,
 ): Promise<{ outcome: 'written'; report: ReportedMinute } | WriteError> {
   return db.transaction().execute(async (trx) => {
     const monitor = (await lockMonitors(trx, [tag], 'wait')).get(tag)
     if (!monitor) return { outcome: 'unknown' }
     const hours = await readHours(trx, [{ monitor_id: monitor.id, hour: Math.floor(minute / 60) }])
     const [before] = [...hours.values()].flatMap((hour) => readMinutes(hour, minute % 60, (minute % 60) + 1))
-    const report = { ...change(before), minute }
+    const report = { ...change(before, monitor.default_status), minute }
     const resolved = resolve({ from: minute, ...report }, monitor)
     if (isInFuture(resolved, monitor)) return { outcome: 'in_future', index: 0 }
     await storeReports(trx, [resolved])
@@ -103,7 +103,14 @@ export function updateMinute(
 }
 
 /** `minute` and `second` are the current time of the database. */
-type Monitor = { id: number; tag: string; is_locked: boolean; minute: number; second: number }
+type Monitor = {
+  id: number
+  tag: string
+  default_status: Status
+  is_locked: boolean
+  minute: number
+  second: number
+}
 
 /** Locks monitors until commit. With 'skip', `is_locked` is false for a monitor that another transaction locks. */
 async function lockMonitors(
@@ -116,9 +123,9 @@ async function lockMonitors(
   const [skipLocked, join] = whenLocked === 'skip' ? [sql`skip locked`, sql`left join`] : [sql``, sql`join`]
   const { rows } = await sql<Monitor>`
     with locked as (
-      select id from monitors where tag = any(${tags}::text[]) order by id for no key update ${skipLocked}
+      select id, default_status from monitors where tag = any(${tags}::text[]) order by id for no key update ${skipLocked}
     )
-    select id, tag, locked.id is not null as is_locked,
+    select id, tag, locked.default_status, locked.id is not null as is_locked,
       floor(extract(epoch from now()) / 60)::integer as minute, floor(extract(second from now()))::integer as second
     from monitors ${join} locked using (id)
     where tag = any(${tags}::text[])`.execute(trx)
