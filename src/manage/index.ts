@@ -93,6 +93,7 @@ async function pages(app: FastifyInstance) {
 
 async function authenticatedPages(app: FastifyInstance) {
   app.addHook('onRequest', app.requireSession)
+  app.addHook('onRequest', app.limitConcurrency)
   app.register(overviewRoutes)
   app.register(apiKeyRoutes, { prefix: '/settings' })
 }
