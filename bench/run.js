@@ -35,10 +35,10 @@ const full = {
 const quick = { ...full, rounds: 3, seconds: 2 }
 const smoke = {
   rounds: 1,
-  seconds: 1,
-  warmUpSeconds: 1,
-  restartSeconds: 4,
-  keys: 500,
+  seconds: 0.2,
+  warmUpSeconds: 0.2,
+  restartSeconds: 1,
+  keys: 50,
   storedKeys: 1_000,
   monitors: 200,
 }
