@@ -81,11 +81,11 @@ await t.test('a release starts on a database that a newer one has migrated', asy
 await t.test('a prepared statement that a migration invalidates causes one 503', async (t) => {
   const replica = await startReplica(t, { config: { databasePoolMax: 1 } })
   const { token } = await newKey(replica)
-  t.equal((await replica.call(token, 'GET /api/keys')).statusCode, 200)
-  await sql`alter table api_keys alter column name type varchar(500)`.execute(replica.db)
+  t.equal((await replica.call(token, 'GET /api/monitors')).statusCode, 200)
+  await sql`alter table monitors alter column name type varchar(500)`.execute(replica.db)
   const statuses: number[] = []
   for (let tries = 0; tries < 4; tries++)
-    statuses.push((await replica.call(token, 'GET /api/keys')).statusCode)
+    statuses.push((await replica.call(token, 'GET /api/monitors')).statusCode)
   t.ok(
     statuses.every((status) => status === 200 || status === 503),
     String(statuses),

@@ -1,6 +1,8 @@
 import { once } from 'node:events'
 import { Agent, get, type IncomingMessage } from 'node:http'
+import type { Kysely } from 'kysely'
 import t, { type Test } from 'tap'
+import type { Tables } from '../src/database/schema.ts'
 import { formatToken, generateTokenParts } from '../src/keys/token.ts'
 import {
   createDatabase,
@@ -326,3 +328,55 @@ await t.test('a limit that several batches use up is exact, and so is the next w
     await passMinute(replicas[0], id)
   }
 })
+
+/** Locks the counter of a key, in the way that the test names. */
+const lockings: [name: string, lock: (trx: Kysely<Tables>, id: string) => Promise<unknown>, used: number][] =
+  [
+    [
+      'locked',
+      (trx, id) =>
+        trx.selectFrom('rate_counters').select('used').where('key_id', '=', id).forUpdate().execute(),
+      1,
+    ],
+    [
+      'inserted, but not committed',
+      async (trx, id) => {
+        await trx.deleteFrom('rate_counters').where('key_id', '=', id).execute()
+        await trx
+          .insertInto('rate_counters')
+          .values({ key_id: id, minute: 0, max: 0, used: 0, granted: 0 })
+          .execute()
+      },
+      0,
+    ],
+  ]
+
+for (const [name, lock, used] of lockings) {
+  await t.test(`requests of other keys do not wait for a counter that is ${name}`, async (t) => {
+    const replicas = await startTwo(t)
+    const limit = 5
+    const [blocked, other] = [await newKey(replicas[0], { rateLimit: limit }), await newKey(replicas[0])]
+    await waitForRoomInMinute()
+    if (used > 0) await replicas[0].call(blocked.token, 'GET /api/me')
+    const trx = await replicas[0].db.startTransaction().execute()
+    await lock(trx, blocked.id)
+
+    let answered = 0
+    const waiting = times(20, async (index) => {
+      const reply = await (index % 2 ? replicas[0] : replicas[1]).call(blocked.token, 'GET /api/me')
+      answered++
+      return reply
+    })
+    for (let round = 0; round < 10; round++) {
+      for (const replica of replicas) {
+        const replies = await times(10, () => replica.call(other.token, 'GET /api/me'))
+        t.ok(replies.every(({ statusCode }) => statusCode === 200))
+      }
+    }
+    t.equal(answered, 0, 'the requests of this key wait')
+    await trx.commit().execute()
+    for (const { passed, refused } of byWindow(await waiting)) {
+      t.ok(passed === limit - used || passed === Math.min(limit, passed + refused), 'and are counted exactly')
+    }
+  })
+}

@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { batch } from '../database/batch.ts'
-import { isMigrated } from '../database/migrate.ts'
+import { assertWritable, isMigrated } from '../database/migrate.ts'
 import { databaseNotMigrated, databaseUnavailable, shuttingDown } from '../errors.ts'
 import { describe, Envelope } from '../wire/envelope.ts'
 
@@ -15,7 +15,8 @@ const ok = { success: true as const, data: { status: 'ok' as const } }
 /** Probes for orchestrators and load balancers. They have no rate limit; concurrent readiness checks share a query. */
 const routes: FastifyPluginAsyncTypebox<{ isDraining: () => boolean }> = async (app, { isDraining }) => {
   const checkDatabase = batch(async (items: null[]) => {
-    const migrated = await isMigrated(app.db)
+    const migrated = await isMigrated(app.admissionDb)
+    if (migrated) await assertWritable(app.admissionDb)
     return items.map(() => migrated)
   })
 

@@ -9,6 +9,7 @@ import {
   monitorNotFound,
   reportNotFound,
 } from '../errors.ts'
+import { isAborted } from '../http/request-log.ts'
 import { getMonitorId } from '../monitors/repository.ts'
 import { type ReportedMinute, updateMinute } from '../reports/repository.ts'
 import { readAllMinutes } from '../reports/series.ts'
@@ -70,8 +71,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: FillResult },
       },
     },
-    async ({ params: { monitor_tag: tag }, body }) => {
-      const { start_ts, end_ts, status, latency, deviation } = body
+    async (request, reply) => {
+      const { start_ts, end_ts, status, latency, deviation } = request.body
       if (start_ts >= end_ts) throw invalidField('/end_ts', 'must be later than start_ts')
       const from = Math.floor(start_ts / 60)
       const to = Math.max(Math.floor(end_ts / 60), from + 1)
@@ -79,7 +80,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         throw invalidField('/end_ts', 'must be at most 366 days later than start_ts')
       }
       const latency_ms = randomLatencies(Math.round(latency), Math.round(deviation ?? 0), to - from)
-      const result = await app.writeReports(tag, [{ from, to, status, latency_ms }])
+      const reports = [{ from, to, status, latency_ms }]
+      const { monitor_tag: tag } = request.params
+      const result = await app.writeReports(tag, reports, () => isAborted(request, reply))
       if (result.outcome !== 'written') throw writeError(result.outcome, invalidField, '/end_ts')
       return { message: 'Monitoring data updated successfully', updated_count: result.minutes }
     },

@@ -73,6 +73,7 @@ async function pages(app: FastifyInstance) {
 
 async function authenticatedPages(app: FastifyInstance) {
   app.addHook('onRequest', app.requireSession)
+  app.addHook('onRequest', app.limitConcurrency)
   app.register(overviewRoutes)
   app.register(apiKeyRoutes, { prefix: '/settings' })
 }

@@ -1,5 +1,5 @@
 import { type Kysely, type Selectable, sql, type Transaction, type Updateable } from 'kysely'
-import { precompiled } from '../database/prepared.ts'
+import { precompiled, prepared } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import type { ReportStatus, Status } from '../enums.ts'
 import { monitorNotFound, tagTaken } from '../errors.ts'
@@ -41,7 +41,9 @@ export async function listMonitors(
   ]
   const where = conditions.length > 0 ? sql`where ${sql.join(conditions, sql` and `)}` : sql``
   const page = sql`select * from current ${where} order by tag limit ${limit}`
-  const { rows } = await withUptime(page).execute(db)
+  const statement = withUptime(page)
+  const isFiltered = conditions.length > (filter.after === undefined ? 0 : 1)
+  const { rows } = await (isFiltered ? statement : prepared(statement)).execute(db)
   return rows.map(toMonitor)
 }
 
@@ -203,7 +205,7 @@ export async function lockExistingMonitorsForShare(
   tags: readonly string[],
 ): Promise<Map<string, number>> {
   if (tags.length === 0) return new Map()
-  const { rows } = await sql<{ id: number; tag: string }>`
-    select id, tag from monitors where tag = any(${tags}::text[]) order by id for key share`.execute(trx)
+  const { rows } = await prepared(sql<{ id: number; tag: string }>`
+    select id, tag from monitors where tag = any(${tags}::text[]) order by id for key share`).execute(trx)
   return new Map(rows.map(({ id, tag }) => [tag, id]))
 }
