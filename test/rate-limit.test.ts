@@ -375,8 +375,8 @@ for (const [name, lock, used] of lockings) {
     }
     t.equal(answered, 0, 'the requests of this key wait')
     await trx.commit().execute()
-    for (const { passed, rejected } of byWindow(await waiting)) {
-      t.ok(passed === limit - used || passed === Math.min(limit, passed + rejected), 'and are counted exactly')
+    for (const { passed, refused } of byWindow(await waiting)) {
+      t.ok(passed === limit - used || passed === Math.min(limit, passed + refused), 'and are counted exactly')
     }
   })
 }

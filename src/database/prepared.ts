@@ -61,6 +61,14 @@ export function prepared<Row>(statement: RawBuilder<Row>): Pick<RawBuilder<Row>,
 }
 
 /**
+ * Sorts the fields of a row that is inserted or updated. Kysely lists columns in the order of the fields, so that the
+ * text of the statement would depend on the order in which a client sends them.
+ */
+export function sortFields<Row extends object>(row: Row): Row {
+  return Object.fromEntries(Object.entries(row).sort(([a], [b]) => (a < b ? -1 : 1))) as Row
+}
+
+/**
  * Compiles a statement once, and prepares it. Kysely compiles at every execution, which for a long statement takes
  * longer than sending it and reading the result. The statement contains its parameters as $1, $2 and so on.
  */

@@ -1,4 +1,5 @@
 import { type Kysely, type Selectable, sql } from 'kysely'
+import { sortFields } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import type { Impact, State } from '../enums.ts'
 import { incidentNotFound, invalidField } from '../errors.ts'
@@ -146,7 +147,7 @@ export async function updateIncident(
     const { numUpdatedRows } = await trx
       .updateTable('incidents')
       .set({
-        ...changes,
+        ...sortFields(changes),
         ...(ended_at === undefined && state && { ended_at: endedAtFor(state, { started_at }) }),
         updated_at: sql`now()`,
       })

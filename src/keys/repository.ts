@@ -1,5 +1,5 @@
 import { type Kysely, type Selectable, sql } from 'kysely'
-import { prepared } from '../database/prepared.ts'
+import { prepared, sortFields } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import type { Permission } from '../permissions.ts'
 
@@ -117,7 +117,7 @@ export async function updateKey(
       query
         .updateTable('api_keys')
         // SET must not be empty, so that it always assigns the name.
-        .set((eb) => ({ name: eb.ref('name'), ...changes }))
+        .set((eb) => ({ name: eb.ref('name'), ...sortFields(changes) }))
         .where('id', '=', id)
         .where('revoked_at', 'is', null)
         .returning(publicColumns)

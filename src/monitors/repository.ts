@@ -1,5 +1,5 @@
 import { type Kysely, type Selectable, sql, type Transaction, type Updateable } from 'kysely'
-import { precompiled, prepared } from '../database/prepared.ts'
+import { precompiled, prepared, sortFields } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import type { ReportStatus, Status } from '../enums.ts'
 import { monitorNotFound, tagTaken } from '../errors.ts'
@@ -151,7 +151,7 @@ export function createMonitor(db: Kysely<Tables>, attributes: MonitorAttributes)
 export async function insertMonitor(db: Kysely<Tables>, attributes: MonitorAttributes): Promise<boolean> {
   const inserted = await db
     .insertInto('monitors')
-    .values(attributes)
+    .values(sortFields(attributes))
     .onConflict((conflict) => conflict.column('tag').doNothing())
     .returning('id')
     .executeTakeFirst()
@@ -166,8 +166,10 @@ export function putMonitor(
   return db.transaction().execute(async (trx) => {
     const { created } = await trx
       .insertInto('monitors')
-      .values(attributes)
-      .onConflict((conflict) => conflict.column('tag').doUpdateSet({ ...attributes, updated_at: sql`now()` }))
+      .values(sortFields(attributes))
+      .onConflict((conflict) =>
+        conflict.column('tag').doUpdateSet({ ...sortFields(attributes), updated_at: sql`now()` }),
+      )
       // xmax is 0 only for a freshly inserted row.
       .returning(sql<boolean>`xmax = 0`.as('created'))
       .executeTakeFirstOrThrow()
@@ -183,7 +185,7 @@ export async function updateMonitor(
 ): Promise<void> {
   const { numUpdatedRows } = await db
     .updateTable('monitors')
-    .set({ ...changes, updated_at: sql`now()` })
+    .set({ ...sortFields(changes), updated_at: sql`now()` })
     .where('tag', '=', tag)
     .executeTakeFirst()
   if (numUpdatedRows === 0n) throw monitorNotFound()
