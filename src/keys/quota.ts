@@ -34,8 +34,9 @@ type ResultRow = {
     created_at: string
     max: number
     is_last_used_stale: boolean
+    /** The window. */
+    minute: number
     /** Null if the statement counted no request: none was submitted, or the limit was reached before. */
-    minute: number | null
     used: number | null
     granted: number | null
   })[]
@@ -78,34 +79,45 @@ export function createKeyQuotas(
 }
 
 const now = sql`extract(epoch from now())::float8`
+const thisMinute = sql`floor(${now} / 60)::integer`
 const max = sql`coalesce(rate_limit, $3::integer)`
+
+/**
+ * True if a counter counts the minute of the statement, or the next one: a statement that started in the previous minute
+ * and waited for a lock counts in the newer window. Any other minute is over, or the clock was set back since.
+ */
+const isThisWindow = sql`counter.minute in (excluded.minute, excluded.minute + 1)`
 
 /**
  * $1: ids of keys, $2: number of requests to count for each key, $3: the limit of a key without its own limit.
  *
  * A counter never exceeds its limit: `granted` is the number of these requests that are within it. Requests over the
- * limit write nothing. A statement that started in the previous minute and waited for a lock counts in the newer
- * window. Rows are locked in the order of ids, so that two replicas do not deadlock.
+ * limit write nothing. Rows are locked in the order of ids, so that two replicas do not deadlock.
  */
 const selectAndIncrement = precompiled(sql<ResultRow>`
   with counted as (
     insert into rate_counters as counter (key_id, minute, max, used, granted)
-    select id, floor(${now} / 60)::integer, ${max}, least(n, ${max}), least(n, ${max})
+    select id, ${thisMinute}, ${max}, least(n, ${max}), least(n, ${max})
     from unnest($1::text[], $2::integer[]) as item (id, n) join api_keys using (id)
     where n > 0 and ${keyStatus} = 'active'
     order by id
     on conflict (key_id) do update set
-      minute = greatest(counter.minute, excluded.minute),
+      minute = case when ${isThisWindow} then counter.minute else excluded.minute end,
       max = excluded.max,
-      used = case when counter.minute < excluded.minute then excluded.used
-        else least(counter.used + excluded.granted, excluded.max) end,
-      granted = case when counter.minute < excluded.minute then excluded.granted
-        else least(excluded.granted, excluded.max - counter.used) end
-    where counter.minute < excluded.minute or counter.used < excluded.max
+      used = case when ${isThisWindow} then least(counter.used + excluded.granted, excluded.max)
+        else excluded.used end,
+      granted = case when ${isThisWindow} then least(excluded.granted, excluded.max - counter.used)
+        else excluded.granted end
+    where not ${isThisWindow} or counter.used < excluded.max
     returning key_id, counter.minute, counter.used, counter.granted
   ), keys as (
     select id, name, permissions, rate_limit, expires_at, created_at,
-      ${keyStatus} as status, ${max} as max, ${isLastUsedStale} as is_last_used_stale, minute, used, granted
+      ${keyStatus} as status, ${max} as max, ${isLastUsedStale} as is_last_used_stale, used, granted,
+      coalesce(
+        minute,
+        (select minute from rate_counters as counter where counter.key_id = id and minute = ${thisMinute} + 1),
+        ${thisMinute}
+      ) as minute
     from api_keys left join counted on key_id = id
     where id = any($1)
   )
@@ -113,7 +125,6 @@ const selectAndIncrement = precompiled(sql<ResultRow>`
 
 /** Allocates the granted requests to the items in their order. */
 function allocate(items: Item[], { keys, now }: ResultRow): (KeyWithQuota | undefined)[] {
-  const thisMinute = Math.floor(now / 60)
   const rows = new Map(
     keys.map((row) => {
       // Field by field, because rest and spread take longer than the rest of this function.
@@ -127,7 +138,7 @@ function allocate(items: Item[], { keys, now }: ResultRow): (KeyWithQuota | unde
         created_at: new Date(row.created_at),
       }
       const { max, used, granted, minute } = row
-      const counter = { max, used: used ?? max, granted: granted ?? 0, minute: minute ?? thisMinute }
+      const counter = { max, used: used ?? max, granted: granted ?? 0, minute }
       return [key.id, { key, counter, position: 0 }]
     }),
   )
