@@ -2,8 +2,9 @@ import type { EventEmitter } from 'node:events'
 import { Kysely, type LogEvent, PostgresDialect, sql } from 'kysely'
 import pg from 'pg'
 import type { Config } from '../config.ts'
+import { type DatabaseTarget, parseDatabaseUrl } from '../database-url.ts'
 import { OperatorError } from '../operator-error.ts'
-import { migrate } from './migrate.ts'
+import { findSchema, migrate } from './migrate.ts'
 import { PreparedStatementClient } from './prepared.ts'
 import type { Tables } from './schema.ts'
 
@@ -65,14 +66,10 @@ async function openInProcess(dataDir: string, options: Options): Promise<Databas
   return { db, applied: await migrate(db, options.onProgress), connections, close }
 }
 
-async function openServer(connectionString: string, max: number, options: Options): Promise<Database> {
+async function openServer(databaseUrl: string, max: number, options: Options): Promise<Database> {
   const { connectMs, statementMs } = options.timeouts ?? requestTimeouts
-  const target = { connectionString, application_name: 'kener-api', keepAlive: true }
-  const applied = await prepareServer(target, options)
-  // The pool awaits the result, which its types do not declare.
-  const onConnect = ((client: pg.ClientBase) => configureConnection(client, statementMs)) as (
-    client: pg.ClientBase,
-  ) => void
+  const { target, applied, schema } = await prepareServer(parseDatabaseUrl(databaseUrl), options)
+  const onConnect = awaited((client) => configureConnection(client, { statementMs, schema }))
   const { db, connections } = connect(
     {
       ...target,
@@ -87,17 +84,48 @@ async function openServer(connectionString: string, max: number, options: Option
   return { db, applied, connections, close: () => db.destroy() }
 }
 
-/** Uses a connection without statement timeout, because a migration may take long. */
-async function prepareServer(target: pg.PoolConfig, { onProgress }: Options): Promise<string[]> {
-  const { db } = connect({ ...target, max: 1, connectionTimeoutMillis: 5_000 }, {})
+/** What the pool needs to connect to a server that is prepared. */
+type PreparedServer = { target: pg.PoolConfig; applied: string[]; schema: string }
+
+async function prepareServer(
+  { isTlsOptional, ...address }: DatabaseTarget,
+  options: Options,
+): Promise<PreparedServer> {
+  const target = { ...address, application_name: 'kener-api', keepAlive: true }
+  try {
+    return await migrateServer(target, options)
+  } catch (error) {
+    if (isTlsOptional && error instanceof Error && error.message === withoutTls) {
+      return prepareServer({ ...address, ssl: false, isTlsOptional: false }, options)
+    }
+    throw error instanceof OperatorError ? error : new OperatorError(explain(error), { cause: error })
+  }
+}
+
+/** The message of pg, which has no code. */
+const withoutTls = 'The server does not support SSL connections'
+
+/** Uses a connection of its own, without timeouts, because a migration may take long. */
+async function migrateServer(target: pg.PoolConfig, { onProgress }: Options): Promise<PreparedServer> {
+  const onConnect = awaited(configureMigrations)
+  const { db } = connect({ ...target, max: 1, connectionTimeoutMillis: 5_000, onConnect }, {})
   try {
     await checkVersion(db)
-    return await migrate(db, onProgress)
-  } catch (error) {
-    throw error instanceof OperatorError ? error : new OperatorError(explain(error), { cause: error })
+    const schema = await findSchema(db)
+    if (schema === undefined) {
+      throw new OperatorError(
+        'The database at DATABASE_URL has no schema that this role can use: create a schema named in its search_path',
+      )
+    }
+    return { target, applied: await migrate(db, onProgress), schema }
   } finally {
     await db.destroy()
   }
+}
+
+/** The pool awaits the result, which its types do not declare. */
+function awaited(configure: (client: pg.ClientBase) => Promise<void>) {
+  return configure as (client: pg.ClientBase) => void
 }
 
 async function checkVersion(db: Kysely<Tables>): Promise<void> {
@@ -114,8 +142,35 @@ function explain(error: unknown): string {
   // A host with several addresses fails with an AggregateError without a message.
   const first: unknown = error instanceof AggregateError ? error.errors[0] : error
   const message = first instanceof Error ? first.message : String(first)
-  return `The database at DATABASE_URL cannot be used: ${message}`
+  const { code } = first as { code?: string }
+  const hint = hints.find(({ codes, pattern }) => codes.includes(code ?? '') && pattern.test(message))?.hint
+  return `The database at DATABASE_URL cannot be used: ${message}${hint ? `. ${hint}` : ''}`
 }
+
+/** What the operator can do about an error with one of the codes, if its message matches. */
+const hints: { codes: string[]; pattern: RegExp; hint: string }[] = [
+  {
+    codes: [
+      'SELF_SIGNED_CERT_IN_CHAIN',
+      'DEPTH_ZERO_SELF_SIGNED_CERT',
+      'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+      'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+    ],
+    pattern: /^/,
+    hint: 'Add sslrootcert with the file of the certificate authority',
+  },
+  { codes: ['28000'], pattern: /no encryption|SSL off/, hint: 'Add sslmode=require or sslmode=verify-full' },
+  {
+    codes: ['42501'],
+    pattern: /schema/,
+    hint: 'Make the role the owner of the database, or give it a schema of its own',
+  },
+  {
+    codes: ['42P07'],
+    pattern: /^/,
+    hint: 'Another application uses this schema: use another database, or another schema with ?options=-csearch_path%3DNAME',
+  },
+]
 
 function connect(
   poolConfig: pg.PoolConfig,
@@ -168,11 +223,36 @@ type PoolEvents = {
  * than the execution. Only statements that write reports are faster with custom plans (docs/decisions/0009). The
  * embedded database keeps the default, because it never analyzes tables, and generic plans made for small tables would
  * persist.
+ *
+ * Search path: the schema that was migrated, so that the tables of another application never take precedence.
  */
-async function configureConnection(client: pg.ClientBase, statementMs: number): Promise<void> {
+async function configureConnection(
+  client: pg.ClientBase,
+  { statementMs, schema }: { statementMs: number; schema: string },
+): Promise<void> {
   await client.query(`
     set timezone = 'UTC';
     set idle_in_transaction_session_timeout = ${statementMs};
     set idle_session_timeout = ${idleSessionTimeoutMs};
-    set plan_cache_mode = force_generic_plan`)
+    set plan_cache_mode = force_generic_plan;
+    set search_path = ${pg.escapeIdentifier(schema)}`)
 }
+
+/**
+ * Sets the session's settings for migrations. Timeouts of the database or the role do not apply. Each statement sees what
+ * was committed before it, also after waiting for another replica. The server cancels a statement, such as one that waits
+ * for a lock, when this process no longer exists; some platforms do not support that.
+ */
+async function configureMigrations(client: pg.ClientBase): Promise<void> {
+  await client.query(`
+    select set_config(name, value, false)
+    from (values ('statement_timeout', '0'), ('transaction_timeout', '0'), ('lock_timeout', '0'),
+      ('idle_in_transaction_session_timeout', '0'), ('idle_session_timeout', '0'),
+      ('default_transaction_isolation', 'read committed')) as needed (name, value)
+    join pg_settings using (name)`)
+  await client.query(`set client_connection_check_interval = '1s'`).catch((error: unknown) => {
+    if ((error as { code?: string }).code !== invalidParameterValue) throw error
+  })
+}
+
+const invalidParameterValue = '22023'
