@@ -43,6 +43,10 @@ async function serve(): Promise<void> {
       onConnectionError: (error) => {
         logger.warn({ err: error }, 'a connection to the database was lost')
       },
+      onFailure: (error) => {
+        logger.fatal(error.message)
+        process.exit(1)
+      },
     }),
     // Loads them while the embedded database compiles its WebAssembly in other threads.
     import('./app.ts'),

@@ -38,6 +38,8 @@ type Options = {
   /** Called before each step that may take seconds, with a message for the operator. */
   onProgress?: ((message: string) => void) | undefined
   onConnectionError?: (error: Error) => void
+  /** Called when the embedded database has failed: the process must end. */
+  onFailure?: (error: Error) => void
   onStatement?: (event: LogEvent) => void
 }
 
@@ -57,7 +59,7 @@ export async function openDatabase(
 async function openInProcess(dataDir: string, options: Options): Promise<Database> {
   // Loaded only if it is used, because it takes about 0.5 GB of memory.
   const { openEmbedded } = await import('./embedded.ts')
-  const embedded = await openEmbedded(dataDir, options.onProgress)
+  const embedded = await openEmbedded(dataDir, options)
   const { db, connections } = connect(embedded.poolConfig, options)
   const close = async () => {
     await db.destroy()
