@@ -59,11 +59,11 @@ async function serve(): Promise<void> {
   })
   const signal = signals.wait()
   if (config.databaseUrl === undefined) await createFirstAdminKey(database, logger, app.listeningOrigin)
-  const hourlyJobs = startHourlyJobs(database, config.dataRetentionDays, logger)
+  const stopJobs = startHourlyJobs(database, config.dataRetentionDays, logger)
 
   await signal
   draining = true
-  clearInterval(hourlyJobs)
+  stopJobs()
   const deadline = setTimeout(() => process.exit(0), shutdownTimeoutMs)
   await delay(config.databaseUrl === undefined ? embeddedDrainMs : drainMs)
   const closed = app.close()

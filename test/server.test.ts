@@ -3,6 +3,7 @@ import { existsSync, writeFileSync } from 'node:fs'
 import { connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
+import { sql } from 'kysely'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import { openDatabase } from '../src/database/open.ts'
@@ -125,6 +126,17 @@ await t.test('with DATABASE_URL no key is created', async (t) => {
   t.notMatch(server.output.stdout, /kener_/)
   const { db, close } = await openDatabase({ databaseUrl: DATABASE_URL, databasePoolMax: 1, dataDir: '' })
   t.same(await db.selectFrom('api_keys').select('id').execute(), [])
+  await close()
+})
+
+await t.test('background jobs use a connection of their own, with a longer timeout', async (t) => {
+  const databaseUrl = await createDatabase(t)
+  const { db, jobs, close } = await openDatabase({ databaseUrl, databasePoolMax: 1, dataDir: '' })
+  const readTimeout = sql<{ timeout: string }>`select current_setting('statement_timeout') as timeout`
+  await db.connection().execute(async (only) => {
+    t.same((await readTimeout.execute(only)).rows, [{ timeout: '2500ms' }])
+    t.same((await readTimeout.execute(jobs)).rows, [{ timeout: '1min' }])
+  })
   await close()
 })
 

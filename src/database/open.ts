@@ -10,6 +10,11 @@ import type { Tables } from './schema.ts'
 
 export type Database = {
   db: Kysely<Tables>
+  /**
+   * For background jobs: another connection, so that they never take that of a request, with a longer timeout. With the
+   * embedded database, the same one.
+   */
+  jobs: Kysely<Tables>
   /** Names of the migrations that were applied on opening. */
   applied: string[]
   connections: () => Connections
@@ -26,6 +31,9 @@ export type Connections = { total: number; idle: number; waiting: number }
 export const requestTimeouts: Timeouts = { connectMs: 2_000, statementMs: 2_500 }
 
 type Timeouts = { connectMs: number; statementMs: number }
+
+/** For the statements of background jobs. The server's timeout comes first. */
+const jobStatementMs = 60_000
 
 /** Longer than the 10 s after which the pool closes an idle connection itself. */
 const idleSessionTimeoutMs = 15_000
@@ -65,7 +73,7 @@ async function openInProcess(dataDir: string, options: Options): Promise<Databas
     await db.destroy()
     await embedded.close()
   }
-  return { db, applied: await migrate(db, options.onProgress), connections, close }
+  return { db, jobs: db, applied: await migrate(db, options.onProgress), connections, close }
 }
 
 async function openServer(databaseUrl: string, max: number, options: Options): Promise<Database> {
@@ -83,7 +91,21 @@ async function openServer(databaseUrl: string, max: number, options: Options): P
     },
     options,
   )
-  return { db, applied, connections, close: () => db.destroy() }
+  const { db: jobs } = connect(
+    {
+      ...target,
+      max: 1,
+      connectionTimeoutMillis: connectMs,
+      query_timeout: jobStatementMs + 1_000,
+      statement_timeout: jobStatementMs,
+      onConnect: awaited((client) => configureConnection(client, { statementMs: jobStatementMs, schema })),
+    },
+    options,
+  )
+  const close = async () => {
+    await Promise.all([db.destroy(), jobs.destroy()])
+  }
+  return { db, jobs, applied, connections, close }
 }
 
 /** What the pool needs to connect to a server that is prepared. */

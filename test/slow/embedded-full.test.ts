@@ -30,9 +30,7 @@ await t.test('on a full disk, the process reports the failure and exits', { skip
   // Leaves too little space for the next file of the WAL, which has 16 MB, and enough for the tables.
   const { bavail, bsize } = statfsSync(disk ?? '')
   writeFileSync(join(disk ?? '', 'fill'), Buffer.alloc(bavail * bsize - 8 * megabyte))
-  let isRunning = true
-  void server.ended.then(() => (isRunning = false))
-  for (let round = 0; isRunning; round++) {
+  for (let round = 0; server.child.exitCode === null; round++) {
     const status = round % 2 === 0 ? 'UP' : 'DOWN'
     await send(service, 'PUT', '/monitors/m/data', { ...day, status }).catch((error: unknown) => {
       // The process has exited meanwhile.
