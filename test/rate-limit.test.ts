@@ -339,7 +339,7 @@ await t.test('a clock that is set back by minutes or hours starts a new window',
     await times(limit, () => replica.call(token, 'GET /api/me'))
     await moveWindow(replica, id, minutes)
     const replies = await times(10, () => replica.call(token, 'GET /api/me'))
-    for (const { passed, refused } of byWindow(replies)) t.equal(passed, Math.min(limit, passed + refused))
+    for (const { passed, rejected } of byWindow(replies)) t.equal(passed, Math.min(limit, passed + rejected))
     for (const { headers } of replies) t.ok(Number(headers['x-ratelimit-reset']) <= Date.now() / 1000 + 60)
   }
 })
