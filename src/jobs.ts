@@ -1,3 +1,4 @@
+import { channel } from 'node:diagnostics_channel'
 import type { Logger } from 'pino'
 import type { Database } from './database/open.ts'
 import { removeOldTraffic } from './database/traffic.ts'
@@ -26,24 +27,58 @@ export async function createFirstAdminKey({ db }: Database, log: Logger, origin:
 `)
 }
 
-/** Removes expired data and generates due events of maintenances, now and then every hour. */
-export function startHourlyJobs({ db }: Database, retentionDays: number, logger: Logger): NodeJS.Timeout {
-  const jobs = [
-    async () => {
+/** Publishes each success of a job, for the metrics: its name, and the Unix time in seconds. */
+export const jobSuccesses = channel('kener-api:job')
+
+export type JobSuccess = { job: string; at: number }
+
+/** Pause between the end of a run and the next one. */
+const intervalMs = 3_600_000
+
+/**
+ * Removes expired data and generates due events of maintenances, now and then every hour, on the connection for jobs.
+ * Returns a function that stops it after the current job.
+ */
+export function startHourlyJobs(
+  { jobs: db }: Pick<Database, 'jobs'>,
+  retentionDays: number,
+  log: Pick<Logger, 'info' | 'warn'>,
+): () => void {
+  const jobs: Record<string, () => Promise<void>> = {
+    retention: async () => {
       const hours = await removeOldMinutes(db, retentionDays)
-      if (hours > 0) logger.info({ hours }, 'removed minutes past their retention')
+      if (hours > 0) log.info({ hours }, 'removed minutes past their retention')
     },
-    () => removeEndedSessions(db),
-    () => removeOldTraffic(db),
-    () => generateDueEvents(db),
-  ]
-  const run = async () => {
-    for (const job of jobs) {
-      await job().catch((error: unknown) => {
-        logger.warn({ err: error }, 'an hourly job failed; it runs again in an hour')
-      })
-    }
+    sessions: () => removeEndedSessions(db),
+    traffic: () => removeOldTraffic(db),
+    maintenances: () => generateDueEvents(db),
   }
+  let isStopped = false
+  let timer: NodeJS.Timeout | undefined
+  const publish = (job: string) => {
+    jobSuccesses.publish({ job, at: Date.now() / 1000 } satisfies JobSuccess)
+  }
+
+  async function run(): Promise<void> {
+    for (const [name, job] of Object.entries(jobs)) {
+      if (isStopped) return
+      await job().then(
+        () => {
+          publish(name)
+        },
+        (error: unknown) => {
+          log.warn({ err: error, job: name }, 'an hourly job failed; it runs again in an hour')
+        },
+      )
+    }
+    if (!isStopped) timer = setTimeout(() => void run(), intervalMs)
+  }
+
+  // A job that never succeeds counts as late from here on.
+  for (const name of Object.keys(jobs)) publish(name)
   void run()
-  return setInterval(() => void run(), 3_600_000)
+  return () => {
+    isStopped = true
+    clearTimeout(timer)
+  }
 }

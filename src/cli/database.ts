@@ -1,5 +1,6 @@
 import { readConfig } from '../config.ts'
 import { type Database, openDatabase } from '../database/open.ts'
+import { describeError } from '../operator-error.ts'
 import { type Io, print } from './io.ts'
 
 /** Runs `use` with the configured database, and closes the database afterwards. */
@@ -9,6 +10,10 @@ export async function withDatabase<Result>(
 ): Promise<Result> {
   const database = await openDatabase(readConfig(env), {
     onProgress: (message) => stderr.write(`${message}\n`),
+    onFailure: (error) => {
+      stderr.write(describeError(error))
+      process.exit(1)
+    },
   })
   try {
     return await use(database)
