@@ -2,6 +2,7 @@ import { type Kysely, type Selectable, sql } from 'kysely'
 import type { Tables } from '../database/schema.ts'
 import type { EventState, MaintenanceImpact } from '../enums.ts'
 import { maintenanceNotFound } from '../errors.ts'
+import { withinLimits } from '../limits.ts'
 import { affectedMonitors, assertUniqueMonitors, lockAffectedMonitors } from '../monitors/affected.ts'
 import { generateEvents, rescheduleEvents } from './event-generation.ts'
 import { eventState, upcomingEvents } from './event-state.ts'
@@ -111,7 +112,7 @@ export async function createMaintenance(
     const monitorIds = await lockAffectedMonitors(trx, monitors)
     const { id } = await trx
       .insertInto('maintenances')
-      .values(maintenance)
+      .values(withinLimits('maintenances', maintenance))
       .returning('id')
       .executeTakeFirstOrThrow()
     await affectedByMaintenance.insert(trx, id, monitors.map(withImpact), monitorIds)
@@ -160,7 +161,7 @@ export async function updateMaintenance(
           .as('before'),
       )
       .set({
-        ...changes,
+        ...withinLimits('maintenances', changes),
         ...(minute && {
           starts_at: sql<Date>`
             case when date_trunc('minute', before.starts_at) = ${minute} then before.starts_at else ${minute} end`,
