@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { OperatorError } from './operator-error.ts'
+import { quote } from './terminal.ts'
 
 export type Config = ReturnType<typeof readConfig>
 
@@ -30,7 +31,7 @@ export function readConfig(env: NodeJS.ProcessEnv) {
     const value = parse(text)
     if (value !== undefined) return value
     // A database URL contains a password, and this message ends up in logs.
-    const suffix = name === 'DATABASE_URL' ? '' : `, not ${JSON.stringify(text)}`
+    const suffix = name === 'DATABASE_URL' ? '' : `, not ${quote(text)}`
     throw new OperatorError(`${name} must be ${rule}${suffix}`)
   }
 

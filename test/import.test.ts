@@ -274,7 +274,7 @@ await t.test(
     const env = { DATABASE_URL: 'postgres://127.0.0.1:1/x' }
     const wrong: [args: string[], message: RegExp][] = [
       [['import'], /import kener/],
-      [['import', 'other'], /Unknown command import other/],
+      [['import', 'other'], /Unknown command "import other"/],
       [['import', 'kener'], /--url/],
       [['import', 'kener', '--url', 'nonsense'], /--url must be an http or https URL/],
       [['import', 'kener', '--url', 'ftp://status.example.com'], /--url must be an http or https URL/],
