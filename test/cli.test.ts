@@ -2,9 +2,11 @@ import { closeSync, openSync } from 'node:fs'
 import { Writable } from 'node:stream'
 import t from 'tap'
 import { main } from '../src/cli/main.ts'
+import { createFirstAdminKey } from '../src/jobs.ts'
 import { escapeText } from '../src/terminal.ts'
 import { createDatabase, newKey, startReplica } from './helper.ts'
 import { cli, cliProcess, npm, Output } from './process.ts'
+import { recordKeys } from './sweep.ts'
 
 const unreachable = 'postgres://127.0.0.1:1/x'
 const create = ['keys', 'create', '--name', 'n', '--permissions', 'admin']
@@ -190,6 +192,22 @@ await t.test('a key that cannot be printed is revoked', async (t) => {
   t.match((await cli(t, ['keys', 'list'], env)).stdout, /^(\S+ {2}revoked {2}"n" {2}[^\n]*\n){3}$/)
   t.equal((await cli(t, create, env, new Output({ fd: discarded }))).code, 0, '> /dev/null is intended')
 })
+
+await t.test(
+  'a first key that cannot be printed is deleted, so that the next start creates one',
+  async (t) => {
+    const { app, db, log } = await startReplica(t)
+    const createFirst = (stdout: Output) => createFirstAdminKey({ db }, app.log, 'http://127.0.0.1', stdout)
+    await createFirst(new Output({ fails: 'ENOSPC' }))
+    t.ok(log.some(({ msg }) => String(msg).startsWith('the first key could not be printed')))
+    const [first, second] = [new Output(), new Output()]
+    await createFirst(first)
+    t.match(first.text, /export KENER_API_KEY=kener_/)
+    recordKeys(first.text)
+    await createFirst(second)
+    t.equal(second.text, '', 'only once')
+  },
+)
 
 await t.test('output that cannot be written is one line and exit code 1', async (t) => {
   const env = { DATABASE_URL: await createDatabase(t) }

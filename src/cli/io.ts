@@ -17,7 +17,7 @@ export class BrokenPipeError extends OperatorError {}
  * Writes the text to stdout, with control characters escaped, and resolves once it is written.
  * @throws OperatorError if stdout cannot be written to, for example because the disk is full or the pipe is closed
  */
-export async function print({ stdout }: Io, text: string): Promise<void> {
+export async function print({ stdout }: Pick<Io, 'stdout'>, text: string): Promise<void> {
   const written = new Promise<void>((resolve, reject) => {
     // The stream also emits the error, which ends the process if there is no listener.
     stdout.once('error', reject)
