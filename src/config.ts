@@ -2,6 +2,7 @@ import { existsSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { parseDatabaseUrl } from './database-url.ts'
 import { OperatorError } from './operator-error.ts'
+import { quote } from './terminal.ts'
 
 export type Config = ReturnType<typeof readConfig>
 
@@ -30,7 +31,7 @@ export function readConfig(env: NodeJS.ProcessEnv) {
     if (text === '') return initial
     const value = parse(text)
     if (value !== undefined) return value
-    throw new OperatorError(`${name} must be ${rule}, not ${JSON.stringify(text)}`)
+    throw new OperatorError(`${name} must be ${rule}, not ${quote(text)}`)
   }
 
   return {

@@ -1,22 +1,32 @@
 import { channel } from 'node:diagnostics_channel'
+import type { Writable } from 'node:stream'
 import type { Logger } from 'pino'
+import { print } from './cli/io.ts'
 import type { Database } from './database/open.ts'
 import { removeOldTraffic } from './database/traffic.ts'
 import { createKey } from './keys/lifecycle.ts'
-import { listKeys } from './keys/repository.ts'
+import { deleteKey, listKeys } from './keys/repository.ts'
 import { createSecrets } from './keys/secrets.ts'
 import { generateDueEvents } from './maintenances/event-generation.ts'
 import { removeEndedSessions } from './manage/session-repository.ts'
 import { removeOldMinutes } from './reports/retention.ts'
 
-/** Creates an admin key if there are no keys, and prints it. Bypasses the logger, because keys never appear in logs. */
-export async function createFirstAdminKey({ db }: Database, log: Logger, origin: string): Promise<void> {
+/**
+ * Creates an admin key if there are no keys, and prints it. Bypasses the logger, because keys never appear in logs. If
+ * the key cannot be printed, it is deleted, so that the next start creates another one.
+ */
+export async function createFirstAdminKey(
+  { db }: Pick<Database, 'db'>,
+  log: Pick<Logger, 'info' | 'error'>,
+  origin: string,
+  stdout: Writable = process.stdout,
+): Promise<void> {
   if ((await listKeys(db, { limit: 1 })).length > 0) return
-  const { token } = await createKey(
+  const { key, token } = await createKey(
     { db, secrets: createSecrets(), log },
     { name: 'first-admin', permissions: ['admin'], rate_limit: null, expires_at: null },
   )
-  process.stdout.write(`
+  const text = `
   Your first API key, with the permission admin. Copy it now: it is not shown again.
 
     export KENER_API_KEY=${token}
@@ -24,7 +34,11 @@ export async function createFirstAdminKey({ db }: Database, log: Logger, origin:
 
   Use it to log in to the admin panel, too: ${origin}/manage
 
-`)
+`
+  await print({ stdout }, text).catch(async (error: unknown) => {
+    await deleteKey(db, key.id)
+    log.error({ err: error }, 'the first key could not be printed: the next start creates another one')
+  })
 }
 
 /** Publishes each success of a job, for the metrics: its name, and the Unix time in seconds. */

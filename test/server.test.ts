@@ -131,10 +131,10 @@ await t.test('with DATABASE_URL no key is created', async (t) => {
 
 await t.test('background jobs use a connection of their own, with a longer timeout', async (t) => {
   const databaseUrl = await createDatabase(t)
-  const { db, jobs, close } = await openDatabase({ databaseUrl, databasePoolMax: 1, dataDir: '' })
+  const { db, jobs, close } = await openDatabase({ databaseUrl, databasePoolMax: 3, dataDir: '' })
   const readTimeout = sql<{ timeout: string }>`select current_setting('statement_timeout') as timeout`
   await db.connection().execute(async (only) => {
-    t.same((await readTimeout.execute(only)).rows, [{ timeout: '2500ms' }])
+    t.same((await readTimeout.execute(only)).rows, [{ timeout: '2s' }])
     t.same((await readTimeout.execute(jobs)).rows, [{ timeout: '1min' }])
   })
   await close()

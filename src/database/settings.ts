@@ -76,6 +76,6 @@ const invalidParameterValue = '22023'
 type OnConnect = NonNullable<pg.PoolConfig['onConnect']>
 
 /** The pool awaits the result, which its types do not declare. */
-function awaited(configure: (client: pg.ClientBase) => Promise<unknown>): OnConnect {
-  return configure
+function awaited(configure: (client: pg.ClientBase) => unknown): OnConnect {
+  return configure as OnConnect
 }

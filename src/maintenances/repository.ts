@@ -3,6 +3,7 @@ import { sortFields } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import type { EventState, MaintenanceImpact } from '../enums.ts'
 import { maintenanceNotFound } from '../errors.ts'
+import { withinLimits } from '../limits.ts'
 import { affectedMonitors, assertUniqueMonitors, lockAffectedMonitors } from '../monitors/affected.ts'
 import { generateEvents, rescheduleEvents } from './event-generation.ts'
 import { eventState, upcomingEvents } from './event-state.ts'
@@ -112,7 +113,7 @@ export async function createMaintenance(
     const monitorIds = await lockAffectedMonitors(trx, monitors)
     const { id } = await trx
       .insertInto('maintenances')
-      .values(sortFields(maintenance))
+      .values(sortFields(withinLimits('maintenances', maintenance)))
       .returning('id')
       .executeTakeFirstOrThrow()
     await affectedByMaintenance.insert(trx, id, monitors.map(withImpact), monitorIds)
@@ -161,7 +162,7 @@ export async function updateMaintenance(
           .as('before'),
       )
       .set({
-        ...sortFields(changes),
+        ...sortFields(withinLimits('maintenances', changes)),
         ...(minute && {
           starts_at: sql<Date>`
             case when date_trunc('minute', before.starts_at) = ${minute} then before.starts_at else ${minute} end`,
