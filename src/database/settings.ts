@@ -77,5 +77,5 @@ type OnConnect = NonNullable<pg.PoolConfig['onConnect']>
 
 /** The pool awaits the result, which its types do not declare. */
 function awaited(configure: (client: pg.ClientBase) => unknown): OnConnect {
-  return configure as OnConnect
+  return configure
 }
