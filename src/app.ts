@@ -15,6 +15,7 @@ import type { Tables } from './database/schema.ts'
 import addressCounters from './http/address-counters.ts'
 import authFailures from './http/auth-failures.ts'
 import auth from './http/auth.ts'
+import { requireAddress, toTrustProxy } from './http/client-address.ts'
 import credentials from './http/credentials.ts'
 import database from './http/database.ts'
 import draining from './http/draining.ts'
@@ -83,6 +84,7 @@ export function buildApp({
     clientErrorHandler: sendClientError,
   })
 
+  app.server.on('connection', requireAddress)
   // RFC 9110, section 10.1.1: a server may ignore an expectation that it does not support.
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response))
   app.server.on('connect', sendConnectError)
@@ -129,9 +131,4 @@ async function api(app: FastifyInstance) {
   app.register(maintenanceRoutes, { prefix: '/maintenances' })
   app.register(statusRoutes, { prefix: '/status' })
   app.register(kener, { prefix: '/v4' })
-}
-
-/** Converts a number of hops to a function, because Fastify treats a number as 0. */
-function toTrustProxy(trustProxy: Config['trustProxy']) {
-  return typeof trustProxy === 'number' ? (_address: string, hop: number) => hop < trustProxy : trustProxy
 }
