@@ -4,6 +4,7 @@ import fp from 'fastify-plugin'
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
 import { batchRuns } from '../database/batch.ts'
 import type { Connections } from '../database/open.ts'
+import { logStats } from '../log.ts'
 import { toPortError } from '../ports.ts'
 import { isAborted } from './request-log.ts'
 
@@ -35,6 +36,7 @@ export default fp<Options>(
     watchRequests(app, registry)
     watchSecrets(app, registry)
     watchConnections(connections, registry)
+    watchLog(registry)
     const stopWatching = watchBatches(registry)
 
     const server = Fastify({ forceCloseConnections: true })
@@ -146,6 +148,18 @@ function watchConnections(connections: () => Connections, registry: Registry): v
     registers: [registry],
     collect() {
       this.set(connections().waiting)
+    },
+  })
+}
+
+function watchLog(registry: Registry): void {
+  new Counter({
+    name: 'kener_log_lines_dropped_total',
+    help: 'Lines of the log that were dropped, because stdout could not be written.',
+    registers: [registry],
+    collect() {
+      this.reset()
+      this.inc(logStats.droppedLines)
     },
   })
 }
