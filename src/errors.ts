@@ -247,4 +247,8 @@ export const databaseUnavailable = (cause?: unknown) =>
 
 export const databaseNotMigrated = () => serviceUnavailable('The database is not migrated yet: try again')
 export const shuttingDown = () => serviceUnavailable('This process is shutting down: try again')
+export const changedConcurrently = () =>
+  serviceUnavailable('Other requests are changing this resource: try again')
+export const evaluationQueueFull = () =>
+  serviceUnavailable('Too many recurrence rules wait for evaluation: try again')
 export const hashQueueFull = () => serviceUnavailable('Too many keys wait for verification: try again')

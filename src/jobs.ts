@@ -51,7 +51,10 @@ export function startHourlyJobs({ db }: Database, retentionDays: number, logger:
     },
     () => removeEndedSessions(db),
     () => removeOldTraffic(db),
-    () => generateDueEvents(db),
+    () =>
+      generateDueEvents(db, (error, maintenanceId) => {
+        logger.warn({ err: error, maintenanceId }, 'the rule of a maintenance could not be evaluated')
+      }),
   ]
   const run = async () => {
     for (const job of jobs) {

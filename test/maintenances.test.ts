@@ -1,11 +1,12 @@
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
-import { generateDueEvents } from '../src/maintenances/event-generation.ts'
+import * as eventGeneration from '../src/maintenances/event-generation.ts'
 import {
   createDatabase,
   isErrorReply,
   isWaitingForLock,
   newKey,
+  type Replica,
   startReplica,
   times,
   waitUntil,
@@ -13,6 +14,13 @@ import {
 import { listening, start as startProcess } from './process.ts'
 
 type ReceivedEvent = { id: number; starts_at: string; ends_at: string; state: string }
+
+/** Fails if a rule cannot be evaluated. */
+function generateDueEvents(db: Replica['db']): Promise<void> {
+  return eventGeneration.generateDueEvents(db, (error) => {
+    throw error
+  })
+}
 
 async function start(t: Test, url?: string) {
   const replica = await startReplica(t, url === undefined ? {} : { url })

@@ -1,10 +1,13 @@
-import { type Kysely, type Selectable, sql } from 'kysely'
+import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
+import { databaseNow } from '../database/clock.ts'
 import type { Tables } from '../database/schema.ts'
 import type { EventState, MaintenanceImpact } from '../enums.ts'
-import { maintenanceNotFound } from '../errors.ts'
+import { changedConcurrently, maintenanceNotFound } from '../errors.ts'
 import { affectedMonitors, assertUniqueMonitors, lockAffectedMonitors } from '../monitors/affected.ts'
+import { evaluate } from './evaluation.ts'
 import { generateEvents, rescheduleEvents } from './event-generation.ts'
 import { eventState, upcomingEvents } from './event-state.ts'
+import type { Plan } from './recurrence.ts'
 import { assertValidSchedule, isSameSchedule, type Schedule } from './schedule.ts'
 
 export type Affected = { monitor_tag: string; impact: MaintenanceImpact }
@@ -107,6 +110,7 @@ export async function createMaintenance(
 ): Promise<number> {
   assertUniqueMonitors(monitors)
   assertValidSchedule(maintenance)
+  const plan = await evaluate({ schedule: maintenance, now: await databaseNow(db), isNew: true })
   return db.transaction().execute(async (trx) => {
     const monitorIds = await lockAffectedMonitors(trx, monitors)
     const { id } = await trx
@@ -115,7 +119,7 @@ export async function createMaintenance(
       .returning('id')
       .executeTakeFirstOrThrow()
     await affectedByMaintenance.insert(trx, id, monitors.map(withImpact), monitorIds)
-    await generateEvents(trx, id)
+    await generateEvents(trx, id, plan)
     return id
   })
 }
@@ -135,43 +139,85 @@ export type MaintenanceChanges = {
   monitors?: NewAffected[] | undefined
 }
 
-/** Updates the given fields, and the events if the schedule changes. @throws ApiError 404, or 400 as createMaintenance does */
+/** How often an update is tried again because another one has changed the schedule meanwhile. */
+const maxAttempts = 5
+
+/**
+ * Updates the given fields, and the events if the schedule changes.
+ * @throws ApiError 404, 400 as createMaintenance does, 503 if other requests change the schedule all the time
+ */
 export async function updateMaintenance(
   db: Kysely<Tables>,
   id: number,
-  { monitors, ...changes }: MaintenanceChanges,
+  changes: MaintenanceChanges,
 ): Promise<void> {
-  assertUniqueMonitors(monitors)
-  await db.transaction().execute(async (trx) => {
-    // Locks the row in the subquery, so that `before` is the version that the update replaces.
-    const before = await trx
-      .updateTable('maintenances')
-      .from((eb) =>
-        eb
-          .selectFrom('maintenances')
-          .select(['id', 'starts_at', 'rrule', 'duration_seconds'])
-          .where('id', '=', id)
-          .forNoKeyUpdate()
-          .as('before'),
-      )
-      .set({ ...changes, updated_at: sql`now()` })
-      .whereRef('maintenances.id', '=', 'before.id')
-      .returning(['before.starts_at', 'before.rrule', 'before.duration_seconds'])
-      .executeTakeFirst()
-    if (!before) throw maintenanceNotFound()
-    const after = {
-      starts_at: changes.starts_at ?? before.starts_at,
-      rrule: changes.rrule ?? before.rrule,
-      duration_seconds: changes.duration_seconds ?? before.duration_seconds,
-    }
-    if (!isSameSchedule(before, after)) assertValidSchedule(after)
-    if (monitors) {
-      const monitorIds = await lockAffectedMonitors(trx, monitors)
-      await affectedByMaintenance.replace(trx, id, monitors.map(withImpact), monitorIds)
-    }
-    await rescheduleEvents(trx, id, before, after)
-    await generateEvents(trx, id)
-  })
+  assertUniqueMonitors(changes.monitors)
+  for (let attempt = 0; attempt < maxAttempts; attempt++) {
+    const planned = await planUpdate(db, id, changes)
+    if (await db.transaction().execute((trx) => applyUpdate(trx, id, changes, planned))) return
+  }
+  throw changedConcurrently()
+}
+
+/** `plan` is undefined if the update has no effect on the events. */
+type PlannedUpdate = { after: Schedule; plan: Plan | undefined }
+
+async function planUpdate(
+  db: Kysely<Tables>,
+  id: number,
+  changes: MaintenanceChanges,
+): Promise<PlannedUpdate> {
+  const before = await db
+    .selectFrom('maintenances')
+    .select([...scheduleColumns, sql<Date>`now()`.as('now')])
+    .where('id', '=', id)
+    .executeTakeFirst()
+  if (!before) throw maintenanceNotFound()
+  const after = changeSchedule(before, changes)
+  const isNew = !isSameSchedule(before, after)
+  if (isNew) assertValidSchedule(after)
+  const isPlanned = isNew || changes.enabled === true
+  return { after, plan: isPlanned ? await evaluate({ schedule: after, now: before.now, isNew }) : undefined }
+}
+
+/** Returns false, and changes nothing, if the schedule is no longer the planned one. */
+async function applyUpdate(
+  trx: Transaction<Tables>,
+  id: number,
+  { monitors, ...changes }: MaintenanceChanges,
+  { after, plan }: PlannedUpdate,
+): Promise<boolean> {
+  const before = await trx
+    .selectFrom('maintenances')
+    .select(scheduleColumns)
+    .where('id', '=', id)
+    .forNoKeyUpdate()
+    .executeTakeFirst()
+  if (!before) throw maintenanceNotFound()
+  const isUnchanged = isSameSchedule(before, after)
+  if (!isSameSchedule(changeSchedule(before, changes), after) || (!isUnchanged && !plan)) return false
+  await trx
+    .updateTable('maintenances')
+    .set({ ...changes, updated_at: sql`now()` })
+    .where('id', '=', id)
+    .execute()
+  if (monitors) {
+    const monitorIds = await lockAffectedMonitors(trx, monitors)
+    await affectedByMaintenance.replace(trx, id, monitors.map(withImpact), monitorIds)
+  }
+  await rescheduleEvents(trx, id, before, after)
+  if (plan) await generateEvents(trx, id, plan)
+  return true
+}
+
+const scheduleColumns = ['starts_at', 'rrule', 'duration_seconds'] as const
+
+function changeSchedule(before: Schedule, changes: MaintenanceChanges): Schedule {
+  return {
+    starts_at: changes.starts_at ?? before.starts_at,
+    rrule: changes.rrule ?? before.rrule,
+    duration_seconds: changes.duration_seconds ?? before.duration_seconds,
+  }
 }
 
 /** Deletes a maintenance and its events. @throws ApiError 404 */
