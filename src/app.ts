@@ -27,6 +27,7 @@ import permissionGuard from './http/permission-guard.ts'
 import rateLimit from './http/rate-limit.ts'
 import requestLog from './http/request-log.ts'
 import traffic from './http/traffic.ts'
+import unsent, { idleTimeoutMs } from './http/unsent.ts'
 import validation from './http/validation.ts'
 import kener from './kener/index.ts'
 import manage from './manage/index.ts'
@@ -65,6 +66,7 @@ export function buildApp({
     routerOptions,
     bodyLimit: bodyLimitBytes,
     requestTimeout: 30_000,
+    connectionTimeout: idleTimeoutMs,
     // Longer than a proxy's own timeout (Caddy: 2 min), so that a proxy never sends a request on a connection that just
     // closed.
     keepAliveTimeout: 130_000,
@@ -98,6 +100,7 @@ export function buildApp({
     app.register(import('./http/metrics.ts'), { host: config.host, port: config.metricsPort, connections })
   }
   app.register(draining, { isDraining })
+  app.register(unsent)
   app.register(errorHandler)
   app.register(openapi)
   app.register(validation)

@@ -1,3 +1,4 @@
+import { sql } from 'kysely'
 import t, { type Test } from 'tap'
 import { type Permission, permissions } from '../src/permissions.ts'
 import { isErrorReply, newKey, type Replica, startReplica, times, waitForRoomInMinute } from './helper.ts'
@@ -1110,4 +1111,27 @@ await t.test('paths of Kener that are not served are 404', async (t) => {
   const reply = await call(key, 'PUT /api/v4/monitors/m', {})
   isErrorReply(t, reply, 405, 'METHOD_NOT_ALLOWED', 'as in Kener')
   t.match(reply.headers.allow, /GET/)
+})
+
+await t.test('lists of any length are complete and ordered, and are read in pages', async (t) => {
+  const { kener, db, statements } = await start(t)
+  await sql`
+    insert into monitors (tag, name, default_status, enabled, hidden, degraded_counts_as_down)
+    select 'm' || number, 'M', 'UP', true, false, false from generate_series(1, 120) as number`.execute(db)
+  statements.length = 0
+  const tags = (await kener.listMonitors()).map(({ tag }) => tag)
+  t.same(
+    tags,
+    Array.from({ length: 120 }, (_, index) => `m${120 - index}`),
+  )
+  t.equal(statements.filter((text) => text.includes('kener_monitors')).length, 3)
+
+  await sql`
+    insert into incidents (title, state, started_at)
+    select 'Incident ' || number, 'INVESTIGATING', now() from generate_series(1, 1010) as number`.execute(db)
+  const incidents = await kener.listIncidents()
+  t.same(
+    [incidents.length, incidents[0]?.title, incidents.at(-1)?.title],
+    [1_000, 'Incident 1010', 'Incident 11'],
+  )
 })

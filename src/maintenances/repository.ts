@@ -33,6 +33,8 @@ export type MaintenanceFilter = {
   monitor_tags?: readonly string[] | undefined
   /** Start and id of the last maintenance of the previous page. */
   cursor?: { at: Date; id: number } | undefined
+  /** Id of the last maintenance of the previous page, if they are listed by id. */
+  before?: number | undefined
 }
 
 /** Lists maintenances by start or by id, newest first. */
@@ -42,12 +44,13 @@ export async function listMaintenances(
   limit: number,
   newest: 'start' | 'id' = 'start',
 ): Promise<Maintenance[]> {
-  const { enabled, monitor_tags: tags, cursor } = filter
+  const { enabled, monitor_tags: tags, cursor, before } = filter
   const conditions = [
     ...(enabled === undefined ? [] : [sql`enabled = ${enabled}`]),
     ...(cursor === undefined
       ? []
       : [sql`(starts_at, id) < (${cursor.at}::timestamptz, ${cursor.id}::integer)`]),
+    ...(before === undefined ? [] : [sql`id < ${before}`]),
     ...(tags === undefined ? [] : [affectedByMaintenance.includes(tags)]),
   ]
   const where = conditions.length > 0 ? sql`where ${sql.join(conditions, sql` and `)}` : sql``
