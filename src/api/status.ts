@@ -47,18 +47,17 @@ export default routes
 const monitorsPerTurn = 500
 
 async function toJson(page: Awaited<ReturnType<typeof readPublicStatus>>): Promise<Buffer> {
-  const monitors: string[] = []
-  for (const monitor of page.monitors) {
-    monitors.push(serializeMonitor(monitor))
-    if (monitors.length % monitorsPerTurn === 0) await nextTurn()
+  const parts = [Buffer.from(`{"success":true,"data":{"status":"${page.status}","monitors":[`)]
+  for (let first = 0; first < page.monitors.length; first += monitorsPerTurn) {
+    const monitors = page.monitors.slice(first, first + monitorsPerTurn).map(serializeMonitor)
+    parts.push(Buffer.from((first > 0 ? ',' : '') + monitors.join(',')))
+    await nextTurn()
   }
   const incidents = page.incidents.map(({ newest_comment: newest, ...incident }) => ({
     ...serializePublicIncident(incident),
     newest_comment: newest && { ...newest, timestamp: formatTime(new Date(newest.timestamp * 1000)) },
   }))
   const maintenances = page.maintenances.map(serializePublicMaintenance)
-  return Buffer.from(
-    `{"success":true,"data":{"status":"${page.status}","monitors":[${monitors.join(',')}],` +
-      `"incidents":${serializeIncidents(incidents)},"maintenances":${serializeMaintenances(maintenances)}}}`,
-  )
+  const rest = `],"incidents":${serializeIncidents(incidents)},"maintenances":${serializeMaintenances(maintenances)}}}`
+  return Buffer.concat([...parts, Buffer.from(rest)])
 }
