@@ -19,7 +19,8 @@ const days = 90
 const minutes = days * 1440
 const now = Math.floor(Date.now() / 60_000)
 const server = await startPostgres(['fsync=on', 'max_wal_size=4GB'])
-const { db, close } = await openDatabase({ databaseUrl: server.url, databasePoolMax: 4, dataDir: '' })
+const database = await openDatabase({ databaseUrl: server.url, databasePoolMax: 4, dataDir: '' })
+const { db, close } = database
 // Statements here may take longer than those of a request.
 await sql`alter role postgres set statement_timeout = 0`.execute(db)
 
@@ -47,7 +48,7 @@ async function medianMs(run) {
   return median(all)
 }
 
-const app = buildApp({ config: readConfig({ RATE_LIMIT_MAX: '1000000' }), db })
+const app = buildApp({ config: readConfig({ RATE_LIMIT_MAX: '1000000' }), ...database })
 await app.ready()
 const key = await createKey(
   { db, secrets: createSecrets(), log: { info() {} } },

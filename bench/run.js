@@ -35,10 +35,10 @@ const full = {
 const quick = { ...full, rounds: 3, seconds: 2 }
 const smoke = {
   rounds: 1,
-  seconds: 1,
-  warmUpSeconds: 1,
-  restartSeconds: 4,
-  keys: 500,
+  seconds: 0.2,
+  warmUpSeconds: 0.2,
+  restartSeconds: 1,
+  keys: 50,
   storedKeys: 1_000,
   monitors: 200,
 }
@@ -81,7 +81,7 @@ async function describeMachine() {
   return `${cpus().length} cores (${cpus()[0].model.trim()}), ${gigabytes} GiB, Node ${process.versions.node}, PostgreSQL ${await place.postgresVersion()}`
 }
 
-/** Prints Markdown for the README. */
+/** Prints the table of docs/performance.md. */
 function print({ machine, ratios, figures, rows }) {
   const { rounds, seconds } = extent
   console.log(`\n${machine}; 50 connections, medians of ${rounds} rounds of ${seconds} s\n`)

@@ -17,8 +17,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     ) with (fillfactor = 80)`.execute(db)
 
   // Unlogged, because a counter is valid for a minute and written by every request; a crash of PostgreSQL restarts the
-  // window. One row per key, reset by the first request of a new minute, so that no cleanup is needed. Half of each
-  // page
+  // window. One row per key, reset by the first request of a new minute, so that no cleanup is needed. Half of each page
   // stays free for HOT updates.
   await sql`
     create unlogged table rate_counters (
@@ -30,11 +29,9 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     ) with (fillfactor = 50)`.execute(db)
 
   await sql`comment on column rate_counters.minute is 'the window: minutes since 1970'`.execute(db)
-  await sql`comment on column rate_counters.max is 'the limit, as the last statement knew it'`.execute(db)
-  await sql`comment on column rate_counters.used is 'requests let through in that window'`.execute(db)
-  await sql`comment on column rate_counters.granted is 'of those, let through by the last statement'`.execute(
-    db,
-  )
+  await sql`comment on column rate_counters.max is 'the limit when the row was last updated'`.execute(db)
+  await sql`comment on column rate_counters.used is 'requests that were allowed in that window'`.execute(db)
+  await sql`comment on column rate_counters.granted is 'of those, allowed by the last statement'`.execute(db)
 }
 
 export async function down(db: Kysely<unknown>): Promise<void> {

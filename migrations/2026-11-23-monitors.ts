@@ -28,8 +28,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     ) with (fillfactor = 50)`.execute(db)
   await sql`comment on column last_reports.minute is 'minutes since 1970'`.execute(db)
 
-  // One row per hour: a status byte per minute (0: none, 1 UP, 2 DEGRADED, 3 DOWN, 4 MAINTENANCE), four bytes of
-  // latency
+  // One row per hour: a status byte per minute (0: none, 1 UP, 2 DEGRADED, 3 DOWN, 4 MAINTENANCE), four bytes of latency
   // per minute, and totals. A quarter of each page stays free for HOT updates.
   await sql`
     create table monitor_hours (

@@ -9,7 +9,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       ends_at       timestamptz not null
     )`.execute(db)
   await sql`create index on admin_sessions (key_id)`.execute(db)
-  await sql`comment on table admin_sessions is 'who is logged in at /manage'`.execute(db)
+  await sql`comment on table admin_sessions is 'sessions of the panel at /manage'`.execute(db)
   await sql`comment on column admin_sessions.token_digest is 'SHA-256 of the token in the cookie, base64url'`.execute(
     db,
   )

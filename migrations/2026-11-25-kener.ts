@@ -8,7 +8,9 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       monitor_id  integer primary key references monitors on delete cascade,
       fields      json not null
     )`.execute(db)
-  await sql`comment on table kener_monitors is 'fields of Kener that we keep and give back'`.execute(db)
+  await sql`comment on table kener_monitors is 'fields of /api/v4 that are stored and returned, and not used'`.execute(
+    db,
+  )
 
   await sql`
     create table kener_imports (
@@ -20,13 +22,13 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       imported_at  timestamptz not null default now(),
       primary key (source, kind, source_id)
     )`.execute(db)
-  await sql`comment on table kener_imports is 'what of a Kener is what here, so that nothing comes twice'`.execute(
+  await sql`comment on table kener_imports is 'which item of a Kener was imported as which local item, so that imports are idempotent'`.execute(
     db,
   )
-  await sql`comment on column kener_imports.source is 'the URL of the Kener'`.execute(db)
-  await sql`comment on column kener_imports.kind is 'monitor, incident, comment'`.execute(db)
-  await sql`comment on column kener_imports.id is 'here'`.execute(db)
-  await sql`comment on column kener_imports.updated_at is 'as the source said: the same again, and nothing is to do'`.execute(
+  await sql`comment on column kener_imports.source is 'URL of the Kener'`.execute(db)
+  await sql`comment on column kener_imports.kind is 'monitor, incident or comment'`.execute(db)
+  await sql`comment on column kener_imports.id is 'local id'`.execute(db)
+  await sql`comment on column kener_imports.updated_at is 'version at the source: an item with the same version is not imported again'`.execute(
     db,
   )
 

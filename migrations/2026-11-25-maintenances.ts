@@ -14,11 +14,11 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       created_at        timestamptz not null default now(),
       updated_at        timestamptz not null default now()
     )`.execute(db)
-  await sql`comment on column maintenances.rrule is 'RFC 5545, in UTC; FREQ=MINUTELY;COUNT=1 is once'`.execute(
+  await sql`comment on column maintenances.rrule is 'RRULE of RFC 5545, in UTC; FREQ=MINUTELY;COUNT=1 occurs once'`.execute(
     db,
   )
   await sql`
-    comment on column maintenances.generated_until is 'up to here each occurrence has been given its event'
+    comment on column maintenances.generated_until is 'time up to which the events were generated'
     `.execute(db)
   await sql`create index maintenances_started on maintenances (starts_at, id)`.execute(db)
 
@@ -45,9 +45,11 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       check (ends_at > starts_at)
     )`.execute(db)
   await sql`
-    comment on column maintenance_events.occurrence is 'the instant that the rule gave, wherever the event was moved to'
+    comment on column maintenance_events.occurrence is 'start by the rule, also of an event that was moved'
     `.execute(db)
-  await sql`comment on column maintenance_events.closed_as is 'by hand: COMPLETED or CANCELLED'`.execute(db)
+  await sql`comment on column maintenance_events.closed_as is 'by a request: COMPLETED or CANCELLED'`.execute(
+    db,
+  )
   await sql`create index maintenance_events_timetable on maintenance_events (maintenance_id, starts_at, id)`.execute(
     db,
   )

@@ -5,6 +5,7 @@ import * as adminPanel from './2026-11-24-admin-panel.ts'
 import * as kener from './2026-11-25-kener.ts'
 import * as maintenances from './2026-11-25-maintenances.ts'
 import * as reportSeconds from './2026-11-25-report-seconds.ts'
+import * as constraintNames from './2026-11-26-constraint-names.ts'
 
 /** Sorted by name, which is the order in which they are applied. */
 export const migrations: Record<string, Migration> = {
@@ -14,4 +15,5 @@ export const migrations: Record<string, Migration> = {
   '2026-11-25-kener': kener,
   '2026-11-25-maintenances': maintenances,
   '2026-11-25-report-seconds': reportSeconds,
+  '2026-11-26-constraint-names': constraintNames,
 }

@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto'
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
-import type { Kysely } from 'kysely'
 import docsRoutes from './api/docs.ts'
 import healthRoutes from './api/health.ts'
 import incidentRoutes from './api/incidents.ts'
@@ -10,12 +9,12 @@ import meRoutes from './api/me.ts'
 import monitorRoutes from './api/monitors.ts'
 import statusRoutes from './api/status.ts'
 import type { Config } from './config.ts'
-import type { Connections } from './database/open.ts'
-import type { Tables } from './database/schema.ts'
+import type { Database } from './database/open.ts'
 import addressCounters from './http/address-counters.ts'
 import authFailures from './http/auth-failures.ts'
 import auth from './http/auth.ts'
 import { requireAddress, toTrustProxy } from './http/client-address.ts'
+import concurrency from './http/concurrency.ts'
 import credentials from './http/credentials.ts'
 import database from './http/database.ts'
 import draining from './http/draining.ts'
@@ -40,12 +39,9 @@ declare module 'fastify' {
   }
 }
 
-type Parts = {
+type Parts = Pick<Database, 'db' | 'admissionDb' | 'maxLockWaitMs' | 'connections'> & {
   config: Config
-  db: Kysely<Tables>
   logger?: FastifyBaseLogger
-  /** Returns the state of the connection pool, for the metrics. */
-  connections: () => Connections
   /** True after a signal to shut down. */
   isDraining?: () => boolean
 }
@@ -54,6 +50,8 @@ type Parts = {
 export function buildApp({
   config,
   db,
+  admissionDb,
+  maxLockWaitMs,
   connections,
   logger,
   isDraining = () => false,
@@ -91,8 +89,8 @@ export function buildApp({
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response))
   app.server.on('connect', sendConnectError)
   app.decorate('config', config)
-  app.register(database, { db })
-  app.decorate('writeReports', createReportWriter(db))
+  app.register(database, { db, admissionDb, maxLockWaitMs })
+  app.decorate('writeReports', createReportWriter(db, maxLockWaitMs))
   app.register(traffic)
   app.register(requestLog)
   if (config.metricsPort !== undefined) {
@@ -111,6 +109,7 @@ export function buildApp({
   app.register(auth)
   app.register(rateLimit)
   app.register(permissionGuard)
+  app.register(concurrency)
 
   app.register(healthRoutes, { isDraining })
   app.register(docsRoutes)
@@ -124,6 +123,7 @@ async function api(app: FastifyInstance) {
   app.addHook('onRequest', app.limitRate)
   app.addHook('onRequest', app.checkPermission)
   app.addHook('onRequest', app.rejectUnknownRoute)
+  app.addHook('onRequest', app.limitConcurrency)
   app.addHook('onResponse', app.countTraffic)
   app.setNotFoundHandler(app.handleNotFound)
 

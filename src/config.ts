@@ -15,8 +15,8 @@ export function loadEnvFile(): void {
 }
 
 /**
- * Reads the environment variables that README.md lists. Nothing else reads the environment. An empty variable counts as
- * not set, because compose files pass unset variables on as empty ones.
+ * Reads the environment variables that docs/configuration.md lists. Nothing else reads the environment. An empty
+ * variable counts as not set, because compose files pass unset variables on as empty ones.
  * @throws OperatorError that names the variable
  */
 export function readConfig(env: NodeJS.ProcessEnv) {

@@ -248,6 +248,12 @@ const serviceUnavailable = (message: string, cause?: unknown) =>
 export const databaseUnavailable = (cause?: unknown) =>
   serviceUnavailable('The database is unavailable: try again', cause)
 
+export const rowLocked = () =>
+  serviceUnavailable('Another change holds a lock that this request needs: try again')
+
+export const tooManyInFlight = () =>
+  serviceUnavailable('Too many requests of this API key are in flight: try again')
+
 export const databaseNotMigrated = () => serviceUnavailable('The database is not migrated yet: try again')
 export const shuttingDown = () => serviceUnavailable('This process is shutting down: try again')
 export const changedConcurrently = () =>

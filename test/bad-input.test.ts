@@ -377,10 +377,12 @@ await t.test(
       }
     }
     for (const expected of [
-      /must have either status, or points/,
+      /must have either status or points$/,
+      /must have either state, or starts_at and ends_at$/,
+      /must be one of active, expired, revoked$/,
+      /must be a time like 2024-01-01T00:00:00Z, from 1970 to 9999, or null$/,
       /must be from 1 to 100$/,
       /must not be blank/,
-      /a time like/,
     ]) {
       t.ok(
         [...messages].some((text) => expected.test(text)),

@@ -29,9 +29,9 @@ await t.test('the first start in an empty directory creates a database and a val
       const second = start(t, 'server', [], env)
       t.equal((await second.ended).code, 1)
       t.match(second.output.stderr, /^kener-api: [^\n]*in use by a running server[^\n]*API[^\n]*\n$/)
-      const refused = await cliProcess(t, ['keys', 'list'], env)
-      t.equal(refused.code, 1)
-      t.match(refused.stderr, /in use by a running server/)
+      const rejected = await cliProcess(t, ['keys', 'list'], env)
+      t.equal(rejected.code, 1)
+      t.match(rejected.stderr, /in use by a running server/)
       t.equal((await fetch(`${origin}/api/me`, authorization(key))).status, 200)
     },
   )

@@ -107,14 +107,14 @@ export async function startReplica(
   }
   const full = { ...readConfig({ ...wide, DATABASE_URL: databaseUrl, DATABASE_POOL_MAX: '4' }), ...config }
   const statements: string[] = []
-  const { db, connections, close } = await openDatabase(full, {
+  const { db, close, ...database } = await openDatabase(full, {
     onStatement: ({ query }) => statements.push(query.sql),
     timeouts,
   })
   const log: Record<string, unknown>[] = []
   const lines: string[] = []
   const logger = pino({ level: 'trace' }, toLines(log, lines))
-  const app = buildApp({ config: full, db, connections, logger })
+  const app = buildApp({ ...database, config: full, db, logger })
   const replies = watchReplies(app)
   extend?.(app)
   await app.ready()

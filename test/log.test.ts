@@ -73,9 +73,9 @@ await t.test('log-ins, failed log-ins and log-outs are events with the key and t
   for (const key of ['kener_x', reader.token]) await visit(replica.app).submit('/manage/login', { key })
   const visitor = await logIn(replica.app, admin.token)
   await visitor.submit('/manage', {}, '/manage/logout')
-  const stranger = visit(replica.app)
-  const { body } = await stranger.get('/manage/login')
-  const reply = await stranger.post('/manage/logout', readHidden(body, '/manage/login'))
+  const anonymous = visit(replica.app)
+  const { body } = await anonymous.get('/manage/login')
+  const reply = await anonymous.post('/manage/logout', readHidden(body, '/manage/login'))
   t.equal(reply.statusCode, 303)
   const sessions = replica.log.filter(({ event }) => /^log/.test(String(event)))
   t.match(sessions, [

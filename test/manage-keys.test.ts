@@ -1,5 +1,6 @@
 import t, { type Test } from 'tap'
 import { keyAlreadyCreated } from '../src/errors.ts'
+import type { Permission } from '../src/permissions.ts'
 import { createDatabase, isErrorReply, isWaitingForLock, newKey, startReplica, waitUntil } from './helper.ts'
 import { keyIn, logIn, readHidden, visit } from './visitor.ts'
 
@@ -211,6 +212,33 @@ await t.test('"Keep" does not overwrite an expiry that a concurrent request sets
     t.match(await read(id), { name: 'after', expires_at: '2888-08-08T08:08:08Z' })
   }
 })
+
+await t.test(
+  'edits of different fields in forms that were open at the same time are all applied',
+  async (t) => {
+    const { replica, visitor, read } = await start(t)
+    const before = { name: 'before', permissions: ['write:monitors', 'read:monitors'] as Permission[] }
+    const { id } = await newKey(replica, { ...before, rateLimit: 9 })
+    const path = `${keys}/${id}`
+    const hidden = readHidden((await visitor.get(path)).body, path)
+    const fields = { ...hidden, ...before, expiry: 'keep', rate_limit: '9' }
+    const edits = [{ name: 'after' }, { permissions: ['read:incidents'] }, { rate_limit: '' }]
+    const replies = await Promise.all(edits.map((edit) => visitor.post(path, { ...fields, ...edit })))
+    for (const { statusCode } of replies) t.equal(statusCode, 303)
+    t.match(await read(id), { name: 'after', permissions: ['read:incidents'], rate_limit: null })
+
+    const rejected = await visitor.post(path, { ...fields, name: 'again', expiry: 'gone' })
+    t.equal(rejected.statusCode, 400)
+    const corrected = { ...fields, ...readHidden(rejected.body, path), name: 'again' }
+    t.equal((await visitor.post(path, corrected)).statusCode, 303)
+    const { name, permissions } = await read(id)
+    t.same(
+      { name, permissions },
+      { name: 'again', permissions: ['read:incidents'] },
+      'after a correction too',
+    )
+  },
+)
 
 await t.test('revoking asks for confirmation, shows name and last use, and applies at once', async (t) => {
   const { replica, visitor } = await start(t)

@@ -76,9 +76,9 @@ await t.test('429 responses are counted by the limit that was exceeded', async (
   await times(10, () => call('x', 'GET /api/me'))
   const series = await read()
   for (const reason of ['key', 'address', 'authentication_failures']) {
-    const refused = series.get(`kener_limit_refusals_total{reason="${reason}"}`) ?? 0
+    const rejected = series.get(`kener_limit_refusals_total{reason="${reason}"}`) ?? 0
     // A new minute may start meanwhile, in which another three requests pass.
-    t.ok(refused >= 4 && refused <= 7, `${reason}: ${refused}`)
+    t.ok(rejected >= 4 && rejected <= 7, `${reason}: ${rejected}`)
   }
 })
 

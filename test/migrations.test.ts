@@ -35,6 +35,15 @@ await t.test('several replicas can start at the same time on an empty database',
   await Promise.all(replicas.map((replica) => replica.close()))
 })
 
+await t.test('no check of a table has a generated name', async (t) => {
+  const { db, close } = await open(await createDatabase(t))
+  const { rows } = await sql`
+    select conname from pg_constraint
+    where contype = 'c' and connamespace = 'public'::regnamespace and conname ~ '_check[0-9]*$'`.execute(db)
+  t.same(rows, [])
+  await close()
+})
+
 await t.test('down reverts up', async (t) => {
   const url = await createDatabase(t)
   const { db, close } = await open(url)
@@ -72,11 +81,11 @@ await t.test('a release starts on a database that a newer one has migrated', asy
 await t.test('a prepared statement that a migration invalidates causes one 503', async (t) => {
   const replica = await startReplica(t, { config: { databasePoolMax: 1 } })
   const { token } = await newKey(replica)
-  t.equal((await replica.call(token, 'GET /api/keys')).statusCode, 200)
-  await sql`alter table api_keys alter column name type varchar(500)`.execute(replica.db)
+  t.equal((await replica.call(token, 'GET /api/monitors')).statusCode, 200)
+  await sql`alter table monitors alter column name type varchar(500)`.execute(replica.db)
   const statuses: number[] = []
   for (let tries = 0; tries < 4; tries++)
-    statuses.push((await replica.call(token, 'GET /api/keys')).statusCode)
+    statuses.push((await replica.call(token, 'GET /api/monitors')).statusCode)
   t.ok(
     statuses.every((status) => status === 200 || status === 503),
     String(statuses),

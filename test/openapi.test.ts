@@ -9,13 +9,15 @@ type Operation = {
   operationId: string
   'x-permission': string
   security: object[]
-  parameters?: { name: string; in: string }[]
+  parameters?: { name: string; in: string; description?: string }[]
   requestBody?: {
-    content: Record<string, { example?: unknown; examples?: Record<string, { value: unknown }> }>
+    content: Record<string, Content[string] & { examples?: Record<string, { value: unknown }> }>
   }
   responses: Record<string, Described>
 }
-type Described = { $ref?: string; content?: Record<string, { example?: unknown }> }
+type Described = { $ref?: string; description?: string; content?: Content }
+type Content = Record<string, { schema: Schema; example?: unknown }>
+type Schema = { description?: string; properties?: Record<string, Schema>; items?: Schema }
 type Document = {
   openapi: string
   paths: Record<string, Record<string, Operation>>
@@ -26,6 +28,18 @@ async function start(t: Test): Promise<{ replica: Replica; document: Document }>
   const replica = await startReplica(t)
   const { json } = await replica.call(null, 'GET /openapi.json')
   return { replica, document: json as Document }
+}
+
+/** Returns the paths of fields without a description. */
+function undescribedFields(content: Content = {}): string[] {
+  const search = ({ properties = {}, items }: Schema, path: string): string[] => [
+    ...Object.entries(properties).flatMap(([name, schema]) => [
+      ...(schema.description ? [] : [`${path}/${name}`]),
+      ...search(schema, `${path}/${name}`),
+    ]),
+    ...(items ? search(items, path) : []),
+  ]
+  return Object.values(content).flatMap(({ schema }) => search(schema, ''))
 }
 
 function operations({ paths }: Document) {
@@ -101,8 +115,19 @@ await t.test('every example in the description works', async (t) => {
   t.ok(replayed >= 10)
 })
 
-await t.test('every response with a body has a valid example', async (t) => {
+await t.test('every field, parameter and response is described, and has a valid example', async (t) => {
   const { document } = await start(t)
+  const undescribed = operations(document).flatMap(({ path, method, operation }) =>
+    [
+      ...(operation.parameters ?? []).filter(({ description }) => !description).map(({ name }) => name),
+      ...undescribedFields(operation.requestBody?.content),
+      ...Object.entries(operation.responses).flatMap(([status, { $ref, description, content }]) => [
+        ...($ref || (description && description !== 'Default Response') ? [] : [status]),
+        ...undescribedFields(content),
+      ]),
+    ].map((name) => `${method} ${path}: ${name}`),
+  )
+  t.same(undescribed, [])
   const ajv = new Ajv2020({ strict: false, validateFormats: false })
   ajv.addSchema({ ...document, $id: 'openapi' })
   let checked = 0

@@ -1,7 +1,9 @@
 import { once } from 'node:events'
 import { Agent, get, type IncomingMessage } from 'node:http'
 import { connect } from 'node:net'
+import type { Kysely } from 'kysely'
 import t, { type Test } from 'tap'
+import type { Tables } from '../src/database/schema.ts'
 import { clientNetwork, parseAddress } from '../src/http/client-address.ts'
 import { formatToken, generateTokenParts } from '../src/keys/token.ts'
 import {
@@ -22,16 +24,16 @@ async function startTwo(t: Test): Promise<[Replica, Replica]> {
 }
 
 /** Groups responses by window, because a new minute may start meanwhile. */
-function byWindow(replies: Reply[]): { passed: number; refused: number; remaining: number[] }[] {
-  const windows = new Map<unknown, { passed: number; refused: number; remaining: number[] }>()
+function byWindow(replies: Reply[]): { passed: number; rejected: number; remaining: number[] }[] {
+  const windows = new Map<unknown, { passed: number; rejected: number; remaining: number[] }>()
   for (const { statusCode, headers } of replies) {
-    const window = windows.get(headers['x-ratelimit-reset']) ?? { passed: 0, refused: 0, remaining: [] }
+    const window = windows.get(headers['x-ratelimit-reset']) ?? { passed: 0, rejected: 0, remaining: [] }
     windows.set(headers['x-ratelimit-reset'], window)
     if (statusCode === 200) {
       window.passed++
       window.remaining.push(Number(headers['x-ratelimit-remaining']))
     } else {
-      window.refused++
+      window.rejected++
     }
   }
   return [...windows.values()]
@@ -51,8 +53,8 @@ await t.test('of concurrent requests to two replicas, exactly the limit passes',
   for (const limit of [1, 7, 100]) {
     const { token } = await newKey(one, { rateLimit: limit })
     const replies = await times(400, (index) => (index % 2 ? one : two).call(token, 'GET /api/me'))
-    for (const { passed, refused, remaining } of byWindow(replies)) {
-      t.equal(passed, Math.min(limit, passed + refused), `limit ${limit}: exactly the limit passes`)
+    for (const { passed, rejected, remaining } of byWindow(replies)) {
+      t.equal(passed, Math.min(limit, passed + rejected), `limit ${limit}: exactly the limit passes`)
       const expected = Array.from({ length: passed }, (_, index) => limit - 1 - index)
       t.same(
         remaining.sort((a, b) => b - a),
@@ -80,7 +82,7 @@ await t.test(
     )
     for (const { token } of keys) {
       const own = replies.filter((reply) => reply.text === token).map(({ reply }) => reply)
-      for (const { passed, refused } of byWindow(own)) t.equal(passed, Math.min(10, passed + refused))
+      for (const { passed, rejected } of byWindow(own)) t.equal(passed, Math.min(10, passed + rejected))
     }
   },
 )
@@ -90,7 +92,7 @@ await t.test('without a limit of its own, the 101st request of a key in a minute
   const { token } = await newKey(replica)
   const replies: Reply[] = []
   for (let count = 0; count < 202; count++) replies.push(await replica.call(token, 'GET /api/me'))
-  const full = byWindow(replies).filter(({ refused }) => refused > 0)
+  const full = byWindow(replies).filter(({ rejected }) => rejected > 0)
   t.ok(full.length > 0)
   for (const { passed } of full) t.equal(passed, 100)
 })
@@ -132,14 +134,14 @@ await t.test('a 429 has Retry-After, and requests pass again in the next window'
   const { token, id } = await newKey(replica, { rateLimit: 1 })
   await replica.call(token, 'GET /api/me')
   // Twice, because a new minute may start between two requests.
-  const refused = [await replica.call(token, 'GET /api/me'), await replica.call(token, 'GET /api/me')].find(
+  const rejected = [await replica.call(token, 'GET /api/me'), await replica.call(token, 'GET /api/me')].find(
     ({ statusCode }) => statusCode === 429,
   )
-  if (!refused) throw new Error('neither was rejected')
-  isErrorReply(t, refused, 429, 'RATE_LIMIT_EXCEEDED', 'over the limit')
-  t.equal(refused.headers['x-ratelimit-remaining'], '0')
-  t.match(refused.headers['retry-after'], /^([1-9]|[1-5]\d|60)$/)
-  t.equal(refused.headers['www-authenticate'], undefined)
+  if (!rejected) throw new Error('neither was rejected')
+  isErrorReply(t, rejected, 429, 'RATE_LIMIT_EXCEEDED', 'over the limit')
+  t.equal(rejected.headers['x-ratelimit-remaining'], '0')
+  t.match(rejected.headers['retry-after'], /^([1-9]|[1-5]\d|60)$/)
+  t.equal(rejected.headers['www-authenticate'], undefined)
 
   await passMinute(replica, id)
   t.equal((await replica.call(token, 'GET /api/me')).statusCode, 200)
@@ -211,9 +213,9 @@ await t.test('public requests are counted per client address, IPv6 per /64', asy
   const ask = (remoteAddress: string) => replica.call(null, 'GET /api/status', undefined, { remoteAddress })
   await waitForRoomInMinute()
   for (let count = 0; count < 3; count++) t.equal((await ask('10.0.0.1')).statusCode, 200)
-  const refused = await ask('10.0.0.1')
-  isErrorReply(t, refused, 429, 'RATE_LIMIT_EXCEEDED', 'the fourth')
-  t.match(refused.headers['retry-after'], /^[1-9]\d*$/)
+  const rejected = await ask('10.0.0.1')
+  isErrorReply(t, rejected, 429, 'RATE_LIMIT_EXCEEDED', 'the fourth')
+  t.match(rejected.headers['retry-after'], /^[1-9]\d*$/)
   t.equal((await ask('10.0.0.2')).statusCode, 200, 'another address')
   for (const end of ['1', '2', 'ffff:1']) t.equal((await ask(`2001:db8::${end}`)).statusCode, 200)
   t.equal((await ask('2001:db8::3')).statusCode, 429, 'the same /64')
@@ -237,10 +239,12 @@ await t.test('failed authentications are counted per client address', async (t) 
     5,
     'exactly the limit of requests is 401',
   )
-  const refused = replies.filter(({ statusCode }) => statusCode === 429)
-  t.equal(refused.length, 35)
+  const rejected = replies.filter(({ statusCode }) => statusCode === 429)
+  t.equal(rejected.length, 35)
   t.ok(
-    refused.every(({ json, headers }) => json.error.code === 'RATE_LIMIT_EXCEEDED' && headers['retry-after']),
+    rejected.every(
+      ({ json, headers }) => json.error.code === 'RATE_LIMIT_EXCEEDED' && headers['retry-after'],
+    ),
   )
 
   replica.statements.length = 0
@@ -254,10 +258,10 @@ await t.test('failed authentications are counted per client address', async (t) 
 
   const good = await replica.call(known.token, 'GET /api/me', undefined, from('10.0.0.1'))
   t.equal(good.statusCode, 200, 'a verified key is not affected by failures of its address')
-  const wanted = { name: 'made here', permissions: ['read:monitors'] }
-  const made = (await replica.call(known.token, 'POST /api/keys', wanted, from('10.0.0.1'))).json.data
-  const rotate = `POST /api/keys/${made.id}/rotate` as const
-  const used = await replica.call(made.key, 'GET /api/me', undefined, from('10.0.0.1'))
+  const wanted = { name: 'new', permissions: ['read:monitors'] }
+  const created = (await replica.call(known.token, 'POST /api/keys', wanted, from('10.0.0.1'))).json.data
+  const rotate = `POST /api/keys/${created.id}/rotate` as const
+  const used = await replica.call(created.key, 'GET /api/me', undefined, from('10.0.0.1'))
   const successor = (await replica.call(known.token, rotate, {}, from('10.0.0.1'))).json.data
   const usedNext = await replica.call(successor.key, 'GET /api/me', undefined, from('10.0.0.1'))
   t.same([used.statusCode, usedNext.statusCode], [200, 200], 'nor are keys that this process created')
@@ -406,9 +410,64 @@ await t.test('a limit that several batches use up is exact, and so is the next w
       const replica = replicas[batch % 2 === 0 ? 0 : 1]
       replies.push(...(await times(3, () => replica.call(token, 'GET /api/me'))))
     }
-    for (const { passed, refused } of byWindow(replies)) {
-      t.equal(passed, Math.min(limit, passed + refused), `${window} window: exactly the limit passes`)
+    for (const { passed, rejected } of byWindow(replies)) {
+      t.equal(passed, Math.min(limit, passed + rejected), `${window} window: exactly the limit passes`)
     }
     await passMinute(replicas[0], id)
   }
 })
+
+/** Locks the counter of a key, in the way that the test names. */
+const lockings: [name: string, lock: (trx: Kysely<Tables>, id: string) => Promise<unknown>, used: number][] =
+  [
+    [
+      'locked',
+      (trx, id) =>
+        trx.selectFrom('rate_counters').select('used').where('key_id', '=', id).forUpdate().execute(),
+      1,
+    ],
+    [
+      'inserted, but not committed',
+      async (trx, id) => {
+        await trx.deleteFrom('rate_counters').where('key_id', '=', id).execute()
+        await trx
+          .insertInto('rate_counters')
+          .values({ key_id: id, minute: 0, max: 0, used: 0, granted: 0 })
+          .execute()
+      },
+      0,
+    ],
+  ]
+
+for (const [name, lock, used] of lockings) {
+  await t.test(`requests of other keys do not wait for a counter that is ${name}`, async (t) => {
+    const replicas = await startTwo(t)
+    const limit = 5
+    const [blocked, other] = [await newKey(replicas[0], { rateLimit: limit }), await newKey(replicas[0])]
+    await waitForRoomInMinute()
+    if (used > 0) await replicas[0].call(blocked.token, 'GET /api/me')
+    const trx = await replicas[0].db.startTransaction().execute()
+    await lock(trx, blocked.id)
+
+    let answered = 0
+    const waiting = times(20, async (index) => {
+      const reply = await (index % 2 ? replicas[0] : replicas[1]).call(blocked.token, 'GET /api/me')
+      answered++
+      return reply
+    })
+    for (let round = 0; round < 10; round++) {
+      for (const replica of replicas) {
+        const replies = await times(10, () => replica.call(other.token, 'GET /api/me'))
+        t.ok(replies.every(({ statusCode }) => statusCode === 200))
+      }
+    }
+    t.equal(answered, 0, 'the requests of this key wait')
+    await trx.commit().execute()
+    for (const { passed, rejected } of byWindow(await waiting)) {
+      t.ok(
+        passed === limit - used || passed === Math.min(limit, passed + rejected),
+        'and are counted exactly',
+      )
+    }
+  })
+}

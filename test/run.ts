@@ -2,10 +2,11 @@ import { fork } from 'node:child_process'
 import { readdirSync, statSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { basename, join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
 import pg from 'pg'
 import { openDatabase } from '../src/database/open.ts'
-import { startPostgres } from './postgres.ts'
+import { memoryDirectory, startPostgres } from './postgres.ts'
 import { fileTimeoutMs } from './timeouts.ts'
 import type { FromWorker } from './worker.ts'
 
@@ -61,14 +62,19 @@ async function runWithDatabase(files: TestFile[]): Promise<number> {
   const given = process.env.TEST_DATABASE_URL
   const server = given
     ? { url: given, stop: () => Promise.resolve() }
-    : await startPostgres([
-        'wal_level=minimal',
-        'max_wal_senders=0',
-        'full_page_writes=off',
-        'autovacuum=off',
-        'shared_buffers=16MB',
-        'max_connections=200',
-      ])
+    : await startPostgres(
+        [
+          'wal_level=minimal',
+          'max_wal_senders=0',
+          'full_page_writes=off',
+          'autovacuum=off',
+          'shared_buffers=16MB',
+          'max_connections=200',
+        ],
+        undefined,
+        // Long tests fill their databases.
+        values.slow ? undefined : memoryDirectory(),
+      )
   const template = `kener_template_${process.pid}`
   try {
     await onServer(server.url, `create database ${template}`)
@@ -138,7 +144,10 @@ function runWorker(queue: TestFile[], environment: Record<string, string>, onFil
     const worker = fork(join(import.meta.dirname, 'worker.js'), {
       stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       // A larger young generation halves the time of garbage collection, a tenth of the CPU time.
-      execArgv: ['--max-semi-space-size=64'],
+      execArgv: [
+        '--max-semi-space-size=64',
+        `--import=${pathToFileURL(join(import.meta.dirname, 'without-async-hooks.js')).href}`,
+      ],
       env: { ...process.env, ...environment },
     })
     let current: { file: TestFile; startedAt: number } | undefined

@@ -56,10 +56,10 @@ await t.test('the public status is limited per address, with a key or without', 
   const replies = await times(200, () => replica.call(null, 'GET /api/status'))
   const passed = replies.filter(({ statusCode }) => statusCode === 200).length
   t.equal(passed, 60, 'passed requests')
-  const refused = replies.find(({ statusCode }) => statusCode === 429)
-  if (!refused) throw new Error('No request was rejected')
-  isErrorReply(t, refused, 429, 'RATE_LIMIT_EXCEEDED', 'over the limit')
-  t.match(refused.headers['retry-after'], /^\d+$/)
+  const rejected = replies.find(({ statusCode }) => statusCode === 429)
+  if (!rejected) throw new Error('No request was rejected')
+  isErrorReply(t, rejected, 429, 'RATE_LIMIT_EXCEEDED', 'over the limit')
+  t.match(rejected.headers['retry-after'], /^\d+$/)
 })
 
 await t.test('concurrent requests share one read of the public status', async (t) => {

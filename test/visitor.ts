@@ -59,11 +59,17 @@ export function keyIn({ body }: Visited): string | undefined {
   return /kener_[0-9A-Za-z]{16}_[0-9A-Za-z]{49}/.exec(body)?.[0]
 }
 
-export function readHidden(body: string, action: string): Record<string, string> {
+/** Returns the hidden fields of the form with this action. */
+export function readHidden(body: string, action: string): Record<string, string[]> {
   const [, form = ''] =
     new RegExp(`<form method="post" action="${action}"[^>]*>(.*?)</form>`, 's').exec(body) ?? []
-  const hidden = form.matchAll(/<input type="hidden" name="(\w+)" value(?:="([^"]*)")?\/>/g)
-  return Object.fromEntries([...hidden].map(([, name = '', value = '']) => [name, value]))
+  const fields: Record<string, string[]> = {}
+  for (const [, name = '', value = ''] of form.matchAll(
+    /<input type="hidden" name="(\w+)" value(?:="([^"]*)")?\/>/g,
+  )) {
+    fields[name] = [...(fields[name] ?? []), value]
+  }
+  return fields
 }
 
 /** Updates the cookies with a Set-Cookie header. */

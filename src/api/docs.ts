@@ -2,24 +2,9 @@ import { hash } from 'node:crypto'
 import { basename, join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import negotiate from '@fastify/accept-negotiator'
-import helmet from '@fastify/helmet'
 import staticFiles from '@fastify/static'
 import type { FastifyInstance } from 'fastify'
-
-/** Swagger UI loads only from this origin. Its style sheet contains images as data URLs. */
-const contentSecurityPolicy = {
-  useDefaults: false,
-  directives: {
-    defaultSrc: ["'none'"],
-    scriptSrc: ["'self'"],
-    styleSrc: ["'self'"],
-    imgSrc: ["'self'", 'data:'],
-    connectSrc: ["'self'"],
-    formAction: ["'none'"],
-    baseUri: ["'none'"],
-    frameAncestors: ["'none'"],
-  },
-}
+import { securePages } from '../http/page-security.ts'
 
 /** Serves the description of the API as JSON at /openapi.json, and as interactive documentation at /docs. */
 export default async function routes(app: FastifyInstance) {
@@ -27,12 +12,11 @@ export default async function routes(app: FastifyInstance) {
   app.addHook('onRoute', (route) => {
     route.schema = { ...route.schema, hide: true }
   })
-  await app.register(helmet, {
-    contentSecurityPolicy,
-    // Left to the proxy that terminates TLS.
-    hsts: false,
-    frameguard: { action: 'deny' },
-    referrerPolicy: { policy: 'same-origin' },
+  // Swagger UI reads /openapi.json, and its style sheet contains images as data URLs.
+  await securePages(app, {
+    imgSrc: ["'self'", 'data:'],
+    connectSrc: ["'self'"],
+    formAction: ["'none'"],
   })
   await app.register(staticFiles, {
     // Written by scripts/build-assets.js, each file also as .br and .gz.

@@ -2,8 +2,8 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { Impact } from '../enums.ts'
 import * as comments from '../incidents/comments.ts'
 import * as incidents from '../incidents/repository.ts'
-import { Envelope, NoContent, Page } from '../wire/envelope.ts'
-import { assertRangeOrder, decodeCursor, encodeCursor, paginate } from '../wire/pagination.ts'
+import { describe, Envelope, NoContent, Page } from '../wire/envelope.ts'
+import { assertRangeOrder, pageByTime } from '../wire/pagination.ts'
 import { formatTime, formatTimeOrNull, parseOptionalTime } from '../wire/time.ts'
 import {
   Comment,
@@ -22,6 +22,8 @@ import {
 const read = { permission: 'read:incidents' } as const
 const write = { permission: 'write:incidents' } as const
 
+const OneIncident = Envelope(IncidentWithComments)
+
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get(
     '/',
@@ -29,26 +31,27 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       config: read,
       schema: {
         operationId: 'listIncidents',
-        summary: 'List incidents',
+        summary: 'List incidents, newest start first',
         querystring: ListIncidents,
-        response: { 200: Page(Incident) },
+        response: { 200: describe(Page(Incident), 'A page of incidents') },
       },
     },
-    async function list({ query: { limit, cursor, from, to, monitor_tag: tag, ...filter } }) {
+    async function list({ query }) {
+      const { state, open, from, to, monitor_tag: tag } = query
       assertRangeOrder({ from, to })
-      const rows = await incidents.listIncidents(
-        app.db,
-        {
-          ...filter,
-          monitor_tags: tag === undefined ? undefined : [tag],
-          from: parseOptionalTime(from),
-          to: parseOptionalTime(to),
-          cursor: decodeCursor(cursor),
-        },
-        limit + 1,
+      const filter = {
+        state,
+        open,
+        monitor_tags: tag === undefined ? undefined : [tag],
+        from: parseOptionalTime(from),
+        to: parseOptionalTime(to),
+      }
+      return pageByTime(
+        query,
+        ({ cursor, limit }) => incidents.listIncidents(app.db, { ...filter, cursor }, limit),
+        ({ started_at }) => started_at,
+        serializeIncident,
       )
-      const { data, pagination } = paginate(rows, limit, (last) => encodeCursor(last.started_at, last.id))
-      return { success: true as const, data: data.map(serializeIncident), pagination }
     },
   )
 
@@ -60,7 +63,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         operationId: 'createIncident',
         summary: 'Create an incident',
         body: CreateIncident,
-        response: { 201: Envelope(IncidentWithComments) },
+        response: { 201: describe(OneIncident, 'The new incident') },
       },
     },
     async function create({ body }, reply) {
@@ -77,7 +80,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         operationId: 'readIncident',
         summary: 'Get an incident with its comments',
         params: IncidentParams,
-        response: { 200: Envelope(IncidentWithComments) },
+        response: { 200: describe(OneIncident, 'The incident') },
       },
     },
     async function get({ params }) {
@@ -94,7 +97,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         summary: 'Update an incident',
         params: IncidentParams,
         body: UpdateIncident,
-        response: { 200: Envelope(IncidentWithComments) },
+        response: { 200: describe(OneIncident, 'The updated incident') },
       },
     },
     async function update({ params, body }) {
@@ -126,17 +129,19 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       config: read,
       schema: {
         operationId: 'listComments',
-        summary: 'List the comments of an incident',
+        summary: 'List the comments of an incident, newest first',
         params: IncidentParams,
         querystring: ListComments,
-        response: { 200: Page(Comment) },
+        response: { 200: describe(Page(Comment), 'A page of comments') },
       },
     },
-    async function listComments({ params, query: { limit, cursor } }) {
-      const page = { cursor: decodeCursor(cursor), limit: limit + 1 }
-      const rows = await comments.listComments(app.db, params.id, page)
-      const { data, pagination } = paginate(rows, limit, (last) => encodeCursor(last.commented_at, last.id))
-      return { success: true as const, data: data.map(serializeComment), pagination }
+    async function listComments({ params, query }) {
+      return pageByTime(
+        query,
+        (page) => comments.listComments(app.db, params.id, page),
+        ({ commented_at }) => commented_at,
+        serializeComment,
+      )
     },
   )
 
@@ -149,7 +154,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         summary: 'Add a comment to an incident',
         params: IncidentParams,
         body: CreateComment,
-        response: { 201: Envelope(Comment) },
+        response: { 201: describe(Envelope(Comment), 'The new comment') },
       },
     },
     async function createComment({ params, body: { timestamp, ...comment } }, reply) {
@@ -168,7 +173,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         summary: 'Update a comment',
         params: CommentParams,
         body: UpdateComment,
-        response: { 200: Envelope(Comment) },
+        response: { 200: describe(Envelope(Comment), 'The updated comment') },
       },
     },
     async function updateComment({ params: { id, comment_id: commentId }, body: { timestamp, ...changes } }) {

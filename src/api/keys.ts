@@ -1,8 +1,9 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { expiredKeyConflict, revokedKeyConflict } from '../errors.ts'
 import { toKeyContext } from '../http/key-context.ts'
 import * as lifecycle from '../keys/lifecycle.ts'
 import type { ApiKey } from '../keys/repository.ts'
-import { Conflict, Envelope, Page } from '../wire/envelope.ts'
+import { Conflict, describe, Envelope, Page } from '../wire/envelope.ts'
 import { CreateKey, KeyParams, RotateKey } from '../wire/keys.ts'
 import { formatTime, formatTimeOrNull, parseTime } from '../wire/time.ts'
 import { Key, ListKeys, NewKey, RevokeKey, UpdateKey } from './schemas/keys.ts'
@@ -16,9 +17,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       config,
       schema: {
         operationId: 'createKey',
-        summary: 'Create key',
+        summary: 'Create a key',
         body: CreateKey,
-        response: { 201: Envelope(NewKey) },
+        response: { 201: describe(Envelope(NewKey), 'The new key, with the key itself') },
       },
     },
     async (request, reply) => {
@@ -42,9 +43,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       config,
       schema: {
         operationId: 'listKeys',
-        summary: 'List keys',
+        summary: 'List keys, newest first',
         querystring: ListKeys,
-        response: { 200: Page(Key) },
+        response: { 200: describe(Page(Key), 'A page of keys') },
       },
     },
     async ({ query }) => {
@@ -59,9 +60,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       config,
       schema: {
         operationId: 'readKey',
-        summary: 'Read key',
+        summary: 'Get a key',
         params: KeyParams,
-        response: { 200: Envelope(Key) },
+        response: { 200: describe(Envelope(Key), 'The key') },
       },
     },
     async ({ params }) => {
@@ -75,10 +76,13 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       config,
       schema: {
         operationId: 'updateKey',
-        summary: 'Update key',
+        summary: 'Update a key',
         params: KeyParams,
         body: UpdateKey,
-        response: { 200: Envelope(Key), 409: Conflict },
+        response: {
+          200: describe(Envelope(Key), 'The updated key'),
+          409: Conflict('the key is revoked', revokedKeyConflict()),
+        },
       },
     },
     async (request) => {
@@ -96,10 +100,10 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       config,
       schema: {
         operationId: 'revokeKey',
-        summary: 'Revoke key',
+        summary: 'Revoke a key',
         params: KeyParams,
         body: RevokeKey,
-        response: { 200: Envelope(Key) },
+        response: { 200: describe(Envelope(Key), 'The revoked key') },
       },
     },
     async (request) => {
@@ -114,10 +118,13 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       config,
       schema: {
         operationId: 'rotateKey',
-        summary: 'Rotate key',
+        summary: 'Rotate a key',
         params: KeyParams,
         body: RotateKey,
-        response: { 201: Envelope(NewKey), 409: Conflict },
+        response: {
+          201: describe(Envelope(NewKey), 'The successor, with the key itself'),
+          409: Conflict('the key is revoked or has expired', expiredKeyConflict()),
+        },
       },
     },
     async (request, reply) => {

@@ -1,9 +1,10 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { eventNotClosable } from '../errors.ts'
 import * as events from '../maintenances/events.ts'
 import * as maintenances from '../maintenances/repository.ts'
 import { once } from '../maintenances/schedule.ts'
-import { Conflict, Envelope, NoContent, Page } from '../wire/envelope.ts'
-import { decodeCursor, encodeCursor, paginate } from '../wire/pagination.ts'
+import { Conflict, describe, Envelope, NoContent, Page } from '../wire/envelope.ts'
+import { pageByTime } from '../wire/pagination.ts'
 import { formatTime, parseOptionalTime, parseValidTime } from '../wire/time.ts'
 import {
   CreateMaintenance,
@@ -21,6 +22,8 @@ const read = { permission: 'read:incidents' } as const
 const write = { permission: 'write:incidents' } as const
 const admin = { permission: 'admin' } as const
 
+const OneMaintenance = Envelope(Maintenance)
+
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get(
     '/',
@@ -28,20 +31,20 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       config: read,
       schema: {
         operationId: 'listMaintenances',
-        summary: 'List maintenances',
+        summary: 'List maintenances, newest start first',
         querystring: ListMaintenances,
-        response: { 200: Page(Maintenance) },
+        response: { 200: describe(Page(Maintenance), 'A page of maintenances') },
       },
     },
-    async function list({ query: { limit, cursor, enabled, monitor_tag: tag } }) {
-      const filter = {
-        enabled,
-        monitor_tags: tag === undefined ? undefined : [tag],
-        cursor: decodeCursor(cursor),
-      }
-      const rows = await maintenances.listMaintenances(app.db, filter, limit + 1)
-      const { data, pagination } = paginate(rows, limit, (last) => encodeCursor(last.starts_at, last.id))
-      return { success: true as const, data: data.map(serializeMaintenance), pagination }
+    async function list({ query }) {
+      const { enabled, monitor_tag: tag } = query
+      const filter = { enabled, monitor_tags: tag === undefined ? undefined : [tag] }
+      return pageByTime(
+        query,
+        ({ cursor, limit }) => maintenances.listMaintenances(app.db, { ...filter, cursor }, limit),
+        ({ starts_at }) => starts_at,
+        serializeMaintenance,
+      )
     },
   )
 
@@ -53,7 +56,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         operationId: 'createMaintenance',
         summary: 'Create a maintenance and its events',
         body: CreateMaintenance,
-        response: { 201: Envelope(Maintenance) },
+        response: { 201: describe(OneMaintenance, 'The new maintenance') },
       },
     },
     async function create({ body }, reply) {
@@ -74,7 +77,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         operationId: 'readMaintenance',
         summary: 'Get a maintenance',
         params: MaintenanceParams,
-        response: { 200: Envelope(Maintenance) },
+        response: { 200: describe(OneMaintenance, 'The maintenance') },
       },
     },
     async function get({ params }) {
@@ -91,7 +94,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         summary: 'Update a maintenance',
         params: MaintenanceParams,
         body: UpdateMaintenance,
-        response: { 200: Envelope(Maintenance) },
+        response: { 200: describe(OneMaintenance, 'The updated maintenance') },
       },
     },
     async function update({ params, body }) {
@@ -127,17 +130,19 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       config: read,
       schema: {
         operationId: 'listMaintenanceEvents',
-        summary: 'List the events of a maintenance',
+        summary: 'List the events of a maintenance, soonest first',
         params: MaintenanceParams,
         querystring: ListEvents,
-        response: { 200: Page(Event) },
+        response: { 200: describe(Page(Event), 'A page of events') },
       },
     },
-    async function listEvents({ params, query: { limit, cursor } }) {
-      const page = { cursor: decodeCursor(cursor), limit: limit + 1 }
-      const rows = await events.listEvents(app.db, params.id, page)
-      const { data, pagination } = paginate(rows, limit, (last) => encodeCursor(last.starts_at, last.id))
-      return { success: true as const, data: data.map(serializeEvent), pagination }
+    async function listEvents({ params, query }) {
+      return pageByTime(
+        query,
+        (page) => events.listEvents(app.db, params.id, page),
+        ({ starts_at }) => starts_at,
+        serializeEvent,
+      )
     },
   )
 
@@ -150,7 +155,13 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         summary: 'Close or move an event',
         params: EventParams,
         body: UpdateEvent,
-        response: { 200: Envelope(Event), 409: Conflict },
+        response: {
+          200: describe(Envelope(Event), 'The updated event'),
+          409: Conflict(
+            'the state of the event does not allow it to be closed like this',
+            eventNotClosable('SCHEDULED', 'COMPLETED', ['ONGOING']),
+          ),
+        },
       },
     },
     async function updateEvent({ params: { id, event_id: eventId }, body }) {

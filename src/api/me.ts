@@ -1,6 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { requirePrincipal } from '../http/auth.ts'
-import { Envelope } from '../wire/envelope.ts'
+import { describe, Envelope } from '../wire/envelope.ts'
 import { formatTime, formatTimeOrNull } from '../wire/time.ts'
 import { Me } from './schemas/keys.ts'
 
@@ -9,7 +9,11 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     '/',
     {
       config: { permission: 'any-key' },
-      schema: { operationId: 'identifyKey', summary: 'Identify key', response: { 200: Envelope(Me) } },
+      schema: {
+        operationId: 'identifyKey',
+        summary: 'Get the calling key',
+        response: { 200: describe(Envelope(Me), 'The calling key') },
+      },
     },
     (request) => {
       const key = requirePrincipal(request)

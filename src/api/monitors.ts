@@ -1,7 +1,9 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyRequest } from 'fastify'
 import type { Static } from 'typebox'
 import { batch } from '../database/batch.ts'
-import { invalidField, monitorNotFound, tagMismatch } from '../errors.ts'
+import { invalidField, monitorNotFound, tagMismatch, tagTaken } from '../errors.ts'
+import { isAborted } from '../http/request-log.ts'
 import * as monitors from '../monitors/repository.ts'
 import type { Report as ReportRecord, WriteResult } from '../reports/repository.ts'
 import { readSeries } from '../reports/series.ts'
@@ -24,6 +26,13 @@ const read = { permission: 'read:monitors' } as const
 const write = { permission: 'write:monitors' } as const
 
 const OneMonitor = Envelope(Monitor)
+
+/** Reports in a larger body are written alone, on a connection of their own. */
+const maxBatchedBytes = 8_192
+
+function isBatched({ headers }: FastifyRequest): boolean {
+  return Number(headers['content-length'] ?? Infinity) <= maxBatchedBytes
+}
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   const findMonitor = batch(async (tags: string[]) => {
@@ -64,7 +73,10 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         operationId: 'createMonitor',
         summary: 'Create a monitor',
         body: CreateMonitor,
-        response: { 201: describe(OneMonitor, 'The new monitor'), 409: Conflict },
+        response: {
+          201: describe(OneMonitor, 'The new monitor'),
+          409: Conflict('the tag is taken', tagTaken('website')),
+        },
       },
     },
     async function createMonitor({ body }, reply) {
@@ -76,7 +88,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get(
     '/:tag',
     {
-      config: read,
+      config: { ...read, sharesStatements: true },
       schema: {
         operationId: 'readMonitor',
         summary: 'Get a monitor',
@@ -149,7 +161,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.post(
     '/:tag/data',
     {
-      config: write,
+      config: { ...write, sharesStatements: isBatched },
       schema: {
         operationId: 'reportStatus',
         summary: 'Report the status of a monitor',
@@ -158,9 +170,10 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: describe(Envelope(WriteResponse), 'The reports are written') },
       },
     },
-    async function reportStatus({ params: { tag }, body: { points, status, ...report } }) {
-      const reports = points ?? (status ? [{ ...report, status }] : [])
-      const result = await app.writeReports(tag, reports.map(toReport))
+    async function reportStatus(request, reply) {
+      const { points, status, ...report } = request.body
+      const reports = (points ?? (status ? [{ ...report, status }] : [])).map(toReport)
+      const result = await app.writeReports(request.params.tag, reports, () => isAborted(request, reply))
       return toWriteResponse(result, (index) => (points ? `/points/${index}/timestamp` : '/timestamp'))
     },
   )
@@ -177,12 +190,15 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: describe(Envelope(WriteResponse), 'The reports are written') },
       },
     },
-    async function fillData({ params: { tag }, body: { status, latency_ms = null, ...span } }) {
+    async function fillData(request, reply) {
+      const { status, latency_ms = null, ...span } = request.body
       const from = parseMinute(span.from)
       const to = parseMinute(span.to)
       if (to <= from) throw invalidField('/to', 'must be at least one minute later than from')
       if (to - from > maxReportMinutes) throw invalidField('/to', 'must be at most 366 days later than from')
-      return toWriteResponse(await app.writeReports(tag, [{ from, to, status, latency_ms }]), () => '/to')
+      const reports = [{ from, to, status, latency_ms }]
+      const result = await app.writeReports(request.params.tag, reports, () => isAborted(request, reply))
+      return toWriteResponse(result, () => '/to')
     },
   )
 

@@ -1,5 +1,5 @@
 import { readSourceKey } from '../config.ts'
-import { isUnavailable } from '../database/unavailable.ts'
+import { isUnavailable } from '../database/failures.ts'
 import { connectToKener, parseKenerUrl } from '../kener/import/client.ts'
 import { createProgress } from '../kener/import/progress.ts'
 import { importFromKener } from '../kener/import/run.ts'

@@ -20,6 +20,11 @@ export async function migrate<Tables>(
   return results.map(({ migrationName }) => migrationName)
 }
 
+/** @throws an error of PostgreSQL if the database is read only, or demoted to a standby. Writes nothing. */
+export async function assertWritable<Tables>(db: Kysely<Tables>): Promise<void> {
+  await sql`update rate_counters set used = used where false`.execute(db)
+}
+
 /** True if no migration is pending. Ignores those of a newer release. */
 export async function isMigrated<Tables>(db: Kysely<Tables>): Promise<boolean> {
   const { rows: tables } = await sql`

@@ -1,33 +1,33 @@
 import { hash } from 'node:crypto'
 import { CompiledQuery, type Kysely, type RawBuilder } from 'kysely'
 import pg from 'pg'
+import { closesConnection } from './failures.ts'
 import type { Tables } from './schema.ts'
 
+/** Names of the statements that are prepared, by their text. */
 const names = new Map<string, string>()
 
 /**
- * Prepares each statement with parameters once per connection, because planning the statement of authentication takes
- * longer than executing it. The number of distinct statements is small, because lists are passed as arrays.
+ * Prepares the statements that `prepared` and `precompiled` name once per connection, because planning the statement of
+ * authentication takes longer than executing it. Other statements are not named: their text may depend on the fields of
+ * a request, and each named text takes memory of PostgreSQL until the connection is closed.
  *
- * Destroys its socket, so that the pool opens another connection, after a query timeout (the late result would be taken
- * for that of the next query), and when a migration of a newer release has invalidated its plans.
+ * Destroys its socket, so that the pool opens another connection, after an error that makes the connection unusable.
  */
 export class PreparedStatementClient extends pg.Client {
-  /** Called after the socket was destroyed: other open connections are probably broken too. */
-  onBroken: () => void = () => undefined
+  /** Called after the socket was destroyed because of this error. */
+  onBroken: (error: unknown) => void = () => undefined
 
   // pg's query has a dozen overloads. Kysely uses the one that returns a promise.
   override query(text: unknown, values?: unknown, ...rest: unknown[]): never {
     const query = super.query.bind(this) as (...args: unknown[]) => unknown
-    const prepared = typeof text === 'string' && Array.isArray(values) && values.length > 0
-    const result = prepared
-      ? query({ name: statementName(text), text, values }, ...rest)
-      : query(text, values, ...rest)
+    const name = typeof text === 'string' ? names.get(text) : undefined
+    const result = name === undefined ? query(text, values, ...rest) : query({ name, text, values }, ...rest)
     if (!(result instanceof Promise)) return result as never
     return result.catch((error: unknown) => {
-      if (isConnectionBroken(error)) {
+      if (closesConnection(error)) {
         this.destroySocket()
-        this.onBroken()
+        this.onBroken(error)
       }
       throw error
     }) as never
@@ -40,33 +40,45 @@ export class PreparedStatementClient extends pg.Client {
 }
 
 /**
- * pg's timeout has no code. The SQLSTATE of an outdated plan has other meanings too, so that its message is checked.
+ * Names a statement, so that it is prepared. Only for statements whose text is the same for all requests.
+ *
+ * The name depends only on the text, because a pooler such as PgBouncer may share a server connection among several of
+ * ours.
  */
-function isConnectionBroken(error: unknown): boolean {
-  return error instanceof Error && (error.message === 'Query read timeout' || isOutdatedPlan(error))
+function nameStatement(text: string): void {
+  if (!names.has(text)) names.set(text, `kener_${hash('sha256', text).slice(0, 32)}`)
 }
 
-export function isOutdatedPlan(error: Error): boolean {
-  return 'code' in error && error.code === '0A000' && error.message.startsWith('cached plan must not change')
-}
-
-/** Depends only on the text, because a pooler such as PgBouncer may share a server connection among several of ours. */
-function statementName(text: string): string {
-  const known = names.get(text)
-  if (known !== undefined) return known
-  const name = `kener_${hash('sha256', text).slice(0, 32)}`
-  names.set(text, name)
-  return name
+/** Prepares a statement. Its text must be the same for all requests. */
+export function prepared<Row>(statement: RawBuilder<Row>): Pick<RawBuilder<Row>, 'execute'> {
+  return {
+    execute: (db) => {
+      const query = statement.compile(db)
+      nameStatement(query.sql)
+      return db.getExecutor().executeQuery(query)
+    },
+  }
 }
 
 /**
- * Compiles a statement once. Kysely compiles at every execution, which for a long statement takes longer than sending
- * it and reading the result. The statement contains its parameters as $1, $2 and so on.
+ * Sorts the fields of a row that is inserted or updated. Kysely lists columns in the order of the fields, so that the
+ * text of the statement would depend on the order in which a client sends them.
+ */
+export function sortFields<Row extends object>(row: Row): Row {
+  return Object.fromEntries(Object.entries(row).sort(([a], [b]) => (a < b ? -1 : 1))) as Row
+}
+
+/**
+ * Compiles a statement once, and prepares it. Kysely compiles at every execution, which for a long statement takes
+ * longer than sending it and reading the result. The statement contains its parameters as $1, $2 and so on.
  */
 export function precompiled<Row>(statement: RawBuilder<Row>) {
   let text: string | undefined
   return async (db: Kysely<Tables>, parameters: unknown[]): Promise<Row[]> => {
-    text ??= statement.compile(db).sql
+    if (text === undefined) {
+      text = statement.compile(db).sql
+      nameStatement(text)
+    }
     const { rows } = await db.executeQuery<Row>(CompiledQuery.raw(text, parameters))
     return rows
   }

@@ -21,5 +21,8 @@ export async function readTraffic(db: Kysely<Tables>): Promise<number[]> {
 }
 
 export async function removeOldTraffic(db: Kysely<Tables>): Promise<void> {
-  await sql`delete from traffic where minute < ${thisMinute} - 59`.execute(db)
+  await sql`
+    delete from traffic where minute in (
+      select minute from traffic where minute < ${thisMinute} - 59 for update skip locked
+    )`.execute(db)
 }

@@ -2,7 +2,8 @@ import bearerAuth from '@fastify/bearer-auth'
 import type { FastifyRequest, onRequestHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
 import { invalidKey, keyExpired, keyRevoked, missingCredentials } from '../errors.ts'
-import { createKeyQuotas, type KeyWithStatus, type Quota } from '../keys/quota.ts'
+import type { KeyWithStatus } from '../keys/counters.ts'
+import { createKeyQuotas, type Quota } from '../keys/quota.ts'
 
 /** The authenticated caller. Code after this plugin does not depend on how it was authenticated. */
 export type Principal = Omit<KeyWithStatus, 'status'>
@@ -28,7 +29,7 @@ declare module 'fastify' {
 /** Makes the key of a valid token the request's principal, and consumes its quota in the same statement. */
 export default fp(
   async (app) => {
-    const quotas = createKeyQuotas(app.db, {
+    const quotas = createKeyQuotas(app, {
       rateLimitMax: app.config.rateLimitMax,
       onError: (error) => {
         app.log.warn({ err: error }, 'could not store the last use of keys')

@@ -27,7 +27,7 @@ export default fp(
     const secrets = createSecrets()
     // Most clients send the same token with every request of a connection: it is parsed and digested once.
     const verifiedKeyBySocket = new WeakMap<Socket, { token: string; id: string }>()
-    const findHash = batch((ids: string[]) => findHashes(app.db, ids))
+    const findHash = batch((ids: string[]) => findHashes(app.admissionDb, ids))
 
     app.decorate('secrets', secrets)
     app.decorate('verifyToken', async (token, request) => {

@@ -1,17 +1,20 @@
 import fp from 'fastify-plugin'
-import type { Kysely } from 'kysely'
-import type { Tables } from '../database/schema.ts'
+import type { Database } from '../database/open.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    db: Kysely<Tables>
+    db: Database['db']
+    admissionDb: Database['admissionDb']
+    maxLockWaitMs: number
   }
 }
 
-/** Decorates the app with the database. Does not close it, because the last requests still need it. */
-export default fp<{ db: Kysely<Tables> }>(
-  (app, { db }, done) => {
+/** Decorates the app with the databases. Does not close them, because the last requests still need them. */
+export default fp<Pick<Database, 'db' | 'admissionDb' | 'maxLockWaitMs'>>(
+  (app, { db, admissionDb, maxLockWaitMs }, done) => {
     app.decorate('db', db)
+    app.decorate('admissionDb', admissionDb)
+    app.decorate('maxLockWaitMs', maxLockWaitMs)
     done()
   },
   { name: 'database' },

@@ -1,7 +1,7 @@
 import type { ErrorObject } from 'ajv'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { isUnavailable } from '../database/unavailable.ts'
+import { isUnavailable } from '../database/failures.ts'
 import {
   ApiError,
   databaseUnavailable,

@@ -32,7 +32,8 @@ export default fp(
           version: '0.1.0',
           description:
             'The API of a status page. Send an API key in the header `Authorization: Bearer YOUR_API_KEY`. Each ' +
-            'operation names the permission that the key needs.',
+            'operation names the permission that the key needs. Times are RFC 3339 (at /api/v4: seconds since 1970); ' +
+            'responses contain them in UTC and whole seconds.',
           license: { name: 'MIT', identifier: 'MIT' },
         },
         servers: [{ url: '/', description: 'This service' }],
@@ -207,9 +208,7 @@ function addSharedResponses({ openapiObject }: { openapiObject: Document }): Doc
     const body = operation.requestBody
     if (body) body.required = body.content['application/json']?.schema.required !== undefined
     operation.security = needsKey(operation) ? [{ key: [] }] : []
-    for (const [status, reply] of Object.entries(operation.responses)) {
-      if (reply.description === 'Default Response')
-        reply.description = status === '201' ? 'The resource was created' : 'The request succeeded'
+    for (const reply of Object.values(operation.responses)) {
       reply.headers = { ...reference('X-Request-Id'), ...(needsKey(operation) && limitHeaders) }
       if (operation.responses['204'] === reply) delete reply.content
       for (const media of Object.values(reply.content ?? {})) media.example ??= exampleOf(media.schema)

@@ -29,8 +29,7 @@ export default fp(
       next()
     })
     // onResponse is not called if the client disconnects before the response. Such requests are logged here, so that
-    // failed
-    // authentications never go unnoticed.
+    // every failed authentication is logged.
     app.addHook('onSend', (request, reply, _payload, next) => {
       if (isAborted(request, reply)) logRequest(request, reply)
       next()

@@ -1,4 +1,5 @@
 import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
+import { sortFields } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import type { State } from '../enums.ts'
 import { commentNotFound, incidentNotFound } from '../errors.ts'
@@ -91,7 +92,7 @@ export function updateComment(
     await sql`select from incidents where id = ${incidentId} for no key update`.execute(trx)
     const updated = await trx
       .updateTable('incident_comments')
-      .set({ ...changes, updated_at: sql`now()` })
+      .set({ ...sortFields(changes), updated_at: sql`now()` })
       .where('incident_id', '=', incidentId)
       .where('id', '=', id)
       .returningAll()

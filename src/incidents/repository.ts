@@ -1,4 +1,5 @@
 import { type Kysely, type Selectable, sql } from 'kysely'
+import { sortFields } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import type { Impact, State } from '../enums.ts'
 import { incidentNotFound, invalidField } from '../errors.ts'
@@ -149,7 +150,7 @@ export async function updateIncident(
     const { numUpdatedRows } = await trx
       .updateTable('incidents')
       .set({
-        ...changes,
+        ...sortFields(changes),
         ...(ended_at === undefined && state && { ended_at: endedAtFor(state, { started_at }) }),
         updated_at: sql`now()`,
       })
@@ -179,9 +180,12 @@ export function endedAtFor(
   return sql<Date>`least(ended_at, greatest(${start}::timestamptz, ${end}::timestamptz))`
 }
 
+/** Name of the check of the table. */
+const endNotBeforeStart = 'incidents_end_not_before_start'
+
 /** Translates the check of the table, because only the database knows a start that is not part of the change. */
 function rethrowEndBeforeStart(error: unknown): never {
-  if (error instanceof Error && 'constraint' in error && error.constraint === 'incidents_check') {
+  if (error instanceof Error && 'constraint' in error && error.constraint === endNotBeforeStart) {
     throw invalidField('/ended_at', 'must not be before started_at')
   }
   throw error

@@ -4,18 +4,15 @@ import { databaseNow } from '../database/clock.ts'
 import * as comments from '../incidents/comments.ts'
 import { readPages, sendList } from './list.ts'
 import { Comment, CommentParams, CreateComment, IncidentParams, UpdateComment } from './schemas/incidents.ts'
-import { Message } from './schemas/shared.ts'
+import { Message, Only } from './schemas/shared.ts'
 import { toMinuteStart, toSeconds } from './wire.ts'
 
 const read = { permission: 'read:incidents' } as const
 const write = { permission: 'write:incidents' } as const
 
-const CommentList = Type.Object(
-  { comments: Type.Array(Comment) },
-  { description: 'All comments of the incident, newest first' },
-)
-const OneComment = Type.Object({ comment: Comment }, { description: 'The comment' })
-const CreatedComment = Type.Object({ comment: Comment }, { description: 'The created comment' })
+const CommentList = Only('comments', Type.Array(Comment), 'All comments of the incident, newest first')
+const OneComment = Only('comment', Comment, 'The comment')
+const CreatedComment = Only('comment', Comment, 'The created comment')
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get(

@@ -12,7 +12,7 @@ import {
   ListIncidents,
   UpdateIncident,
 } from './schemas/incidents.ts'
-import { Message } from './schemas/shared.ts'
+import { Message, Only } from './schemas/shared.ts'
 import { originOf, splitTags, toAffected, toMinuteStart, toSeconds } from './wire.ts'
 
 const read = { permission: 'read:incidents' } as const
@@ -21,12 +21,13 @@ const write = { permission: 'write:incidents' } as const
 /** Length of Kener's list, which has no pages. */
 const maxListed = 1_000
 
-const IncidentList = Type.Object(
-  { incidents: Type.Array(Incident) },
-  { description: `The newest ${maxListed} incidents that match, newest first` },
+const IncidentList = Only(
+  'incidents',
+  Type.Array(Incident),
+  'The newest 1,000 incidents that match, newest first',
 )
-const OneIncident = Type.Object({ incident: IncidentDetail }, { description: 'The incident' })
-const CreatedIncident = Type.Object({ incident: IncidentDetail }, { description: 'The created incident' })
+const OneIncident = Only('incident', IncidentDetail, 'The incident')
+const CreatedIncident = Only('incident', IncidentDetail, 'The created incident')
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get(

@@ -1,6 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
-import { type Static, Type } from 'typebox'
+import type { Static } from 'typebox'
 import { databaseNow } from '../database/clock.ts'
 import type { EventState } from '../enums.ts'
 import * as events from '../maintenances/events.ts'
@@ -16,12 +16,12 @@ import {
   MaintenanceParams,
   UpdateEvent,
 } from './schemas/maintenances.ts'
-import { Message } from './schemas/shared.ts'
+import { Message, Only } from './schemas/shared.ts'
 import { originOf, splitTags, toActivity, toMinuteStart, toSeconds } from './wire.ts'
 
 const read = { permission: 'read:incidents' } as const
 
-const OneEvent = Type.Object({ event: Event }, { description: 'The event' })
+const OneEvent = Only('event', Event, 'The event')
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get(

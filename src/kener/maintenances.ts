@@ -10,7 +10,7 @@ import {
   MaintenanceParams,
   UpdateMaintenance,
 } from './schemas/maintenances.ts'
-import { Message } from './schemas/shared.ts'
+import { Message, Only } from './schemas/shared.ts'
 import { originOf, toActivity, toAffected, toMinuteStart, toSeconds } from './wire.ts'
 
 const read = { permission: 'read:incidents' } as const
@@ -19,15 +19,13 @@ const write = { permission: 'write:incidents' } as const
 /** Longest list. Kener's list has no limit and no pages. */
 const maxListed = 1_000
 
-const MaintenanceList = Type.Object(
-  { maintenances: Type.Array(Maintenance) },
-  { description: `The newest ${maxListed} maintenances that match, newest first` },
+const MaintenanceList = Only(
+  'maintenances',
+  Type.Array(Maintenance),
+  'The newest 1,000 maintenances that match, newest first',
 )
-const OneMaintenance = Type.Object({ maintenance: Maintenance }, { description: 'The maintenance' })
-const CreatedMaintenance = Type.Object(
-  { maintenance: Maintenance },
-  { description: 'The created maintenance' },
-)
+const OneMaintenance = Only('maintenance', Maintenance, 'The maintenance')
+const CreatedMaintenance = Only('maintenance', Maintenance, 'The created maintenance')
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get(
@@ -111,11 +109,11 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     async (request) => {
       const { maintenance_id: id } = request.params
       const { title, description, start_date_time, rrule, duration_seconds, status, monitors } = request.body
-      const before = await maintenances.getMaintenance(app.db, id)
       await maintenances.updateMaintenance(app.db, id, {
         title: title?.trim(),
         description,
-        starts_at: toNewStart(start_date_time, before.starts_at),
+        // Sending back a response must not move a maintenance that starts within a minute.
+        starts_in_minute: start_date_time === undefined ? undefined : toMinuteStart(start_date_time),
         rrule: rrule?.trim(),
         duration_seconds,
         enabled: status && status === 'ACTIVE',
@@ -149,16 +147,6 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 }
 
 export default routes
-
-/**
- * Returns undefined if the start is omitted, or is in the minute of the stored start: sending back a response must not
- * move a maintenance that starts within a minute.
- */
-function toNewStart(seconds: number | undefined, before: Date): Date | undefined {
-  if (seconds === undefined) return undefined
-  const start = toMinuteStart(seconds)
-  return start.getTime() === toMinuteStart(toSeconds(before)).getTime() ? undefined : start
-}
 
 function serializeMaintenance(
   maintenance: maintenances.Maintenance,

@@ -8,12 +8,12 @@ import {
   monitorNotFound,
   reportNotFound,
 } from '../errors.ts'
+import { isAborted } from '../http/request-log.ts'
 import { getMonitorId } from '../monitors/repository.ts'
 import { type ReportedMinute, updateMinute } from '../reports/repository.ts'
 import { readAllMinutes } from '../reports/series.ts'
 import { maxReportMinutes } from '../reports/writer.ts'
 import { sendList } from './list.ts'
-import { getKenerMonitor } from './repository.ts'
 import {
   FillData,
   FillResult,
@@ -24,15 +24,13 @@ import {
   UpdatePoint,
 } from './schemas/monitor-data.ts'
 import { MonitorParams } from './schemas/monitors.ts'
+import { Only } from './schemas/shared.ts'
 
 const read = { permission: 'read:monitors' } as const
 const write = { permission: 'write:monitors' } as const
 
-const OnePoint = Type.Object({ data: Point }, { description: 'The data of the minute' })
-const PointList = Type.Object(
-  { data: Type.Array(Point) },
-  { description: 'The minutes with a report in the period, ascending' },
-)
+const OnePoint = Only('data', Point, 'The data of the minute')
+const PointList = Only('data', Type.Array(Point), 'The minutes of the period that have a report, ascending')
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get(
@@ -71,8 +69,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: FillResult },
       },
     },
-    async ({ params: { monitor_tag: tag }, body }) => {
-      const { start_ts, end_ts, status, latency, deviation } = body
+    async (request, reply) => {
+      const { start_ts, end_ts, status, latency, deviation } = request.body
       if (start_ts >= end_ts) throw invalidField('/end_ts', 'must be later than start_ts')
       const from = Math.floor(start_ts / 60)
       const to = Math.max(Math.floor(end_ts / 60), from + 1)
@@ -80,7 +78,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         throw invalidField('/end_ts', 'must be at most 366 days later than start_ts')
       }
       const latency_ms = randomLatencies(Math.round(latency), Math.round(deviation ?? 0), to - from)
-      const result = await app.writeReports(tag, [{ from, to, status, latency_ms }])
+      const reports = [{ from, to, status, latency_ms }]
+      const { monitor_tag: tag } = request.params
+      const result = await app.writeReports(tag, reports, () => isAborted(request, reply))
       if (result.outcome !== 'written') throw writeError(result.outcome, invalidField, '/end_ts')
       return { message: 'Monitoring data updated successfully', updated_count: result.minutes }
     },
@@ -120,8 +120,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       },
     },
     async ({ params: { monitor_tag: tag, timestamp }, body }) => {
-      const { default_status: defaultStatus } = await getKenerMonitor(app.db, tag)
-      const result = await updateMinute(app.db, tag, Math.floor(timestamp / 60), (before) => ({
+      const minute = Math.floor(timestamp / 60)
+      const result = await updateMinute(app.db, tag, minute, (before, defaultStatus) => ({
         status: body.status ?? before?.status ?? (defaultStatus === 'NO_DATA' ? 'UP' : defaultStatus),
         latency_ms: body.latency === undefined ? (before?.latency_ms ?? 0) : Math.round(body.latency),
       }))

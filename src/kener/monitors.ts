@@ -13,17 +13,14 @@ import {
   updateKenerMonitor,
 } from './repository.ts'
 import { CreateMonitor, ListMonitors, Monitor, MonitorParams, UpdateMonitor } from './schemas/monitors.ts'
-import { Message } from './schemas/shared.ts'
+import { Message, Only } from './schemas/shared.ts'
 
 const read = { permission: 'read:monitors' } as const
 const write = { permission: 'write:monitors' } as const
 
-const MonitorList = Type.Object(
-  { monitors: Type.Array(Monitor) },
-  { description: 'All monitors that match, newest first' },
-)
-const OneMonitor = Type.Object({ monitor: Monitor }, { description: 'The monitor' })
-const CreatedMonitor = Type.Object({ monitor: Monitor }, { description: 'The created monitor' })
+const MonitorList = Only('monitors', Type.Array(Monitor), 'All monitors that match, newest first')
+const OneMonitor = Only('monitor', Monitor, 'The monitor')
+const CreatedMonitor = Only('monitor', Monitor, 'The created monitor')
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get(

@@ -1,8 +1,19 @@
-import { type Kysely, type Selectable, sql } from 'kysely'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Kysely } from 'kysely'
 import { batch } from '../database/batch.ts'
-import { precompiled } from '../database/prepared.ts'
+import { isRerunnable } from '../database/failures.ts'
+import { lockPauseMs } from '../database/locks.ts'
 import type { Tables } from '../database/schema.ts'
-import { isLastUsedStale, type KeyStatus, keyStatus, touchKeys } from './repository.ts'
+import { rowLocked } from '../errors.ts'
+import {
+  insertCounters,
+  type KeyWithStatus,
+  type Obstacle,
+  type ResultRow,
+  selectAndIncrement,
+  selectAndIncrementUnlocked,
+} from './counters.ts'
+import { touchKeys } from './repository.ts'
 
 /** The rate limit of a key after a request. Windows start on the full minute of the database's clock. */
 export type Quota = {
@@ -18,98 +29,100 @@ export type Quota = {
   isAllowed: boolean
 }
 
-export type KeyWithStatus = Pick<
-  Selectable<Tables['api_keys']>,
-  'id' | 'name' | 'permissions' | 'rate_limit' | 'expires_at' | 'created_at'
-> & { status: KeyStatus }
-
 export type KeyWithQuota = { key: KeyWithStatus; quota: Quota }
 
-type Item = { id: string; count: boolean }
+/** `deadline` and `tries` are set if the counter was locked before. */
+type Item = { id: string; count: boolean; deadline?: number; tries?: number }
 
-/** Keys and counters are one JSON value, which pg parses in half the time of the same rows. */
-type ResultRow = {
-  keys: (Omit<KeyWithStatus, 'expires_at' | 'created_at'> & {
-    expires_at: string | null
-    created_at: string
-    max: number
-    is_last_used_stale: boolean
-    /** Null if the statement counted no request: none was submitted, or the limit was reached before. */
-    minute: number | null
-    used: number | null
-    granted: number | null
-  })[]
-  /** The database's clock: seconds since 1970, with a fraction. */
-  now: number
-}
+type Result = KeyWithQuota | undefined
+
+type Databases = { db: Kysely<Tables>; admissionDb: Kysely<Tables>; maxLockWaitMs: number }
 
 export type KeyQuotas = ReturnType<typeof createKeyQuotas>
 
 /**
  * Reads keys and counts requests, with one statement for concurrent requests. Nothing is cached: each request sees the
  * key as it is in PostgreSQL after the request started.
+ *
+ * The statement waits for a counter that another transaction has locked, until lock_timeout. Then all its requests are
+ * submitted in a statement that skips locked counters. Requests of a key whose counter was skipped use only this
+ * statement, until it finds the counter unlocked, so that requests of other keys never wait for it.
  */
 export function createKeyQuotas(
-  db: Kysely<Tables>,
+  { db, admissionDb, maxLockWaitMs }: Databases,
   { rateLimitMax, onError }: { rateLimitMax: number; onError: (error: unknown) => void },
 ) {
+  /** Ids of the keys whose counters were skipped. */
+  const contended = new Set<string>()
+
   const touchLastUsed = batch(async (ids: string[]) => {
     await touchKeys(db, [...new Set(ids)])
     return ids
   })
 
-  const submit = batch(async (items: Item[]) => {
+  const createCounter = batch(async (ids: string[]) => {
+    await insertCounters(admissionDb, [[...new Set(ids)].sort()])
+    return ids
+  })
+
+  const submit = batch<Item, Result>(async (items) => {
+    try {
+      return allocate(items, await execute(selectAndIncrement, items))
+    } catch (error) {
+      if (!isRerunnable(error)) throw error
+      return submitUnlocked(items)
+    }
+  })
+
+  const submitContended = batch(submitUnlocked)
+
+  async function submitUnlocked(items: Item[]): Promise<(Result | Promise<Result>)[]> {
+    const row = await execute(selectAndIncrementUnlocked, items)
+    const obstacles = new Map<string, Obstacle>()
+    for (const { id, obstacle } of row.keys) {
+      if (obstacle) obstacles.set(id, obstacle)
+      if (obstacle) contended.add(id)
+      else contended.delete(id)
+    }
+    const results = allocate(items, row)
+    return items.map((item, index) => {
+      const obstacle = item.count ? obstacles.get(item.id) : undefined
+      return obstacle ? submitLater(item, obstacle) : results[index]
+    })
+  }
+
+  /** Submits an item again when its counter may be unlocked. @throws ApiError 503 after maxLockWaitMs */
+  async function submitLater(item: Item, obstacle: Obstacle): Promise<Result> {
+    const { deadline = performance.now() + maxLockWaitMs, tries = 0 } = item
+    if (performance.now() > deadline) throw rowLocked()
+    if (obstacle === 'missing') {
+      await createCounter(item.id).catch((error: unknown) => {
+        if (!isRerunnable(error)) throw error
+      })
+    }
+    await delay(lockPauseMs(tries))
+    return submitContended({ ...item, deadline, tries: tries + 1 })
+  }
+
+  async function execute(statement: typeof selectAndIncrement, items: Item[]): Promise<ResultRow> {
     const counts = new Map<string, number>()
     for (const { id, count } of items) counts.set(id, (counts.get(id) ?? 0) + Number(count))
-    const [row] = await selectAndIncrement(db, [[...counts.keys()], [...counts.values()], rateLimitMax])
+    const [row] = await statement(admissionDb, [[...counts.keys()], [...counts.values()], rateLimitMax])
     if (!row) throw new Error('A query without FROM has one row')
     for (const { id, status, is_last_used_stale } of row.keys) {
       if (is_last_used_stale && status === 'active' && counts.get(id)) touchLastUsed(id).catch(onError)
     }
-    return allocate(items, row)
-  })
+    return row
+  }
 
   return {
     /** Reads the key without counting a request. */
     peek: async (id: string): Promise<KeyWithStatus | undefined> => (await submit({ id, count: false }))?.key,
     /** Reads the key and, if it is active, counts this request. */
-    consume: (id: string): Promise<KeyWithQuota | undefined> => submit({ id, count: true }),
+    consume: (id: string): Promise<Result> =>
+      contended.has(id) ? submitContended({ id, count: true }) : submit({ id, count: true }),
   }
 }
-
-const now = sql`extract(epoch from now())::float8`
-const max = sql`coalesce(rate_limit, $3::integer)`
-
-/**
- * $1: ids of keys, $2: number of requests to count for each key, $3: the limit of a key without its own limit.
- *
- * A counter never exceeds its limit: `granted` is the number of these requests that are within it. Requests over the
- * limit write nothing. A statement that started in the previous minute and waited for a lock counts in the newer
- * window. Rows are locked in the order of ids, so that two replicas do not deadlock.
- */
-const selectAndIncrement = precompiled(sql<ResultRow>`
-  with counted as (
-    insert into rate_counters as counter (key_id, minute, max, used, granted)
-    select id, floor(${now} / 60)::integer, ${max}, least(n, ${max}), least(n, ${max})
-    from unnest($1::text[], $2::integer[]) as item (id, n) join api_keys using (id)
-    where n > 0 and ${keyStatus} = 'active'
-    order by id
-    on conflict (key_id) do update set
-      minute = greatest(counter.minute, excluded.minute),
-      max = excluded.max,
-      used = case when counter.minute < excluded.minute then excluded.used
-        else least(counter.used + excluded.granted, excluded.max) end,
-      granted = case when counter.minute < excluded.minute then excluded.granted
-        else least(excluded.granted, excluded.max - counter.used) end
-    where counter.minute < excluded.minute or counter.used < excluded.max
-    returning key_id, counter.minute, counter.used, counter.granted
-  ), keys as (
-    select id, name, permissions, rate_limit, expires_at, created_at,
-      ${keyStatus} as status, ${max} as max, ${isLastUsedStale} as is_last_used_stale, minute, used, granted
-    from api_keys left join counted on key_id = id
-    where id = any($1)
-  )
-  select coalesce((select json_agg(keys) from keys), '[]') as keys, ${now} as now`)
 
 /** Allocates the granted requests to the items in their order. */
 function allocate(items: Item[], { keys, now }: ResultRow): (KeyWithQuota | undefined)[] {

@@ -1,4 +1,5 @@
 import { type Kysely, type Selectable, sql } from 'kysely'
+import { prepared, sortFields } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import type { Permission } from '../permissions.ts'
 
@@ -116,7 +117,7 @@ export async function updateKey(
       query
         .updateTable('api_keys')
         // SET must not be empty, so that it always assigns the name.
-        .set((eb) => ({ name: eb.ref('name'), ...changes }))
+        .set((eb) => ({ name: eb.ref('name'), ...sortFields(changes) }))
         .where('id', '=', id)
         .where('revoked_at', 'is', null)
         .returning(publicColumns)
@@ -186,8 +187,8 @@ export async function findHashes(
   db: Kysely<Tables>,
   ids: readonly string[],
 ): Promise<(string | undefined)[]> {
-  const { rows } = await sql<{ id: string; secret_hash: string }>`
-    select id, secret_hash from api_keys where id = any(${ids})`.execute(db)
+  const { rows } = await prepared(sql<{ id: string; secret_hash: string }>`
+    select id, secret_hash from api_keys where id = any(${ids})`).execute(db)
   const hashes = new Map(rows.map(({ id, secret_hash }) => [id, secret_hash]))
   return ids.map((id) => hashes.get(id))
 }
@@ -207,11 +208,11 @@ export async function replaceHash(
 
 /** Updates `last_used_at`. Skips locked rows: the next request updates them. */
 export async function touchKeys(db: Kysely<Tables>, ids: readonly string[]): Promise<void> {
-  await sql`
+  await prepared(sql`
     update api_keys set last_used_at = now()
     where id in (
       select id from api_keys where id = any(${ids}) and ${isLastUsedStale} for no key update skip locked
-    )`.execute(db)
+    )`).execute(db)
 }
 
 /** Limits writes to one per minute and key. `last_used_at` is documented as accurate to 5 minutes. */

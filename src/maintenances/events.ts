@@ -131,7 +131,10 @@ export async function moveEvent(
   return moved
 }
 
-/** Deletes an event. It is not generated again, because the maintenance remembers up to when it has events. @throws ApiError 404 */
+/**
+ * Deletes an event. It is not generated again, because `generated_until` of the maintenance is not changed.
+ * @throws ApiError 404
+ */
 export async function deleteEvent(db: Kysely<Tables>, maintenanceId: number, id: number): Promise<void> {
   const { numDeletedRows } = await db
     .deleteFrom('maintenance_events')

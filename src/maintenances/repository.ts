@@ -1,5 +1,6 @@
 import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
 import { databaseNow } from '../database/clock.ts'
+import { sortFields } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import type { EventState, MaintenanceImpact } from '../enums.ts'
 import { changedConcurrently, maintenanceNotFound } from '../errors.ts'
@@ -118,7 +119,7 @@ export async function createMaintenance(
     const monitorIds = await lockAffectedMonitors(trx, monitors)
     const { id } = await trx
       .insertInto('maintenances')
-      .values(maintenance)
+      .values(sortFields(maintenance))
       .returning('id')
       .executeTakeFirstOrThrow()
     await affectedByMaintenance.insert(trx, id, monitors.map(withImpact), monitorIds)
@@ -135,6 +136,8 @@ export type MaintenanceChanges = {
   title?: string | undefined
   description?: string | null | undefined
   starts_at?: Date | undefined
+  /** Start of a minute, instead of `starts_at`: a start within this minute is kept. */
+  starts_in_minute?: Date | undefined
   rrule?: string | undefined
   duration_seconds?: number | undefined
   enabled?: boolean | undefined
@@ -187,7 +190,7 @@ async function planUpdate(
 async function applyUpdate(
   trx: Transaction<Tables>,
   id: number,
-  { monitors, ...changes }: MaintenanceChanges,
+  changes: MaintenanceChanges,
   { after, plan }: PlannedUpdate,
 ): Promise<boolean> {
   const before = await trx
@@ -199,9 +202,10 @@ async function applyUpdate(
   if (!before) throw maintenanceNotFound()
   const isUnchanged = isSameSchedule(before, after)
   if (!isSameSchedule(changeSchedule(before, changes), after) || (!isUnchanged && !plan)) return false
+  const { monitors, title, description, enabled } = changes
   await trx
     .updateTable('maintenances')
-    .set({ ...changes, updated_at: sql`now()` })
+    .set({ title, description, enabled, ...after, updated_at: sql`now()` })
     .where('id', '=', id)
     .execute()
   if (monitors) {
@@ -216,8 +220,10 @@ async function applyUpdate(
 const scheduleColumns = ['starts_at', 'rrule', 'duration_seconds'] as const
 
 function changeSchedule(before: Schedule, changes: MaintenanceChanges): Schedule {
+  const minute = changes.starts_in_minute
+  const isKept = minute && Math.floor(before.starts_at.getTime() / 60_000) * 60_000 === minute.getTime()
   return {
-    starts_at: changes.starts_at ?? before.starts_at,
+    starts_at: (isKept ? undefined : minute) ?? changes.starts_at ?? before.starts_at,
     rrule: changes.rrule ?? before.rrule,
     duration_seconds: changes.duration_seconds ?? before.duration_seconds,
   }

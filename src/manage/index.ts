@@ -2,29 +2,15 @@ import { join } from 'node:path'
 import cookie from '@fastify/cookie'
 import csrfProtection from '@fastify/csrf-protection'
 import formbody from '@fastify/formbody'
-import helmet from '@fastify/helmet'
 import staticFiles from '@fastify/static'
 import type { FastifyInstance } from 'fastify'
 import { formRequired } from '../errors.ts'
+import { securePages } from '../http/page-security.ts'
 import apiKeyRoutes from './api-keys/routes.ts'
 import logInRoutes from './log-in.tsx'
 import overviewRoutes from './overview.tsx'
 import { sendErrorPage } from './page.tsx'
 import session from './session.ts'
-
-/** Allows resources of this origin only, and no inline scripts or styles. */
-const contentSecurityPolicy = {
-  useDefaults: false,
-  directives: {
-    defaultSrc: ["'none'"],
-    scriptSrc: ["'self'"],
-    styleSrc: ["'self'"],
-    imgSrc: ["'self'"],
-    formAction: ["'self'"],
-    baseUri: ["'none'"],
-    frameAncestors: ["'none'"],
-  },
-}
 
 /**
  * Admin panel: server-rendered pages, which work without JavaScript. It authenticates by a session cookie and accepts a
@@ -34,13 +20,7 @@ export default async function manage(app: FastifyInstance) {
   app.addHook('onRoute', (route) => {
     route.schema = { ...route.schema, hide: true }
   })
-  await app.register(helmet, {
-    contentSecurityPolicy,
-    // HSTS applies to the whole host, so it is left to the proxy that terminates TLS.
-    hsts: false,
-    frameguard: { action: 'deny' },
-    referrerPolicy: { policy: 'same-origin' },
-  })
+  await securePages(app)
   await app.register(staticFiles, {
     root: join(import.meta.dirname, 'assets'),
     prefix: '/assets/',
@@ -93,6 +73,7 @@ async function pages(app: FastifyInstance) {
 
 async function authenticatedPages(app: FastifyInstance) {
   app.addHook('onRequest', app.requireSession)
+  app.addHook('onRequest', app.limitConcurrency)
   app.register(overviewRoutes)
   app.register(apiKeyRoutes, { prefix: '/settings' })
 }

@@ -1,6 +1,7 @@
 import { type Kysely, sql } from 'kysely'
+import { prepared } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
-import type { KeyWithStatus } from '../keys/quota.ts'
+import type { KeyWithStatus } from '../keys/counters.ts'
 import { isActiveAdmin } from '../keys/repository.ts'
 
 type SessionPrincipal = Omit<KeyWithStatus, 'secret_hash' | 'status'>
@@ -36,30 +37,31 @@ export async function startSession(db: Kysely<Tables>, digest: string, keyId: st
 /**
  * Returns the active sessions by digest, with the current state of their keys, and marks them as seen. Deletes a session
  * that has ended or whose key is not an active admin key, so that it stays ended if its key becomes one again.
- * `now` is the time by the clock of the database. Locks the rows in the order of their digests, because another order
- * on another replica could deadlock.
+ * `now` is the time by the clock of the database. Does not write rows that another transaction has locked, because the
+ * statement serves several sessions: the next request does.
  */
 export async function readSessions(
   db: Kysely<Tables>,
   digests: readonly string[],
 ): Promise<Map<string, { principal: SessionPrincipal; now: Date }>> {
-  const { rows } = await sql<SessionPrincipal & { token_digest: string; now: Date }>`
+  const { rows } = await prepared(sql<SessionPrincipal & { token_digest: string; now: Date }>`
     with found as (
       select token_digest, id, name, permissions, rate_limit, expires_at, created_at,
         ${isActiveAdmin} and ends_at > now() and not ${isIdle} as is_active
       from admin_sessions join api_keys on id = key_id
       where token_digest = any(${digests}::text[])
-      order by token_digest for update of admin_sessions
+    ), unlocked as (
+      select token_digest, is_active from admin_sessions join found using (token_digest)
+      for update of admin_sessions skip locked
     ), seen as (
-      update admin_sessions set seen_at = now() from found
-      where found.token_digest = admin_sessions.token_digest and is_active
+      update admin_sessions set seen_at = now() from unlocked
+      where unlocked.token_digest = admin_sessions.token_digest and is_active
     ), ended as (
-      delete from admin_sessions using found
-      where found.token_digest = admin_sessions.token_digest and not is_active
+      delete from admin_sessions using unlocked
+      where unlocked.token_digest = admin_sessions.token_digest and not is_active
     )
-    select token_digest, id, name, permissions, rate_limit, expires_at, created_at, now() as now from found where is_active`.execute(
-    db,
-  )
+    select token_digest, id, name, permissions, rate_limit, expires_at, created_at, now() as now
+    from found where is_active`).execute(db)
   return new Map(rows.map(({ token_digest, now, ...principal }) => [token_digest, { principal, now }]))
 }
 
@@ -67,7 +69,10 @@ export async function endSession(db: Kysely<Tables>, digest: string): Promise<vo
   await db.deleteFrom('admin_sessions').where('token_digest', '=', digest).execute()
 }
 
-/** Deletes the ended sessions that no later request has deleted. */
+/** Deletes the ended sessions that no later request has deleted. Skips locked ones. */
 export async function removeEndedSessions(db: Kysely<Tables>): Promise<void> {
-  await sql`delete from admin_sessions where ends_at <= now() or ${isIdle}`.execute(db)
+  await sql`
+    delete from admin_sessions where token_digest in (
+      select token_digest from admin_sessions where ends_at <= now() or ${isIdle} for update skip locked
+    )`.execute(db)
 }

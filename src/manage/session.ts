@@ -49,7 +49,7 @@ declare module 'fastify' {
 export default fp(
   async (app) => {
     const readSession = batch(async (digests: string[]) => {
-      const found = await readSessions(app.db, digests)
+      const found = await readSessions(app.admissionDb, digests)
       return digests.map((digest) => found.get(digest) ?? null)
     })
 

@@ -1,4 +1,5 @@
 import { sql, type Transaction } from 'kysely'
+import { prepared } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import { type ApiError, invalidRequest } from '../errors.ts'
 import { lockExistingMonitorsForShare } from './repository.ts'
@@ -23,11 +24,11 @@ export function affectedMonitors(owners: 'incidents' | 'maintenances', name: 'in
     monitorIds: Map<string, number>,
   ): Promise<void> {
     if (affected.length === 0) return
-    await sql`
+    await prepared(sql`
       insert into ${table} (${ownerId}, monitor_id, impact)
       select ${id}::integer, * from unnest(
         ${affected.map(({ monitor_tag }) => monitorIds.get(monitor_tag))}::integer[],
-        ${affected.map(({ impact }) => impact)}::text[])`.execute(trx)
+        ${affected.map(({ impact }) => impact)}::text[])`).execute(trx)
   }
 
   return {
@@ -47,7 +48,7 @@ export function affectedMonitors(owners: 'incidents' | 'maintenances', name: 'in
     insert,
     /** Replaces all links of an owner. */
     async replace(...[trx, id, affected, monitorIds]: Parameters<typeof insert>): Promise<void> {
-      await sql`delete from ${table} where ${ownerId} = ${id}`.execute(trx)
+      await prepared(sql`delete from ${table} where ${ownerId} = ${id}`).execute(trx)
       await insert(trx, id, affected, monitorIds)
     },
   }

@@ -1,5 +1,5 @@
 import { type Kysely, type Selectable, sql, type Transaction, type Updateable } from 'kysely'
-import { precompiled } from '../database/prepared.ts'
+import { precompiled, prepared, sortFields } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import type { ReportStatus, Status } from '../enums.ts'
 import { monitorNotFound, tagTaken } from '../errors.ts'
@@ -41,7 +41,9 @@ export async function listMonitors(
   ]
   const where = conditions.length > 0 ? sql`where ${sql.join(conditions, sql` and `)}` : sql``
   const page = sql`select * from current ${where} order by tag limit ${limit}`
-  const { rows } = await withUptime(page).execute(db)
+  const statement = withUptime(page)
+  const isFiltered = conditions.length > (filter.after === undefined ? 0 : 1)
+  const { rows } = await (isFiltered ? statement : prepared(statement)).execute(db)
   return rows.map(toMonitor)
 }
 
@@ -149,7 +151,7 @@ export function createMonitor(db: Kysely<Tables>, attributes: MonitorAttributes)
 export async function insertMonitor(db: Kysely<Tables>, attributes: MonitorAttributes): Promise<boolean> {
   const inserted = await db
     .insertInto('monitors')
-    .values(attributes)
+    .values(sortFields(attributes))
     .onConflict((conflict) => conflict.column('tag').doNothing())
     .returning('id')
     .executeTakeFirst()
@@ -164,8 +166,10 @@ export function putMonitor(
   return db.transaction().execute(async (trx) => {
     const { created } = await trx
       .insertInto('monitors')
-      .values(attributes)
-      .onConflict((conflict) => conflict.column('tag').doUpdateSet({ ...attributes, updated_at: sql`now()` }))
+      .values(sortFields(attributes))
+      .onConflict((conflict) =>
+        conflict.column('tag').doUpdateSet({ ...sortFields(attributes), updated_at: sql`now()` }),
+      )
       // xmax is 0 only for a freshly inserted row.
       .returning(sql<boolean>`xmax = 0`.as('created'))
       .executeTakeFirstOrThrow()
@@ -181,7 +185,7 @@ export async function updateMonitor(
 ): Promise<void> {
   const { numUpdatedRows } = await db
     .updateTable('monitors')
-    .set({ ...changes, updated_at: sql`now()` })
+    .set({ ...sortFields(changes), updated_at: sql`now()` })
     .where('tag', '=', tag)
     .executeTakeFirst()
   if (numUpdatedRows === 0n) throw monitorNotFound()
@@ -203,7 +207,7 @@ export async function lockExistingMonitorsForShare(
   tags: readonly string[],
 ): Promise<Map<string, number>> {
   if (tags.length === 0) return new Map()
-  const { rows } = await sql<{ id: number; tag: string }>`
-    select id, tag from monitors where tag = any(${tags}::text[]) order by id for key share`.execute(trx)
+  const { rows } = await prepared(sql<{ id: number; tag: string }>`
+    select id, tag from monitors where tag = any(${tags}::text[]) order by id for key share`).execute(trx)
   return new Map(rows.map(({ id, tag }) => [tag, id]))
 }

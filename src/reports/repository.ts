@@ -1,6 +1,7 @@
 import { type Kysely, sql, type Transaction } from 'kysely'
+import { prepared } from '../database/prepared.ts'
 import type { MonitorHoursTable, Tables } from '../database/schema.ts'
-import type { ReportStatus } from '../enums.ts'
+import type { ReportStatus, Status } from '../enums.ts'
 import { hourKey, type MonitorHourReport, type ResolvedReport, toChunks } from './chunks.ts'
 import {
   addTotals,
@@ -82,19 +83,19 @@ export function writeReports(
 
 export type ReportedMinute = { minute: number; status: ReportStatus; latency_ms: number | null }
 
-/** Updates one minute. @param change returns the new report, given the stored one. */
+/** Updates one minute. @param change returns the new report, given the stored one and the monitor's default status */
 export function updateMinute(
   db: Kysely<Tables>,
   tag: string,
   minute: number,
-  change: (before: ReportedMinute | undefined) => Omit<ReportedMinute, 'minute'>,
+  change: (before: ReportedMinute | undefined, defaultStatus: Status) => Omit<ReportedMinute, 'minute'>,
 ): Promise<{ outcome: 'written'; report: ReportedMinute } | WriteError> {
   return db.transaction().execute(async (trx) => {
     const monitor = (await lockMonitors(trx, [tag], 'wait')).get(tag)
     if (!monitor) return { outcome: 'unknown' }
     const hours = await readHours(trx, [{ monitor_id: monitor.id, hour: Math.floor(minute / 60) }])
     const [before] = [...hours.values()].flatMap((hour) => readMinutes(hour, minute % 60, (minute % 60) + 1))
-    const report = { ...change(before), minute }
+    const report = { ...change(before, monitor.default_status), minute }
     const resolved = resolve({ from: minute, ...report }, monitor)
     if (isInFuture(resolved, monitor)) return { outcome: 'in_future', index: 0 }
     await storeReports(trx, [resolved])
@@ -103,7 +104,14 @@ export function updateMinute(
 }
 
 /** `minute` and `second` are the current time of the database. */
-type Monitor = { id: number; tag: string; is_locked: boolean; minute: number; second: number }
+type Monitor = {
+  id: number
+  tag: string
+  default_status: Status
+  is_locked: boolean
+  minute: number
+  second: number
+}
 
 /** Locks monitors until commit. With 'skip', `is_locked` is false for a monitor that another transaction locks. */
 async function lockMonitors(
@@ -114,14 +122,14 @@ async function lockMonitors(
   // A generic plan made while the table was small reads all of it, until PostgreSQL analyzes the table.
   await sql`set local plan_cache_mode = auto`.execute(trx)
   const [skipLocked, join] = whenLocked === 'skip' ? [sql`skip locked`, sql`left join`] : [sql``, sql`join`]
-  const { rows } = await sql<Monitor>`
+  const { rows } = await prepared(sql<Monitor>`
     with locked as (
-      select id from monitors where tag = any(${tags}::text[]) order by id for no key update ${skipLocked}
+      select id, default_status from monitors where tag = any(${tags}::text[]) order by id for no key update ${skipLocked}
     )
-    select id, tag, locked.id is not null as is_locked,
+    select id, tag, locked.default_status, locked.id is not null as is_locked,
       floor(extract(epoch from now()) / 60)::integer as minute, floor(extract(second from now()))::integer as second
     from monitors ${join} locked using (id)
-    where tag = any(${tags}::text[])`.execute(trx)
+    where tag = any(${tags}::text[])`).execute(trx)
   return new Map(rows.map((row) => [row.tag, row]))
 }
 
@@ -188,10 +196,10 @@ async function readHours(
     hours.set(hourKey({ monitor_id, hour }), { monitor_id, hour, ...emptyHour() })
   }
   const distinct = [...hours.values()]
-  const { rows } = await sql<MonitorHoursTable>`
+  const { rows } = await prepared(sql<MonitorHoursTable>`
     select * from monitor_hours
     join unnest(${distinct.map(({ monitor_id }) => monitor_id)}::integer[], ${distinct.map(({ hour }) => hour)}::integer[])
-      as wanted (monitor_id, hour) using (monitor_id, hour)`.execute(trx)
+      as wanted (monitor_id, hour) using (monitor_id, hour)`).execute(trx)
   for (const row of rows) {
     const { monitor_id, hour, statuses, latencies } = row
     hours.set(hourKey(row), { monitor_id, hour, totals: toTotals(row), statuses, latencies })
@@ -203,7 +211,7 @@ async function readHours(
 async function upsertHours(trx: Transaction<Tables>, hours: MonitorHour[]): Promise<void> {
   const statuses = Buffer.concat(hours.map((hour) => hour.statuses))
   const latencies = Buffer.concat(hours.map((hour) => hour.latencies))
-  await sql`
+  await prepared(sql`
     insert into monitor_hours
       (monitor_id, hour, up, degraded, down, maintenance, latency_count, latency_sum, statuses, latencies)
     select monitor_id, hour, up, degraded, down, maintenance, latency_count, latency_sum,
@@ -219,12 +227,12 @@ async function upsertHours(trx: Transaction<Tables>, hours: MonitorHour[]): Prom
     on conflict (monitor_id, hour) do update set
       up = excluded.up, degraded = excluded.degraded, down = excluded.down, maintenance = excluded.maintenance,
       latency_count = excluded.latency_count, latency_sum = excluded.latency_sum,
-      statuses = excluded.statuses, latencies = excluded.latencies`.execute(trx)
+      statuses = excluded.statuses, latencies = excluded.latencies`).execute(trx)
 }
 
 /** Adds the differences, because the totals of a day outlive its minutes. */
 async function addToDays(trx: Transaction<Tables>, days: DayTotals[]): Promise<void> {
-  await sql`
+  await prepared(sql`
     insert into monitor_days as stored (monitor_id, day, up, degraded, down, maintenance, latency_count, latency_sum)
     select * from unnest(
       ${days.map(({ monitor_id }) => monitor_id)}::integer[], ${days.map(({ day }) => day)}::integer[],
@@ -235,7 +243,7 @@ async function addToDays(trx: Transaction<Tables>, days: DayTotals[]): Promise<v
       up = stored.up + excluded.up, degraded = stored.degraded + excluded.degraded,
       down = stored.down + excluded.down, maintenance = stored.maintenance + excluded.maintenance,
       latency_count = stored.latency_count + excluded.latency_count,
-      latency_sum = stored.latency_sum + excluded.latency_sum`.execute(trx)
+      latency_sum = stored.latency_sum + excluded.latency_sum`).execute(trx)
 }
 
 function column(rows: { totals: Totals }[], name: keyof Totals): number[] {
@@ -250,7 +258,7 @@ async function upsertLatestReports(trx: Transaction<Tables>, reports: ResolvedRe
     if (!newer || report.to >= newer.to) newest.set(report.monitor_id, report)
   }
   const latest = [...newest.values()]
-  await sql`
+  await prepared(sql`
     insert into last_reports as stored (monitor_id, minute, second, status, latency_ms)
     select * from unnest(
       ${latest.map(({ monitor_id }) => monitor_id)}::integer[], ${latest.map(({ to }) => to - 1)}::integer[],
@@ -258,7 +266,7 @@ async function upsertLatestReports(trx: Transaction<Tables>, reports: ResolvedRe
       ${latest.map(({ status }) => status)}::text[], ${latest.map(lastLatency)}::integer[])
     on conflict (monitor_id) do update set
       minute = excluded.minute, second = excluded.second, status = excluded.status, latency_ms = excluded.latency_ms
-    where excluded.minute >= stored.minute`.execute(trx)
+    where excluded.minute >= stored.minute`).execute(trx)
 }
 
 function lastLatency({ latency_ms }: ResolvedReport): number | null {

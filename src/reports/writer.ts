@@ -1,7 +1,11 @@
 import type { Kysely } from 'kysely'
+import pLimit from 'p-limit'
 import { batch } from '../database/batch.ts'
+import { retryWhileLocked } from '../database/locks.ts'
 import type { Tables } from '../database/schema.ts'
+import { requestAborted, rowLocked } from '../errors.ts'
 import { type MonitorReports, type Report, writeReports, type WriteResult } from './repository.ts'
+import { createTurns } from './turns.ts'
 
 /** Longest report: 366 days, in minutes. */
 export const maxReportMinutes = 366 * 1440
@@ -11,21 +15,49 @@ const maxBatchedMinutes = 100
 
 const maxBatchSize = 200
 
+/** Writes that are not batched and in flight at the same time, because each takes a connection for up to seconds. */
+const maxLongWrites = 3
+
 export type ReportWriter = ReturnType<typeof createReportWriter>
 
 /**
- * Writes reports in batches. A batch skips monitors that another transaction locks (for example while it fills a year),
- * so that it never delays reports about other monitors; the skipped reports are written by a second queue, which waits.
+ * Writes reports in batches. A batch skips monitors that another transaction locks (for example while another replica
+ * fills a year), so that it never delays reports about other monitors; only the skipped reports are tried again.
  */
-export function createReportWriter(db: Kysely<Tables>) {
+export function createReportWriter(db: Kysely<Tables>, maxLockWaitMs: number) {
   const writeUnlocked = batch((items: MonitorReports[]) => writeReports(db, items, 'skip'), maxBatchSize)
-  const writeLocked = batch((items: MonitorReports[]) => writeReports(db, items, 'wait'), maxBatchSize)
+  const writeAgain = batch((items: MonitorReports[]) => writeReports(db, items, 'skip'), maxBatchSize)
+  const inTurn = createTurns()
+  const limitLongWrites = pLimit(maxLongWrites)
 
-  return async function write(tag: string, reports: Report[]): Promise<WriteResult> {
+  async function writeBatched(item: MonitorReports): Promise<WriteResult> {
+    let result = await writeUnlocked(item)
+    if (result.outcome === 'locked') {
+      result = await retryWhileLocked(
+        () => writeAgain(item),
+        maxLockWaitMs,
+        ({ outcome }) => outcome === 'locked',
+      )
+    }
+    if (result.outcome === 'locked') throw rowLocked()
+    return result
+  }
+
+  /**
+   * @param isCancelled true if the client has disconnected: then a write that waits for others is not executed
+   * @throws ApiError 503 if the monitor stays locked
+   */
+  return async function write(
+    tag: string,
+    reports: Report[],
+    isCancelled: () => boolean = () => false,
+  ): Promise<WriteResult> {
     const item = { tag, reports }
-    if (countMinutes(reports) > maxBatchedMinutes) return writeAlone(db, item)
-    const result = await writeUnlocked(item)
-    return result.outcome === 'locked' ? writeLocked(item) : result
+    const isShared = countMinutes(reports) <= maxBatchedMinutes
+    const work = isShared ? () => writeBatched(item) : () => limitLongWrites(() => writeAlone(db, item))
+    const result = await inTurn(tag, { work, isShared, isCancelled })
+    if (!result) throw requestAborted()
+    return result
   }
 }
 

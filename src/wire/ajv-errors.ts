@@ -1,6 +1,6 @@
 import type { ErrorObject } from 'ajv'
 import { type ApiError, type ErrorDetail, invalidRequest } from '../errors.ts'
-import { timeErrorMessage } from './time.ts'
+import { timeExample } from './time.ts'
 
 const maxDetails = 20
 
@@ -14,10 +14,16 @@ export function fromAjvErrors(errors: ErrorObject[], httpPart = 'body'): ApiErro
   const details = [...errors.filter((error) => !isOfAlternative(error)), ...errors.filter(isOfAlternative)]
     .slice(0, maxDetails)
     .map(toDetail)
+    .filter(isFirst)
   const location = httpPart === 'querystring' ? 'query' : httpPart === 'params' ? 'path' : httpPart
   const [first] = details
   const field = first?.path ? ` ${first.path}` : ''
   return invalidRequest(`Invalid ${location}:${field} ${first?.message ?? 'is invalid'}`, details)
+}
+
+/** False for a repeated detail: `type` and `enum` of one value have the same message. */
+function isFirst({ path, message }: ErrorDetail, index: number, details: ErrorDetail[]): boolean {
+  return details.findIndex((other) => other.path === path && other.message === message) === index
 }
 
 function toDetail(error: ErrorObject): ErrorDetail {
@@ -50,9 +56,9 @@ function toMessage({ keyword, schema, parentSchema }: ErrorObject, params: Recor
   const limit = Number(params.limit)
   switch (keyword) {
     case 'type':
-      return `must be ${[params.type].flat().map(typeName).join(' or ')}`
+    case 'format':
     case 'enum':
-      return `must be one of ${(params.allowedValues as unknown[]).map(String).join(', ')}`
+      return `must be ${describeAllowed(parentSchema as Allowed)}`
     case 'minimum':
     case 'maximum':
       if (minimum !== undefined && maximum !== undefined) return `must be from ${minimum} to ${maximum}`
@@ -71,13 +77,20 @@ function toMessage({ keyword, schema, parentSchema }: ErrorObject, params: Recor
       return `must have ${String(params.missingProperty)} if it has ${String(params.property)}`
     case 'oneOf':
       return errorMessage ?? describeAlternatives(schema as Alternative[])
-    case 'format':
-      return errorMessage ?? timeErrorMessage
     case 'pattern':
       return errorMessage ?? (params.pattern === '\\S' ? 'must not be blank' : 'is invalid')
     default:
       return errorMessage ?? 'is invalid'
   }
+}
+
+type Allowed = { type: string | string[]; enum?: unknown[]; format?: string }
+
+/** Describes the values that a schema allows. The only format is that of a time. */
+function describeAllowed({ type, enum: values, format }: Allowed): string {
+  if (values) return `one of ${values.map(String).join(', ')}`
+  const [first, ...others] = [type].flat().map(typeName)
+  return format ? [timeExample, ...others].join(', or ') : [first, ...others].join(' or ')
 }
 
 const typeNames: Record<string, string> = {
@@ -96,7 +109,8 @@ function typeName(type: unknown): string {
 type Alternative = { required: string[] }
 
 function describeAlternatives(alternatives: Alternative[]): string {
-  return `must have either ${alternatives.map(({ required }) => required.join(' and ')).join(', or ')}`
+  const separator = alternatives.every(({ required }) => required.length === 1) ? ' or ' : ', or '
+  return `must have either ${alternatives.map(({ required }) => required.join(' and ')).join(separator)}`
 }
 
 function escapePointer(name: unknown): string {

@@ -1,20 +1,27 @@
 import { type Static, type TSchema, type TUnsafe, Type } from 'typebox'
+import type { ApiError } from '../errors.ts'
 
-const Success = Type.Literal(true, { description: 'true' })
+const Success = Type.Literal(true, { description: 'Always true: the request succeeded.' })
 
 export function Envelope<Data extends TSchema>(data: Data) {
-  return Type.Object({ success: Success, data })
+  return Type.Object({ success: Success, data: { description: 'The result.', ...data } })
 }
 
 export function Page<Item extends TSchema>(item: Item) {
   return Type.Object({
     success: Success,
-    data: Type.Array(item, { description: 'The items of this page' }),
-    pagination: Type.Object({
-      next_cursor: Nullable(
-        Type.String({ description: 'The cursor of the next page; null on the last page', examples: [null] }),
-      ),
-    }),
+    data: Type.Array(item, { description: 'Items of this page.' }),
+    pagination: Type.Object(
+      {
+        next_cursor: Nullable(
+          Type.String({
+            description: 'Value of `cursor` for the next page. Null: this is the last page.',
+            examples: [null],
+          }),
+        ),
+      },
+      { description: 'Position in the list.' },
+    ),
   })
 }
 
@@ -43,44 +50,48 @@ export const EmptyObject = Type.Object({}, { additionalProperties: false })
 export const AnyObject = Type.Object({})
 
 /** The schema of a 204 response. */
-export const NoContent = Type.Null({ description: 'Done. The response has no body.' })
+export const NoContent = Type.Null({ description: 'Deleted. The response has no body.' })
 
 /** Every error. Only INVALID_REQUEST has `details`. */
 export const ErrorEnvelope = Type.Object(
   {
-    success: Type.Literal(false, { description: 'false' }),
+    success: Type.Literal(false, { description: 'Always false: the request failed.' }),
     error: Type.Object(
       {
-        code: Type.String({ description: 'Identifies the error for programs' }),
-        message: Type.String({ description: 'Describes the error for people' }),
+        code: Type.String({ description: 'Identifies the kind of error, for programs.' }),
+        message: Type.String({ description: 'Describes the error, for people. It may change.' }),
         details: Type.Optional(
           Type.Array(
             Type.Object(
               {
-                path: Type.String({ description: 'JSON pointer to the invalid value' }),
-                message: Type.String({ description: 'What is allowed there' }),
+                path: Type.String({
+                  description: 'JSON Pointer (RFC 6901) to the invalid value. Empty: the whole request.',
+                }),
+                message: Type.String({ description: 'What is allowed there.' }),
               },
               { additionalProperties: false },
             ),
+            { description: 'The invalid values, at most 20. Only of an invalid request (400).' },
           ),
         ),
       },
-      { additionalProperties: false },
+      { additionalProperties: false, description: 'The error.' },
     ),
   },
   { additionalProperties: false },
 )
 
-/** The 409 response of a route whose request can conflict with the state of the resource. */
-export const Conflict = {
-  ...ErrorEnvelope,
-  description: 'CONFLICT: the state of the resource does not allow the request',
-  examples: [
-    {
-      success: false,
-      error: { code: 'CONFLICT', message: 'The key is revoked, which is final: create a new key' },
-    },
-  ],
+/**
+ * The 409 response of a route.
+ * @param reason why the state of the resource does not allow the request
+ * @param example error of that reason
+ */
+export function Conflict(reason: string, { code, message }: ApiError) {
+  return {
+    ...ErrorEnvelope,
+    description: `CONFLICT: ${reason}`,
+    examples: [{ success: false, error: { code, message } }],
+  }
 }
 
 export const strict = { additionalProperties: false }

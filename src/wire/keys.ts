@@ -7,19 +7,20 @@ export const Name = Type.String({
   minLength: 1,
   maxLength: 100,
   pattern: '\\S',
-  description: 'A name for people, 1-100 characters. It need not be unique.',
+  description: 'Name for people, 1 to 100 characters, not blank. It need not be unique.',
 })
 export const Permissions = Type.Array(StringEnum(permissions), {
   minItems: 1,
   uniqueItems: true,
-  description: 'What the key may do. admin grants everything.',
+  description: 'What the key may do: at least one permission, each at most once. admin grants everything.',
 })
-export const ExpiresAt = describe(Nullable(Time), 'When the key expires; null: never')
+export const ExpiresAt = describe(Nullable(Time), 'When the key expires. Null: never.')
 export const RateLimit = Nullable(
   Type.Integer({
     minimum: 1,
     maximum: 1_000_000_000,
-    description: 'Requests per minute; null: the default of the service',
+    description:
+      'Maximum number of requests per minute, 1 to 1,000,000,000. Null: the default of the service.',
   }),
 )
 
@@ -27,7 +28,9 @@ export const CreateKey = Type.Object(
   {
     name: Name,
     permissions: Permissions,
-    expires_at: Type.Optional(ExpiresAt),
+    expires_at: Type.Optional(
+      describe(ExpiresAt, 'When the key expires, in the future. Null or omitted: never.'),
+    ),
     rate_limit: Type.Optional(RateLimit),
   },
   {
@@ -46,10 +49,10 @@ export const RotateKey = Type.Object(
       maximum: 604_800,
       default: 0,
       description:
-        'How long the old key stays valid, in seconds: at most 7 days, and never beyond its own expiry',
+        'How long the old key remains valid, in seconds, 0 to 604,800 (7 days). It never expires later than before.',
     }),
   },
   { ...strict, examples: [{ overlap_seconds: 3600 }] },
 )
 
-export const KeyParams = Type.Object({ id: Type.String({ description: 'The id of the key' }) })
+export const KeyParams = Type.Object({ id: Type.String({ description: 'Id of the key.' }) })

@@ -8,9 +8,14 @@ export const pageQuery = {
     minimum: 1,
     maximum: 100,
     default: 50,
-    description: 'Maximum number of items, 1-100',
+    description: 'Maximum number of items on the page, 1 to 100.',
   }),
-  cursor: Type.Optional(Type.String({ maxLength: 1_000, description: 'next_cursor of the previous page' })),
+  cursor: Type.Optional(
+    Type.String({
+      maxLength: 1_000,
+      description: 'Value of `next_cursor` of the previous page, unchanged. Omit it for the first page.',
+    }),
+  ),
 }
 
 /**
@@ -44,14 +49,38 @@ export function assertRangeOrder({ from, to }: { from?: string | undefined; to?:
   throw rangeReversed()
 }
 
-/** Encodes a position in a list that is ordered by time, then by id. */
-export function encodeCursor(at: Date, id: number): string {
+/**
+ * Returns the response with a page of a list that is ordered by time, then by id.
+ * @param list returns up to `limit` rows after the cursor
+ * @param timeOf returns the time by which the list is ordered
+ * @throws ApiError 400 for an invalid cursor
+ */
+export async function pageByTime<Row extends { id: number }, Item>(
+  query: { cursor?: string | undefined; limit: number },
+  list: (page: { cursor: Position | undefined; limit: number }) => Promise<Row[]>,
+  timeOf: (row: Row) => Date,
+  serialize: (row: Row) => Item,
+) {
+  const { cursor, limit } = query
+  const rows = await list({
+    cursor: cursor === undefined ? undefined : decodeCursor(cursor),
+    limit: limit + 1,
+  })
+  const { data, pagination } = paginate(rows, limit, (last) =>
+    encodeCursor({ at: timeOf(last), id: last.id }),
+  )
+  return { success: true as const, data: data.map(serialize), pagination }
+}
+
+/** Time and id of the last row of the previous page. */
+type Position = { at: Date; id: number }
+
+function encodeCursor({ at, id }: Position): string {
   return `${at.getTime() / 1000}:${id}`
 }
 
 /** @throws ApiError 400 */
-export function decodeCursor(cursor: string | undefined): { at: Date; id: number } | undefined {
-  if (cursor === undefined) return undefined
+function decodeCursor(cursor: string): Position {
   const [seconds, id] = parseCursorText(cursor, /^\d{1,12}:\d{1,9}$/).split(':')
   return { at: new Date(Number(seconds) * 1000), id: Number(id) }
 }

@@ -7,7 +7,8 @@ export const Time = Type.String({ format: 'date-time', examples: ['2024-01-01T00
 /** The last time that RFC 3339 can represent. */
 export const maxTime = new Date('9999-12-31T23:59:59Z')
 
-export const timeErrorMessage = 'must be a time like 2024-01-01T00:00:00Z, from 1970 to 9999'
+/** Describes a valid time, for messages. */
+export const timeExample = 'a time like 2024-01-01T00:00:00Z, from 1970 to 9999'
 
 /** Returns undefined if the text is not an RFC 3339 time from 1970 to 9999. */
 export function parseTime(text: string): Date | undefined {

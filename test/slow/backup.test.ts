@@ -48,8 +48,8 @@ await t.test(
     const monitor = await fetch(`${restored}/api/monitors/web`, authorization(good.token))
     t.equal(monitor.status, 200)
     t.match(await monitor.json(), { data: { name: 'Web', status: 'UP' } })
-    const refused = await fetch(`${restored}/api/me`, authorization(revoked.token))
-    t.match(await refused.json(), { error: { code: 'KEY_REVOKED' } })
+    const rejected = await fetch(`${restored}/api/me`, authorization(revoked.token))
+    t.match(await rejected.json(), { error: { code: 'KEY_REVOKED' } })
   },
 )
 

@@ -6,8 +6,8 @@ import { startReplicas } from './replicas.ts'
 const rounds = 50
 const clientsPerReplica = 2
 /** Minimum requests of each client before the change, and requests after it. */
-const asksBefore = 2
-const asksAfter = 5
+const requestsBefore = 2
+const requestsAfter = 5
 
 /** High limits, so that only the tested limit is reached. */
 const wide = { RATE_LIMIT_MAX: '1000000', AUTH_FAILURE_LIMIT_MAX: '1000000' }
@@ -16,19 +16,19 @@ const wide = { RATE_LIMIT_MAX: '1000000', AUTH_FAILURE_LIMIT_MAX: '1000000' }
 const changes: Record<string, Change> = {
   'a revocation': {
     change: (id) => ['POST', `/api/keys/${id}/revoke`],
-    findWrong: exceptRefusals(401, 'KEY_REVOKED'),
+    findWrong: exceptRejections(401, 'KEY_REVOKED'),
   },
   'reduced permissions': {
     change: (id) => ['PATCH', `/api/keys/${id}`, { permissions: ['read:monitors'] }],
-    findWrong: exceptRefusals(403, 'FORBIDDEN'),
+    findWrong: exceptRejections(403, 'FORBIDDEN'),
   },
   'an expiry of now': {
     change: (id) => ['PATCH', `/api/keys/${id}`, { expires_at: new Date().toISOString() }],
-    findWrong: exceptRefusals(401, 'KEY_EXPIRED'),
+    findWrong: exceptRejections(401, 'KEY_EXPIRED'),
   },
   'a lower limit': {
-    change: (id) => ['PATCH', `/api/keys/${id}`, { rate_limit: asksAfter }],
-    findWrong: beyondLimit(asksAfter),
+    change: (id) => ['PATCH', `/api/keys/${id}`, { rate_limit: requestsAfter }],
+    findWrong: beyondLimit(requestsAfter),
   },
 }
 
@@ -37,7 +37,7 @@ type Change = {
   findWrong: (after: Answer[], before: Answer[]) => Answer[]
 }
 
-function exceptRefusals(status: number, code: string) {
+function exceptRejections(status: number, code: string) {
   return (after: Answer[]) =>
     after.filter((answer) => answer.status !== status || JSON.parse(answer.body).error.code !== code)
 }
@@ -89,7 +89,7 @@ for (const [name, { change, findWrong }] of Object.entries(changes)) {
         counts.after += after.length
         counts.wrong += wrong.length
       }
-      t.ok(counts.after >= rounds * origins.length * clientsPerReplica * asksAfter)
+      t.ok(counts.after >= rounds * origins.length * clientsPerReplica * requestsAfter)
       t.comment(
         `${name}: ${rounds} changes, ${counts.before} requests before their responses, ` +
           `${counts.after} after them, ${counts.wrong} by the old state`,
@@ -113,8 +113,8 @@ async function underLoad(origins: string[], key: string, change: () => Promise<v
   const load = times(waiting, async (client) => {
     const agent = keepAlive()
     const url = `${origins[client % origins.length]}/api/keys?limit=1`
-    for (let asked = 0, late = 0; late < asksAfter; asked++) {
-      if (asked === asksBefore && --waiting === 0) warm()
+    for (let sent = 0, late = 0; late < requestsAfter; sent++) {
+      if (sent === requestsBefore && --waiting === 0) warm()
       const isLate = changed
       const answer = await ask(url, { key, agent })
       if (isLate) late++

@@ -71,12 +71,12 @@ await t.test('they count in the same window, whose end is by the clock of the da
   const [answers, began, ended] = await during(async () =>
     (await Promise.all(Array.from({ length: 10 }, () => askAll('/api/me', { key })))).flat(),
   )
-  const windows = new Map<number, { passed: number; asked: number }>()
+  const windows = new Map<number, { passed: number; sent: number }>()
   for (const { status, headers } of answers) {
     const reset = Number(headers['x-ratelimit-reset'])
-    const window = windows.get(reset) ?? { passed: 0, asked: 0 }
+    const window = windows.get(reset) ?? { passed: 0, sent: 0 }
     windows.set(reset, window)
-    window.asked++
+    window.sent++
     if (status === 200) window.passed++
     t.equal(reset % 60, 0)
     t.ok(reset > began && reset - 60 <= ended, `the window of ${reset} is that of the database`)
@@ -84,21 +84,21 @@ await t.test('they count in the same window, whose end is by the clock of the da
     t.ok(left >= reset - ended && left <= reset - began, `${left} s are left of it`)
     if (status === 429) t.equal(headers['retry-after'], String(left))
   }
-  for (const { passed, asked } of windows.values()) t.equal(passed, Math.min(10, asked))
+  for (const { passed, sent } of windows.values()) t.equal(passed, Math.min(10, sent))
 })
 
 await t.test('a key expires at the same time on all of them', async (t) => {
   const expiresAt = Math.ceil(await readDatabaseClock(db)) + 2
-  const made = await change(ahead, 'POST', '/api/keys', {
+  const created = await change(ahead, 'POST', '/api/keys', {
     name: 'short',
     permissions: ['read:monitors'],
     expires_at: toText(expiresAt),
   })
-  t.equal(made.status, 201, 'the replica ahead accepts the expiry')
-  const { key, id } = made.json.data
+  t.equal(created.status, 201, 'the replica ahead accepts the expiry')
+  const { key, id } = created.json.data
   for (let over = false; !over;) {
     await delay(50)
-    const [[asked, shown, listed], began, ended] = await during(() =>
+    const [[sent, shown, listed], began, ended] = await during(() =>
       Promise.all([
         askAll('/api/me', { key }),
         askAll(`/api/keys/${id}`),
@@ -107,7 +107,7 @@ await t.test('a key expires at the same time on all of them', async (t) => {
     )
     over = began >= expiresAt
     if (!over && ended >= expiresAt) continue
-    t.same(statuses(asked), over ? [401, 401, 401] : [200, 200, 200])
+    t.same(statuses(sent), over ? [401, 401, 401] : [200, 200, 200])
     const status = over ? 'expired' : 'active'
     t.same(
       data(shown).map((key) => key.status),
@@ -126,9 +126,9 @@ await t.test('a key expires at the same time on all of them', async (t) => {
 await t.test('times of a key are by the clock of the database', async (t) => {
   for (const origin of origins) {
     const body = { name: 'dated', permissions: ['read:monitors'] }
-    const [made, ...making] = await during(() => change(origin, 'POST', '/api/keys', body))
-    isWithin(t, made.json.data.created_at, making)
-    const { id, key } = made.json.data
+    const [created, ...span] = await during(() => change(origin, 'POST', '/api/keys', body))
+    isWithin(t, created.json.data.created_at, span)
+    const { id, key } = created.json.data
     const [rotated, ...rotating] = await during(() =>
       change(origin, 'POST', `/api/keys/${id}/rotate`, { overlap_seconds: 100 }),
     )
@@ -148,10 +148,10 @@ await t.test('a duration of an hour in the command line is by the clock of the d
   for (const seconds of shifts) {
     const env = { DATABASE_URL: url, ...shifted(seconds) }
     const args = ['keys', 'create', '--name', 'cli', '--permissions', 'read:monitors', '--expires', '1h']
-    const [{ code, stdout, stderr }, ...making] = await during(() => cliProcess(t, args, env))
+    const [{ code, stdout, stderr }, ...span] = await during(() => cliProcess(t, args, env))
     t.equal(code, 0, stderr)
     const { json } = await change(ahead, 'GET', `/api/keys/${stdout.slice(6, 22)}`)
-    isWithin(t, toText(toSeconds(json.data.expires_at) - hour), making)
+    isWithin(t, toText(toSeconds(json.data.expires_at) - hour), span)
   }
 })
 
@@ -187,9 +187,9 @@ await t.test(
 
 await t.test('an incident starts and ends by the clock of the database', async (t) => {
   for (const origin of origins) {
-    const [made, ...making] = await during(() => change(origin, 'POST', '/api/incidents', { title: 'now' }))
-    isWithin(t, made.json.data.started_at, making)
-    const path = `/api/incidents/${made.json.data.id}`
+    const [created, ...span] = await during(() => change(origin, 'POST', '/api/incidents', { title: 'now' }))
+    isWithin(t, created.json.data.started_at, span)
+    const path = `/api/incidents/${created.json.data.id}`
     const [, ...ending] = await during(() => change(origin, 'PATCH', path, { state: 'RESOLVED' }))
     for (const { ended_at } of data(await askAll(path))) isWithin(t, ended_at, ending)
 

@@ -2,7 +2,7 @@ import { randomInt } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { startPostgres } from '../postgres.ts'
-import { checkAftermath, createLedger, createMonitor, startLoad, startService } from './load.ts'
+import { checkAftermath, startLoad, startWithLedger } from './load.ts'
 import { startProxy } from './cutting-proxy.ts'
 import { scaled } from './scale.ts'
 
@@ -16,9 +16,7 @@ async function startAll(t: Test) {
   const postgres = await startPostgres(['fsync=on'])
   t.teardown(postgres.stop)
   const proxy = await startProxy(t, postgres.url)
-  const service = await startService(t, proxy.url, { DATABASE_POOL_MAX: String(poolMax) })
-  const ledger = createLedger()
-  await createMonitor(service, ledger)
+  const { service, ledger } = await startWithLedger(t, proxy.url, poolMax)
   return { postgres, proxy, service, ledger }
 }
 

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { startPostgres } from '../postgres.ts'
 import { start } from '../process.ts'
-import { checkAftermath, createLedger, createMonitor, startLoad, startService } from './load.ts'
+import { checkAftermath, startLoad, startWithLedger } from './load.ts'
 
 const frozenMs = 10_000
 const poolMax = 10
@@ -12,9 +12,7 @@ await t.test(
   async (t) => {
     const postgres = await startPostgres(['fsync=on'])
     t.teardown(postgres.stop)
-    const service = await startService(t, postgres.url, { DATABASE_POOL_MAX: String(poolMax) })
-    const ledger = createLedger()
-    await createMonitor(service, ledger)
+    const { service, ledger } = await startWithLedger(t, postgres.url, poolMax)
     const load = startLoad(t, service, ledger)
     await load.untilServed()
 

@@ -2,7 +2,7 @@ import pg from 'pg'
 import t, { type Test } from 'tap'
 import { startPostgres } from '../postgres.ts'
 import { start } from '../process.ts'
-import { checkAftermath, createLedger, createMonitor, startLoad, startService } from './load.ts'
+import { checkAftermath, startLoad, startWithLedger } from './load.ts'
 
 const poolMax = 5
 
@@ -18,9 +18,7 @@ async function startAll(t: Test) {
   const url = new URL(postgres.url)
   url.username = 'kener'
   url.pathname = '/kener'
-  const service = await startService(t, url.href, { DATABASE_POOL_MAX: String(poolMax) })
-  const ledger = createLedger()
-  await createMonitor(service, ledger)
+  const { service, ledger } = await startWithLedger(t, url.href, poolMax)
   const adminUrl = new URL(postgres.url)
   adminUrl.pathname = '/kener'
   return { admin, url: url.href, adminUrl: adminUrl.href, service, ledger }
@@ -60,7 +58,7 @@ await t.test('a database without a free connection causes 503s until there is on
     while (await takeOne());
     left = (await admin.query(cutService)).rowCount ?? 0
   }
-  await load.untilRefused()
+  await load.untilRejected()
   await checkStart(t, url, /too many (clients|connections)|connection slots/)
   await Promise.all(taken.splice(0).map((client) => client.end()))
   await load.checkRecovery(t, performance.now())
@@ -75,7 +73,7 @@ await t.test('a role without a free connection causes 503s until its limit is re
 
   await admin.query('alter role kener connection limit 0')
   await admin.query(`select pg_terminate_backend(pid) from pg_stat_activity where usename = 'kener'`)
-  await load.untilRefused()
+  await load.untilRejected()
   await checkStart(t, url, /too many connections for role/)
   await admin.query('alter role kener connection limit -1')
   await load.checkRecovery(t, performance.now())

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { startPostgres } from '../postgres.ts'
-import { checkAftermath, createLedger, createMonitor, startLoad, startService } from './load.ts'
+import { checkAftermath, startLoad, startWithLedger } from './load.ts'
 
 const rounds = 3
 const poolMax = 10
@@ -11,16 +11,14 @@ await t.test(
   async (t) => {
     const postgres = await startPostgres(['fsync=on'])
     t.teardown(postgres.stop)
-    const service = await startService(t, postgres.url, { DATABASE_POOL_MAX: String(poolMax) })
-    const ledger = createLedger()
-    await createMonitor(service, ledger)
+    const { service, ledger } = await startWithLedger(t, postgres.url, poolMax)
     const load = startLoad(t, service, ledger)
     for (let round = 0; round < rounds; round++) {
       await load.untilServed()
       // At a random time.
       await delay(500 + Math.random() * 500)
       await postgres.kill()
-      await load.untilRefused()
+      await load.untilRejected()
       await postgres.restart()
       await load.checkRecovery(t, performance.now())
     }

@@ -49,10 +49,10 @@ await t.test('on the embedded database, limits are exact and a kill loses nothin
 
 await t.test('no first admin key is created if the CLI has created a key before', async (t) => {
   const env = { DATA_DIR: join(temporaryDirectory(t), 'data'), PORT: '0' }
-  const made = await cliProcess(t, ['keys', 'create', '--name', 'mine', '--permissions', 'admin'], env)
-  t.equal(made.code, 0)
+  const created = await cliProcess(t, ['keys', 'create', '--name', 'mine', '--permissions', 'admin'], env)
+  t.equal(created.code, 0)
   const server = start(t, 'server', [], env)
   const origin = await listening(server)
-  t.equal((await fetch(`${origin}/api/me`, authorization(made.stdout.trim()))).status, 200)
+  t.equal((await fetch(`${origin}/api/me`, authorization(created.stdout.trim()))).status, 200)
   t.notMatch(server.output.stdout, firstKey)
 })

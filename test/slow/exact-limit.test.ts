@@ -15,7 +15,7 @@ await t.test(
     const { db, origins } = await startReplicas(t, [{}, {}, {}])
     const limits = Array.from({ length: 20 }, (_, index) => 300 + index * 35)
     const keys = await Promise.all(limits.map((rateLimit) => newKey({ db }, { rateLimit })))
-    const windows = new Map<string, { passed: number; refused: number }>()
+    const windows = new Map<string, { passed: number; rejected: number }>()
     const strange: string[] = []
 
     // All requests fit into one minute if they start with it. Otherwise each window is checked separately.
@@ -30,10 +30,10 @@ await t.test(
         const place = sent++ % keys.length
         const { status, headers } = await ask(`${origin}/api/me`, { key: keys[place]?.token ?? '', agent })
         const name = `${place} ${String(headers['x-ratelimit-reset'])}`
-        const window = windows.get(name) ?? { passed: 0, refused: 0 }
+        const window = windows.get(name) ?? { passed: 0, rejected: 0 }
         windows.set(name, window)
         if (status === 200) window.passed++
-        else if (status === 429) window.refused++
+        else if (status === 429) window.rejected++
         else strange.push(`key ${place}: ${status}`)
       }
       agent.destroy()
@@ -43,10 +43,10 @@ await t.test(
     t.same(strange, [], 'every response is 200 or 429')
     limits.forEach((limit, place) => {
       const own = [...windows].filter(([name]) => name.startsWith(`${place} `)).map(([, window]) => window)
-      const asked = own.reduce((sum, { passed, refused }) => sum + passed + refused, 0)
+      const asked = own.reduce((sum, { passed, rejected }) => sum + passed + rejected, 0)
       t.equal(asked, requestsPerKey, `key ${place}: every request was answered`)
-      for (const { passed, refused } of own) {
-        t.equal(passed, Math.min(limit, passed + refused), `key ${place}: exactly ${limit} pass`)
+      for (const { passed, rejected } of own) {
+        t.equal(passed, Math.min(limit, passed + rejected), `key ${place}: exactly ${limit} pass`)
       }
     })
     t.comment(`${sent} requests in ${seconds.toFixed(1)} s, ${windows.size / keys.length} window(s) a key`)

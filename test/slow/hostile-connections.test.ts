@@ -427,9 +427,9 @@ await t.test('paths are not normalized', async (t) => {
     const name = path.slice(0, 60)
     const [known] = await exchange(`GET ${path} HTTP/1.1\r\n${host}${bearer(admin.token)}\r\n`)
     t.equal(known?.status, withKey, `${name} with a key`)
-    const [stranger] = await exchange(`GET ${path} HTTP/1.1\r\n${host}\r\n`)
-    t.equal(stranger?.status, without, `${name} without a key`)
-    t.match(stranger?.headers['x-request-id'], /./, name)
+    const [anonymous] = await exchange(`GET ${path} HTTP/1.1\r\n${host}\r\n`)
+    t.equal(anonymous?.status, without, `${name} without a key`)
+    t.match(anonymous?.headers['x-request-id'], /./, name)
   }
 })
 

@@ -15,7 +15,7 @@ const kinds = ['read', 'report', 'incident', 'key', 'revocation'] as const
 type Kind = (typeof kinds)[number]
 
 /** Longest response time, in every state of the database. */
-const answerMsMax = 5_000
+const responseMsMax = 5_000
 /** Longest recovery after the database accepts connections again. */
 const recoveryMsMax = 2_000
 /** Time after which the server has ended an idle session. */
@@ -27,12 +27,20 @@ export type Service = { server: Running; origin: string; key: string }
 
 /** Starts a server on the database at `url` with very high rate limits, and creates an admin key. */
 export async function startService(t: Test, url: string, env: Record<string, string> = {}): Promise<Service> {
-  const made = await cli(t, ['keys', 'create', '--name', 'ops', '--permissions', 'admin'], {
+  const created = await cli(t, ['keys', 'create', '--name', 'ops', '--permissions', 'admin'], {
     DATABASE_URL: url,
   })
-  if (made.code !== 0) throw new Error(made.stderr)
+  if (created.code !== 0) throw new Error(created.stderr)
   const server = start(t, 'server', [], { DATABASE_URL: url, PORT: '0', ...wide, ...env })
-  return { server, origin: await listening(server), key: made.stdout.trim() }
+  return { server, origin: await listening(server), key: created.stdout.trim() }
+}
+
+/** Starts a service on the database at `url`, with a ledger and its monitor. */
+export async function startWithLedger(t: Test, url: string, poolMax: number) {
+  const service = await startService(t, url, { DATABASE_POOL_MAX: String(poolMax) })
+  const ledger = createLedger()
+  await createMonitor(service, ledger)
+  return { service, ledger }
 }
 
 export const wide = {
@@ -70,14 +78,14 @@ export function createLedger() {
     incidents: new Map<number, string>(),
     nextTitle: 1,
     /** A revocation that was requested and not acknowledged may have been applied or not. */
-    keys: new Map<string, { text: string; revocation: 'none' | 'requested' | 'acknowledged' }>(),
+    keys: new Map<string, { token: string; revocation: 'none' | 'requested' | 'acknowledged' }>(),
     nextName: 1,
   }
 }
 
 export async function createMonitor(service: Service, { monitor }: Ledger): Promise<void> {
   const { status } = await send(service, 'PUT', `/monitors/${monitor}`, { name: 'Checked' })
-  if (status !== 200 && status !== 201) throw new Error(`The monitor was not made: ${status}`)
+  if (status !== 200 && status !== 201) throw new Error(`The monitor was not created: ${status}`)
 }
 
 export type Load = ReturnType<typeof startLoad>
@@ -94,7 +102,7 @@ export function startLoad(
   /** Start of the latest successful request, by kind. */
   const served = new Map<Kind, number>()
   let slowestMs = 0
-  let lastRefused = 0
+  let lastRejectedAt = 0
   let over = false
 
   const write: Record<Kind, () => Promise<number>> = {
@@ -120,9 +128,9 @@ export function startLoad(
       })
     },
     key: () => {
-      const wanted = { name: `key ${ledger.nextName++}`, permissions: ['read:monitors'] }
-      return ask('key', 'POST', '/keys', wanted, ({ id, key }) => {
-        ledger.keys.set(id as string, { text: key as string, revocation: 'none' })
+      const attributes = { name: `key ${ledger.nextName++}`, permissions: ['read:monitors'] }
+      return ask('key', 'POST', '/keys', attributes, ({ id, key }) => {
+        ledger.keys.set(id as string, { token: key as string, revocation: 'none' })
       })
     },
     revocation: async () => {
@@ -153,7 +161,7 @@ export function startLoad(
     const { status, headers } = reply
     counts.set(`${kind} ${status}`, (counts.get(`${kind} ${status}`) ?? 0) + 1)
     if (!isRegular(reply)) irregular.push(`${kind}: ${status} ${JSON.stringify(reply.body)}`)
-    if (status === 503) lastRefused = ended
+    if (status === 503) lastRejectedAt = ended
     if (status === 200 || status === 201) {
       acknowledge(reply.body.data ?? {})
       served.set(kind, Math.max(served.get(kind) ?? 0, began))
@@ -161,12 +169,12 @@ export function startLoad(
     return headers.has('retry-after') ? status : 0
   }
 
-  const running = Array.from({ length: clients }, async (_, place) => {
-    const kind = kinds[place % kinds.length] ?? 'read'
+  const running = Array.from({ length: clients }, async (_, index) => {
+    const kind = kinds[index % kinds.length] ?? 'read'
     while (!over) {
-      const refused = await write[kind]()
+      const rejected = await write[kind]()
       // Without a delay, clients would spend all CPU time on rejected requests.
-      if (refused) await delay(20)
+      if (rejected) await delay(20)
     }
   })
 
@@ -196,10 +204,10 @@ export function startLoad(
     irregular,
     untilServed,
     /** Waits until requests of every kind are rejected, so that the fault has taken effect. */
-    untilRefused: () => {
+    untilRejected: () => {
       const before = new Map(counts)
-      const refusals = (kind: Kind) => (counts.get(`${kind} 503`) ?? 0) - (before.get(`${kind} 503`) ?? 0)
-      return until('Refused was', (kind) => refusals(kind) === 0)
+      const rejections = (kind: Kind) => (counts.get(`${kind} 503`) ?? 0) - (before.get(`${kind} 503`) ?? 0)
+      return until('Rejected was', (kind) => rejections(kind) === 0)
     },
     /**
      * Checks that all kinds of requests succeed soon after the database accepts connections, and none fails from then
@@ -208,17 +216,17 @@ export function startLoad(
     checkRecovery: async (t: Test, since: number) => {
       await untilServed(since)
       await delay(since + recoveryMsMax + 500 - performance.now())
-      const ms = Math.max(0, lastRefused - since)
-      t.ok(ms <= recoveryMsMax, `well again ${Math.round(ms)} ms after the database`)
+      const ms = Math.max(0, lastRejectedAt - since)
+      t.ok(ms <= recoveryMsMax, `recovered ${Math.round(ms)} ms after the database`)
     },
     stop,
     /** Call it after stop. */
     check: (t: Test) => {
       const all = [...counts].sort(([a], [b]) => a.localeCompare(b))
-      t.comment(`answers: ${all.map(([name, count]) => `${name}: ${count}`).join(', ')}`)
-      t.comment(`slowest answer: ${Math.round(slowestMs)} ms`)
+      t.comment(`responses: ${all.map(([name, count]) => `${name}: ${count}`).join(', ')}`)
+      t.comment(`slowest response: ${Math.round(slowestMs)} ms`)
       t.same(irregular.slice(0, 10), [], 'only expected responses')
-      t.ok(slowestMs <= answerMsMax, `none slower than ${answerMsMax} ms`)
+      t.ok(slowestMs <= responseMsMax, `no response is slower than ${responseMsMax} ms`)
       t.ok(service.server.child.exitCode === null || cutsAllowed, 'the process is running')
       t.equal(service.server.output.stderr, '', 'nothing on stderr')
       t.notMatch(service.server.output.stdout, /"level":[56]0/, 'no error in the log')
@@ -273,12 +281,16 @@ export async function checkByApi(t: Test, service: Service, ledger: Ledger): Pro
   const lostKeys: string[] = []
   for (let at = 0; at < keys.length; at += 20) {
     const some = keys.slice(at, at + 20)
-    await times(some.length, async (place) => {
-      const { text, revocation } = some[place] ?? { text: '', revocation: 'none' }
-      const { status, body } = await send({ ...service, key: text }, 'GET', '/me')
+    await times(some.length, async (index) => {
+      const { token, revocation } = some[index] ?? { token: '', revocation: 'none' }
+      const { status, body } = await send({ ...service, key: token }, 'GET', '/me')
       const isRevoked = status === 401 && body.error?.code === 'KEY_REVOKED'
-      const wanted = { none: status === 200, requested: status === 200 || isRevoked, acknowledged: isRevoked }
-      if (!wanted[revocation]) lostKeys.push(`${revocation}: ${status}`)
+      const isExpected = {
+        none: status === 200,
+        requested: status === 200 || isRevoked,
+        acknowledged: isRevoked,
+      }
+      if (!isExpected[revocation]) lostKeys.push(`${revocation}: ${status}`)
     })
   }
   report(t, 'by the API', ledger, { reports: lostReports, incidents: lostIncidents, keys: lostKeys })
@@ -398,5 +410,5 @@ async function checkPool(t: Test, service: Service, url: string, max: number): P
   await client.end()
   t.equal(waiting, max, 'all connections run a statement at the same time')
   t.equal(used, max, 'no further connections')
-  t.same(statuses, Array<number>(max).fill(200), 'all are answered')
+  t.same(statuses, Array<number>(max).fill(200), 'all requests succeed')
 }

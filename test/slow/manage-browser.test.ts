@@ -75,7 +75,7 @@ for (const javaScriptEnabled of [true, false]) {
   const how = javaScriptEnabled ? 'with JavaScript' : 'without JavaScript'
 
   await t.test(
-    `the steps of the Authentication page create and revoke a working key, ${how}`,
+    `the steps of docs/authentication.md create and revoke a working key, ${how}`,
     { skip },
     async (t) => {
       const { open, me, admin, log } = await start(t)

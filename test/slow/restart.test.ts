@@ -36,23 +36,23 @@ await t.test(
     let answered = 0
     let answeredAfterSignal = 0
     let signalled = false
-    let told = 0
+    let closing = 0
 
     const load = times(40, async (client) => {
       const agent = keepAlive()
       const pauseMs = pausesMs[client % pausesMs.length] ?? 0
-      for (let count = client, isTold = false; !isTold; count++) {
+      for (let count = client, isClosing = false; !isClosing; count++) {
         const { path, expected, ...request } = nextRequest(count)
         try {
           const { status, headers } = await ask(`${server.origin}${path}`, { ...request, key, agent })
           if (status !== expected) note(losses, status)
-          isTold = headers.connection === 'close'
+          isClosing = headers.connection === 'close'
           answered++
           if (signalled) answeredAfterSignal++
-          if (isTold) told++
+          if (isClosing) closing++
         } catch (error) {
           note(losses, error)
-          isTold = true
+          isClosing = true
         }
         if (pauseMs > 0) await delay(pauseMs)
       }
@@ -65,7 +65,7 @@ await t.test(
     server.child.kill('SIGTERM')
     await load
     t.same(losses, {}, 'no request is lost')
-    t.equal(told, 40, 'every client receives Connection: close')
+    t.equal(closing, 40, 'every client receives Connection: close')
     t.same(await server.ended, { code: 0, signal: null })
     const seconds = (performance.now() - began) / 1000
     t.ok(seconds < 10, `it took ${seconds} s`)
@@ -81,11 +81,11 @@ await t.test('readiness is 503 for at least two polls per second before the shut
   if (!server) throw new Error('No server was started')
   server.child.kill('SIGTERM')
   while (await isReady(server.origin));
-  let looks = 0
+  let polls = 0
   const checks = setInterval(() => {
     void isReady(server.origin).then((is) => {
       t.notOk(is, 'not ready')
-      looks++
+      polls++
     })
   }, 1_000)
   t.teardown(() => {
@@ -98,7 +98,7 @@ await t.test('readiness is 503 for at least two polls per second before the shut
     )
   while (await isServed()) await delay(20)
   clearInterval(checks)
-  t.ok(looks >= 2, `${looks} looks before the first connection is refused`)
+  t.ok(polls >= 2, `${polls} polls before the first connection is refused`)
   t.same(await server.ended, { code: 0, signal: null })
 })
 

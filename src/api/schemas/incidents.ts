@@ -184,8 +184,8 @@ export const ListIncidents = Type.Object(
     open: Type.Optional(
       Type.Boolean({
         description:
-          'Only incidents that are open, or that are not. An incident is open if its state is not RESOLVED, it has ' +
-          'started and it has not ended.',
+          'true: only open incidents. false: only incidents that are not open. An incident is open if its state is not ' +
+          'RESOLVED, it has started and it has not ended.',
       }),
     ),
     monitor_tag: Type.Optional(Type.String({ description: 'Only incidents that affect this monitor.' })),

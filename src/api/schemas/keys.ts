@@ -1,23 +1,39 @@
 import { Type } from 'typebox'
 import { describe, Nullable, strict, StringEnum } from '../../wire/envelope.ts'
-import { CreateKey, ExpiresAt, Name, Permissions, RateLimit } from '../../wire/keys.ts'
+import { ExpiresAt, Name, Permissions, RateLimit } from '../../wire/keys.ts'
 import { pageQuery } from '../../wire/pagination.ts'
 import { Time } from '../../wire/time.ts'
 
 const Status = StringEnum(['active', 'expired', 'revoked'], {
-  description: 'revoked takes precedence over expired',
+  description: 'Status of the key. revoked takes precedence over expired.',
 })
-const Id = Type.String({ description: 'The id of the key: 16 characters of the key itself, not secret' })
-const CreatedAt = describe(Time, 'When the key was created')
+const Id = Type.String({
+  description:
+    'Id of the key: the 16 characters between the underscores of the key itself. It is not secret.',
+})
+const CreatedAt = describe(Time, 'When the key was created.')
 
-export const UpdateKey = Type.Partial(CreateKey, {
-  ...strict,
-  examples: [{ permissions: ['read:monitors'], rate_limit: 300 }, { expires_at: null }],
-})
+export const UpdateKey = Type.Object(
+  {
+    name: Type.Optional(Name),
+    permissions: Type.Optional(Permissions),
+    expires_at: Type.Optional(
+      describe(ExpiresAt, 'When the key expires. A time that has passed expires it at once. Null: never.'),
+    ),
+    rate_limit: Type.Optional(RateLimit),
+  },
+  {
+    ...strict,
+    examples: [{ permissions: ['read:monitors'], rate_limit: 300 }, { expires_at: null }],
+  },
+)
 
 export const RevokeKey = Type.Object({}, { ...strict, examples: [{}] })
 
-export const ListKeys = Type.Object({ status: Type.Optional(Status), ...pageQuery }, strict)
+export const ListKeys = Type.Object(
+  { status: Type.Optional(describe(Status, 'Only keys with this status.')), ...pageQuery },
+  strict,
+)
 
 const keyObject = {
   id: Id,
@@ -27,11 +43,9 @@ const keyObject = {
   rate_limit: RateLimit,
   expires_at: ExpiresAt,
   created_at: CreatedAt,
-  last_used_at: describe(Nullable(Time), 'When the key was last used, accurate to 5 minutes; null: never'),
-  revoked_at: describe(Nullable(Time), 'When the key was revoked; null if it is not'),
-  rotated_from: Nullable(
-    Type.String({ description: 'The id of the key that this key replaces; null: none' }),
-  ),
+  last_used_at: describe(Nullable(Time), 'When the key was last used, accurate to 5 minutes. Null: never.'),
+  revoked_at: describe(Nullable(Time), 'When the key was revoked. Null: it was not.'),
+  rotated_from: Nullable(Type.String({ description: 'Id of the key that this key replaces. Null: none.' })),
 }
 
 const example = {
@@ -51,7 +65,10 @@ export const Key = Type.Object(keyObject, { examples: [example] })
 
 /** The response to a creation or rotation: the only one that contains the key itself. */
 export const NewKey = Type.Object(
-  { ...keyObject, key: Type.String({ description: 'The key itself. It is never returned again.' }) },
+  {
+    ...keyObject,
+    key: Type.String({ description: 'The key itself, 72 characters. It is never returned again.' }),
+  },
   { examples: [{ ...example, last_used_at: null, key: 'kener_…' }] },
 )
 

@@ -187,7 +187,7 @@ export const UpdateMaintenance = Type.Object(
 export const ListMaintenances = Type.Object(
   {
     enabled: Type.Optional(
-      Type.Boolean({ description: 'Only maintenances that are enabled, or that are not.' }),
+      Type.Boolean({ description: 'true: only enabled maintenances. false: only disabled ones.' }),
     ),
     monitor_tag: Type.Optional(Type.String({ description: 'Only maintenances that affect this monitor.' })),
     ...pageQuery,

@@ -122,8 +122,12 @@ export const ListMonitors = Type.Object(
   {
     status: Type.Optional(StringEnum(statuses, { description: 'Only monitors with this current status.' })),
     category_name: Type.Optional(Type.String({ description: 'Only monitors of this category.' })),
-    enabled: Type.Optional(Type.Boolean({ description: 'Only monitors that are enabled, or that are not.' })),
-    hidden: Type.Optional(Type.Boolean({ description: 'Only monitors that are hidden, or that are not.' })),
+    enabled: Type.Optional(
+      Type.Boolean({ description: 'true: only enabled monitors. false: only disabled ones.' }),
+    ),
+    hidden: Type.Optional(
+      Type.Boolean({ description: 'true: only hidden monitors. false: only visible ones.' }),
+    ),
     ...pageQuery,
   },
   strict,

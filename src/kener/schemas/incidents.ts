@@ -17,7 +17,7 @@ const incident = {
   id: idOf('incident'),
   title: Type.String({ description: 'Title of the incident.' }),
   start_date_time: seconds('Start of the incident'),
-  end_date_time: Nullable(seconds('End of the incident. Null: not ended, and no end is planned')),
+  end_date_time: Nullable(seconds('End of the incident', 'Null: it has not ended, and no end is planned.')),
   state: StringEnum(states, { description: 'Current state of the incident.' }),
   incident_source: Type.String({ description: 'Always API.' }),
   monitors: affected,
@@ -47,7 +47,7 @@ export const IncidentDetail = Type.Object(
 
 const title = nonBlankText(255, 'Title of the incident.')
 const start = minute('Start of the incident')
-const end = Type.Optional(Nullable(minute('End of the incident, not before its start. Null or 0: no end')))
+const end = Type.Optional(Nullable(minute('End of the incident, not before its start', 'Null or 0: no end.')))
 
 export const CreateIncident = Type.Object(
   {
@@ -71,7 +71,7 @@ export const UpdateIncident = Type.Object(
 
 export const ListIncidents = Type.Object({
   start_ts: Type.Optional(seconds('Only incidents that start at or after this time')),
-  end_ts: Type.Optional(seconds('Only incidents that start at or before this time. 0: no filter')),
+  end_ts: Type.Optional(seconds('Only incidents that start at or before this time', '0: no filter.')),
   monitor_tags: Type.Optional(
     Type.String({
       description: 'Comma-separated tags. Only incidents that affect at least one of these monitors.',
@@ -112,7 +112,7 @@ export const CreateComment = Type.Object(
   {
     comment: commentText,
     state: StringEnum(states, { description: 'New state of the incident.' }),
-    timestamp: Type.Optional(Nullable(minute('Time of the comment. Default: now'))),
+    timestamp: Type.Optional(Nullable(minute('Time of the comment', 'Default, also if null: now.'))),
   },
   { examples: [{ comment: 'We are looking into it', state: 'IDENTIFIED' }] },
 )

@@ -20,7 +20,7 @@ const descriptions = {
   title: 'Title of the maintenance.',
   description: 'Description of the maintenance.',
   rrule:
-    'Recurrence rule: the value of an RRULE (RFC 5545) in UTC, at most hourly. FREQ=MINUTELY;COUNT=1: takes place once.',
+    'Recurrence rule: the value of an RRULE (RFC 5545) in UTC, hourly or less frequent. FREQ=MINUTELY;COUNT=1: it occurs once.',
   duration_seconds: 'Duration of each event, in seconds.',
   status: 'INACTIVE: the maintenance is disabled, and affects no monitor.',
 }
@@ -67,7 +67,7 @@ const rrule = Type.String({
 const duration = Type.Integer({
   minimum: 1,
   maximum: maxDurationSeconds,
-  description: `${descriptions.duration_seconds} 1 to ${maxDurationSeconds}.`,
+  description: `${descriptions.duration_seconds} 1 to 31,536,000 (365 days).`,
 })
 
 export const CreateMaintenance = Type.Object(
@@ -112,7 +112,7 @@ export const ListMaintenances = Type.Object({
 export const MaintenanceParams = Type.Object({ maintenance_id: idOf('maintenance') })
 
 const eventStatus = StringEnum(eventStates, {
-  description: 'State of the event. READY: it starts within an hour.',
+  description: 'State of the event. READY: it starts within 60 minutes.',
 })
 
 export const Event = Type.Object(
@@ -178,17 +178,17 @@ export const EventWithMaintenance = Type.Object(
 
 const page = {
   page: Type.Integer({ examples: [1], description: 'Number of this page, from 1.' }),
-  limit: Type.Integer({ examples: [20], description: 'Maximum number of events on a page.' }),
+  limit: Type.Integer({ examples: [20], description: 'Maximum number of events on a page, 1 to 100.' }),
 }
 
 export const EventPage = Type.Object(
-  { events: Type.Array(Event), ...page },
+  { events: Type.Array(Event, { description: 'Events on this page.' }), ...page },
   { description: 'One page of the events of this maintenance, soonest first' },
 )
 
 export const AllEventsPage = Type.Object(
   {
-    events: Type.Array(EventWithMaintenance),
+    events: Type.Array(EventWithMaintenance, { description: 'Events on this page.' }),
     ...page,
     total: Type.Integer({ examples: [1], description: 'Number of events on all pages.' }),
   },
@@ -221,7 +221,7 @@ export const ListAllEvents = Type.Object({
     }),
   ),
   event_start_date_time: Type.Optional(
-    seconds('Only events that start in this minute or later. Default: now'),
+    seconds('Only events that start in the minute of this time or later', 'Default: now.'),
   ),
   maintenance_id: Type.Optional(idOf('maintenance, to list only its events')),
 })

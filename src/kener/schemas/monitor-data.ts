@@ -6,11 +6,11 @@ import { minute, seconds } from './shared.ts'
 /** Longest latency, in milliseconds: a bit more than 23 days. */
 export const maxLatencyMs = 2_000_000_000
 
-const latency = (description: string) =>
+const latency = (meaning: string) =>
   Type.Number({
     minimum: 0,
     maximum: maxLatencyMs,
-    description: `${description}, in milliseconds, 0 to ${maxLatencyMs}. It is rounded to whole milliseconds.`,
+    description: `${meaning}, in milliseconds, 0 to 2,000,000,000, rounded to whole milliseconds.`,
   })
 const newStatus = StringEnum(['UP', 'DOWN', 'DEGRADED'], { description: 'Status to report.' })
 const monitorTag = Type.String({ description: 'Tag of the monitor.' })
@@ -20,7 +20,7 @@ export const Point = Type.Object(
     monitor_tag: monitorTag,
     timestamp: seconds('Start of the minute'),
     status: StringEnum(reportStatuses, { description: 'Status in this minute.' }),
-    latency: Type.Number({ minimum: 0, description: 'Latency in milliseconds. 0 if none was reported.' }),
+    latency: Type.Number({ minimum: 0, description: 'Latency in milliseconds. 0: none was reported.' }),
     type: Type.String({ description: 'Always MANUAL: all data is reported by clients.' }),
   },
   {
@@ -42,7 +42,7 @@ export const FillData = Type.Object(
     status: newStatus,
     latency: latency('Latency of each minute'),
     deviation: Type.Optional(
-      Nullable(latency('Maximum random deviation of each minute from `latency`. Default: 0')),
+      Nullable(latency('Maximum random deviation of each minute from `latency` (default: 0)')),
     ),
   },
   {

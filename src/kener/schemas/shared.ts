@@ -1,4 +1,4 @@
-import { Type } from 'typebox'
+import { type TSchema, Type } from 'typebox'
 import { maintenanceImpacts } from '../../enums.ts'
 import { Nullable, StringEnum } from '../../wire/envelope.ts'
 
@@ -9,17 +9,21 @@ export const maxSeconds = 253_402_300_799
 
 const bounds = { minimum: 0, maximum: maxSeconds }
 
-/** A time in seconds since 1970, as responses and queries contain it. */
-export const seconds = (description: string) =>
-  Type.Integer({ ...bounds, description: `${description}, in seconds since 1970 (UTC).` })
+/** A time in seconds since 1970, as responses and queries contain it. @param more further sentences */
+export const seconds = (meaning: string, more = '') =>
+  Type.Integer({ ...bounds, description: sentences(`${meaning}, in seconds since 1970 (UTC).`, more) })
 
-/** A time in seconds since 1970, as bodies contain it. Only its minute is used. */
-export const minute = (description: string) =>
+/** A time in seconds since 1970, as bodies contain it. Only its minute is used. @param more further sentences */
+export const minute = (meaning: string, more = '') =>
   Type.Number({
     ...bounds,
     examples: [1_767_225_600],
-    description: `${description}, in seconds since 1970 (UTC). It is rounded down to the minute.`,
+    description: sentences(`${meaning}, in seconds since 1970 (UTC), rounded down to the minute.`, more),
   })
+
+const sentences = (...parts: string[]) => parts.filter((part) => part !== '').join(' ')
+
+const formatBound = (bound: number) => bound.toLocaleString('en')
 
 export const idOf = (resource: string) =>
   Type.Integer({ minimum: 1, maximum: 2_147_483_647, description: `Id of the ${resource}.` })
@@ -35,14 +39,14 @@ export const timestampsExample = {
 }
 
 export const text = (maxLength: number, description: string) =>
-  Type.String({ maxLength, description: `${description} At most ${maxLength} characters.` })
+  Type.String({ maxLength, description: `${description} At most ${formatBound(maxLength)} characters.` })
 
 export const nonBlankText = (maxLength: number, description: string) =>
   Type.String({
     minLength: 1,
     maxLength,
     pattern: '\\S',
-    description: `${description} 1 to ${maxLength} characters, not only white space. White space at both ends is removed.`,
+    description: `${description} 1 to ${formatBound(maxLength)} characters, not blank. White space at both ends is removed.`,
   })
 
 export const activity = (description: string) => StringEnum(['ACTIVE', 'INACTIVE'], { description })
@@ -57,26 +61,36 @@ export const newAffected = (defaultImpact: (typeof maintenanceImpacts)[number]) 
       impact: Type.Optional(
         Nullable(
           StringEnum([...maintenanceImpacts, ''], {
-            description: `Status of the monitor meanwhile; UP: not impaired. ${defaultImpact} if it is omitted, null or empty.`,
+            description: `Status of the monitor meanwhile. UP: it is not impaired. Default, also if null or empty: ${defaultImpact}.`,
           }),
         ),
       ),
     }),
-    { maxItems: 1_000, description: 'Affected monitors, each at most once. At most 1,000.' },
+    { maxItems: 1_000, description: 'Affected monitors, at most 1,000, each at most once.' },
   )
 
 export const affected = Type.Array(
   Type.Object({
     monitor_tag: Type.String({ description: 'Tag of the monitor.' }),
     impact: StringEnum(maintenanceImpacts, {
-      description: 'Status of the monitor meanwhile; UP: not impaired.',
+      description: 'Status of the monitor meanwhile. UP: it is not impaired.',
     }),
   }),
   { description: 'Affected monitors, ordered by tag.' },
 )
 
+/** A response with one field, which has the response's description. */
+export const Only = <Name extends string, Schema extends TSchema>(
+  name: Name,
+  schema: Schema,
+  description: string,
+) =>
+  Type.Object({ [name]: { ...schema, description: `${description}.` } } as unknown as Record<Name, Schema>, {
+    description,
+  })
+
 /** The response of a deletion. */
 export const Message = Type.Object(
   { message: Type.String({ description: 'Confirms the deletion.' }) },
-  { description: 'Deleted', examples: [{ message: '… deleted successfully' }] },
+  { description: 'The resource is deleted', examples: [{ message: '… deleted successfully' }] },
 )

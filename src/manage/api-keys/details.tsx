@@ -10,7 +10,16 @@ import { KeyParams } from '../../wire/keys.ts'
 import { type FieldErrors, isValidationError, toFieldErrors } from '../form.ts'
 import { sendPage } from '../page.tsx'
 import { ErrorSummary, Form, TimeAgo, TimeAgoOrNever } from '../ui.tsx'
-import { fillKeyForm, KeyFields, type KeyForm, parseKeyChanges, readKeyForm } from './form.tsx'
+import {
+  fillKeyForm,
+  KeyFields,
+  type KeyForm,
+  type OriginalAttributes,
+  OriginalFields,
+  parseKeyChanges,
+  readKeyForm,
+  readOriginal,
+} from './form.tsx'
 import { Breadcrumbs, keyPath, keysPath, PermissionTags, RateLimit, Status } from './ui.tsx'
 
 const Query = Type.Object({ notice: Type.Optional(Type.String()) })
@@ -23,31 +32,35 @@ const notices = new Map([
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get('/:id', { schema: { params: KeyParams, querystring: Query } }, async function show(request, reply) {
     const notice = notices.get(request.query.notice ?? '')
-    return sendDetails(request, reply, request.params.id, { notice, errors: {} })
+    return sendDetails(request, reply, request.params.id, { notice })
   })
 
   app.post('/:id', { schema: { params: KeyParams } }, async function update(request, reply) {
     const { id } = request.params
     const form = readKeyForm(request.body)
+    const original = readOriginal(request.body)
     try {
-      await updateKey(toKeyContext(request), id, parseKeyChanges(form, await databaseNow(app.db)))
+      const changes = parseKeyChanges(form, original, await databaseNow(app.db))
+      await updateKey(toKeyContext(request), id, changes)
     } catch (error) {
       if (!isValidationError(error)) throw error
-      return sendDetails(request, reply.code(400), id, { form, errors: toFieldErrors(error) })
+      const rejected = { form, original, errors: toFieldErrors(error) }
+      return sendDetails(request, reply.code(400), id, { rejected })
     }
     return reply.redirect(`${keyPath(id)}?notice=saved`, 303)
   })
 
-  type State = { notice?: string | undefined; form?: KeyForm; errors: FieldErrors }
+  type State = { notice?: string | undefined; rejected?: EditState }
 
   async function sendDetails(
     request: FastifyRequest,
     reply: FastifyReply,
     id: string,
-    { notice, form, errors }: State,
+    { notice, rejected }: State,
   ) {
     const apiKey = await getKey(app.db, id)
     const { rateLimitMax } = app.config
+    const stored = fillKeyForm(apiKey)
     return sendPage(
       request,
       reply,
@@ -63,9 +76,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         ) : (
           <EditForm
             apiKey={apiKey}
-            form={form ?? fillKeyForm(apiKey)}
-            errors={errors}
             rateLimitMax={rateLimitMax}
+            {...(rejected ?? { form: stored, original: stored, errors: {} })}
           />
         )}
       </>,
@@ -154,13 +166,15 @@ function Facts({ apiKey, isOwn, rateLimitMax }: { apiKey: ApiKey; isOwn: boolean
   )
 }
 
-type EditFormProps = { apiKey: ApiKey; form: KeyForm; errors: FieldErrors; rateLimitMax: number }
+type EditState = { form: KeyForm; original: OriginalAttributes; errors: FieldErrors }
+type EditFormProps = EditState & { apiKey: ApiKey; rateLimitMax: number }
 
-function EditForm({ apiKey, form, errors, rateLimitMax }: EditFormProps) {
+function EditForm({ apiKey, form, original, errors, rateLimitMax }: EditFormProps) {
   return (
     <section aria-labelledby="edit">
       <h2 id="edit">Edit</h2>
       <Form action={keyPath(apiKey.id)} class="card form">
+        <OriginalFields {...original} />
         <ErrorSummary errors={errors} />
         <KeyFields
           form={form}

@@ -40,11 +40,24 @@ const presets: Choice[] = [
 
 export function readKeyForm(body: unknown): KeyForm {
   return {
-    name: readText(body, 'name').trim(),
-    permissions: readTexts(body, 'permissions'),
+    ...readAttributes(body),
     expiry: readText(body, 'expiry') || 'never',
     expiryDate: readText(body, 'expiry_date').trim(),
-    rateLimit: readText(body, 'rate_limit').trim(),
+  }
+}
+
+/** Values of an existing key when its form was opened. The form contains them in hidden fields. */
+export type OriginalAttributes = Pick<KeyForm, 'name' | 'permissions' | 'rateLimit'>
+
+export function readOriginal(body: unknown): OriginalAttributes {
+  return readAttributes(body, 'original_')
+}
+
+function readAttributes(body: unknown, prefix = ''): OriginalAttributes {
+  return {
+    name: readText(body, `${prefix}name`).trim(),
+    permissions: readTexts(body, `${prefix}permissions`),
+    rateLimit: readText(body, `${prefix}rate_limit`).trim(),
   }
 }
 
@@ -67,10 +80,23 @@ export function parseNewKey(form: KeyForm, now: Date): Required<KeyChanges> {
   return { ...parseAttributes(form), expires_at: parseExpiry(form, now) }
 }
 
-/** Parses the form of an existing key. "Keep" omits the expiry, so that a concurrent change of it is not overwritten. */
-export function parseKeyChanges(form: KeyForm, now: Date): KeyChanges {
-  const isKept = form.expiry === 'keep' && form.expiryDate === ''
-  return isKept ? parseAttributes(form) : parseNewKey(form, now)
+/**
+ * Parses the form of an existing key. Returns only what the form changes, so that concurrent changes of other fields are
+ * not overwritten.
+ */
+export function parseKeyChanges(form: KeyForm, original: OriginalAttributes, now: Date): KeyChanges {
+  const { name, permissions, rate_limit } = parseAttributes(form)
+  const isExpiryKept = form.expiry === 'keep' && form.expiryDate === ''
+  return {
+    ...(form.name !== original.name && { name }),
+    ...(!hasSameItems(form.permissions, original.permissions) && { permissions }),
+    ...(form.rateLimit !== original.rateLimit && { rate_limit }),
+    ...(!isExpiryKept && { expires_at: parseExpiry(form, now) }),
+  }
+}
+
+function hasSameItems(a: string[], b: string[]): boolean {
+  return a.length === b.length && a.every((item) => b.includes(item))
 }
 
 function parseAttributes({ name, permissions, rateLimit }: KeyForm) {
@@ -118,6 +144,19 @@ type Props = {
   rateLimitMax: number
   /** Current expiry of an existing key; undefined for a new key. */
   currentExpiry?: Date | null
+}
+
+/** Hidden fields with which parseKeyChanges finds what the form changes. */
+export function OriginalFields({ name, permissions, rateLimit }: OriginalAttributes) {
+  return (
+    <>
+      <input type="hidden" name="original_name" value={name} />
+      {permissions.map((permission) => (
+        <input type="hidden" name="original_permissions" value={permission} key={permission} />
+      ))}
+      <input type="hidden" name="original_rate_limit" value={rateLimit} />
+    </>
+  )
 }
 
 export function KeyFields({ form, errors, rateLimitMax, currentExpiry }: Props) {

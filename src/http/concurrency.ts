@@ -1,0 +1,138 @@
+import { Readable } from 'node:stream'
+import type { FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify'
+import fp from 'fastify-plugin'
+import { admissionShare } from '../database/open.ts'
+import { isDisconnected } from '../database/failures.ts'
+import { requestAborted, tooManyInFlight } from '../errors.ts'
+import { isAborted } from './request-log.ts'
+
+declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** True for requests that share statements with concurrent ones, so that each takes no connection of its own. */
+    sharesStatements?: boolean | ((request: FastifyRequest) => boolean)
+  }
+  interface FastifyRequest {
+    /** Ends the request's share of its key's limit. Null if it has none. */
+    endTurn: EndTurn | null
+  }
+  interface FastifyInstance {
+    /** onRequest hook, after checkPermission. @throws ApiError 503 */
+    limitConcurrency: onRequestHookHandler
+  }
+}
+
+/** Waiting requests of a key. */
+const maxWaiting = 1_000
+
+/** Longest wait. */
+const maxWaitMs = 10_000
+
+/**
+ * Limits the requests of a key that are in flight, so that no key uses all connections to the database. Further ones
+ * wait in memory, in order, before their bodies are read.
+ */
+export default fp(
+  (app, _options, done) => {
+    const { databaseUrl, databasePoolMax } = app.config
+    const connections = databaseUrl === undefined ? 1 : databasePoolMax - admissionShare(databasePoolMax)
+    const limits = createLimits(Math.ceil(connections / 2))
+
+    app.decorateRequest('endTurn', null)
+    app.decorate('limitConcurrency', (request, reply, next) => {
+      const { permission, sharesStatements = false } = request.routeOptions.config
+      const isShared = typeof sharesStatements === 'function' ? sharesStatements(request) : sharesStatements
+      // /api/me uses no connection beyond admission.
+      if (!request.principal || isShared || permission === 'any-key') {
+        next()
+        return
+      }
+      limits.acquire(request.principal.id, {
+        start: (endTurn) => {
+          request.endTurn = endTurn
+          next()
+        },
+        reject: next,
+        isGone: () => isAborted(request, reply),
+      })
+    })
+    app.addHook('onSend', (request, reply, payload, next) => {
+      if (request.endTurn) endTurnAfter(request, reply, payload)
+      next()
+    })
+    done()
+  },
+  { name: 'concurrency', dependencies: ['auth', 'request-log'] },
+)
+
+/** A stream may read from the database until it ends. */
+function endTurnAfter(request: FastifyRequest, reply: FastifyReply, payload: unknown): void {
+  const end = () => {
+    request.endTurn?.(request.apiError?.cause)
+    request.endTurn = null
+  }
+  if (payload instanceof Readable && !payload.destroyed) payload.once('close', end)
+  else end()
+}
+
+type EndTurn = (error: unknown) => void
+
+type Turn = {
+  start: (end: EndTurn) => void
+  reject: (error: Error) => void
+  /** True if the client has disconnected. */
+  isGone: () => boolean
+}
+
+type KeyTurns = { active: number; waiting: (Turn & { timer: NodeJS.Timeout })[] }
+
+/** @param maxActive turns of a key at the same time */
+function createLimits(maxActive: number) {
+  const keys = new Map<string, KeyTurns>()
+
+  function acquire(id: string, turn: Turn): void {
+    const key = keys.get(id) ?? { active: 0, waiting: [] }
+    keys.set(id, key)
+    if (key.active < maxActive) {
+      start(id, key, turn)
+      return
+    }
+    if (key.waiting.length >= maxWaiting) key.waiting = key.waiting.filter(({ isGone }) => !isGone())
+    if (key.waiting.length >= maxWaiting) {
+      turn.reject(tooManyInFlight())
+      return
+    }
+    const timer = setTimeout(() => {
+      key.waiting = key.waiting.filter((waiting) => waiting.timer !== timer)
+      turn.reject(tooManyInFlight())
+    }, maxWaitMs)
+    key.waiting.push({ ...turn, timer })
+  }
+
+  function start(id: string, key: KeyTurns, turn: Turn): void {
+    key.active++
+    turn.start((error) => {
+      key.active--
+      // The waiting requests would fail in the same way, later.
+      if (isDisconnected(error)) rejectAll(key, error)
+      while (key.active < maxActive && key.waiting.length > 0) startNext(id, key)
+      if (key.active === 0) keys.delete(id)
+    })
+  }
+
+  function startNext(id: string, key: KeyTurns): void {
+    const next = key.waiting.shift()
+    if (!next) return
+    clearTimeout(next.timer)
+    if (next.isGone()) next.reject(requestAborted())
+    else start(id, key, next)
+  }
+
+  function rejectAll(key: KeyTurns, error: Error): void {
+    for (const { reject, timer } of key.waiting.splice(0)) {
+      clearTimeout(timer)
+      reject(error)
+    }
+  }
+
+  return { acquire }
+}
