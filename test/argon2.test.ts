@@ -84,9 +84,9 @@ await t.test('guesses for one key do not keep other keys out of the queue', asyn
   t.equal(await secrets.verify({ id: 'a', secret: 'some secret' }, hash), true, 'the key itself, afterwards')
 })
 
-await t.test('the verified secrets of 200,000 keys are remembered', (t) => {
+await t.test('the verified secrets of 110,000 keys are remembered', (t) => {
   const secrets = createSecrets()
-  for (let id = 0; id < 200_000; id++) secrets.markVerified({ id: String(id), secret: '' })
+  for (let id = 0; id < 110_000; id++) secrets.markVerified({ id: String(id), secret: '' })
   t.ok(secrets.isVerified({ id: '0', secret: '' }))
   t.end()
 })
