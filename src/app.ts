@@ -13,6 +13,7 @@ import type { Database } from './database/open.ts'
 import addressCounters from './http/address-counters.ts'
 import authFailures from './http/auth-failures.ts'
 import auth from './http/auth.ts'
+import { requireAddress, toTrustProxy } from './http/client-address.ts'
 import concurrency from './http/concurrency.ts'
 import credentials from './http/credentials.ts'
 import database from './http/database.ts'
@@ -25,6 +26,7 @@ import permissionGuard from './http/permission-guard.ts'
 import rateLimit from './http/rate-limit.ts'
 import requestLog from './http/request-log.ts'
 import traffic from './http/traffic.ts'
+import unsent, { idleTimeoutMs } from './http/unsent.ts'
 import validation from './http/validation.ts'
 import kener from './kener/index.ts'
 import manage from './manage/index.ts'
@@ -62,6 +64,7 @@ export function buildApp({
     routerOptions,
     bodyLimit: bodyLimitBytes,
     requestTimeout: 30_000,
+    connectionTimeout: idleTimeoutMs,
     // Longer than a proxy's own timeout (Caddy: 2 min), so that a proxy never sends a request on a connection that just
     // closed.
     keepAliveTimeout: 130_000,
@@ -81,6 +84,7 @@ export function buildApp({
     clientErrorHandler: sendClientError,
   })
 
+  app.server.on('connection', requireAddress)
   // RFC 9110, section 10.1.1: a server may ignore an expectation that it does not support.
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response))
   app.server.on('connect', sendConnectError)
@@ -94,6 +98,7 @@ export function buildApp({
     app.register(import('./http/metrics.ts'), { host: config.host, port: config.metricsPort, connections })
   }
   app.register(draining, { isDraining })
+  app.register(unsent)
   app.register(errorHandler)
   app.register(openapi)
   app.register(validation)
@@ -129,9 +134,4 @@ async function api(app: FastifyInstance) {
   app.register(maintenanceRoutes, { prefix: '/maintenances' })
   app.register(statusRoutes, { prefix: '/status' })
   app.register(kener, { prefix: '/v4' })
-}
-
-/** Converts a number of hops to a function, because Fastify treats a number as 0. */
-function toTrustProxy(trustProxy: Config['trustProxy']) {
-  return typeof trustProxy === 'number' ? (_address: string, hop: number) => hop < trustProxy : trustProxy
 }

@@ -75,6 +75,9 @@ export const unstorableText = (path: string) =>
     { path, message: 'must not contain NUL characters or lone surrogates' },
   ])
 
+export const tooManyValues = (maxCommas: number, maxDepth: number) =>
+  invalidRequest(`The body must not contain more than ${maxCommas} commas or ${maxDepth} levels of nesting`)
+
 export const nestedTooDeeply = (path: string, maxDepth: number) =>
   invalidRequest(`The request must not be nested more than ${maxDepth} levels deep`, [
     { path, message: `must not be nested more than ${maxDepth} levels deep` },
@@ -253,4 +256,8 @@ export const tooManyInFlight = () =>
 
 export const databaseNotMigrated = () => serviceUnavailable('The database is not migrated yet: try again')
 export const shuttingDown = () => serviceUnavailable('This process is shutting down: try again')
+export const changedConcurrently = () =>
+  serviceUnavailable('Other requests are changing this resource: try again')
+export const evaluationQueueFull = () =>
+  serviceUnavailable('Too many recurrence rules wait for evaluation: try again')
 export const hashQueueFull = () => serviceUnavailable('Too many keys wait for verification: try again')

@@ -65,7 +65,10 @@ export function startHourlyJobs(
     },
     sessions: () => removeEndedSessions(db),
     traffic: () => removeOldTraffic(db),
-    maintenances: () => generateDueEvents(db),
+    maintenances: () =>
+      generateDueEvents(db, (error, maintenanceId) => {
+        log.warn({ err: error, maintenanceId }, 'the rule of a maintenance could not be evaluated')
+      }),
   }
   let isStopped = false
   let timer: NodeJS.Timeout | undefined

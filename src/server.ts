@@ -66,11 +66,7 @@ async function serve(): Promise<void> {
   stopJobs()
   const deadline = setTimeout(() => process.exit(0), shutdownTimeoutMs)
   await delay(config.databaseUrl === undefined ? embeddedDrainMs : drainMs)
-  const closed = app.close()
-  // Does not wait for idle connections.
-  await app.waitUntilIdle()
-  app.server.closeAllConnections()
-  await closed
+  await app.closeWhenIdle()
   await database.close()
   clearTimeout(deadline)
 }

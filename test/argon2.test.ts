@@ -71,6 +71,26 @@ await t.test(
   },
 )
 
+await t.test('guesses for one key do not keep other keys out of the queue', async (t) => {
+  const secrets = createSecrets()
+  const hash = await secrets.hash('some secret')
+  const guesses = Array.from({ length: 1_200 }, (_, index) =>
+    secrets.verify({ id: 'a', secret: String(index) }, hash),
+  )
+  const other = secrets.verify({ id: 'b', secret: 'some secret' }, hash)
+  const outcomes = await Promise.allSettled(guesses)
+  t.equal(outcomes.filter(({ status }) => status === 'fulfilled').length, 50)
+  t.equal(await other, true)
+  t.equal(await secrets.verify({ id: 'a', secret: 'some secret' }, hash), true, 'the key itself, afterwards')
+})
+
+await t.test('the verified secrets of 110,000 keys are remembered', (t) => {
+  const secrets = createSecrets()
+  for (let id = 0; id < 110_000; id++) secrets.markVerified({ id: String(id), secret: '' })
+  t.ok(secrets.isVerified({ id: '0', secret: '' }))
+  t.end()
+})
+
 await t.test('hashes are salted Argon2id PHC strings that match only their secret', async (t) => {
   const secrets = createSecrets()
   const [one, two] = [await secrets.hash('same'), await secrets.hash('same')]

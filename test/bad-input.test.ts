@@ -63,6 +63,26 @@ await t.test('an invalid body is rejected with the path of each error, and store
   t.equal(await countKeys(), 1)
 })
 
+await t.test(
+  'a body that would occupy the event loop for long is rejected before it is parsed',
+  async (t) => {
+    const { call, admin } = await start(t)
+    const post = async (payload: string) =>
+      (await call(admin, 'POST /api/keys', undefined, { headers: json, payload })).json.error
+        .message as string
+    const tooMany = 'The body must not contain more than 40000 commas or 1000 levels of nesting'
+    t.equal(await post(`[${'1,'.repeat(40_001)}1]`), tooMany)
+    t.equal(await post(`{${'"a":1,'.repeat(40_001)}"b":1}`), tooMany)
+    t.equal(await post(`${'['.repeat(100_000)}${']'.repeat(100_000)}`), tooMany)
+    t.not(await post(`[${'1,'.repeat(39_999)}1]`), tooMany)
+    t.not(
+      await post(JSON.stringify({ name: '",[{\\'.repeat(20_000) })),
+      tooMany,
+      'in a text, all characters are allowed',
+    )
+  },
+)
+
 await t.test('a body that is not a JSON object is rejected', async (t) => {
   const { call, admin, countKeys } = await start(t)
   const bodies = [

@@ -2,6 +2,7 @@ import { sql } from 'kysely'
 import t, { type Test } from 'tap'
 import type { Config } from '../src/config.ts'
 import { removeOldMinutes } from '../src/reports/retention.ts'
+import { readSeries } from '../src/reports/series.ts'
 import { isErrorReply, isWaitingForLock, newKey, type Replica, startReplica, times } from './helper.ts'
 
 async function start(t: Test, config: Partial<Config> = {}): Promise<Replica & { key: string }> {
@@ -515,4 +516,29 @@ await t.test('a locked monitor delays reports about this monitor, and no others'
   t.equal(answered, 0, 'the reports about the locked monitor wait')
   await writer.commit().execute()
   t.ok((await waiting).every(({ statusCode }) => statusCode === 200))
+})
+
+await t.test('a page reads few more hours than it returns, however long the period is', async (t) => {
+  const { call, key, db } = await start(t)
+  const [from, to] = [iso(thisMinute() - 30 * 1440 * minuteMs), iso(thisMinute())]
+  await call(key, 'PUT /api/monitors/m/data', { from, to, status: 'UP' })
+  for (const [limit, hoursMax] of [
+    [2, 5],
+    [120, 10],
+    [10_000, 400],
+  ] as const) {
+    await db.transaction().execute(async (trx) => {
+      // On a table that was never analyzed, a plan that reads all of it may be preferred.
+      await sql`set local enable_seqscan = off`.execute(trx)
+      await sql`set local enable_bitmapscan = off`.execute(trx)
+      const page = { from: 0, to: 2 ** 31, interval: 'minute', limit } as const
+      t.equal((await readSeries(trx, 'm', page)).length, limit)
+      const { rows } = await sql<{ hours: number }>`
+        select idx_tup_fetch::integer as hours from pg_stat_xact_user_tables where relname = 'monitor_hours'`.execute(
+        trx,
+      )
+      const hours = rows[0]?.hours ?? 0
+      t.ok(hours > 0 && hours <= hoursMax, `${hours} hours for ${limit} minutes`)
+    })
+  }
 })

@@ -1,3 +1,4 @@
+import { sql } from 'kysely'
 import t from 'tap'
 import { isWaitingForLock, times, waitUntil } from './helper.ts'
 import { fails, newYear, start } from './kener.ts'
@@ -209,7 +210,7 @@ await t.test(
   },
 )
 
-await t.test('extra fields are bounded, and a body with half a million values is accepted', async (t) => {
+await t.test('extra fields are bounded, and so are the values of a body', async (t) => {
   const { kener, call, key } = await start(t)
   const big = (length: number) => ({ a: 'x'.repeat(length) })
   await kener.createMonitor({ tag: 'm', name: 'M', type_data: big(60_000) })
@@ -229,7 +230,7 @@ await t.test('extra fields are bounded, and a body with half a million values is
   )
   t.same((await kener.getMonitor('m')).type_data, big(60_000))
   t.equal((await kener.updateMonitor('m', { type_data: { a: 1, b: 'x'.repeat(6_000) } })).type_data.a, 1)
-  await kener.createMonitor({ tag: 'wide', name: 'W', ignored: Array(400_000).fill(1) })
+  await kener.createMonitor({ tag: 'wide', name: 'W', ignored: Array(30_000).fill(1) })
   const reply = await call(key, 'DELETE /api/v4/monitors/wide', { ignored: true })
   t.equal(reply.statusCode, 200, 'the body of a DELETE is ignored too')
 })
@@ -243,4 +244,27 @@ await t.test('an update of a minute uses the default status that a concurrent up
   await waitUntil(() => isWaitingForLock(db))
   await other.commit().execute()
   t.match(await pending, { status: 'DOWN', latency: 5 })
+})
+
+await t.test('lists of any length are complete and ordered, and are read in pages', async (t) => {
+  const { kener, db, statements } = await start(t)
+  await sql`
+    insert into monitors (tag, name, default_status, enabled, hidden, degraded_counts_as_down)
+    select 'm' || number, 'M', 'UP', true, false, false from generate_series(1, 120) as number`.execute(db)
+  statements.length = 0
+  const tags = (await kener.listMonitors()).map(({ tag }) => tag)
+  t.same(
+    tags,
+    Array.from({ length: 120 }, (_, index) => `m${120 - index}`),
+  )
+  t.equal(statements.filter((text) => text.includes('kener_monitors')).length, 3)
+
+  await sql`
+    insert into incidents (title, state, started_at)
+    select 'Incident ' || number, 'INVESTIGATING', now() from generate_series(1, 1010) as number`.execute(db)
+  const incidents = await kener.listIncidents()
+  t.same(
+    [incidents.length, incidents[0]?.title, incidents.at(-1)?.title],
+    [1_000, 'Incident 1010', 'Incident 11'],
+  )
 })

@@ -1,8 +1,11 @@
-import { readdirSync, readFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { constants, openSync, readdirSync, readFileSync, readSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { formatToken, generateTokenParts } from '../src/keys/token.ts'
-import { expire, newKey, startReplica, times, waitForRoomInMinute } from './helper.ts'
+import { bufferedOutput } from '../src/log.ts'
+import { expire, newKey, startReplica, times, waitForRoomInMinute, waitUntil } from './helper.ts'
+import { temporaryDirectory } from './process.ts'
 import { logIn, readHidden, visit } from './visitor.ts'
 
 await t.test(
@@ -131,4 +134,41 @@ await t.test('a request with a URL that cannot be decoded is logged too', async 
     (line) => line.reqId === reply.headers['x-request-id'] && line.status === 401,
   )
   t.match(lines, [{ event: 'authentication_failed', reason: 'malformed' }])
+})
+
+await t.test('a reader that is stuck loses the newest lines, and learns how many', async (t) => {
+  const path = join(temporaryDirectory(t), 'pipe')
+  execFileSync('mkfifo', [path])
+  const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  const writer = openSync(path, constants.O_WRONLY | constants.O_NONBLOCK)
+  const losses: number[] = []
+  const { write } = bufferedOutput(writer, (lines) => losses.push(lines))
+  const sent = 2_500
+  for (let count = 0; count < sent; count++) write(`${String(count).padEnd(999)}\n`)
+
+  let text = ''
+  const chunk = Buffer.alloc(1_000_000)
+  await waitUntil(() => {
+    try {
+      text += chunk.toString('latin1', 0, readSync(reader, chunk))
+    } catch (error) {
+      if (!(error instanceof Error && 'code' in error && error.code === 'EAGAIN')) throw error
+    }
+    return losses.length > 0
+  })
+  const numbers = text.trimEnd().split('\n').map(Number)
+  t.same(
+    numbers,
+    numbers.map((_, index) => index),
+    'complete lines, from the first on',
+  )
+  t.same(losses, [sent - numbers.length])
+})
+
+await t.test('lines that a full disk rejects are kept, up to a limit, and cause no error', (t) => {
+  const output = bufferedOutput(openSync('/dev/full', 'w'), () => undefined)
+  for (let count = 0; count < 2_000; count++) output.write('x'.repeat(1_000))
+  output.flushBeforeExit()
+  t.pass('no error')
+  t.end()
 })

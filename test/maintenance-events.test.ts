@@ -1,8 +1,7 @@
 import { sql } from 'kysely'
 import t from 'tap'
-import { generateDueEvents } from '../src/maintenances/event-generation.ts'
 import { createDatabase, isErrorReply, times, waitUntil } from './helper.ts'
-import { alreadyOngoing, day, hour, iso, minute, start } from './maintenances.ts'
+import { alreadyOngoing, day, generateDueEvents, hour, iso, minute, start } from './maintenances.ts'
 import { listening, start as startProcess } from './process.ts'
 
 await t.test('a recurring maintenance has the events of 7 days, and at least one future event', async (t) => {

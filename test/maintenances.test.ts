@@ -1,8 +1,7 @@
 import { sql } from 'kysely'
 import t from 'tap'
-import { generateDueEvents } from '../src/maintenances/event-generation.ts'
 import { isErrorReply, isWaitingForLock, waitUntil } from './helper.ts'
-import { alreadyOngoing, day, hour, inAnHour, iso, minute, start } from './maintenances.ts'
+import { alreadyOngoing, day, generateDueEvents, hour, inAnHour, iso, minute, start } from './maintenances.ts'
 
 await t.test('a maintenance that occurs once has its monitors and one event', async (t) => {
   const { make, events, call, key } = await start(t)

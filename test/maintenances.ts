@@ -1,8 +1,16 @@
 import { sql } from 'kysely'
 import type { Test } from 'tap'
-import { newKey, startReplica } from './helper.ts'
+import * as eventGeneration from '../src/maintenances/event-generation.ts'
+import { newKey, type Replica, startReplica } from './helper.ts'
 
 type ReceivedEvent = { id: number; starts_at: string; ends_at: string; state: string }
+
+/** Rejects if a rule cannot be evaluated. */
+export function generateDueEvents(db: Replica['db']): Promise<void> {
+  return eventGeneration.generateDueEvents(db, (error) => {
+    throw error
+  })
+}
 
 /** Starts a replica with an admin key and the monitors `api` and `web`. */
 export async function start(t: Test, url?: string) {

@@ -1,8 +1,10 @@
 import { once } from 'node:events'
 import { Agent, get, type IncomingMessage } from 'node:http'
+import { connect } from 'node:net'
 import type { Kysely } from 'kysely'
 import t, { type Test } from 'tap'
 import type { Tables } from '../src/database/schema.ts'
+import { clientNetwork, parseAddress } from '../src/http/client-address.ts'
 import { formatToken, generateTokenParts } from '../src/keys/token.ts'
 import {
   createDatabase,
@@ -13,6 +15,7 @@ import {
   startReplica,
   times,
   waitForRoomInMinute,
+  waitUntil,
 } from './helper.ts'
 
 async function startTwo(t: Test): Promise<[Replica, Replica]> {
@@ -313,6 +316,91 @@ await t.test('X-Forwarded-For is trusted only from the proxies that TRUST_PROXY 
     const failed = log.find(({ event }) => event === 'authentication_failed')
     t.equal(failed?.address, address, `${JSON.stringify(trustProxy)} from ${remoteAddress}`)
   }
+})
+
+await t.test('addresses are read as proxies write them', (t) => {
+  const cases: [text: string, address: string | undefined][] = [
+    ['203.0.113.1', '203.0.113.1'],
+    [' 203.0.113.1 ', '203.0.113.1'],
+    ['203.0.113.1:1234', '203.0.113.1'],
+    ['"203.0.113.1:1234"', '203.0.113.1'],
+    ['[203.0.113.1]:1234', '203.0.113.1'],
+    ['::ffff:203.0.113.1', '203.0.113.1'],
+    ['::FFFF:cb00:7101', '203.0.113.1'],
+    ['[::ffff:203.0.113.1]:1234', '203.0.113.1'],
+    ['2001:DB8:0:0::1', '2001:db8::1'],
+    ['[2001:db8::1]', '2001:db8::1'],
+    ['[2001:db8::1]:443', '2001:db8::1'],
+    ['"[2001:db8::1]:443"', '2001:db8::1'],
+    ['[fe80::1%eth0]:443', 'fe80::1'],
+    ['fe80::1%eth0', 'fe80::1'],
+  ]
+  for (const [text, address] of cases) t.equal(parseAddress(text), address, text)
+  const invalid = [
+    '',
+    'unknown',
+    '_hidden',
+    '1.2.3',
+    '1.2.3.400',
+    '1.2.3.4:',
+    '1.2.3.4:x',
+    '[2001:db8::1',
+    'a\n1.2.3.4',
+  ]
+  for (const text of invalid) t.equal(parseAddress(text), undefined, text)
+  const networks: [address: string, network: string][] = [
+    ['203.0.113.1', '203.0.113.1'],
+    ['2001:db8::1', '2001:db8:0:0'],
+    ['2001:db8:0:0:1:2:3:4', '2001:db8:0:0'],
+    ['2001:db8:0:1::', '2001:db8:0:1'],
+    ['::1', '0:0:0:0'],
+  ]
+  for (const [address, network] of networks) t.equal(clientNetwork(address), network, address)
+  t.end()
+})
+
+await t.test('behind a proxy that adds ports, a client is counted and logged by its address', async (t) => {
+  const config = { authFailureLimitMax: 2, trustProxy: ['10.0.0.0/8'] }
+  const { call, log } = await startReplica(t, { config })
+  const fail = async (forwarded: string) => {
+    const headers = { 'x-forwarded-for': forwarded }
+    const { statusCode } = await call('x', 'GET /api/me', undefined, { remoteAddress: '10.0.0.1', headers })
+    return [statusCode, log.findLast(({ address }) => address !== undefined)?.address]
+  }
+  await waitForRoomInMinute()
+  t.same(await fail('5.6.7.8:1234'), [401, '5.6.7.8'])
+  t.same(await fail('5.6.7.8:1235, 10.0.0.2:99'), [401, '5.6.7.8'], 'a trusted proxy with a port')
+  t.same(await fail('::ffff:5.6.7.8'), [429, '5.6.7.8'])
+  t.same(await fail('[2001:db8::1]:443'), [401, '2001:db8::1'])
+  t.same(await fail('"[2001:db8::2]:444"'), [401, '2001:db8::2'])
+  t.same(await fail('2001:db8::3'), [429, '2001:db8::3'])
+  t.same(await fail('garbage'), [401, '10.0.0.1'], 'the proxy itself')
+  t.same(await fail('5.6.7.9, garbage, 10.0.0.2'), [401, '10.0.0.2'], 'the nearest proxy')
+})
+
+await t.test('a failed authentication counts even if the client has reset its connection', async (t) => {
+  const { app, call, log } = await startReplica(t, {
+    config: { authFailureLimitMax: 2 },
+    extend: (app) => {
+      app.addHook('onRequest', async ({ headers, socket }) => {
+        if (headers['x-wait'] !== undefined && !socket.destroyed) await once(socket, 'close')
+      })
+    },
+  })
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  const { port } = app.server.address() as { port: number }
+  await waitForRoomInMinute()
+  const failures = () => log.filter(({ msg }) => msg === 'request completed')
+  for (let count = 1; count <= 2; count++) {
+    const received = once(app.server, 'request')
+    const socket = connect({ port, host: '127.0.0.1' })
+    socket.write('GET /api/me HTTP/1.1\r\nhost: kener.test\r\nx-wait: 1\r\nauthorization: Bearer x\r\n\r\n')
+    await received
+    socket.resetAndDestroy()
+    await waitUntil(() => failures().length === count)
+  }
+  t.match(failures(), Array(2).fill({ status: 401, event: 'authentication_failed', address: '127.0.0.1' }))
+  t.equal((await call('x', 'GET /api/me')).statusCode, 429)
 })
 
 await t.test('a limit that several batches use up is exact, and so is the next window', async (t) => {

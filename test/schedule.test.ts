@@ -1,12 +1,8 @@
 import t from 'tap'
 import { ApiError, type ErrorDetail } from '../src/errors.ts'
-import {
-  assertValidSchedule,
-  occurrences,
-  once,
-  planEvents,
-  type Schedule,
-} from '../src/maintenances/schedule.ts'
+import { evaluate } from '../src/maintenances/evaluation.ts'
+import { assertOccurs, occurrences, planEvents } from '../src/maintenances/recurrence.ts'
+import { assertValidSchedule, once, type Schedule } from '../src/maintenances/schedule.ts'
 
 const hour = 3_600
 const at = (text: string) => new Date(text.length === 10 ? `${text}T00:00:00Z` : text)
@@ -21,12 +17,18 @@ const schedule = (rrule: string, start = '2026-01-01', duration_seconds = hour):
 function findError(given: Schedule): ErrorDetail | undefined {
   try {
     assertValidSchedule(given)
+    assertOccurs(given)
     return undefined
   } catch (error) {
     if (!(error instanceof ApiError)) throw error
     return error.details?.[0]
   }
 }
+
+const all = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, index) => from + index)
+
+/** Takes seconds to evaluate. */
+const expensive = `FREQ=YEARLY;BYWEEKNO=${all(1, 53).join()};BYDAY=MO,TU,WE,TH,FR,SA;BYSETPOS=366`
 
 await t.test('rules of RFC 5545 that are hourly or less frequent are accepted', async (t) => {
   const good = [
@@ -43,6 +45,8 @@ await t.test('rules of RFC 5545 that are hourly or less frequent are accepted', 
     'FREQ=MONTHLY;BYDAY=+1SU,-1MO',
     'FREQ=MONTHLY;BYDAY=MO,TU,WE,TH,FR;BYSETPOS=-1',
     'FREQ=MONTHLY;BYMONTHDAY=-1',
+    'FREQ=YEARLY;BYMONTH=3,6,9,12;BYDAY=MO,TU,WE,TH,FR;BYSETPOS=-1',
+    `FREQ=WEEKLY;BYDAY=MO,TU,WE,TH,FR,SA,SU;BYHOUR=${all(0, 23).join()}`,
     'FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=29;BYDAY=MO',
     'FREQ=YEARLY;BYWEEKNO=53;BYDAY=MO',
     'FREQ=YEARLY;BYYEARDAY=-1',
@@ -103,6 +107,9 @@ await t.test('other rules are rejected with a message that says what is allowed'
     ['FREQ=MONTHLY;BYSETPOS=1', /is not valid: BYSETPOS/],
     ['FREQ=WEEKLY;BYDAY=MO;BYSETPOS=1', /BYSETPOS with YEARLY or MONTHLY/],
     ['FREQ=MONTHLY;BYHOUR=1,2;BYSETPOS=1', /one hour/],
+    [expensive, /at most 60 combinations .* with BYSETPOS/],
+    ['FREQ=YEARLY;BYWEEKNO=1,2;BYDAY=MO;BYSETPOS=2', /BYWEEKNO together with BYSETPOS/],
+    [`FREQ=YEARLY;BYWEEKNO=${all(1, 50).join()};BYDAY=MO,TU,WE,TH,FR`, /at most 200 combinations/],
     // For these, the library returns days that match only one of the two parts.
     ['FREQ=YEARLY;BYYEARDAY=100;BYWEEKNO=1', /BYWEEKNO together with BYYEARDAY/],
     ['FREQ=YEARLY;BYMONTH=12;BYMONTHDAY=31;BYYEARDAY=345', /BYMONTH, BYMONTHDAY together with BYYEARDAY/],
@@ -118,7 +125,6 @@ await t.test('other rules are rejected with a message that says what is allowed'
 })
 
 await t.test('a rule that never occurs is rejected without a long search', async (t) => {
-  const all = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, index) => from + index)
   const hostile = [
     'FREQ=HOURLY;BYMONTH=2;BYMONTHDAY=30',
     `FREQ=DAILY;BYHOUR=${all(0, 23).join()};BYMONTH=2;BYMONTHDAY=30`,
@@ -173,29 +179,19 @@ await t.test('no occurrence ends after the year 9999', async (t) => {
   assertValidSchedule(last)
   const all = occurrences(last, last.starts_at, at('9999-12-31T23:59:59Z'), 200)
   t.same(toText(all), ['9999-12-30T23:30', '9999-12-31T23:30'])
-  t.same(planEvents(last, null, at('9999-12-30')).until, null)
+  t.same(planEvents(last, at('9999-12-30')).until, null)
   const longer = { ...last, duration_seconds: 1_801 }
-  t.same(toText(planEvents(longer, null, at('9999-12-30')).occurrences), ['9999-12-30T23:30'])
+  t.same(toText(planEvents(longer, at('9999-12-30')).occurrences), ['9999-12-30T23:30'])
 })
 
 await t.test(
   'planning covers ongoing occurrences, the next 7 days, and at least one future occurrence',
   async (t) => {
-    const plan = (
-      rrule: string,
-      { start = '2026-01-01', now = '2026-01-10', seconds = hour, until = '' } = {},
-    ) => {
-      const planned = planEvents(schedule(rrule, start, seconds), until === '' ? null : at(until), at(now))
+    const plan = (rrule: string, { start = '2026-01-01', now = '2026-01-10', seconds = hour } = {}) => {
+      const planned = planEvents(schedule(rrule, start, seconds), at(now))
       return [toText(planned.occurrences), planned.until && toText([planned.until])[0]]
     }
     t.same(plan('FREQ=WEEKLY'), [['2026-01-15T00:00'], '2026-01-17T00:00'])
-    const later = { until: '2026-01-17T00:00:00Z', now: '2026-01-11' }
-    t.same(plan('FREQ=WEEKLY', later), [[], '2026-01-18T00:00'], 'a future event exists already')
-    t.same(
-      plan('FREQ=DAILY', later),
-      [['2026-01-18T00:00'], '2026-01-18T00:00'],
-      'no occurrence is planned twice',
-    )
     t.same(
       plan('FREQ=MONTHLY'),
       [['2026-02-01T00:00'], '2026-02-01T00:00'],
@@ -219,8 +215,26 @@ await t.test(
       'a schedule that occurs once is planned even in the past',
     )
     const long = schedule('FREQ=HOURLY', '2020-01-01', 30 * 24 * hour)
-    const hours = toText(planEvents(long, null, at('2026-01-10')).occurrences)
+    const hours = toText(planEvents(long, at('2026-01-10')).occurrences)
     t.equal(hours.length, 200, 'at most 200 occurrences')
     t.equal(hours.at(-1), '2026-01-17T00:00', 'the latest ones')
+  },
+)
+
+await t.test(
+  'an evaluation that exceeds its budget is ended and rejected, and the next one succeeds',
+  async (t) => {
+    const now = at('2026-01-10')
+    const stored = { schedule: schedule(expensive, '1999-01-01'), now, isNew: false }
+    await t.rejects(evaluate(stored, 20), { message: /rrule takes too long/ })
+    const { occurrences, until } = await evaluate({ schedule: schedule('FREQ=WEEKLY'), now, isNew: true })
+    t.same([toText(occurrences), until], [['2026-01-15T00:00'], at('2026-01-17')])
+    const never = { schedule: schedule('FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30'), now, isNew: true }
+    await t.rejects(evaluate(never), { message: /rrule must occur at least once/ })
+    const many = Array.from({ length: 102 }, () =>
+      evaluate({ schedule: schedule('FREQ=WEEKLY'), now, isNew: true }),
+    )
+    const results = await Promise.allSettled(many)
+    t.equal(results.filter(({ status }) => status === 'rejected').length, 1, 'the queue is bounded')
   },
 )

@@ -89,6 +89,29 @@ await t.test('a signal ends the process at once while its modules are loaded', a
   t.same(await server.ended, { code: 0, signal: null })
 })
 
+await t.test(
+  'a shutdown completes a response whose handler has ended but whose bytes are not sent',
+  async (t) => {
+    const body = Buffer.alloc(32 * 2 ** 20)
+    const { app } = await startReplica(t, {
+      extend: (app) => {
+        app.get('/large', (_request, reply) => reply.send(body))
+      },
+    })
+    await app.listen({ host: '127.0.0.1', port: 0 })
+    const { port } = app.server.address() as { port: number }
+    const socket = connect({ port, host: '127.0.0.1' })
+    socket.write('GET /large HTTP/1.1\r\nhost: kener.test\r\n\r\n')
+    await once(socket, 'readable')
+    const closed = app.closeWhenIdle()
+    let received = 0
+    socket.on('data', (chunk) => (received += chunk.length))
+    await once(socket, 'close')
+    t.ok(received > body.length, 'all of it is received')
+    await closed
+  },
+)
+
 await t.test('a signal ends the process at once while the embedded database is created', async (t) => {
   const DATA_DIR = join(temporaryDirectory(t), 'data')
   const server = start(t, 'server', [], { DATA_DIR, PORT: '0' })

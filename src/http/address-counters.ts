@@ -1,6 +1,7 @@
 import rateLimit, { type FastifyRateLimitStore } from '@fastify/rate-limit'
 import fp from 'fastify-plugin'
 import QuickLRU from 'quick-lru'
+import { clientAddress, clientNetwork } from './client-address.ts'
 
 type Callback = Parameters<FastifyRateLimitStore['incr']>[1]
 
@@ -41,7 +42,12 @@ class MinuteCounters implements FastifyRateLimitStore {
  */
 export default fp(
   async (app) => {
-    await app.register(rateLimit, { global: false, timeWindow: 60_000, store: MinuteCounters })
+    await app.register(rateLimit, {
+      global: false,
+      timeWindow: 60_000,
+      store: MinuteCounters,
+      keyGenerator: (request) => clientNetwork(clientAddress(request)),
+    })
   },
   { name: 'address-counters' },
 )

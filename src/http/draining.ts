@@ -3,8 +3,10 @@ import fp from 'fastify-plugin'
 
 declare module 'fastify' {
   interface FastifyInstance {
-    /** Resolves when no request is in flight. */
+    /** Resolves when no request is in flight. A response is in flight until all of it is sent. */
     waitUntilIdle: () => Promise<void>
+    /** Stops listening, completes the requests in flight, and closes the app. */
+    closeWhenIdle: () => Promise<void>
   }
 }
 
@@ -53,6 +55,15 @@ export default fp<{ isDraining: () => boolean }>(
       return new Promise<void>((resolve) => {
         onIdle = resolve
       })
+    })
+    app.decorate('closeWhenIdle', async () => {
+      // Node closes idle connections together with the server, and idle ones include those whose response has ended but
+      // is not sent yet.
+      app.server.closeIdleConnections = () => undefined
+      const closed = app.close()
+      await app.waitUntilIdle()
+      app.server.closeAllConnections()
+      await closed
     })
     done()
   },

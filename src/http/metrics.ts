@@ -5,6 +5,7 @@ import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom
 import { batchRuns } from '../database/batch.ts'
 import type { Connections } from '../database/pool.ts'
 import { type JobSuccess, jobSuccesses } from '../jobs.ts'
+import { logStats } from '../log.ts'
 import { toPortError } from '../ports.ts'
 import { isAborted } from './request-log.ts'
 
@@ -36,6 +37,7 @@ export default fp<Options>(
     watchRequests(app, registry)
     watchSecrets(app, registry)
     watchConnections(connections, registry)
+    watchLog(registry)
     const stopWatching = [watchBatches(registry), watchJobs(registry)]
 
     const server = Fastify({ forceCloseConnections: true })
@@ -147,6 +149,18 @@ function watchConnections(connections: () => Connections, registry: Registry): v
     registers: [registry],
     collect() {
       this.set(connections().waiting)
+    },
+  })
+}
+
+function watchLog(registry: Registry): void {
+  new Counter({
+    name: 'kener_log_lines_dropped_total',
+    help: 'Lines of the log that were dropped, because stdout could not be written.',
+    registers: [registry],
+    collect() {
+      this.reset()
+      this.inc(logStats.droppedLines)
     },
   })
 }

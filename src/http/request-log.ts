@@ -1,6 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { ApiError } from '../errors.ts'
+import { clientAddress } from './client-address.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -58,7 +59,10 @@ export function logRequest(request: FastifyRequest, reply: FastifyReply): void {
   request.log.info(request.apiError ? { ...line, ...describeError(request) } : line, 'request completed')
 }
 
-function describeError({ apiError, ip }: FastifyRequest) {
+function describeError(request: FastifyRequest) {
+  const { apiError } = request
   const event = apiError && securityEvents[apiError.status]
-  return event ? { event, reason: apiError.reason, presentedKeyId: apiError.keyId, address: ip } : {}
+  if (event === undefined || apiError === null) return {}
+  const { reason, keyId: presentedKeyId } = apiError
+  return { event, reason, presentedKeyId, address: clientAddress(request) }
 }

@@ -8,6 +8,9 @@ import { currentSecond, endedAtFor } from './repository.ts'
 
 export type Comment = Selectable<Tables['incident_comments']>
 
+/** Comments in the view of a single incident, which has no pages. */
+const maxShownComments = 1_000
+
 /**
  * Lists the comments of an incident, newest first.
  * @param page `cursor` is the time and id of the last comment of the previous page. @throws ApiError 404
@@ -15,7 +18,10 @@ export type Comment = Selectable<Tables['incident_comments']>
 export async function listComments(
   db: Kysely<Tables>,
   incidentId: number,
-  { cursor, limit }: { cursor?: { at: Date; id: number } | undefined; limit?: number } = {},
+  {
+    cursor,
+    limit = maxShownComments,
+  }: { cursor?: { at: Date; id: number } | undefined; limit?: number } = {},
 ): Promise<Comment[]> {
   const after = cursor
     ? sql`and (commented_at, id) < (${cursor.at}::timestamptz, ${cursor.id}::integer)`
@@ -24,7 +30,7 @@ export async function listComments(
   const { rows } = await sql<Comment | { id: null }>`
     select comments.* from incidents left join lateral (
       select * from incident_comments where incident_id = incidents.id ${after}
-      order by commented_at desc, id desc limit ${limit ?? null}
+      order by commented_at desc, id desc limit ${limit}
     ) as comments on true
     where incidents.id = ${incidentId}
     order by comments.commented_at desc, comments.id desc`.execute(db)

@@ -26,6 +26,8 @@ export type IncidentFilter = {
   to?: Date | undefined
   /** Start and id of the last incident of the previous page. */
   cursor?: { at: Date; id: number } | undefined
+  /** Id of the last incident of the previous page, if they are listed by id. */
+  before?: number | undefined
 }
 
 /** Lists incidents by start or by id, newest first. */
@@ -35,7 +37,7 @@ export async function listIncidents(
   limit: number,
   newest: 'start' | 'id' = 'start',
 ): Promise<Incident[]> {
-  const { state, open, monitor_tags: tags, from, to, cursor } = filter
+  const { state, open, monitor_tags: tags, from, to, cursor, before } = filter
   const conditions = [
     ...(state === undefined ? [] : [sql`state = ${state}`]),
     ...(open === undefined ? [] : [sql`${incidentIsOpen} = ${open}`]),
@@ -44,6 +46,7 @@ export async function listIncidents(
     ...(cursor === undefined
       ? []
       : [sql`(started_at, id) < (${cursor.at}::timestamptz, ${cursor.id}::integer)`]),
+    ...(before === undefined ? [] : [sql`id < ${before}`]),
     ...(tags === undefined ? [] : [affectedByIncident.includes(tags)]),
   ]
   const where = conditions.length > 0 ? sql`where ${sql.join(conditions, sql` and `)}` : sql``

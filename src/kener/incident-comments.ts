@@ -2,6 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { type Static, Type } from 'typebox'
 import { databaseNow } from '../database/clock.ts'
 import * as comments from '../incidents/comments.ts'
+import { readPages, sendList } from './list.ts'
 import { Comment, CommentParams, CreateComment, IncidentParams, UpdateComment } from './schemas/incidents.ts'
 import { Message, Only } from './schemas/shared.ts'
 import { toMinuteStart, toSeconds } from './wire.ts'
@@ -25,9 +26,14 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: CommentList },
       },
     },
-    async ({ params }) => {
-      const listed = await comments.listComments(app.db, params.incident_id)
-      return { comments: listed.map(serializeComment) }
+    async ({ params }, reply) => {
+      const pages = readPages<comments.Comment>((last, limit) =>
+        comments.listComments(app.db, params.incident_id, {
+          cursor: last && { at: last.commented_at, id: last.id },
+          limit,
+        }),
+      )
+      return sendList(reply, 'comments', pages, serializeComment) as never
     },
   )
 

@@ -3,6 +3,7 @@ import type { FastifyRequest } from 'fastify'
 import { type Static, Type } from 'typebox'
 import * as incidents from '../incidents/repository.ts'
 import { renameField } from './errors.ts'
+import { readPages, sendList } from './list.ts'
 import {
   CreateIncident,
   Incident,
@@ -40,7 +41,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: IncidentList },
       },
     },
-    async (request) => {
+    async (request, reply) => {
       const { start_ts: start, end_ts: end, monitor_tags: tags } = request.query
       const filter = {
         from: start === undefined ? undefined : new Date(start * 1000),
@@ -48,8 +49,11 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         to: end ? new Date((end + 1) * 1000) : undefined,
         monitor_tags: tags === undefined ? undefined : splitTags(tags),
       }
-      const listed = await incidents.listIncidents(app.db, filter, maxListed, 'id')
-      return { incidents: listed.map((incident) => serializeIncident(incident, request)) }
+      const pages = readPages<incidents.Incident>(
+        (last, limit) => incidents.listIncidents(app.db, { ...filter, before: last?.id }, limit, 'id'),
+        maxListed,
+      )
+      return sendList(reply, 'incidents', pages, (incident) => serializeIncident(incident, request)) as never
     },
   )
 

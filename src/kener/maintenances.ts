@@ -2,6 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
 import { type Static, Type } from 'typebox'
 import * as maintenances from '../maintenances/repository.ts'
+import { readPages, sendList } from './list.ts'
 import {
   CreateMaintenance,
   ListMaintenances,
@@ -38,14 +39,18 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: MaintenanceList },
       },
     },
-    async (request) => {
+    async (request, reply) => {
       const { status, monitor_tag: tag } = request.query
       const filter = {
         enabled: status && status === 'ACTIVE',
         monitor_tags: tag === undefined ? undefined : [tag],
       }
-      const listed = await maintenances.listMaintenances(app.db, filter, maxListed, 'id')
-      return { maintenances: listed.map((maintenance) => serializeMaintenance(maintenance, request)) }
+      const pages = readPages<maintenances.Maintenance>(
+        (last, limit) => maintenances.listMaintenances(app.db, { ...filter, before: last?.id }, limit, 'id'),
+        maxListed,
+      )
+      const serialize = (maintenance: maintenances.Maintenance) => serializeMaintenance(maintenance, request)
+      return sendList(reply, 'maintenances', pages, serialize) as never
     },
   )
 

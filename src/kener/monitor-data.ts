@@ -1,4 +1,3 @@
-import { Readable } from 'node:stream'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { type Static, Type } from 'typebox'
 import {
@@ -14,6 +13,7 @@ import { getMonitorId } from '../monitors/repository.ts'
 import { type ReportedMinute, updateMinute } from '../reports/repository.ts'
 import { readAllMinutes } from '../reports/series.ts'
 import { maxReportMinutes } from '../reports/writer.ts'
+import { sendList } from './list.ts'
 import {
   FillData,
   FillResult,
@@ -51,11 +51,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         throw invalidQuery('/end_ts', 'must be at least one minute later than start_ts')
       }
       const { id } = await getMonitorId(app.db, tag)
-      const pages = readAllMinutes(app.db, id, span)
-      // Reads the first page before the response starts, so that an unavailable database is reported as 503.
-      const first = await pages.next()
-      reply.type('application/json; charset=utf-8')
-      return reply.send(Readable.from(toJson(tag, first, pages)) as never)
+      return sendList(reply, 'data', readAllMinutes(app.db, id, span), (minute) =>
+        toPoint(tag, minute),
+      ) as never
     },
   )
 
@@ -148,21 +146,6 @@ function writeError(
 
 function toPoint(tag: string, { minute, status, latency_ms }: ReportedMinute): Static<typeof Point> {
   return { monitor_tag: tag, timestamp: minute * 60, status, latency: latency_ms ?? 0, type: 'MANUAL' }
-}
-
-/** Writes the response page by page, because a long period does not fit into memory. */
-async function* toJson(
-  tag: string,
-  first: IteratorResult<ReportedMinute[], void>,
-  pages: AsyncGenerator<ReportedMinute[], void>,
-): AsyncGenerator<string> {
-  let separator = '{"data":['
-  for (let page = first; !page.done; page = await pages.next()) {
-    if (page.value.length === 0) continue
-    yield separator + page.value.map((minute) => JSON.stringify(toPoint(tag, minute))).join(',')
-    separator = ','
-  }
-  yield separator === ',' ? ']}' : `${separator}]}`
 }
 
 /** Returns one random latency per minute, at most `deviation` from `latency`. */

@@ -2,8 +2,15 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { invalidField, monitorNotFound } from '../errors.ts'
 import { deleteMonitor } from '../monitors/repository.ts'
+import { readPages, sendList } from './list.ts'
 import { serializeMonitor, toChanges, toNewMonitor } from './mapping.ts'
-import { getKenerMonitor, insertKenerMonitor, listKenerMonitors, updateKenerMonitor } from './repository.ts'
+import {
+  getKenerMonitor,
+  insertKenerMonitor,
+  type KenerMonitor,
+  listKenerMonitors,
+  updateKenerMonitor,
+} from './repository.ts'
 import { CreateMonitor, ListMonitors, Monitor, MonitorParams, UpdateMonitor } from './schemas/monitors.ts'
 import { Message, Only } from './schemas/shared.ts'
 
@@ -26,14 +33,17 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: MonitorList },
       },
     },
-    async ({ query: { status, is_hidden, category_name, monitor_type } }) => {
-      const monitors = await listKenerMonitors(app.db, {
+    async ({ query: { status, is_hidden, category_name, monitor_type } }, reply) => {
+      const filter = {
         enabled: status && status === 'ACTIVE',
         hidden: is_hidden && is_hidden === 'YES',
         category_name: category_name === 'All Categories' ? undefined : category_name,
         monitor_type,
-      })
-      return { monitors: monitors.map(serializeMonitor) }
+      }
+      const pages = readPages<KenerMonitor>((last, limit) =>
+        listKenerMonitors(app.db, { ...filter, before: last?.id, limit }),
+      )
+      return sendList(reply, 'monitors', pages, serializeMonitor) as never
     },
   )
 

@@ -28,6 +28,9 @@ export type KenerMonitorFilter = {
   hidden?: boolean | undefined
   category_name?: string | undefined
   monitor_type?: string | undefined
+  /** Id of the last monitor of the previous page. */
+  before?: number | undefined
+  limit?: number | undefined
 }
 
 /** Lists monitors by id, newest first. */
@@ -35,19 +38,20 @@ export async function listKenerMonitors(
   db: Kysely<Tables>,
   filter: KenerMonitorFilter,
 ): Promise<KenerMonitor[]> {
-  const { tag, enabled, hidden, category_name: category, monitor_type: type } = filter
+  const { tag, enabled, hidden, category_name: category, monitor_type: type, before, limit } = filter
   const conditions = [
     sql`true`,
     ...(tag === undefined ? [] : [sql`tag = ${tag}`]),
     ...(enabled === undefined ? [] : [sql`enabled = ${enabled}`]),
     ...(hidden === undefined ? [] : [sql`hidden = ${hidden}`]),
     ...(category === undefined ? [] : [sql`category_name = ${category}`]),
+    ...(before === undefined ? [] : [sql`id < ${before}`]),
     ...(type === undefined ? [] : [sql`coalesce(fields ->> 'monitor_type', ${externalType}) = ${type}`]),
   ]
   const { rows } = await sql<KenerMonitor>`
     select monitors.*, coalesce(fields, '{}') as fields
     from monitors left join kener_monitors on monitor_id = id
-    where ${sql.join(conditions, sql` and `)} order by id desc`.execute(db)
+    where ${sql.join(conditions, sql` and `)} order by id desc limit ${limit ?? null}`.execute(db)
   return rows
 }
 

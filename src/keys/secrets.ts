@@ -16,6 +16,15 @@ const currentPrefix = '$argon2id$v=19$m=4096,t=1,p=1$'
 const maxConcurrency = 2
 const maxQueueLength = 1_000
 
+/** Waiting verifications that name the same key, so that guesses for one key do not keep others out of the queue. */
+const maxQueueLengthPerKey = 50
+
+/**
+ * Keys in use beyond this number would be hashed at every request. An entry takes 140 bytes, and up to twice as many are
+ * kept: 70 MB, with that many keys.
+ */
+const maxVerified = 250_000
+
 export type Secrets = ReturnType<typeof createSecrets>
 
 /**
@@ -24,10 +33,12 @@ export type Secrets = ReturnType<typeof createSecrets>
  */
 export function createSecrets() {
   const limit = pLimit(maxConcurrency)
-  const verified = new QuickLRU<string, true>({ maxSize: 50_000 })
+  const verified = new QuickLRU<string, true>({ maxSize: maxVerified })
   // A separate cache, so that a flood of wrong secrets does not evict verified ones.
   const rejected = new QuickLRU<string, true>({ maxSize: 10_000 })
   const inFlight = new Map<string, Promise<boolean>>()
+  /** Number of verifications in flight, by the id of the key. */
+  const inFlightPerKey = new Map<string, number>()
   const stats = {
     argon2Runs: 0,
     get argon2Waiting() {
@@ -47,12 +58,20 @@ export function createSecrets() {
     if (isIn(rejected, id)) return Promise.resolve(false)
     const pending = inFlight.get(id)
     if (pending) return pending
+    const ofKey = inFlightPerKey.get(parts.id) ?? 0
+    if (ofKey >= maxQueueLengthPerKey) return Promise.reject(hashQueueFull())
+    inFlightPerKey.set(parts.id, ofKey + 1)
     const result = enqueue(() => argon2.verify(hash, parts.secret))
       .then((matches) => {
         ;(matches ? verified : rejected).set(id, true)
         return matches
       })
-      .finally(() => inFlight.delete(id))
+      .finally(() => {
+        inFlight.delete(id)
+        const remaining = (inFlightPerKey.get(parts.id) ?? 1) - 1
+        if (remaining > 0) inFlightPerKey.set(parts.id, remaining)
+        else inFlightPerKey.delete(parts.id)
+      })
     inFlight.set(id, result)
     return result
   }

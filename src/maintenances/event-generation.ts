@@ -1,44 +1,63 @@
 import { type Kysely, sql, type Transaction } from 'kysely'
 import type { Tables } from '../database/schema.ts'
-import { isSameRecurrence, once, planEvents, type Schedule } from './schedule.ts'
+import { evaluate } from './evaluation.ts'
+import type { Plan } from './recurrence.ts'
+import { isSameRecurrence, isSameSchedule, once, type Schedule } from './schedule.ts'
 
 /** Matches enabled maintenances that are new, rescheduled, or have events for less than the next 7 days. */
 const isDue = sql`
   (enabled and (generated_until is null or generated_until < now() + interval '7 days'))`
 
-/** Generates the due events of all enabled maintenances. Replicas may run it at the same time: see SKIP LOCKED. */
-export async function generateDueEvents(db: Kysely<Tables>): Promise<void> {
-  for (let last: number | undefined = 0; last !== undefined;) last = await generateNextEvents(db, last)
-}
-
-/** @returns the id of the first due maintenance after `last`; undefined if there is none. */
-function generateNextEvents(db: Kysely<Tables>, last: number): Promise<number | undefined> {
-  return db.transaction().execute(async (trx) => {
-    const { rows } = await sql<{ id: number }>`
-      select id from maintenances where id > ${last} and ${isDue} order by id limit 1
-      for no key update skip locked`.execute(trx)
+/**
+ * Generates the due events of all enabled maintenances. Replicas may run it at the same time: see SKIP LOCKED.
+ * @param onError called for a rule that cannot be evaluated; the other maintenances get their events
+ */
+export async function generateDueEvents(
+  db: Kysely<Tables>,
+  onError: (error: unknown, maintenanceId: number) => void,
+): Promise<void> {
+  for (let last = 0; ;) {
+    const { rows } = await sql<Schedule & { id: number; now: Date }>`
+      select id, starts_at, rrule, duration_seconds, now() as now
+      from maintenances where id > ${last} and ${isDue} order by id limit 1`.execute(db)
     const [due] = rows
-    if (due) await generateEvents(trx, due.id)
-    return due?.id
-  })
+    if (!due) return
+    last = due.id
+    const plan = await evaluate({ schedule: due, now: due.now, isNew: false }).catch((error: unknown) => {
+      onError(error, due.id)
+    })
+    if (plan) await db.transaction().execute((trx) => generateEventsUnlessLocked(trx, due, plan))
+  }
 }
 
-/** Generates the due events of a maintenance that the transaction has locked. Leaves existing events unchanged. */
-export async function generateEvents(trx: Transaction<Tables>, id: number): Promise<void> {
-  const { rows } = await sql<Schedule & { generated_until: Date | null; now: Date }>`
-    select starts_at, rrule, duration_seconds, generated_until, now() as now
-    from maintenances where id = ${id} and ${isDue}`.execute(trx)
-  const [due] = rows
-  if (!due) return
-  const { occurrences, until } = planEvents(due, due.generated_until, due.now)
+/** Does nothing if another transaction locks the maintenance, or has changed its schedule: it generates the events. */
+async function generateEventsUnlessLocked(
+  trx: Transaction<Tables>,
+  planned: Schedule & { id: number },
+  plan: Plan,
+): Promise<void> {
+  const { rows } = await sql<Schedule>`
+    select starts_at, rrule, duration_seconds from maintenances where id = ${planned.id}
+    for no key update skip locked`.execute(trx)
+  const [stored] = rows
+  if (stored && isSameSchedule(stored, planned)) await generateEvents(trx, planned.id, plan)
+}
+
+/**
+ * Generates the due events of a maintenance that the transaction has locked. Leaves existing events unchanged, and
+ * generates none up to `generated_until`.
+ */
+export async function generateEvents(trx: Transaction<Tables>, id: number, plan: Plan): Promise<void> {
+  const { occurrences, until } = plan
   await sql`
     insert into maintenance_events (maintenance_id, occurrence, starts_at, ends_at)
-    select ${id}::integer, occurrence, occurrence, occurrence + make_interval(secs => ${due.duration_seconds}::integer)
-    from unnest(${occurrences}::timestamptz[]) as occurrence
+    select id, occurrence, occurrence, occurrence + make_interval(secs => duration_seconds)
+    from maintenances, unnest(${occurrences}::timestamptz[]) as occurrence
+    where id = ${id} and ${isDue} and (generated_until is null or occurrence > generated_until)
     on conflict do nothing`.execute(trx)
   await sql`
-    update maintenances set generated_until = coalesce(${until}::timestamptz, 'infinity') where id = ${id}
-    `.execute(trx)
+    update maintenances set generated_until = coalesce(${until}::timestamptz, 'infinity')
+    where id = ${id} and ${isDue}`.execute(trx)
 }
 
 /** Adapts the events of a maintenance to a schedule that has just been stored. */

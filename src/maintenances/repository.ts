@@ -1,12 +1,15 @@
-import { type Kysely, type Selectable, sql } from 'kysely'
+import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
+import { databaseNow } from '../database/clock.ts'
 import { sortFields } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import type { EventState, MaintenanceImpact } from '../enums.ts'
-import { maintenanceNotFound } from '../errors.ts'
+import { changedConcurrently, maintenanceNotFound } from '../errors.ts'
 import { withinLimits } from '../limits.ts'
 import { affectedMonitors, assertUniqueMonitors, lockAffectedMonitors } from '../monitors/affected.ts'
+import { evaluate } from './evaluation.ts'
 import { generateEvents, rescheduleEvents } from './event-generation.ts'
 import { eventState, upcomingEvents } from './event-state.ts'
+import type { Plan } from './recurrence.ts'
 import { assertValidSchedule, isSameSchedule, type Schedule } from './schedule.ts'
 
 export type Affected = { monitor_tag: string; impact: MaintenanceImpact }
@@ -32,6 +35,8 @@ export type MaintenanceFilter = {
   monitor_tags?: readonly string[] | undefined
   /** Start and id of the last maintenance of the previous page. */
   cursor?: { at: Date; id: number } | undefined
+  /** Id of the last maintenance of the previous page, if they are listed by id. */
+  before?: number | undefined
 }
 
 /** Lists maintenances by start or by id, newest first. */
@@ -41,12 +46,13 @@ export async function listMaintenances(
   limit: number,
   newest: 'start' | 'id' = 'start',
 ): Promise<Maintenance[]> {
-  const { enabled, monitor_tags: tags, cursor } = filter
+  const { enabled, monitor_tags: tags, cursor, before } = filter
   const conditions = [
     ...(enabled === undefined ? [] : [sql`enabled = ${enabled}`]),
     ...(cursor === undefined
       ? []
       : [sql`(starts_at, id) < (${cursor.at}::timestamptz, ${cursor.id}::integer)`]),
+    ...(before === undefined ? [] : [sql`id < ${before}`]),
     ...(tags === undefined ? [] : [affectedByMaintenance.includes(tags)]),
   ]
   const where = conditions.length > 0 ? sql`where ${sql.join(conditions, sql` and `)}` : sql``
@@ -109,6 +115,7 @@ export async function createMaintenance(
 ): Promise<number> {
   assertUniqueMonitors(monitors)
   assertValidSchedule(maintenance)
+  const plan = await evaluate({ schedule: maintenance, now: await databaseNow(db), isNew: true })
   return db.transaction().execute(async (trx) => {
     const monitorIds = await lockAffectedMonitors(trx, monitors)
     const { id } = await trx
@@ -117,7 +124,7 @@ export async function createMaintenance(
       .returning('id')
       .executeTakeFirstOrThrow()
     await affectedByMaintenance.insert(trx, id, monitors.map(withImpact), monitorIds)
-    await generateEvents(trx, id)
+    await generateEvents(trx, id, plan)
     return id
   })
 }
@@ -139,54 +146,89 @@ export type MaintenanceChanges = {
   monitors?: NewAffected[] | undefined
 }
 
+/** How often an update is tried again because another one has changed the schedule meanwhile. */
+const maxAttempts = 5
+
 /**
  * Updates the given fields, and the events if the schedule changes.
- * @throws ApiError 404, or 400 as createMaintenance does
+ * @throws ApiError 404, 400 as createMaintenance does, 503 if other requests change the schedule all the time
  */
 export async function updateMaintenance(
   db: Kysely<Tables>,
   id: number,
-  { monitors, starts_in_minute: minute, ...changes }: MaintenanceChanges,
+  changes: MaintenanceChanges,
 ): Promise<void> {
-  assertUniqueMonitors(monitors)
-  await db.transaction().execute(async (trx) => {
-    // Locks the row in the subquery, so that `before` is the version that the update replaces.
-    const before = await trx
-      .updateTable('maintenances')
-      .from((eb) =>
-        eb
-          .selectFrom('maintenances')
-          .select(['id', 'starts_at', 'rrule', 'duration_seconds'])
-          .where('id', '=', id)
-          .forNoKeyUpdate()
-          .as('before'),
-      )
-      .set({
-        ...sortFields(withinLimits('maintenances', changes)),
-        ...(minute && {
-          starts_at: sql<Date>`
-            case when date_trunc('minute', before.starts_at) = ${minute} then before.starts_at else ${minute} end`,
-        }),
-        updated_at: sql`now()`,
-      })
-      .whereRef('maintenances.id', '=', 'before.id')
-      .returning(['before.starts_at', 'before.rrule', 'before.duration_seconds'])
-      .returning('maintenances.starts_at as new_start')
-      .executeTakeFirst()
-    if (!before) throw maintenanceNotFound()
-    const after = {
-      starts_at: before.new_start,
-      rrule: changes.rrule ?? before.rrule,
-      duration_seconds: changes.duration_seconds ?? before.duration_seconds,
-    }
-    if (!isSameSchedule(before, after)) assertValidSchedule(after)
-    if (monitors) {
-      const monitorIds = await lockAffectedMonitors(trx, monitors)
-      await affectedByMaintenance.replace(trx, id, monitors.map(withImpact), monitorIds)
-    }
-    await rescheduleEvents(trx, id, before, after)
-    await generateEvents(trx, id)
-  })
+  assertUniqueMonitors(changes.monitors)
+  for (let attempt = 0; attempt < maxAttempts; attempt++) {
+    const planned = await planUpdate(db, id, changes)
+    if (await db.transaction().execute((trx) => applyUpdate(trx, id, changes, planned))) return
+  }
+  throw changedConcurrently()
+}
+
+/** `plan` is undefined if the update has no effect on the events. */
+type PlannedUpdate = { after: Schedule; plan: Plan | undefined }
+
+async function planUpdate(
+  db: Kysely<Tables>,
+  id: number,
+  changes: MaintenanceChanges,
+): Promise<PlannedUpdate> {
+  const before = await db
+    .selectFrom('maintenances')
+    .select([...scheduleColumns, sql<Date>`now()`.as('now')])
+    .where('id', '=', id)
+    .executeTakeFirst()
+  if (!before) throw maintenanceNotFound()
+  const after = changeSchedule(before, changes)
+  const isNew = !isSameSchedule(before, after)
+  if (isNew) assertValidSchedule(after)
+  const isPlanned = isNew || changes.enabled === true
+  return { after, plan: isPlanned ? await evaluate({ schedule: after, now: before.now, isNew }) : undefined }
+}
+
+/** Returns false, and changes nothing, if the schedule is no longer the planned one. */
+async function applyUpdate(
+  trx: Transaction<Tables>,
+  id: number,
+  changes: MaintenanceChanges,
+  { after, plan }: PlannedUpdate,
+): Promise<boolean> {
+  const before = await trx
+    .selectFrom('maintenances')
+    .select(scheduleColumns)
+    .where('id', '=', id)
+    .forNoKeyUpdate()
+    .executeTakeFirst()
+  if (!before) throw maintenanceNotFound()
+  const isUnchanged = isSameSchedule(before, after)
+  if (!isSameSchedule(changeSchedule(before, changes), after) || (!isUnchanged && !plan)) return false
+  const { monitors, title, description, enabled, rrule } = changes
+  const written = withinLimits('maintenances', { title, description, enabled, rrule })
+  await trx
+    .updateTable('maintenances')
+    .set({ ...written, ...after, updated_at: sql`now()` })
+    .where('id', '=', id)
+    .execute()
+  if (monitors) {
+    const monitorIds = await lockAffectedMonitors(trx, monitors)
+    await affectedByMaintenance.replace(trx, id, monitors.map(withImpact), monitorIds)
+  }
+  await rescheduleEvents(trx, id, before, after)
+  if (plan) await generateEvents(trx, id, plan)
+  return true
+}
+
+const scheduleColumns = ['starts_at', 'rrule', 'duration_seconds'] as const
+
+function changeSchedule(before: Schedule, changes: MaintenanceChanges): Schedule {
+  const minute = changes.starts_in_minute
+  const isKept = minute && Math.floor(before.starts_at.getTime() / 60_000) * 60_000 === minute.getTime()
+  return {
+    starts_at: (isKept ? undefined : minute) ?? changes.starts_at ?? before.starts_at,
+    rrule: changes.rrule ?? before.rrule,
+    duration_seconds: changes.duration_seconds ?? before.duration_seconds,
+  }
 }
 
 /** Deletes a maintenance and its events. @throws ApiError 404 */

@@ -1,4 +1,3 @@
-import { RRuleTemporal } from 'rrule-temporal'
 import { invalidField } from '../errors.ts'
 import { maxTime, parseTime } from '../wire/time.ts'
 
@@ -16,27 +15,14 @@ export const once = 'FREQ=MINUTELY;COUNT=1'
 /** Longest duration: 365 days, in seconds. It bounds how many events of a maintenance can overlap. */
 export const maxDurationSeconds = 31_536_000
 
-/** Events are planned 7 days ahead, and at most 200 at a time. */
-const horizonMs = 7 * 86_400_000
-const maxPlanned = 200
-
-/**
- * Periods of each frequency in which the first occurrence must be. A leap day may be 8 years away, and a leap day on a
- * Monday 40 years. The bounds keep the search for a rule that never occurs to a few milliseconds.
- */
-const maxSearched = { YEARLY: 100, MONTHLY: 500, WEEKLY: 1_000, DAILY: 3_000, HOURLY: 1_000 }
-
-/** Iterations for a range: enough for one year and one week of hours, the longest range that planning needs. */
-const maxListed = 10_000
-
 const maxInterval = 1_000
 
 /** Bounded because the library counts from the first occurrence each time. */
 const maxCount = 100
 
 /**
- * Validates a schedule more strictly than the library, which accepts unknown parts, hours above 23 and rules that never
- * occur. @throws ApiError 400
+ * Validates a schedule more strictly than the library that evaluates it, which accepts unknown parts and hours above 23.
+ * Whether it occurs at all is checked by its evaluation: see ./evaluation.ts. @throws ApiError 400
  */
 export function assertValidSchedule(schedule: Schedule): void {
   const { starts_at, rrule, duration_seconds } = schedule
@@ -46,10 +32,9 @@ export function assertValidSchedule(schedule: Schedule): void {
   if (rrule === once) return
   const parts = parseParts(rrule)
   assertNotTooFrequent(parts)
-  assertFast(parts)
+  assertInexpensive(parts)
   assertSupported(parts)
   if (parts.has('COUNT') && parts.has('UNTIL')) reject('must not have both COUNT and UNTIL')
-  assertOccurs(schedule, parts.has('COUNT'))
 }
 
 /** Returns whether two schedules have the same occurrences. Their durations may differ. */
@@ -59,42 +44,6 @@ export function isSameRecurrence(a: Schedule, b: Schedule): boolean {
 
 export function isSameSchedule(a: Schedule, b: Schedule): boolean {
   return isSameRecurrence(a, b) && a.duration_seconds === b.duration_seconds
-}
-
-/** Lists the occurrences in [from, to], at most one year apart. If there are more than `max`, returns the latest. */
-export function occurrences(schedule: Schedule, from: Date, to: Date, max: number): Date[] {
-  const found = search(() => toRule(schedule, maxListed).between(from, to, true)) ?? []
-  return found
-    .slice(-max)
-    .map(({ epochMilliseconds }) => new Date(epochMilliseconds))
-    .filter((occurrence) => endOf(schedule, occurrence) <= maxTime)
-}
-
-/**
- * Plans the events of a maintenance: every occurrence that is ongoing or starts within 7 days, and at least one that has
- * not started. A schedule that occurs once always has its event, even in the past, as a record.
- * @param until up to when events were generated before; null for none.
- * @returns the new occurrences, and the new `until`; null if the rule has no further occurrences.
- */
-export function planEvents(
-  schedule: Schedule,
-  until: Date | null,
-  now: Date,
-): { occurrences: Date[]; until: Date | null } {
-  if (schedule.rrule === once) return { occurrences: [schedule.starts_at], until: null }
-  const horizon = new Date(now.getTime() + horizonMs)
-  const ended = now.getTime() - schedule.duration_seconds * 1000
-  const near = occurrences(schedule, new Date(Math.max(ended + 1, 0)), horizon, maxPlanned)
-  const far = near.some((occurrence) => occurrence > now) ? undefined : nextAfter(schedule, horizon)
-  const planned = far ?? horizon
-  return {
-    occurrences: [...near, ...(far ? [far] : [])].filter((occurrence) => !until || occurrence > until),
-    until: nextAfter(schedule, planned) === null ? null : planned,
-  }
-}
-
-function endOf({ duration_seconds }: Schedule, occurrence: Date): Date {
-  return new Date(occurrence.getTime() + duration_seconds * 1000)
 }
 
 /** Values by the name of the part. */
@@ -117,7 +66,7 @@ function parseParts(rrule: string): Parts {
   return parts
 }
 
-const frequencies = [...Object.keys(maxSearched), 'MINUTELY', 'SECONDLY']
+const frequencies = ['YEARLY', 'MONTHLY', 'WEEKLY', 'DAILY', 'HOURLY', 'MINUTELY', 'SECONDLY']
 const days = ['MO', 'TU', 'WE', 'TH', 'FR', 'SA', 'SU']
 
 const isOneOf = (values: string[]) => (text: string) => values.includes(text)
@@ -168,9 +117,24 @@ function assertNotTooFrequent(parts: Parts): void {
   }
 }
 
-/** Rejects rules for which the library needs half a second or more to find that they never occur. */
-function assertFast(parts: Parts): void {
-  if (!parts.has('BYSETPOS')) return
+/** Longest lists together: the product of their lengths. Every hour of every day of the week is 168. */
+const maxCombinations = 200
+
+/** As maxCombinations, for rules with BYSETPOS, which requires the whole set of a period. The workdays of every month are 60. */
+const maxCombinationsOfSet = 60
+
+/** Rejects rules that are expensive to evaluate, far beyond what is in use. */
+function assertInexpensive(parts: Parts): void {
+  const hasPositions = parts.has('BYSETPOS')
+  const max = hasPositions ? maxCombinationsOfSet : maxCombinations
+  const lists = [...parts].filter(([name]) => name.startsWith('BY') && name !== 'BYSETPOS')
+  if (lists.reduce((product, [, { length }]) => product * length, 1) > max) {
+    reject(
+      `must have at most ${max} combinations of the values of its lists${hasPositions ? ' with BYSETPOS' : ''}`,
+    )
+  }
+  if (!hasPositions) return
+  if (parts.has('BYWEEKNO')) reject('must not have BYWEEKNO together with BYSETPOS')
   const [frequency = ''] = parts.get('FREQ') ?? []
   if (!['YEARLY', 'MONTHLY'].includes(frequency)) reject('must have BYSETPOS with YEARLY or MONTHLY only')
   if ((parts.get('BYHOUR')?.length ?? 0) > 1) reject('must have one hour for BYHOUR together with BYSETPOS')
@@ -188,51 +152,7 @@ function assertSupported(parts: Parts): void {
   }
 }
 
-function assertOccurs(schedule: Schedule, isCounted: boolean): void {
-  if (!nextAfter(schedule, new Date(schedule.starts_at.getTime() - 1))) {
-    reject('must occur at least once from starts_at on; this rule never does, or only after many years')
-  }
-  // The library counts from the first occurrence, so the last one must be within the search, too.
-  if (isCounted && nextAfter(schedule, maxTime) !== null) {
-    reject('must reach its last occurrence sooner: use a lower COUNT, or UNTIL')
-  }
-}
-
-/** @returns null if the rule has no further occurrence, undefined if none is within the search. */
-function nextAfter(schedule: Schedule, time: Date): Date | null | undefined {
-  const [, frequency] = /FREQ=(\w+)/.exec(schedule.rrule) ?? []
-  const found = search(() => toRule(schedule, maxSearched[frequency as 'DAILY']).next(time))
-  if (!found) return found
-  const next = new Date(found.epochMilliseconds)
-  return endOf(schedule, next) > maxTime ? null : next
-}
-
-/** Runs a search of the library. @returns undefined if it exceeds the maximum of iterations. */
-function search<Found>(run: () => Found): Found | undefined {
-  try {
-    return run()
-  } catch (error) {
-    if (error instanceof Error && error.message.startsWith('Maximum ')) return undefined
-    throw error
-  }
-}
-
-/** @throws ApiError 400 if parts of the rule contradict each other */
-function toRule({ starts_at, rrule }: Schedule, maxIterations: number): RRuleTemporal {
-  const rule = rrule.replace(/(?<=UNTIL=)\d{8}(?!T)/, '$&T235959Z')
-  const options = { strict: true, cache: false, maxIterations }
-  try {
-    return new RRuleTemporal({ rruleString: `DTSTART:${toCompact(starts_at)}\nRRULE:${rule}`, ...options })
-  } catch (error) {
-    return reject(`is not valid: ${error instanceof Error ? error.message : String(error)}`)
-  }
-}
-
-/** Formats a time as 20270131T120000Z. */
-function toCompact(time: Date): string {
-  return time.toISOString().replace(/-|:|\.\d+/g, '')
-}
-
-function reject(message: string): never {
+/** Rejects a rule. @throws ApiError 400 */
+export function reject(message: string): never {
   throw invalidField('/rrule', message)
 }

@@ -2,6 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { type ApiError, forbidden } from '../errors.ts'
+import { clientAddress } from '../http/client-address.ts'
 import { recordError } from '../http/error-handler.ts'
 import { allows } from '../permissions.ts'
 import { readText } from './form.ts'
@@ -34,7 +35,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       const apiError = recordError(error, request)
       if (apiError.status >= 500) throw apiError
       const { reason, keyId: presentedKeyId } = apiError
-      const facts = { event: 'log_in_failed', reason, presentedKeyId, address: request.ip }
+      const facts = { event: 'log_in_failed', reason, presentedKeyId, address: clientAddress(request) }
       request.log.info(facts, 'log-in failed')
       reply.code(apiError.status).headers(apiError.headers)
       return sendLogIn(request, reply, { next, error: toLogInMessage(apiError) })

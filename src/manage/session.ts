@@ -5,6 +5,7 @@ import fp from 'fastify-plugin'
 import { batch } from '../database/batch.ts'
 import { forbidden } from '../errors.ts'
 import type { Principal } from '../http/auth.ts'
+import { clientAddress } from '../http/client-address.ts'
 import { touchKeys } from '../keys/repository.ts'
 import { endSession, readSessions, startSession } from './session-repository.ts'
 
@@ -86,7 +87,10 @@ export default fp(
       request.principal = principal
       if (previousToken !== undefined) await endSession(app.db, digestOf(previousToken))
       await touchKeys(app.db, [principal.id])
-      request.log.info({ event: 'logged_in', keyId: principal.id, address: request.ip }, 'logged in')
+      request.log.info(
+        { event: 'logged_in', keyId: principal.id, address: clientAddress(request) },
+        'logged in',
+      )
     })
 
     app.decorate('logOut', async (request, reply) => {
@@ -95,7 +99,7 @@ export default fp(
       reply.clearCookie(sessionCookie, { path: '/manage' })
       if (request.principal === null) return
       request.log.info(
-        { event: 'logged_out', keyId: request.principal.id, address: request.ip },
+        { event: 'logged_out', keyId: request.principal.id, address: clientAddress(request) },
         'logged out',
       )
     })

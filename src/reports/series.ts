@@ -63,30 +63,24 @@ type BucketTotals = { minute: number; totals: Totals }
 
 const readers = { minute: readByMinute, hour: readByHour, day: readByDay }
 
-/** Reads only the hours that the limit needs: those before which fewer minutes are reported. */
+/** Reads the hours page by page, so that it reads few more than the limit needs, whether each has one report or 60. */
 async function readByMinute(
   db: Kysely<Tables>,
   monitorId: number,
   span: Span,
   limit: number,
 ): Promise<BucketTotals[]> {
-  const { rows } = await sql<HourRow>`
-    select hour, statuses, latencies from (
-      select hour, statuses, latencies,
-        sum(up + degraded + down + maintenance) over (order by hour rows between unbounded preceding and 1 preceding)
-          as reported_before
-      from monitor_hours
-      where monitor_id = ${monitorId} and hour >= ${hourOf(span.from)} and hour < ${hourAfter(span.to)}
-    ) as hours
-    where coalesce(reported_before, 0) < ${limit + 60}
-    order by hour`.execute(db)
-  const buckets = rows.flatMap((row) =>
-    minutesWithin(span, row).map(({ minute }) => {
-      const totals = emptyTotals()
-      addMinutes(totals, row, minute % 60, (minute % 60) + 1)
-      return { minute, totals }
-    }),
-  )
+  const buckets: BucketTotals[] = []
+  for await (const rows of readPages(db, monitorId, span, Math.ceil(limit / 60) + 1)) {
+    for (const row of rows) {
+      for (const { minute } of minutesWithin(span, row)) {
+        const totals = emptyTotals()
+        addMinutes(totals, row, minute % 60, (minute % 60) + 1)
+        buckets.push({ minute, totals })
+      }
+    }
+    if (buckets.length >= limit) break
+  }
   return buckets.slice(0, limit)
 }
 
@@ -159,23 +153,38 @@ async function readByDay(
     .slice(0, limit)
 }
 
-/** Hours per statement, so that a long span never exceeds the statement timeout. */
-const maxPageHours = 7 * 24
-
 /** Yields the reported minutes of the span, ascending, in pages. */
 export async function* readAllMinutes(
   db: Kysely<Tables>,
   monitorId: number,
   span: Span,
 ): AsyncGenerator<ReportedMinute[], void> {
-  for (let first = hourOf(span.from); ;) {
+  for await (const rows of readPages(db, monitorId, span))
+    yield rows.flatMap((row) => minutesWithin(span, row))
+}
+
+/** Hours per statement, so that a long span never exceeds the statement timeout. */
+const maxPageHours = 7 * 24
+
+/**
+ * Yields the stored hours of the span, ascending.
+ * @param pageHours number of hours on the first page; it doubles with each page, up to the maximum
+ */
+async function* readPages(
+  db: Kysely<Tables>,
+  monitorId: number,
+  span: Span,
+  pageHours = maxPageHours,
+): AsyncGenerator<HourRow[], void> {
+  for (let first = hourOf(span.from), limit = pageHours; ; limit *= 2) {
+    limit = Math.min(limit, maxPageHours)
     const { rows } = await sql<HourRow>`
       select hour, statuses, latencies from monitor_hours
       where monitor_id = ${monitorId} and hour >= ${first} and hour < ${hourAfter(span.to)}
-      order by hour limit ${maxPageHours}`.execute(db)
-    yield rows.flatMap((row) => minutesWithin(span, row))
+      order by hour limit ${limit}`.execute(db)
+    yield rows
     const last = rows.at(-1)
-    if (!last || rows.length < maxPageHours) return
+    if (!last || rows.length < limit) return
     first = last.hour + 1
   }
 }

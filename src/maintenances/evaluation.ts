@@ -1,0 +1,75 @@
+import { once as onceEvent } from 'node:events'
+import { join } from 'node:path'
+import { Worker } from 'node:worker_threads'
+import pLimit from 'p-limit'
+import { type ErrorDetail, evaluationQueueFull, invalidField } from '../errors.ts'
+import type { Plan } from './recurrence.ts'
+import { once, reject, type Schedule } from './schedule.ts'
+
+export type Evaluation = {
+  schedule: Schedule
+  /** The time of the database's clock. */
+  now: Date
+  /** True for a schedule that is not stored yet: it must occur at least once. */
+  isNew: boolean
+}
+
+export type EvaluationResult = { plan: Plan } | { invalid: ErrorDetail }
+
+/** Longest evaluation. Rules that are in use take a few milliseconds. */
+const defaultBudgetMs = 2_000
+
+const maxQueueLength = 100
+
+/** One at a time. The others wait. */
+const limit = pLimit(1)
+
+let worker: Worker | undefined
+
+/**
+ * Plans the events of a schedule in a worker thread, because some rules take seconds, and no bound on their parts or on
+ * the library's iterations excludes all of them. The thread is started on first use, and again after an evaluation that
+ * exceeded its budget. Call it outside of transactions.
+ * @throws ApiError 400 if the rule is invalid or exceeds the budget, 503 if too many evaluations wait
+ */
+export async function evaluate(evaluation: Evaluation, budgetMs = defaultBudgetMs): Promise<Plan> {
+  const { schedule } = evaluation
+  if (schedule.rrule === once) return { occurrences: [schedule.starts_at], until: null }
+  if (limit.pendingCount >= maxQueueLength) throw evaluationQueueFull()
+  const result = await limit(() => evaluateInWorker(evaluation, budgetMs))
+  if ('invalid' in result) throw invalidField(result.invalid.path, result.invalid.message)
+  return result.plan
+}
+
+async function evaluateInWorker(evaluation: Evaluation, budgetMs: number): Promise<EvaluationResult> {
+  const current = (worker ??= await startWorker())
+  current.ref()
+  try {
+    current.postMessage(evaluation)
+    const signal = AbortSignal.timeout(budgetMs)
+    const [result] = (await onceEvent(current, 'message', { signal })) as [EvaluationResult]
+    return result
+  } catch (error) {
+    worker = undefined
+    void current.terminate()
+    if (error instanceof Error && ['AbortError', 'ERR_WORKER_OUT_OF_MEMORY'].includes(nameOf(error))) {
+      reject('takes too long to evaluate: use a simpler rule')
+    }
+    throw error
+  } finally {
+    // An idle thread does not keep the process alive.
+    current.unref()
+  }
+}
+
+async function startWorker(): Promise<Worker> {
+  const started = new Worker(join(import.meta.dirname, 'recurrence-worker.js'), {
+    resourceLimits: { maxOldGenerationSizeMb: 64 },
+  })
+  await onceEvent(started, 'message')
+  return started
+}
+
+function nameOf(error: Error & { code?: unknown }): string {
+  return typeof error.code === 'string' && error.code !== 'ABORT_ERR' ? error.code : error.name
+}
