@@ -1,4 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { Kysely } from 'kysely'
+import type { Tables } from '../database/schema.ts'
 import { eventNotClosable } from '../errors.ts'
 import * as events from '../maintenances/events.ts'
 import * as maintenances from '../maintenances/repository.ts'
@@ -60,12 +62,15 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       },
     },
     async function create({ body }, reply) {
-      const id = await maintenances.createMaintenance(app.db, {
-        ...body,
-        starts_at: parseValidTime(body.starts_at),
-        rrule: body.rrule ?? once,
+      const response = await app.db.transaction().execute(async (trx) => {
+        const id = await maintenances.createMaintenance(trx, {
+          ...body,
+          starts_at: parseValidTime(body.starts_at),
+          rrule: body.rrule ?? once,
+        })
+        return toResponse(trx, id)
       })
-      return reply.code(201).send(await toResponse(id))
+      return reply.code(201).send(response)
     },
   )
 
@@ -81,7 +86,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       },
     },
     async function get({ params }) {
-      return toResponse(params.id)
+      return toResponse(app.db, params.id)
     },
   )
 
@@ -98,12 +103,14 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       },
     },
     async function update({ params, body }) {
-      await maintenances.updateMaintenance(app.db, params.id, {
-        ...body,
-        starts_at: parseOptionalTime(body.starts_at),
-        rrule: body.rrule === null ? once : body.rrule,
+      return app.db.transaction().execute(async (trx) => {
+        await maintenances.updateMaintenance(trx, params.id, {
+          ...body,
+          starts_at: parseOptionalTime(body.starts_at),
+          rrule: body.rrule === null ? once : body.rrule,
+        })
+        return toResponse(trx, params.id)
       })
-      return toResponse(params.id)
     },
   )
 
@@ -189,14 +196,14 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       return reply.code(204).send(null)
     },
   )
-
-  async function toResponse(id: number) {
-    const maintenance = await maintenances.getMaintenance(app.db, id)
-    return { success: true as const, data: serializeMaintenance(maintenance) }
-  }
 }
 
 export default routes
+
+/** Call it in the transaction of a write, so that no write that was stored is answered with 503. */
+async function toResponse(db: Kysely<Tables>, id: number) {
+  return { success: true as const, data: serializeMaintenance(await maintenances.getMaintenance(db, id)) }
+}
 
 /** Both times are present, because the schema requires them without a state. */
 function parseSpan({ starts_at = '', ends_at = '' }: { starts_at?: string; ends_at?: string }) {

@@ -40,12 +40,6 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     return tags.map((tag) => found.get(tag))
   })
 
-  async function getMonitor(tag: string) {
-    const monitor = await findMonitor(tag)
-    if (!monitor) throw monitorNotFound()
-    return { success: true as const, data: serializeMonitor(monitor) }
-  }
-
   app.get(
     '/',
     {
@@ -97,7 +91,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       },
     },
     async function readMonitor({ params }) {
-      return getMonitor(params.tag)
+      const monitor = await findMonitor(params.tag)
+      if (!monitor) throw monitorNotFound()
+      return { success: true as const, data: serializeMonitor(monitor) }
     },
   )
 
@@ -136,8 +132,11 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       },
     },
     async function updateMonitor({ params, body }) {
-      await monitors.updateMonitor(app.db, params.tag, body)
-      return getMonitor(params.tag)
+      const monitor = await app.db.transaction().execute(async (trx) => {
+        await monitors.updateMonitor(trx, params.tag, body)
+        return monitors.getMonitor(trx, params.tag)
+      })
+      return { success: true as const, data: serializeMonitor(monitor) }
     },
   )
 

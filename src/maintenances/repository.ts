@@ -1,9 +1,9 @@
-import { type Kysely, type Selectable, sql } from 'kysely'
+import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
 import { sortFields } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import type { EventState, MaintenanceImpact } from '../enums.ts'
 import { maintenanceNotFound } from '../errors.ts'
-import { affectedMonitors, assertUniqueMonitors, lockAffectedMonitors } from '../monitors/affected.ts'
+import { affectedByMaintenance, assertUniqueMonitors, lockAffectedMonitors } from '../monitors/affected.ts'
 import { generateEvents, rescheduleEvents } from './event-generation.ts'
 import { eventState, upcomingEvents } from './event-state.ts'
 import { assertValidSchedule, isSameSchedule, type Schedule } from './schedule.ts'
@@ -15,8 +15,6 @@ export type Maintenance = Selectable<Tables['maintenances']> & {
   /** The ongoing event, otherwise the next. Its times are in seconds since 1970. */
   next_event: { id: number; starts_at: number; ends_at: number; state: EventState } | null
 }
-
-export const affectedByMaintenance = affectedMonitors('maintenances', 'maintenance')
 
 const columns = sql`
   maintenances.*, ${affectedByMaintenance.column}, (
@@ -103,22 +101,20 @@ export type NewMaintenance = Schedule & {
  * @returns its id. @throws ApiError 400 if the schedule is invalid, or if a monitor is unknown or repeated
  */
 export async function createMaintenance(
-  db: Kysely<Tables>,
+  trx: Transaction<Tables>,
   { monitors, ...maintenance }: NewMaintenance,
 ): Promise<number> {
   assertUniqueMonitors(monitors)
   assertValidSchedule(maintenance)
-  return db.transaction().execute(async (trx) => {
-    const monitorIds = await lockAffectedMonitors(trx, monitors)
-    const { id } = await trx
-      .insertInto('maintenances')
-      .values(sortFields(maintenance))
-      .returning('id')
-      .executeTakeFirstOrThrow()
-    await affectedByMaintenance.insert(trx, id, monitors.map(withImpact), monitorIds)
-    await generateEvents(trx, id)
-    return id
-  })
+  const monitorIds = await lockAffectedMonitors(trx, monitors)
+  const { id } = await trx
+    .insertInto('maintenances')
+    .values(sortFields(maintenance))
+    .returning('id')
+    .executeTakeFirstOrThrow()
+  await affectedByMaintenance.insert(trx, id, monitors.map(withImpact), monitorIds)
+  await generateEvents(trx, id)
+  return id
 }
 
 function withImpact({ monitor_tag, impact = 'MAINTENANCE' }: NewAffected): Affected {
@@ -143,49 +139,45 @@ export type MaintenanceChanges = {
  * @throws ApiError 404, or 400 as createMaintenance does
  */
 export async function updateMaintenance(
-  db: Kysely<Tables>,
+  trx: Transaction<Tables>,
   id: number,
   { monitors, starts_in_minute: minute, ...changes }: MaintenanceChanges,
 ): Promise<void> {
   assertUniqueMonitors(monitors)
-  await db.transaction().execute(async (trx) => {
-    // Locks the row in the subquery, so that `before` is the version that the update replaces.
-    const before = await trx
-      .updateTable('maintenances')
-      .from((eb) =>
-        eb
-          .selectFrom('maintenances')
-          .select(['id', 'starts_at', 'rrule', 'duration_seconds'])
-          .where('id', '=', id)
-          .forNoKeyUpdate()
-          .as('before'),
-      )
-      .set({
-        ...sortFields(changes),
-        ...(minute && {
-          starts_at: sql<Date>`
-            case when date_trunc('minute', before.starts_at) = ${minute} then before.starts_at else ${minute} end`,
-        }),
-        updated_at: sql`now()`,
-      })
-      .whereRef('maintenances.id', '=', 'before.id')
-      .returning(['before.starts_at', 'before.rrule', 'before.duration_seconds'])
-      .returning('maintenances.starts_at as new_start')
-      .executeTakeFirst()
-    if (!before) throw maintenanceNotFound()
-    const after = {
-      starts_at: before.new_start,
-      rrule: changes.rrule ?? before.rrule,
-      duration_seconds: changes.duration_seconds ?? before.duration_seconds,
-    }
-    if (!isSameSchedule(before, after)) assertValidSchedule(after)
-    if (monitors) {
-      const monitorIds = await lockAffectedMonitors(trx, monitors)
-      await affectedByMaintenance.replace(trx, id, monitors.map(withImpact), monitorIds)
-    }
-    await rescheduleEvents(trx, id, before, after)
-    await generateEvents(trx, id)
-  })
+  const monitorIds = await lockAffectedMonitors(trx, monitors ?? [])
+  // Locks the row in the subquery, so that `before` is the version that the update replaces.
+  const before = await trx
+    .updateTable('maintenances')
+    .from((eb) =>
+      eb
+        .selectFrom('maintenances')
+        .select(['id', 'starts_at', 'rrule', 'duration_seconds'])
+        .where('id', '=', id)
+        .forNoKeyUpdate()
+        .as('before'),
+    )
+    .set({
+      ...sortFields(changes),
+      ...(minute && {
+        starts_at: sql<Date>`
+          case when date_trunc('minute', before.starts_at) = ${minute} then before.starts_at else ${minute} end`,
+      }),
+      updated_at: sql`now()`,
+    })
+    .whereRef('maintenances.id', '=', 'before.id')
+    .returning(['before.starts_at', 'before.rrule', 'before.duration_seconds'])
+    .returning('maintenances.starts_at as new_start')
+    .executeTakeFirst()
+  if (!before) throw maintenanceNotFound()
+  const after = {
+    starts_at: before.new_start,
+    rrule: changes.rrule ?? before.rrule,
+    duration_seconds: changes.duration_seconds ?? before.duration_seconds,
+  }
+  if (!isSameSchedule(before, after)) assertValidSchedule(after)
+  if (monitors) await affectedByMaintenance.replace(trx, id, monitors.map(withImpact), monitorIds)
+  await rescheduleEvents(trx, id, before, after)
+  await generateEvents(trx, id)
 }
 
 /** Deletes a maintenance and its events. @throws ApiError 404 */

@@ -1,9 +1,9 @@
 import { type Kysely, sql, type Transaction } from 'kysely'
 import type { Tables } from '../../database/schema.ts'
 import type { Comment } from '../../incidents/comments.ts'
-import { type Affected, affectedByIncident, type Incident } from '../../incidents/repository.ts'
-import { tagsOf } from '../../monitors/affected.ts'
-import { lockExistingMonitorsForShare, type MonitorAttributes } from '../../monitors/repository.ts'
+import type { Affected, Incident } from '../../incidents/repository.ts'
+import { affectedByIncident, lockExistingMonitorsForShare, tagsOf } from '../../monitors/affected.ts'
+import type { MonitorAttributes } from '../../monitors/repository.ts'
 import { OperatorError } from '../../operator-error.ts'
 import { type ExtraFields, insertKenerMonitor, updateKenerMonitor } from '../repository.ts'
 
@@ -98,10 +98,10 @@ export function importIncident(
   { id: localId, incident, comments }: IncidentImport,
 ): Promise<boolean> {
   return db.transaction().execute(async (trx) => {
+    const monitorIds = await lockExistingMonitorsForShare(trx, tagsOf(incident?.monitors ?? []))
     const id = await storeIncident(trx, localId, incident?.values)
     if (id === undefined) return false
     if (incident) {
-      const monitorIds = await lockExistingMonitorsForShare(trx, tagsOf(incident.monitors))
       const existing = incident.monitors.filter(({ monitor_tag }) => monitorIds.has(monitor_tag))
       await affectedByIncident.replace(trx, id, existing, monitorIds)
       await recordImport(trx, 'incident', incident.from, id)
