@@ -50,6 +50,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       }
       return pageByTime(
         query,
+        'incidents',
         ({ cursor, limit }) => incidents.listIncidents(app.db, { ...filter, cursor }, limit),
         ({ started_at }) => started_at,
         serializeIncident,
@@ -145,6 +146,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     async function listComments({ params, query }) {
       return pageByTime(
         query,
+        `incidents/${params.id}/comments`,
         (page) => comments.listComments(app.db, params.id, page),
         ({ commented_at }) => commented_at,
         serializeComment,

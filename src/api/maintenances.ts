@@ -43,6 +43,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       const filter = { enabled, monitor_tags: tag === undefined ? undefined : [tag] }
       return pageByTime(
         query,
+        'maintenances',
         ({ cursor, limit }) => maintenances.listMaintenances(app.db, { ...filter, cursor }, limit),
         ({ starts_at }) => starts_at,
         serializeMaintenance,
@@ -146,6 +147,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     async function listEvents({ params, query }) {
       return pageByTime(
         query,
+        `maintenances/${params.id}/events`,
         (page) => events.listEvents(app.db, params.id, page),
         ({ starts_at }) => starts_at,
         serializeEvent,

@@ -1,12 +1,13 @@
 import type { FastifyRequest } from 'fastify'
 import type { KeyContext } from '../keys/lifecycle.ts'
 
-/** Returns the context of a change to keys. Its log lines name the calling key and the client's address. */
+/** Returns the context of a change to keys by the calling key. Log lines name the key and the client's address. */
 export function toKeyContext({ server, log, principal, ip }: Caller): KeyContext {
   return {
     db: server.db,
     secrets: server.secrets,
     log: log.child({ keyId: principal?.id, address: ip }),
+    maxExpiry: principal?.expires_at ?? null,
   }
 }
 

@@ -1,6 +1,5 @@
 import { sql, type Transaction } from 'kysely'
 import { prepared } from '../database/prepared.ts'
-import { prepared } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import { type ApiError, invalidRequest } from '../errors.ts'
 
