@@ -79,8 +79,16 @@ export type IncidentImport = {
   /** The local id. Undefined for a new incident. */
   id: number | undefined
   /** Undefined if only comments are stored. */
-  incident: { from: Source; values: IncidentValues; monitors: Affected[] } | undefined
+  incident: ImportedIncident | undefined
   comments: CommentImport[]
+}
+
+type ImportedIncident = {
+  from: Source
+  values: IncidentValues
+  monitors: Affected[]
+  /** True if it affects a monitor at the source, which may not exist locally. */
+  affectsMonitors: boolean
 }
 
 export type CommentImport = { id: number | undefined; from: Source; values: CommentValues }
@@ -90,7 +98,8 @@ export type CommentValues = Pick<Comment, 'comment' | 'state' | 'commented_at'>
 
 /**
  * Stores an incident and its comments. The states of the comments do not change the incident, because it is stored with
- * its state at the source. Monitors that were deleted in the meantime are left out. Returns false, and stores nothing,
+ * its state at the source. Monitors that were deleted in the meantime are left out. If none is left, the public page does
+ * not show the incident, because its monitors may be hidden at the source or may have been deleted here. Returns false, and stores nothing,
  * if the incident no longer exists.
  */
 export function importIncident(
@@ -104,6 +113,7 @@ export function importIncident(
     if (incident) {
       const existing = incident.monitors.filter(({ monitor_tag }) => monitorIds.has(monitor_tag))
       await affectedByIncident.replace(trx, id, existing, monitorIds)
+      if (incident.affectsMonitors && existing.length === 0) await hideIncident(trx, id)
       await recordImport(trx, 'incident', incident.from, id)
     }
     for (const comment of comments) await storeComment(trx, id, comment)
@@ -130,6 +140,10 @@ async function storeIncident(
   if (!values) throw new Error('A new incident requires values')
   const inserted = await trx.insertInto('incidents').values(values).returning('id').executeTakeFirstOrThrow()
   return inserted.id
+}
+
+async function hideIncident(trx: Transaction<Tables>, id: number): Promise<void> {
+  await trx.updateTable('incidents').set({ stays_hidden: true }).where('id', '=', id).execute()
 }
 
 async function storeComment(
