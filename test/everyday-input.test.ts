@@ -188,7 +188,7 @@ await t.test('a message names the field that is wrong', async (t) => {
       { status: 'CANCELLED', end_date_time: 5 },
       '/end_date_time is not allowed together with status',
     ],
-    ['POST /api/monitors/m/data', {}, 'must have either status, or points'],
+    ['POST /api/monitors/m/data', {}, 'must have either status or points'],
     ['POST /api/monitors/m/data', { latency_ms: 5 }, '/status is required together with latency_ms'],
     ['POST /api/monitors/m/data', { timestamp: future }, '/status is required together with timestamp'],
     [
