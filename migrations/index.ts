@@ -8,6 +8,7 @@ import * as reportSeconds from './2026-11-25-report-seconds.ts'
 import * as constraintNames from './2026-11-26-constraint-names.ts'
 import * as removedHours from './2026-11-26-removed-hours.ts'
 import * as reportTimes from './2026-11-26-report-times.ts'
+import * as staysHidden from './2026-11-26-stays-hidden.ts'
 
 /** Sorted by name, which is the order in which they are applied. */
 export const migrations: Record<string, Migration> = {
@@ -20,4 +21,5 @@ export const migrations: Record<string, Migration> = {
   '2026-11-26-constraint-names': constraintNames,
   '2026-11-26-removed-hours': removedHours,
   '2026-11-26-report-times': reportTimes,
+  '2026-11-26-stays-hidden': staysHidden,
 }

@@ -96,6 +96,10 @@ export const tagMismatch = (tag: string) =>
 
 export const expiryInPast = () => invalidField('/expires_at', 'must be in the future')
 
+/** @param latest the expiry of the calling key, as an RFC 3339 time */
+export const expiryTooLate = (latest: string) =>
+  invalidField('/expires_at', `must not be later than ${latest}, when the calling key expires`)
+
 // 401
 
 // RFC 6750, section 3: without credentials, the challenge contains only the scheme and the realm.

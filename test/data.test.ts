@@ -143,11 +143,11 @@ await t.test('many points are written all or none', async (t) => {
     ],
     ['/points', { points: [...points, points[0]] }],
     ['/points', { points: [] }],
-    ['/status', {}],
+    ['', {}],
     ['/timestamp', { status: 'UP', timestamp: iso(now + 7 * minuteMs) }],
     ['/latency_ms', { status: 'UP', latency_ms: -1 }],
     ['/latency_ms', { status: 'UP', latency_ms: '5' }],
-    ['', { status: 'UP', points: points.slice(0, 2) }],
+    ['/points', { status: 'UP', points: points.slice(0, 2) }],
     ['/status', { timestamp: iso(now) }],
   ]
   for (const [path, body] of invalid) {

@@ -135,6 +135,26 @@ await t.test('items that have changed at the source are updated, each by its own
   })
 })
 
+await t.test('an incident whose monitors do not exist locally is not public', async (t) => {
+  const kener = await startFakeKener(t)
+  const { content } = kener
+  content.monitors = [sourceMonitor(1, 'secret', { is_hidden: 'YES' }), sourceMonitor(2, 'web')]
+  const replica = await startReplica(t)
+  const { token } = await newKey(replica)
+  await importInProcess(replica.db, kener)
+  await replica.call(token, 'DELETE /api/monitors/secret')
+  const affected = (...tags: string[]) => tags.map((monitor_tag) => ({ monitor_tag, impact: 'DOWN' }))
+  const open = { start_date_time: 1_767_225_600, end_date_time: null, state: 'INVESTIGATING' }
+  content.incidents = [
+    sourceIncident(1, { ...open, monitors: affected('secret') }),
+    sourceIncident(2, { ...open, monitors: affected('secret', 'web') }),
+    sourceIncident(3, { ...open, monitors: [] }),
+  ]
+  await importInProcess(replica.db, kener)
+  const { incidents } = (await replica.call(null, 'GET /api/status')).json.data
+  t.same(incidents.map(({ title }: { title: string }) => title).sort(), ['Incident 2', 'Incident 3'])
+})
+
 await t.test('items that were deleted locally are not imported again', async (t) => {
   const kener = await startFakeKener(t)
   fill(kener)

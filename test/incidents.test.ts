@@ -320,18 +320,26 @@ await t.test(
 
 await t.test('ids are positive integers', async (t) => {
   const { call, key } = await start(t)
-  for (const id of ['0', '-1', '01', '1abc', 'x', '1.5', '%00']) {
+  for (const id of ['0', '-1', '1abc', 'x', '1.5', '%00']) {
     isErrorReply(t, await call(key, `GET /api/incidents/${id}`), 400, 'INVALID_REQUEST', id)
   }
   for (const id of ['2147483647', '2147483648', '9007199254740993', '9'.repeat(300)]) {
     isErrorReply(t, await call(key, `GET /api/incidents/${id}`), 404, 'NOT_FOUND', id)
+    for (const prefix of ['/api', '/api/v4']) {
+      const path = `${prefix}/incidents/${id}` as const
+      isErrorReply(t, await call(key, `PATCH ${path}`, { title: 'T' }), 404, 'NOT_FOUND', `${path} updated`)
+      const { statusCode } = await call(key, `PATCH ${path}`, { title: '' })
+      t.equal(statusCode, 400, `the body is validated before ${path} is found to be unknown`)
+    }
   }
+  await call(key, 'POST /api/incidents', { title: 'T' })
+  t.equal((await call(key, 'GET /api/incidents/01')).json.data.id, 1, 'leading zeros')
 })
 
 await t.test('concurrent updates and deletes of an incident and its parts do not deadlock', async (t) => {
   const { call, key } = await start(t)
   for (let round = 0; round < 40; round++) {
-    await call(key, 'POST /api/monitors', { tag: 'doomed', name: 'Doomed' })
+    await call(key, 'POST /api/monitors', { tag: 'doomed', name: 'Doomed', hidden: round % 3 === 0 })
     const affected = { monitors: [{ monitor_tag: 'doomed', impact: 'DOWN' }] }
     const created = await call(key, 'POST /api/incidents', { title: 'T', comment: 'C', ...affected })
     const { id, comments } = created.json.data

@@ -225,6 +225,69 @@ await t.test(
   },
 )
 
+await t.test('a rotation may set the expiry of the new key', async (t) => {
+  const { call, admin, db } = await start(t)
+  const { id } = await newKey({ db })
+  const path = `POST /api/keys/${id}/rotate` as const
+  const past = await call(admin, path, { expires_at: '2020-01-01T00:00:00Z' })
+  isErrorReply(t, past, 400, 'INVALID_REQUEST', 'in the past')
+  t.equal(past.json.error.message, 'Invalid body: /expires_at must be in the future')
+  const expires_at = '2999-01-01T00:00:00Z'
+  t.match((await call(admin, path, { expires_at })).json.data, { expires_at, rotated_from: id })
+})
+
+await t.test('an expiring admin key cannot create or extend a key beyond its own expiry', async (t) => {
+  const { call, admin, db } = await start(t)
+  const time = (hours: number) => `${new Date(Date.now() + hours * 3_600_000).toISOString().slice(0, 19)}Z`
+  const own = time(1)
+  const expiring = await newKey({ db }, { expiresAt: new Date(own) })
+  const create = async (key: string, more = {}) =>
+    call(key, 'POST /api/keys', { name: 'n', permissions: ['admin'], ...more })
+  const read = async (id: string) => (await call(admin, `GET /api/keys/${id}`)).json.data
+  const rejects = async (route: `${'POST' | 'PATCH'} ${string}`, body: object) => {
+    const reply = await call(expiring.token, route, body)
+    isErrorReply(t, reply, 400, 'INVALID_REQUEST', `${route} ${JSON.stringify(body)}`)
+    t.equal(
+      reply.json.error.message,
+      `Invalid body: /expires_at must not be later than ${own}, when the calling key expires`,
+    )
+  }
+
+  await rejects('POST /api/keys', { name: 'n', permissions: ['admin'], expires_at: time(2) })
+  t.equal((await create(expiring.token, { expires_at: own })).json.data.expires_at, own)
+  for (const more of [{}, { expires_at: null }]) {
+    t.equal((await create(expiring.token, more)).json.data.expires_at, own, 'the latest expiry by default')
+  }
+
+  const shorter = (await create(admin, { expires_at: time(0.5) })).json.data.id as string
+  const longer = (await create(admin, { expires_at: time(9) })).json.data.id as string
+  for (const expires_at of [null, time(2)]) {
+    await rejects(`PATCH /api/keys/${expiring.id}`, { expires_at })
+    await rejects(`PATCH /api/keys/${shorter}`, { expires_at })
+  }
+  t.equal((await read(expiring.id)).expires_at, own)
+  await rejects(`PATCH /api/keys/${longer}`, { expires_at: time(10) })
+  for (const [id, expires_at] of [
+    [shorter, own],
+    [longer, time(8)],
+    [longer, own],
+  ]) {
+    const reply = await call(expiring.token, `PATCH /api/keys/${id}`, { expires_at })
+    t.equal(reply.json.data.expires_at, expires_at, 'up to its own expiry, or earlier than before')
+  }
+  const renamed = await call(expiring.token, `PATCH /api/keys/${expiring.id}`, { name: 'renamed' })
+  t.match(renamed.json.data, { name: 'renamed', expires_at: own })
+
+  const endless = (await create(admin)).json.data.id as string
+  await rejects(`POST /api/keys/${endless}/rotate`, {})
+  await rejects(`POST /api/keys/${endless}/rotate`, { expires_at: time(2) })
+  t.match(await read(endless), { status: 'active', expires_at: null })
+  for (const [id, body] of [[endless, { expires_at: own }] as const, [expiring.id, undefined] as const]) {
+    const reply = await call(expiring.token, `POST /api/keys/${id}/rotate`, body)
+    t.equal(reply.json.data.expires_at, own, 'a rotation')
+  }
+})
+
 await t.test('of concurrent rotations without overlap, one succeeds', async (t) => {
   const { call, admin, db } = await start(t)
   const { id } = await newKey({ db })

@@ -1,14 +1,14 @@
+import type { Transaction } from 'kysely'
 import t from 'tap'
+import type { Tables } from '../src/database/schema.ts'
 import * as comments from '../src/incidents/comments.ts'
 import * as incidents from '../src/incidents/repository.ts'
 import { insertKenerMonitor, updateKenerMonitor } from '../src/kener/repository.ts'
 import { maxAffectedMonitors, maxDepth } from '../src/limits.ts'
 import * as maintenances from '../src/maintenances/repository.ts'
+import { affectedByIncident } from '../src/monitors/affected.ts'
 import * as monitors from '../src/monitors/repository.ts'
 import { newKey, startReplica } from './helper.ts'
-
-const { call, db } = await startReplica(t)
-const key = (await newKey({ db })).token
 
 const attributes = {
   tag: 'a',
@@ -33,19 +33,26 @@ const deep = (levels: number) =>
   JSON.parse(`${'{"a":'.repeat(levels)}0${'}'.repeat(levels)}`) as Record<string, unknown>
 
 await t.test('every text is limited where it is stored, whatever stores it', async (t) => {
+  const { db } = await startReplica(t)
+  const inTransaction = <Result>(write: (trx: Transaction<Tables>) => Promise<Result>) =>
+    db.transaction().execute(write)
+  const createIncident = (incident: Parameters<typeof incidents.createIncident>[1]) =>
+    inTransaction((trx) => incidents.createIncident(trx, incident))
+  const readId = (_trx: unknown, id: number) => Promise.resolve(id)
+
   await monitors.createMonitor(db, attributes)
-  const incident = await incidents.createIncident(db, { title: 'a' })
+  const incident = await createIncident({ title: 'a' })
   const comment = (await comments.createComment(db, incident, { comment: 'a' })).id
   const maintenance = { ...schedule, title: 'a', description: null, monitors: [] }
-  const maintenanceId = await maintenances.createMaintenance(db, maintenance)
+  const maintenanceId = await maintenances.createMaintenance(db, maintenance, readId)
   const affected = Array.from({ length: maxAffectedMonitors + 1 }, () => ({
     monitor_tag: 'a',
     impact: 'DOWN' as const,
   }))
   const kener = (fields: object) =>
-    db.transaction().execute((trx) => insertKenerMonitor(trx, { ...attributes, tag: 'b' }, fields))
+    inTransaction((trx) => insertKenerMonitor(trx, { ...attributes, tag: 'b' }, fields))
   const kenerUpdate = (fields: object) =>
-    db.transaction().execute((trx) => updateKenerMonitor(trx, 'a', () => ({ attributes: {}, fields })))
+    inTransaction((trx) => updateKenerMonitor(trx, 'a', () => ({ attributes: {}, fields })))
   const writes: [field: string, write: () => Promise<unknown>][] = [
     ...(['tag', 'name', 'description', 'category_name', 'external_url'] as const).flatMap(
       (field): typeof writes => [
@@ -54,21 +61,18 @@ await t.test('every text is limited where it is stored, whatever stores it', asy
         [field, () => monitors.updateMonitor(db, 'a', { [field]: long })],
       ],
     ),
-    ['title', () => incidents.createIncident(db, { title: long })],
-    ['title', () => incidents.updateIncident(db, incident, { title: long })],
-    ['comment', () => incidents.createIncident(db, { title: 'b', comment: long })],
+    ['title', () => createIncident({ title: long })],
+    ['title', () => inTransaction((trx) => incidents.updateIncident(trx, incident, { title: long }))],
+    ['comment', () => createIncident({ title: 'b', comment: long })],
     ['comment', () => comments.createComment(db, incident, { comment: long })],
     ['comment', () => comments.updateComment(db, incident, comment, { comment: long })],
     ...(['title', 'description'] as const).flatMap((field): typeof writes => [
-      [field, () => maintenances.createMaintenance(db, { ...maintenance, [field]: long })],
-      [field, () => maintenances.updateMaintenance(db, maintenanceId, { [field]: long })],
+      [field, () => maintenances.createMaintenance(db, { ...maintenance, [field]: long }, readId)],
+      [field, () => maintenances.updateMaintenance(db, maintenanceId, { [field]: long }, readId)],
     ]),
     [
       'monitors',
-      () =>
-        db.transaction().execute(async (trx) => {
-          await incidents.affectedByIncident.insert(trx, incident, affected, new Map([['a', 1]]))
-        }),
+      () => inTransaction((trx) => affectedByIncident.insert(trx, incident, affected, new Map([['a', 1]]))),
     ],
     ['image', () => kener({ image: 'x'.repeat(65_536) })],
     ['image', () => kenerUpdate({ image: 'x'.repeat(65_536) })],
@@ -85,6 +89,8 @@ await t.test('every text is limited where it is stored, whatever stores it', asy
 })
 
 await t.test('a row that exceeds the limits can be read, changed and deleted', async (t) => {
+  const { call, db } = await startReplica(t)
+  const key = (await newKey({ db })).token
   await monitors.createMonitor(db, { ...attributes, tag: 'large' })
   const { id } = await monitors.getMonitorId(db, 'large')
   const fields = { image: 'x'.repeat(100_000), type_data: deep(40), monitor_settings_json: { a: 1 } }

@@ -303,6 +303,26 @@ await t.test('rotating the key of the session shows the new key, which can log i
   await logIn(replica.app, keyIn(page) ?? '')
 })
 
+await t.test('the panel gives no key a later expiry than that of the key that is logged in', async (t) => {
+  const replica = await startReplica(t)
+  const endless = await newKey(replica)
+  const own = `${new Date(Date.now() + 3_600_000).toISOString().slice(0, 19)}Z`
+  const expiring = await newKey(replica, { expiresAt: new Date(own) })
+  const visitor = await logIn(replica.app, expiring.token)
+  const created = await visitor.submit(`${keys}/new`, { name: 'n', permissions: 'admin', expiry: 'never' })
+  const { expires_at } = (await replica.call(keyIn(created) ?? '', 'GET /api/me')).json.data
+  t.equal(expires_at, own)
+  const message = `must not be later than ${own}, when the calling key expires`
+  for (const page of [
+    await visitor.submit(`${keys}/new`, { name: 'n', permissions: 'admin', expiry: '7' }),
+    await visitor.submit(`${keys}/${expiring.id}`, { name: 'n', permissions: 'admin', expiry: 'never' }),
+    await visitor.submit(`${keys}/${endless.id}/rotate`, { overlap_seconds: '0' }),
+  ]) {
+    t.equal(page.statusCode, 400)
+    t.match(page.body, message)
+  }
+})
+
 await t.test('script in a name, an id or a search is escaped', async (t) => {
   const { replica, visitor } = await start(t)
   const name = `"><script>alert('x')</script><img src=x onerror=alert(1)>`

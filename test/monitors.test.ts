@@ -215,7 +215,7 @@ await t.test('an invalid monitor is rejected with the path of each invalid field
     ['/description', { ...valid, description: 5 }],
     ['/external_url', { ...valid, external_url: 'javascript:alert(1)' }],
     ['/enabled', { ...valid, enabled: 'yes' }],
-    ['/hidden', { ...valid, hidden: null }],
+    ['/hidden', { ...valid, hidden: 1 }],
     ['/default_status', { ...valid, default_status: 'up' }],
     ['/stale_after_seconds', { ...valid, stale_after_seconds: 0 }],
     ['/status', { ...valid, status: 'UP' }],

@@ -46,15 +46,27 @@ await t.test(
   },
 )
 
-/** A proxy to the database that can stop forwarding on its open connections. New connections work. */
+/** A proxy to the database that can fail. */
 async function startProxy(t: Test, target: string) {
   const { hostname, port } = new URL(target)
   const sockets: Socket[] = []
+  let failsAfterCommit = false
+  let isDown = false
   const server = createServer((client) => {
+    if (isDown) {
+      client.destroy()
+      return
+    }
     const upstream = connect(Number(port), hostname)
     client.pipe(upstream).pipe(client)
     for (const socket of [client, upstream]) socket.on('error', () => socket.destroy())
     sockets.push(client, upstream)
+    upstream.on('data', (bytes) => {
+      if (!failsAfterCommit || !bytes.includes('COMMIT\0')) return
+      isDown = true
+      // Together with the response to the commit, which pipe has written before.
+      for (const socket of sockets) socket.end()
+    })
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -66,8 +78,17 @@ async function startProxy(t: Test, target: string) {
   url.port = String((server.address() as { port: number }).port)
   return {
     url: url.href,
+    /** Stops forwarding on the open connections. New connections work. */
     silence: () => {
       for (const socket of sockets) socket.unpipe().pause()
+    },
+    /** Closes all connections with the next response to a commit, and rejects new ones until `restore`. */
+    failAfterCommit: () => {
+      failsAfterCommit = true
+    },
+    isDown: () => isDown,
+    restore: () => {
+      failsAfterCommit = isDown = false
     },
   }
 }
@@ -94,4 +115,45 @@ await t.test('a connection that no longer responds is replaced', async (t) => {
     String(statuses),
   )
   t.ok(statuses.length > 1 && statuses.length <= 4, String(statuses))
+})
+
+await t.test('a write is not answered with 503 if the database fails after its commit', async (t) => {
+  const url = await createDatabase(t)
+  const proxy = await startProxy(t, url)
+  const replica = await startReplica(t, { url: proxy.url })
+  const { token } = await newKey(replica)
+  const monitors = [{ monitor_tag: 'm', impact: 'DOWN' }]
+  const start = { starts_at: '2999-01-01T00:00:00Z', duration_seconds: 3_600 }
+  const kenerStart = { start_date_time: 32_503_680_000, duration_seconds: 3_600, rrule: 'FREQ=DAILY' }
+  const writes: [route: string, body: object][] = [
+    ['POST /api/monitors', { tag: 'm', name: 'M' }],
+    ['PUT /api/monitors/m', { name: 'N' }],
+    ['PATCH /api/monitors/m', { name: 'O' }],
+    ['POST /api/monitors/m/data', { status: 'UP' }],
+    ['POST /api/incidents', { title: 'T', monitors, comment: 'C' }],
+    ['PATCH /api/incidents/1', { title: 'U', monitors }],
+    ['POST /api/incidents/1/comments', { comment: 'D' }],
+    ['PATCH /api/incidents/1/comments/1', { comment: 'E' }],
+    ['POST /api/maintenances', { title: 'T', monitors, ...start }],
+    ['PATCH /api/maintenances/1', { title: 'U', monitors }],
+    ['POST /api/v4/monitors', { tag: 'v4', name: 'M' }],
+    ['PATCH /api/v4/monitors/v4', { name: 'N' }],
+    ['PATCH /api/v4/monitors/v4/data/0', { status: 'UP' }],
+    ['POST /api/v4/incidents', { title: 'T', start_date_time: 0, monitors }],
+    ['PATCH /api/v4/incidents/2', { title: 'U', monitors }],
+    ['POST /api/v4/incidents/2/comments', { comment: 'C', state: 'MONITORING' }],
+    ['POST /api/v4/maintenances', { title: 'T', monitors, ...kenerStart }],
+    ['PATCH /api/v4/maintenances/2', { title: 'U', monitors }],
+    ['DELETE /api/v4/monitors/v4', {}],
+    ['DELETE /api/monitors/m', {}],
+  ]
+  for (const [route, body] of writes) {
+    proxy.failAfterCommit()
+    const reply = await replica.call(token, route as 'POST /', body)
+    t.match(reply.statusCode, /^20[014]$/, `${route}: ${reply.body}`)
+    t.ok(proxy.isDown(), `${route} commits a transaction`)
+    proxy.restore()
+    // The pool may not have noticed yet that its idle connections are closed.
+    await waitUntilOk(() => replica.call(token, 'GET /api/me'))
+  }
 })

@@ -503,6 +503,9 @@ function valueFor(schema: Schema, name: string, known?: Known): fc.Arbitrary<unk
         return fc.oneof(fc.constantFrom(...known.tags), textFor(schema))
       if (name === 'rrule') return fc.oneof(fc.constantFrom(...rules), textFor(schema))
       return textFor(schema)
+    case undefined:
+      // A read-only field, which may have any value.
+      return fc.jsonValue({ maxDepth: 2 })
     default:
       throw new Error(`There is no generator for ${name}: ${JSON.stringify(schema)}`)
   }

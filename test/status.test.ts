@@ -1,5 +1,6 @@
 import t from 'tap'
-import { isErrorReply, newKey, startReplica, times, waitForRoomInMinute } from './helper.ts'
+import { sql } from 'kysely'
+import { isErrorReply, newKey, startReplica, times, waitForRoomInMinute, waitUntil } from './helper.ts'
 
 await t.test('the public status needs no key, and contains no hidden or disabled monitor', async (t) => {
   const replica = await startReplica(t)
@@ -48,6 +49,77 @@ await t.test('the public status needs no key, and contains no hidden or disabled
   })
   t.same(both.monitors, [{ monitor_tag: 'web', impact: 'DEGRADED' }], 'without hidden monitors')
   t.notMatch(JSON.stringify(data), /secret|retired/)
+})
+
+await t.test('what was hidden through a monitor stays hidden when the monitor is deleted', async (t) => {
+  const replica = await startReplica(t)
+  const { call, db } = replica
+  const { token: key } = await newKey(replica)
+  const create = (tag: string, more = {}) => call(key, 'POST /api/monitors', { tag, name: tag, ...more })
+  await create('hidden', { hidden: true })
+  await create('hidden-too', { hidden: true })
+  await create('disabled', { enabled: false })
+  await create('visible')
+  await create('public')
+
+  /** Creates an incident and a maintenance, each with the id `id`. */
+  const affect = async (title: string, tags: string[]) => {
+    const monitors = tags.map((monitor_tag) => ({ monitor_tag, impact: 'DOWN' }))
+    const incident = await call(key, 'POST /api/incidents', { title, monitors, comment: title })
+    const starts_at = new Date(Date.now() + 3_600_000).toISOString()
+    const maintenance = { title, monitors, starts_at, duration_seconds: 3_600 }
+    t.equal((await call(key, 'POST /api/maintenances', maintenance)).json.data.id, incident.json.data.id)
+    return incident.json.data.id as number
+  }
+  const shown = async () => {
+    const { data } = (await call(null, 'GET /api/status')).json
+    const titles = ({ title }: { title: string }) => title
+    const incidents = data.incidents.map(titles).sort()
+    t.same(data.maintenances.map(titles).sort(), incidents, 'maintenances as incidents')
+    return incidents
+  }
+  const id = await affect('one hidden', ['hidden'])
+  await affect('two hidden', ['hidden', 'hidden-too'])
+  await affect('disabled', ['disabled'])
+  await affect('hidden and visible', ['hidden', 'visible'])
+  await affect('public', ['public'])
+  await affect('none', [])
+  const visible = ['hidden and visible', 'none', 'public']
+  t.same(await shown(), visible)
+
+  await t.test('also if two requests delete its last monitors at the same time', async (t) => {
+    const deletions = db.transaction().execute(async (trx) => {
+      await sql`select from incidents for no key update`.execute(trx)
+      const replies = ['DELETE /api/monitors/hidden', 'DELETE /api/v4/monitors/hidden-too'].map((route) =>
+        call(key, route as 'DELETE /'),
+      )
+      await waitUntil(async () => {
+        const { rows } = await sql`
+          select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`.execute(
+          trx,
+        )
+        return rows.length === replies.length
+      })
+      return { replies }
+    })
+    for (const reply of (await deletions).replies) t.match((await reply).statusCode, /20[04]/)
+    t.same(await shown(), visible)
+  })
+
+  for (const tag of ['disabled', 'visible', 'public']) await call(key, `DELETE /api/monitors/${tag}`)
+  t.same(await shown(), visible, 'a visible monitor hides nothing')
+  await create('hidden')
+  t.same(await shown(), visible, 'a new monitor with the tag of the deleted one')
+  const replace = async (monitors: object[]) => {
+    for (const list of ['incidents', 'maintenances'])
+      await call(key, `PATCH /api/${list}/${id}`, { monitors })
+  }
+  await replace([])
+  t.same(await shown(), visible, 'an update that keeps it without monitors')
+  await replace([{ monitor_tag: 'hidden', impact: 'DOWN' }])
+  t.same(await shown(), [...visible.slice(0, 2), 'one hidden', 'public'], 'it now affects a visible monitor')
+  await replace([])
+  t.same(await shown(), [...visible.slice(0, 2), 'one hidden', 'public'], 'and then none')
 })
 
 await t.test('the public status is limited per address, with a key or without', async (t) => {

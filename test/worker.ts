@@ -13,6 +13,10 @@ const report = createReport((message) => process.send?.(message))
 
 // The runner has a timeout per file. That of tap would apply to the whole process.
 t.setTimeout(0)
+// tap would end this test, and with it the following files, when it is idle.
+t.teardown = () => {
+  throw new Error('Register the teardown with the test of a t.test')
+}
 t.pipe(report.parser)
 
 process.on('message', ({ file }: { file?: string }) => {

@@ -1,4 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { Kysely } from 'kysely'
+import type { Tables } from '../database/schema.ts'
 import type { Impact } from '../enums.ts'
 import * as comments from '../incidents/comments.ts'
 import * as incidents from '../incidents/repository.ts'
@@ -48,6 +50,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       }
       return pageByTime(
         query,
+        'incidents',
         ({ cursor, limit }) => incidents.listIncidents(app.db, { ...filter, cursor }, limit),
         ({ started_at }) => started_at,
         serializeIncident,
@@ -67,8 +70,11 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       },
     },
     async function create({ body }, reply) {
-      const id = await incidents.createIncident(app.db, { ...body, ...parseTimes(body) })
-      return reply.code(201).send(await toResponse(id))
+      const response = await app.db.transaction().execute(async (trx) => {
+        const id = await incidents.createIncident(trx, { ...body, ...parseTimes(body) })
+        return toResponse(trx, id)
+      })
+      return reply.code(201).send(response)
     },
   )
 
@@ -84,7 +90,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       },
     },
     async function get({ params }) {
-      return toResponse(params.id)
+      return toResponse(app.db, params.id)
     },
   )
 
@@ -101,8 +107,10 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       },
     },
     async function update({ params, body }) {
-      await incidents.updateIncident(app.db, params.id, { ...body, ...parseTimes(body) })
-      return toResponse(params.id)
+      return app.db.transaction().execute(async (trx) => {
+        await incidents.updateIncident(trx, params.id, { ...body, ...parseTimes(body) })
+        return toResponse(trx, params.id)
+      })
     },
   )
 
@@ -138,6 +146,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     async function listComments({ params, query }) {
       return pageByTime(
         query,
+        `incidents/${params.id}/comments`,
         (page) => comments.listComments(app.db, params.id, page),
         ({ commented_at }) => commented_at,
         serializeComment,
@@ -199,18 +208,19 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       return reply.code(204).send(null)
     },
   )
-
-  async function toResponse(id: number) {
-    const incident = await incidents.getIncident(app.db, id)
-    const timeline = await comments.listComments(app.db, id)
-    return {
-      success: true as const,
-      data: { ...serializeIncident(incident), comments: timeline.map(serializeComment) },
-    }
-  }
 }
 
 export default routes
+
+/** Call it in the transaction of a write, so that no write that was stored is answered with 503. */
+async function toResponse(db: Kysely<Tables>, id: number) {
+  const incident = await incidents.getIncident(db, id)
+  const timeline = await comments.listComments(db, id)
+  return {
+    success: true as const,
+    data: { ...serializeIncident(incident), comments: timeline.map(serializeComment) },
+  }
+}
 
 function parseTimes(body: { started_at?: string; ended_at?: string | null }) {
   return {

@@ -5,7 +5,7 @@ import * as lifecycle from '../keys/lifecycle.ts'
 import type { ApiKey } from '../keys/repository.ts'
 import { Conflict, describe, Envelope, Page } from '../wire/envelope.ts'
 import { CreateKey, KeyParams, RotateKey } from '../wire/keys.ts'
-import { formatTime, formatTimeOrNull, parseTime } from '../wire/time.ts'
+import { formatTime, formatTimeOrNull, parseOptionalTime } from '../wire/time.ts'
 import { Key, ListKeys, NewKey, RevokeKey, UpdateKey } from './schemas/keys.ts'
 
 const config = { permission: 'admin' } as const
@@ -27,7 +27,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       const attributes = {
         ...body,
         rate_limit: body.rate_limit ?? null,
-        expires_at: toTime(body.expires_at) ?? null,
+        expires_at: toExpiry(body.expires_at),
       }
       const { key, token } = await lifecycle.createKey(toKeyContext(request), attributes)
       return reply
@@ -88,7 +88,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     async (request) => {
       const { params, body } = request
       const { expires_at, ...rest } = body
-      const changes = { ...rest, ...(expires_at !== undefined && { expires_at: toTime(expires_at) ?? null }) }
+      const changes = { ...rest, ...(expires_at !== undefined && { expires_at: toExpiry(expires_at) }) }
       const key = await lifecycle.updateKey(toKeyContext(request), params.id, changes)
       return { success: true as const, data: serializeKey(key) }
     },
@@ -129,7 +129,10 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     },
     async (request, reply) => {
       const { params, body } = request
-      const { key, token } = await lifecycle.rotateKey(toKeyContext(request), params.id, body.overlap_seconds)
+      const { key, token } = await lifecycle.rotateKey(toKeyContext(request), params.id, {
+        overlapSeconds: body.overlap_seconds,
+        expiresAt: parseOptionalTime(body.expires_at),
+      })
       return reply
         .code(201)
         .header('cache-control', 'no-store')
@@ -140,8 +143,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
 export default routes
 
-function toTime(text: string | null | undefined): Date | undefined {
-  return text == null ? undefined : parseTime(text)
+function toExpiry(text: string | null | undefined): Date | null {
+  return parseOptionalTime(text ?? undefined) ?? null
 }
 
 function serializeKey(key: ApiKey) {

@@ -1,4 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { Kysely } from 'kysely'
+import type { Tables } from '../database/schema.ts'
 import { eventNotClosable } from '../errors.ts'
 import * as events from '../maintenances/events.ts'
 import * as maintenances from '../maintenances/repository.ts'
@@ -41,6 +43,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       const filter = { enabled, monitor_tags: tag === undefined ? undefined : [tag] }
       return pageByTime(
         query,
+        'maintenances',
         ({ cursor, limit }) => maintenances.listMaintenances(app.db, { ...filter, cursor }, limit),
         ({ starts_at }) => starts_at,
         serializeMaintenance,
@@ -60,12 +63,13 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       },
     },
     async function create({ body }, reply) {
-      const id = await maintenances.createMaintenance(app.db, {
+      const maintenance = {
         ...body,
         starts_at: parseValidTime(body.starts_at),
         rrule: body.rrule ?? once,
-      })
-      return reply.code(201).send(await toResponse(id))
+      }
+      const response = await maintenances.createMaintenance(app.db, maintenance, toResponse)
+      return reply.code(201).send(response)
     },
   )
 
@@ -81,7 +85,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       },
     },
     async function get({ params }) {
-      return toResponse(params.id)
+      return toResponse(app.db, params.id)
     },
   )
 
@@ -98,12 +102,12 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       },
     },
     async function update({ params, body }) {
-      await maintenances.updateMaintenance(app.db, params.id, {
+      const changes = {
         ...body,
         starts_at: parseOptionalTime(body.starts_at),
         rrule: body.rrule === null ? once : body.rrule,
-      })
-      return toResponse(params.id)
+      }
+      return maintenances.updateMaintenance(app.db, params.id, changes, toResponse)
     },
   )
 
@@ -139,6 +143,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     async function listEvents({ params, query }) {
       return pageByTime(
         query,
+        `maintenances/${params.id}/events`,
         (page) => events.listEvents(app.db, params.id, page),
         ({ starts_at }) => starts_at,
         serializeEvent,
@@ -189,14 +194,14 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       return reply.code(204).send(null)
     },
   )
-
-  async function toResponse(id: number) {
-    const maintenance = await maintenances.getMaintenance(app.db, id)
-    return { success: true as const, data: serializeMaintenance(maintenance) }
-  }
 }
 
 export default routes
+
+/** Call it in the transaction of a write, so that no write that was stored is answered with 503. */
+async function toResponse(db: Kysely<Tables>, id: number) {
+  return { success: true as const, data: serializeMaintenance(await maintenances.getMaintenance(db, id)) }
+}
 
 /** Both times are present, because the schema requires them without a state. */
 function parseSpan({ starts_at = '', ends_at = '' }: { starts_at?: string; ends_at?: string }) {

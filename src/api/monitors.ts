@@ -9,7 +9,7 @@ import type { Report as ReportRecord, WriteResult } from '../reports/repository.
 import { readSeries } from '../reports/series.ts'
 import { maxReportMinutes } from '../reports/writer.ts'
 import { Conflict, describe, Envelope, NoContent, Page } from '../wire/envelope.ts'
-import { assertRangeOrder, paginate, parseCursorText } from '../wire/pagination.ts'
+import { assertRangeOrder, paginate, parseCursor } from '../wire/pagination.ts'
 import { formatMinute, formatTime, maxTime, parseMinute, parseValidTime } from '../wire/time.ts'
 import { Bucket, FillData, type Point, ReadData, Report, WriteResponse } from './schemas/monitor-data.ts'
 import {
@@ -40,12 +40,6 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     return tags.map((tag) => found.get(tag))
   })
 
-  async function getMonitor(tag: string) {
-    const monitor = await findMonitor(tag)
-    if (!monitor) throw monitorNotFound()
-    return { success: true as const, data: serializeMonitor(monitor) }
-  }
-
   app.get(
     '/',
     {
@@ -58,9 +52,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       },
     },
     async function listMonitors({ query: { limit, cursor, ...filter } }) {
-      const after = cursor === undefined ? undefined : parseCursorText(cursor, /^[a-z0-9_-]{1,255}$/)
+      const after = cursor === undefined ? undefined : parseCursor(cursor, 'monitors', /^[a-z0-9_-]{1,255}$/)
       const rows = await monitors.listMonitors(app.db, { ...filter, after }, limit + 1)
-      const { data, pagination } = paginate(rows, limit, ({ tag }) => tag)
+      const { data, pagination } = paginate(rows, limit, 'monitors', ({ tag }) => tag)
       return { success: true as const, data: data.map(serializeMonitor), pagination }
     },
   )
@@ -97,7 +91,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       },
     },
     async function readMonitor({ params }) {
-      return getMonitor(params.tag)
+      const monitor = await findMonitor(params.tag)
+      if (!monitor) throw monitorNotFound()
+      return { success: true as const, data: serializeMonitor(monitor) }
     },
   )
 
@@ -136,8 +132,11 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       },
     },
     async function updateMonitor({ params, body }) {
-      await monitors.updateMonitor(app.db, params.tag, body)
-      return getMonitor(params.tag)
+      const monitor = await app.db.transaction().execute(async (trx) => {
+        await monitors.updateMonitor(trx, params.tag, body)
+        return monitors.getMonitor(trx, params.tag)
+      })
+      return { success: true as const, data: serializeMonitor(monitor) }
     },
   )
 
@@ -191,12 +190,12 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       },
     },
     async function fillData(request, reply) {
-      const { status, latency_ms = null, ...span } = request.body
+      const { status, latency_ms, ...span } = request.body
       const from = parseMinute(span.from)
       const to = parseMinute(span.to)
       if (to <= from) throw invalidField('/to', 'must be at least one minute later than from')
       if (to - from > maxReportMinutes) throw invalidField('/to', 'must be at most 366 days later than from')
-      const reports = [{ from, to, status, latency_ms }]
+      const reports = [{ from, to, status, latency_ms: toWholeMs(latency_ms) }]
       const result = await app.writeReports(request.params.tag, reports, () => isAborted(request, reply))
       return toWriteResponse(result, () => '/to')
     },
@@ -216,14 +215,15 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     },
     async function readData({ params, query: { interval, limit, cursor, from, to } }) {
       assertRangeOrder({ from, to })
+      const list = `monitors/${params.tag}/data?${interval}`
       const buckets = await readSeries(app.db, params.tag, {
         interval,
         from: from === undefined ? 0 : parseMinute(from),
         to: to === undefined ? Math.floor(maxTime.getTime() / 60_000) : parseMinute(to),
-        after: cursor === undefined ? undefined : Number(parseCursorText(cursor, /^\d{1,10}$/)),
+        after: cursor === undefined ? undefined : Number(parseCursor(cursor, list, /^\d{1,10}$/)),
         limit: limit + 1,
       })
-      const { data, pagination } = paginate(buckets, limit, ({ minute }) => String(minute))
+      const { data, pagination } = paginate(buckets, limit, list, ({ minute }) => String(minute))
       return {
         success: true as const,
         data: data.map(({ minute, ...bucket }) => ({ timestamp: formatMinute(minute), ...bucket })),
@@ -235,10 +235,15 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
 export default routes
 
-function toReport({ status, latency_ms = null, timestamp }: Static<typeof Point>): ReportRecord {
-  if (timestamp === undefined) return { status, latency_ms }
+function toReport({ status, latency_ms, timestamp }: Static<typeof Point>): ReportRecord {
+  const report = { status, latency_ms: toWholeMs(latency_ms) }
+  if (timestamp === undefined) return report
   const seconds = parseValidTime(timestamp).getTime() / 1000
-  return { status, latency_ms, from: Math.floor(seconds / 60), second: seconds % 60 }
+  return { ...report, from: Math.floor(seconds / 60), second: seconds % 60 }
+}
+
+function toWholeMs(latencyMs: number | null | undefined): number | null {
+  return latencyMs == null ? null : Math.round(latencyMs)
 }
 
 /** @param timePath returns the field that contains the time of a report. */

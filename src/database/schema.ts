@@ -103,6 +103,7 @@ type IncidentsTable = {
   state: State
   started_at: Date
   ended_at: Date | null
+  stays_hidden: Generated<boolean>
   created_at: Generated<Date>
   updated_at: Generated<Date>
 }
@@ -143,6 +144,7 @@ type MaintenancesTable = {
   enabled: boolean
   /** Infinity if the rule has no further occurrence: pg returns it as a number. */
   generated_until: ColumnType<Date | number | null, never, never>
+  stays_hidden: Generated<boolean>
   created_at: Generated<Date>
   updated_at: Generated<Date>
 }

@@ -62,7 +62,6 @@ function fromOtherError(error: unknown): ApiError {
 function fromFastifyError(error: FastifyError, request: FastifyRequest): ApiError {
   const { code, statusCode, validation, validationContext } = error
   if (validation) {
-    if (validationContext === 'params' && validation.every(isOutOfRange)) return pathNotFound()
     return fromAjvErrors(
       collectErrors(validation as ErrorObject[], validationContext, request),
       validationContext,
@@ -77,11 +76,6 @@ function fromFastifyError(error: FastifyError, request: FastifyRequest): ApiErro
   return fromOtherError(error)
 }
 
-/** True for an id above the maximum: it is well-formed, but no row can have it. */
-function isOutOfRange({ keyword }: { keyword: string }): boolean {
-  return keyword === 'maximum'
-}
-
 /**
  * Collects all errors of a small body, so that a client can fix them at once. The validator stops at the first error.
  */
@@ -90,9 +84,11 @@ function collectErrors(
   part: string | undefined,
   request: FastifyRequest,
 ): ErrorObject[] {
-  const schema = request.routeOptions.schema?.body
-  const isSmall = Number(request.headers['content-length'] ?? Infinity) <= 16_384
-  return part === 'body' && isSmall ? findErrors(schema as object, request.body) : found
+  if (part !== 'body') return found
+  const { body, headers, routeOptions } = request
+  // A chunked body has no Content-Length.
+  const length = Number(headers['content-length'] ?? JSON.stringify(body).length)
+  return length <= 16_384 ? findErrors(routeOptions.schema?.body as object, body) : found
 }
 
 /** Leaves out the stack, because an outage fails every request. */

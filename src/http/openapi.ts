@@ -33,7 +33,9 @@ export default fp(
           description:
             'The API of a status page. Send an API key in the header `Authorization: Bearer YOUR_API_KEY`. Each ' +
             'operation names the permission that the key needs. Times are RFC 3339 (at /api/v4: seconds since 1970); ' +
-            'responses contain them in UTC and whole seconds.',
+            'responses contain them in UTC and whole seconds. A request without content, and a body of null, count as ' +
+            'an empty object. Null in an optional field counts as an absent field, unless the field allows null. ' +
+            'Booleans in a query may also be 1 or 0, in any case.',
           license: { name: 'MIT', identifier: 'MIT' },
         },
         servers: [{ url: '/', description: 'This service' }],

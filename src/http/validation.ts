@@ -16,7 +16,13 @@ import {
 import { maxDepth } from '../limits.ts'
 import { isUnderApi } from '../permissions.ts'
 import { EmptyObject } from '../wire/envelope.ts'
-import { compileCoercing, compileJson, compileSerializer, isStorable } from '../wire/validator.ts'
+import {
+  compileCoercing,
+  compileJson,
+  compileParams,
+  compileSerializer,
+  isStorable,
+} from '../wire/validator.ts'
 
 /**
  * Validates requests: one Host header, a JSON body in UTF-8, and the route's schema. Unknown fields are rejected, and
@@ -26,9 +32,14 @@ export default fp(
   (app, _options, done) => {
     app.removeAllContentTypeParsers()
     addJsonParser(app, 'application/json')
-    app.setValidatorCompiler(({ schema, httpPart }) =>
-      httpPart === 'body' ? compileJson(schema as object) : compileCoercing(schema as object),
-    )
+    // Accepts a chunked body of any type if it is empty.
+    app.addContentTypeParser('*', { parseAs: 'buffer' }, ({ is404 }, body, done) => {
+      done(body.length === 0 || is404 ? null : unsupportedMediaType(), undefined)
+    })
+    app.setValidatorCompiler(({ schema, httpPart }) => {
+      if (httpPart === 'body') return compileJson(schema)
+      return httpPart === 'params' ? compileParams(schema) : compileCoercing(schema)
+    })
     app.setSerializerCompiler(({ schema }) => compileSerializer(schema as object))
     app.addHook('onRoute', (route) => {
       if (!storedTextPath.test(route.url)) return
@@ -46,12 +57,15 @@ export default fp(
     app.addHook('onRequest', (request, _reply, next) => {
       next(validateHost(request.raw))
     })
-    // Without this hook, Fastify never stops waiting for the body if the client has disconnected before.
-    app.addHook('preParsing', (request, _reply, _payload, next) => {
-      next(request.raw.errored)
+    app.addHook('preParsing', ({ headers, raw }, _reply, _payload, next) => {
+      // Many clients send a Content-Type without content, which Fastify would parse.
+      if (!hasContent(headers)) delete headers['content-type']
+      // Otherwise Fastify never stops waiting for the body if the client has disconnected before.
+      next(raw.errored)
     })
     app.addHook('preValidation', (request, _reply, next) => {
-      if (request.body === undefined && request.routeOptions.schema?.body !== undefined) request.body = {}
+      // Treats null like no content, so that the error about a body with required fields names them.
+      if (request.routeOptions.schema?.body !== undefined) request.body ??= {}
       next()
     })
     done()
@@ -65,14 +79,19 @@ function validateHost({ headers: { host }, httpVersion }: IncomingMessage): ApiE
   return host.includes(',') ? duplicateHost() : undefined
 }
 
+/** RFC 9112, section 6.3: without Transfer-Encoding and Content-Length, a request has no content. */
+function hasContent(headers: FastifyRequest['headers']): boolean {
+  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) !== 0
+}
+
 /** @param type the media type that is parsed as JSON; `*` for every media type without another parser */
 export function addJsonParser(app: FastifyInstance, type: string): void {
   const parse = app.getDefaultJsonParser('error', 'error')
   app.addContentTypeParser<Buffer>(type, { parseAs: 'buffer' }, (request, body, done) => {
-    if (!isUncompressedUtf8(request.headers)) {
-      done(unsupportedMediaType())
-    } else if (body.length === 0) {
+    if (body.length === 0) {
       done(null, undefined)
+    } else if (!isUncompressedUtf8(request.headers)) {
+      done(unsupportedMediaType())
     } else if (!isUtf8(body)) {
       done(invalidUtf8())
     } else if (body.length > maxUncheckedBytes && isExpensive(body)) {

@@ -1,18 +1,16 @@
-import { type Kysely, type Selectable, sql } from 'kysely'
+import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
 import { sortFields } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import type { Impact, State } from '../enums.ts'
 import { incidentNotFound, invalidField } from '../errors.ts'
 import { withinLimits } from '../limits.ts'
-import { affectedMonitors, assertUniqueMonitors, lockAffectedMonitors } from '../monitors/affected.ts'
+import { affectedByIncident, assertUniqueMonitors, lockAffectedMonitors } from '../monitors/affected.ts'
 import { incidentIsOpen } from '../monitors/current-status.ts'
 
 /** UP: Kener clients may list a monitor that the incident does not impair. It is stored, and changes no status. */
 export type Affected = { monitor_tag: string; impact: Impact | 'UP' }
 
 export type Incident = Selectable<Tables['incidents']> & { monitors: Affected[] }
-
-export const affectedByIncident = affectedMonitors('incidents', 'incident')
 
 const columns = sql`incidents.*, ${affectedByIncident.column}`
 
@@ -98,7 +96,7 @@ export type NewIncident = {
  * Creates an incident, with its first comment if there is one.
  * @returns its id. @throws ApiError 400 if a monitor is unknown or repeated, or if the end is before the start
  */
-export async function createIncident(db: Kysely<Tables>, incident: NewIncident): Promise<number> {
+export async function createIncident(trx: Transaction<Tables>, incident: NewIncident): Promise<number> {
   const { title, ended_at, monitors = [], comment } = incident
   assertUniqueMonitors(monitors)
   const inferredState = sql<State>`
@@ -106,30 +104,28 @@ export async function createIncident(db: Kysely<Tables>, incident: NewIncident):
   const state = incident.state ?? inferredState
   const started_at = incident.started_at ?? currentSecond
   const defaultEnd = state === 'RESOLVED' ? sql<Date>`greatest(${started_at}, ${currentSecond})` : null
-  const insert = db.transaction().execute(async (trx) => {
-    const monitorIds = await lockAffectedMonitors(trx, monitors)
-    const created = await trx
-      .insertInto('incidents')
-      .values(withinLimits('incidents', { title, state, started_at, ended_at: ended_at ?? defaultEnd }))
-      .returning(['id', 'state'])
-      .executeTakeFirstOrThrow()
-    await affectedByIncident.insert(trx, created.id, monitors, monitorIds)
-    if (comment !== undefined) {
-      await trx
-        .insertInto('incident_comments')
-        .values(
-          withinLimits('incident_comments', {
-            incident_id: created.id,
-            comment,
-            state: created.state,
-            commented_at: currentSecond,
-          }),
-        )
-        .execute()
-    }
-    return created.id
-  })
-  return insert.catch(rethrowEndBeforeStart)
+  const monitorIds = await lockAffectedMonitors(trx, monitors)
+  const created = await trx
+    .insertInto('incidents')
+    .values(withinLimits('incidents', { title, state, started_at, ended_at: ended_at ?? defaultEnd }))
+    .returning(['id', 'state'])
+    .executeTakeFirstOrThrow()
+    .catch(rethrowEndBeforeStart(incident))
+  await affectedByIncident.insert(trx, created.id, monitors, monitorIds)
+  if (comment !== undefined) {
+    await trx
+      .insertInto('incident_comments')
+      .values(
+        withinLimits('incident_comments', {
+          incident_id: created.id,
+          comment,
+          state: created.state,
+          commented_at: currentSecond,
+        }),
+      )
+      .execute()
+  }
+  return created.id
 }
 
 export const currentSecond = sql<Date>`date_trunc('second', now())`
@@ -148,28 +144,25 @@ export type IncidentChanges = {
  * @throws ApiError 404, or 400 as createIncident does
  */
 export async function updateIncident(
-  db: Kysely<Tables>,
+  trx: Transaction<Tables>,
   id: number,
   { monitors, ...changes }: IncidentChanges,
 ): Promise<void> {
   assertUniqueMonitors(monitors)
   const { started_at, ended_at, state } = changes
-  const update = db.transaction().execute(async (trx) => {
-    const { numUpdatedRows } = await trx
-      .updateTable('incidents')
-      .set({
-        ...sortFields(withinLimits('incidents', changes)),
-        ...(ended_at === undefined && state && { ended_at: endedAtFor(state, { started_at }) }),
-        updated_at: sql`now()`,
-      })
-      .where('id', '=', id)
-      .executeTakeFirst()
-    if (numUpdatedRows === 0n) throw incidentNotFound()
-    if (monitors) {
-      await affectedByIncident.replace(trx, id, monitors, await lockAffectedMonitors(trx, monitors))
-    }
-  })
-  return update.catch(rethrowEndBeforeStart)
+  const monitorIds = await lockAffectedMonitors(trx, monitors ?? [])
+  const { numUpdatedRows } = await trx
+    .updateTable('incidents')
+    .set({
+      ...sortFields(withinLimits('incidents', changes)),
+      ...(ended_at === undefined && state && { ended_at: endedAtFor(state, { started_at }) }),
+      updated_at: sql`now()`,
+    })
+    .where('id', '=', id)
+    .executeTakeFirst()
+    .catch(rethrowEndBeforeStart(changes))
+  if (numUpdatedRows === 0n) throw incidentNotFound()
+  if (monitors) await affectedByIncident.replace(trx, id, monitors, monitorIds)
 }
 
 /**
@@ -191,13 +184,19 @@ export function endedAtFor(
 /** Name of the check of the table. */
 const endNotBeforeStart = 'incidents_end_not_before_start'
 
-/** Translates the check of the table, because only the database knows a start that is not part of the change. */
-function rethrowEndBeforeStart(error: unknown): never {
-  if (error instanceof Error && 'constraint' in error && error.constraint === endNotBeforeStart) {
-    throw invalidField('/ended_at', 'must not be before started_at')
+/**
+ * Translates the check of the table, because only the database knows a time that is not part of the change. Names the
+ * field that the client sent.
+ */
+const rethrowEndBeforeStart =
+  ({ ended_at }: Pick<IncidentChanges, 'ended_at'>) =>
+  (error: unknown): never => {
+    if (!(error instanceof Error && 'constraint' in error && error.constraint === endNotBeforeStart))
+      throw error
+    throw ended_at == null
+      ? invalidField('/started_at', 'must not be after ended_at')
+      : invalidField('/ended_at', 'must not be before started_at')
   }
-  throw error
-}
 
 /** @throws ApiError 404 */
 export async function deleteIncident(db: Kysely<Tables>, id: number): Promise<void> {

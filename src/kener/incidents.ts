@@ -1,8 +1,10 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
+import type { Kysely } from 'kysely'
 import { type Static, Type } from 'typebox'
+import type { Tables } from '../database/schema.ts'
 import * as incidents from '../incidents/repository.ts'
-import { renameField } from './errors.ts'
+import { renameFields } from './errors.ts'
 import { readPages, sendList } from './list.ts'
 import {
   CreateIncident,
@@ -70,17 +72,19 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     },
     async (request, reply) => {
       const { title, start_date_time, end_date_time, monitors = [] } = request.body
-      const id = await incidents
-        .createIncident(app.db, {
-          title: title.trim(),
-          started_at: toMinuteStart(start_date_time),
-          ended_at: toEnd(end_date_time),
-          // In Kener an end does not resolve an incident.
-          state: 'INVESTIGATING',
-          monitors: toAffected(monitors, 'DOWN'),
-        })
-        .catch(renameEndField)
-      return reply.code(201).send(await toResponse(id, request))
+      const incident = {
+        title: title.trim(),
+        started_at: toMinuteStart(start_date_time),
+        ended_at: toEnd(end_date_time),
+        // In Kener an end does not resolve an incident.
+        state: 'INVESTIGATING' as const,
+        monitors: toAffected(monitors, 'DOWN'),
+      }
+      const response = await app.db.transaction().execute(async (trx) => {
+        const id = await incidents.createIncident(trx, incident).catch(renameTimes)
+        return toResponse(trx, id, request)
+      })
+      return reply.code(201).send(response)
     },
   )
 
@@ -95,7 +99,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: OneIncident },
       },
     },
-    async (request) => toResponse(request.params.incident_id, request),
+    async (request) => toResponse(app.db, request.params.incident_id, request),
   )
 
   app.patch(
@@ -119,8 +123,10 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         ended_at: toEnd(end_date_time),
         monitors: monitors && toAffected(monitors, 'DOWN'),
       }
-      await incidents.updateIncident(app.db, id, changes).catch(renameEndField)
-      return toResponse(id, request)
+      return app.db.transaction().execute(async (trx) => {
+        await incidents.updateIncident(trx, id, changes).catch(renameTimes)
+        return toResponse(trx, id, request)
+      })
     },
   )
 
@@ -140,16 +146,20 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       return { message: `Incident with id '${id}' deleted successfully` }
     },
   )
-
-  async function toResponse(id: number, request: FastifyRequest) {
-    const incident = await incidents.getIncident(app.db, id)
-    return { incident: { ...serializeIncident(incident, request), incident_type: 'INCIDENT' } }
-  }
 }
 
 export default routes
 
-const renameEndField = renameField('/ended_at', '/end_date_time', 'must not be before start_date_time')
+/** Call it in the transaction of a write, so that no write that was stored is answered with 503. */
+async function toResponse(db: Kysely<Tables>, id: number, request: FastifyRequest) {
+  const incident = await incidents.getIncident(db, id)
+  return { incident: { ...serializeIncident(incident, request), incident_type: 'INCIDENT' } }
+}
+
+const renameTimes = renameFields({
+  '/started_at': ['/start_date_time', 'must not be after end_date_time'],
+  '/ended_at': ['/end_date_time', 'must not be before start_date_time'],
+})
 
 /** Returns null for no end, which is null or 0, and undefined if the field is omitted. */
 function toEnd(seconds: number | null | undefined): Date | null | undefined {

@@ -15,6 +15,7 @@ import monitorRoutes from './monitors.ts'
  */
 export default async function kener(app: FastifyInstance) {
   // Kener parses bodies as JSON, whatever their Content-Type.
+  app.removeAllContentTypeParsers()
   addJsonParser(app, '*')
   app.setErrorHandler((error, request, reply) => {
     const apiError = recordError(error, request)

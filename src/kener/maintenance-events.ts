@@ -4,7 +4,7 @@ import type { Static } from 'typebox'
 import { databaseNow } from '../database/clock.ts'
 import type { EventState } from '../enums.ts'
 import * as events from '../maintenances/events.ts'
-import { renameField, rethrowConflictAsInvalid } from './errors.ts'
+import { renameFields, rethrowConflictAsInvalid } from './errors.ts'
 import {
   AllEventsPage,
   Event,
@@ -113,7 +113,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
                 starts_at: toMinuteStart(start),
                 ends_at: toMinuteStart(end),
               })
-              .catch(renameEndField)
+              .catch(renameEnd)
           : events.closeEvent(app.db, maintenanceId, id, status).catch(rethrowConflictAsInvalid)
       return { event: serializeEvent(await update, request) }
     },
@@ -139,11 +139,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
 export default routes
 
-const renameEndField = renameField(
-  '/ends_at',
-  '/end_date_time',
-  'must be at least one minute later than start_date_time',
-)
+const renameEnd = renameFields({
+  '/ends_at': ['/end_date_time', 'must be at least one minute later than start_date_time'],
+})
 
 /** Applies the defaults and bounds. As in Kener, 0 is the default, and values out of bounds are clamped. */
 function resolvePage({ page, limit }: { page?: number; limit?: number }) {

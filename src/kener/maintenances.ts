@@ -1,6 +1,8 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
+import type { Kysely } from 'kysely'
 import { type Static, Type } from 'typebox'
+import type { Tables } from '../database/schema.ts'
 import * as maintenances from '../maintenances/repository.ts'
 import { readPages, sendList } from './list.ts'
 import {
@@ -67,7 +69,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     },
     async (request, reply) => {
       const { title, description, start_date_time, rrule, duration_seconds, monitors = [] } = request.body
-      const id = await maintenances.createMaintenance(app.db, {
+      const maintenance = {
         title: title.trim(),
         description: description || null,
         starts_at: toMinuteStart(start_date_time),
@@ -75,8 +77,11 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         duration_seconds,
         enabled: true,
         monitors: toAffected(monitors, 'MAINTENANCE'),
-      })
-      return reply.code(201).send(await toResponse(id, request))
+      }
+      const response = await maintenances.createMaintenance(app.db, maintenance, (trx, id) =>
+        toResponse(trx, id, request),
+      )
+      return reply.code(201).send(response)
     },
   )
 
@@ -91,7 +96,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: OneMaintenance },
       },
     },
-    async (request) => toResponse(request.params.maintenance_id, request),
+    async (request) => toResponse(app.db, request.params.maintenance_id, request),
   )
 
   app.patch(
@@ -109,7 +114,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     async (request) => {
       const { maintenance_id: id } = request.params
       const { title, description, start_date_time, rrule, duration_seconds, status, monitors } = request.body
-      await maintenances.updateMaintenance(app.db, id, {
+      const changes = {
         title: title?.trim(),
         description,
         // Sending back a response must not move a maintenance that starts within a minute.
@@ -118,8 +123,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         duration_seconds,
         enabled: status && status === 'ACTIVE',
         monitors: monitors && toAffected(monitors, 'MAINTENANCE'),
-      })
-      return toResponse(id, request)
+      }
+      return maintenances.updateMaintenance(app.db, id, changes, (trx) => toResponse(trx, id, request))
     },
   )
 
@@ -139,14 +144,14 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       return { message: `Maintenance with id '${id}' deleted successfully` }
     },
   )
-
-  async function toResponse(id: number, request: FastifyRequest) {
-    const maintenance = await maintenances.getMaintenance(app.db, id)
-    return { maintenance: serializeMaintenance(maintenance, request) }
-  }
 }
 
 export default routes
+
+/** Call it in the transaction of a write, so that no write that was stored is answered with 503. */
+async function toResponse(db: Kysely<Tables>, id: number, request: FastifyRequest) {
+  return { maintenance: serializeMaintenance(await maintenances.getMaintenance(db, id), request) }
+}
 
 function serializeMaintenance(
   maintenance: maintenances.Maintenance,

@@ -12,17 +12,9 @@ import { isAborted } from '../http/request-log.ts'
 import { getMonitorId } from '../monitors/repository.ts'
 import { type ReportedMinute, updateMinute } from '../reports/repository.ts'
 import { readAllMinutes } from '../reports/series.ts'
-import { maxReportMinutes } from '../reports/writer.ts'
+import { maxLatencyMs, maxReportMinutes } from '../reports/writer.ts'
 import { sendList } from './list.ts'
-import {
-  FillData,
-  FillResult,
-  maxLatencyMs,
-  Point,
-  PointParams,
-  ReadData,
-  UpdatePoint,
-} from './schemas/monitor-data.ts'
+import { FillData, FillResult, Point, PointParams, ReadData, UpdatePoint } from './schemas/monitor-data.ts'
 import { MonitorParams } from './schemas/monitors.ts'
 import { Only } from './schemas/shared.ts'
 

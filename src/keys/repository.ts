@@ -104,14 +104,19 @@ export type KeyChanges = {
 }
 
 /**
- * Returns undefined if the key does not exist or is revoked. Deletes the key's sessions if it is no longer an active
+ * Returns undefined if the key does not exist or is revoked, or if its expiry would become later than both its current
+ * one and `maxExpiry` (null: no limit). Deletes the key's sessions if it is no longer an active
  * admin key, so that they do not come back if it becomes one again.
  */
 export async function updateKey(
   db: Kysely<Tables>,
   id: string,
   changes: KeyChanges,
+  maxExpiry: Date | null,
 ): Promise<ApiKey | undefined> {
+  const isExpiryAllowed = sql<boolean>`
+    coalesce(${changes.expires_at}::timestamptz, 'infinity')
+      <= greatest(${maxExpiry}::timestamptz, coalesce(expires_at, 'infinity'))`
   return db
     .with('changed', (query) =>
       query
@@ -120,6 +125,9 @@ export async function updateKey(
         .set((eb) => ({ name: eb.ref('name'), ...sortFields(changes) }))
         .where('id', '=', id)
         .where('revoked_at', 'is', null)
+        .$if(maxExpiry !== null && changes.expires_at !== undefined, (limited) =>
+          limited.where(isExpiryAllowed),
+        )
         .returning(publicColumns)
         .returning([keyStatus.as('status'), isActiveAdmin.as('is_admin')]),
     )
@@ -151,41 +159,58 @@ export async function deleteKey(db: Kysely<Tables>, id: string): Promise<void> {
   await db.deleteFrom('api_keys').where('id', '=', id).execute()
 }
 
+/** The state of a key after its rotation. */
+export type OldKey = Pick<ApiKey, 'id' | 'status' | 'expires_at'>
+
+type RotatedKey = {
+  id: string
+  successorId: string
+  secretHash: string
+  overlapSeconds: number
+  /** Expiry of the successor. Null: that of the old key before the rotation. */
+  expiresAt: Date | null
+  /** Latest allowed expiry of the successor. Null: no limit. */
+  maxExpiry: Date | null
+}
+
 /**
- * Stores a successor with the name, permissions, limit and expiry of an active key. The old key expires after
- * `overlapSeconds`, never later than before. Returns undefined, and changes nothing, if `id` is not an active key or if
- * the successor's id exists.
+ * Stores a successor with the name, permissions and limit of an active key. The old key expires after `overlapSeconds`,
+ * never later than before. Returns undefined, and changes nothing, if `id` is not an active key, if the successor's id
+ * exists, or if the successor's expiry is not in the future or too late.
  *
  * Compares with clock_timestamp(), not now(): of two concurrent rotations, the second waits for the row lock and then
  * finds an expiry that may be later than its own now().
  */
 export async function rotateKey(
   db: Kysely<Tables>,
-  { id, successorId, secretHash, overlapSeconds }: RotatedKey,
-): Promise<ApiKey | undefined> {
-  const { rows } = await sql<ApiKey>`
+  { id, successorId, secretHash, overlapSeconds, expiresAt, maxExpiry }: RotatedKey,
+): Promise<{ key: ApiKey; old: OldKey } | undefined> {
+  const newExpiry = sql`coalesce(${expiresAt}::timestamptz, expires_at, 'infinity')`
+  const { rows } = await sql<ApiKey & { old_status: KeyStatus; old_expires_at: Date }>`
     with old as (
-      select id, name, permissions, rate_limit, expires_at from api_keys
+      select id, name, permissions, rate_limit, expires_at, nullif(${newExpiry}, 'infinity') as new_expiry from api_keys
       where id = ${id} and revoked_at is null and (expires_at is null or expires_at > clock_timestamp())
+        and ${newExpiry} > now() and ${newExpiry} <= coalesce(${maxExpiry}::timestamptz, 'infinity')
         and not exists (select from api_keys where id = ${successorId})
       for update
     ), created as (
       insert into api_keys (id, secret_hash, name, permissions, rate_limit, expires_at, rotated_from)
-      select ${successorId}, ${secretHash}, name, permissions, rate_limit, expires_at, id from old
+      select ${successorId}, ${secretHash}, name, permissions, rate_limit, new_expiry, id from old
       on conflict (id) do nothing
-      returning *
+      returning ${sql.join(publicColumns.map((column) => sql.ref(column)))}, ${keyStatus} as status
     ), ended as (
       update api_keys
       set expires_at = least(old.expires_at, date_trunc('second', now() + make_interval(secs => ${overlapSeconds})))
       from old, created where api_keys.id = old.id
+      returning api_keys.expires_at as old_expires_at,
+        case when api_keys.expires_at <= now() then 'expired' else 'active' end as old_status
     )
-    select ${sql.join(publicColumns.map((column) => sql.ref(column)))}, ${keyStatus} as status from created`.execute(
-    db,
-  )
-  return rows[0]
+    select * from created, ended`.execute(db)
+  const [row] = rows
+  if (!row) return undefined
+  const { old_status: status, old_expires_at: expires_at, ...key } = row
+  return { key, old: { id, status, expires_at } }
 }
-
-type RotatedKey = { id: string; successorId: string; secretHash: string; overlapSeconds: number }
 
 /** Returns the hashes in the order of the ids: undefined for a key that does not exist. */
 export async function findHashes(

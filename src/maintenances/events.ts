@@ -2,9 +2,10 @@ import { type Kysely, type Selectable, sql } from 'kysely'
 import type { Tables } from '../database/schema.ts'
 import type { ClosingState, EventState } from '../enums.ts'
 import { eventNotClosable, eventNotFound, invalidField, maintenanceNotFound } from '../errors.ts'
+import { affectedByMaintenance } from '../monitors/affected.ts'
 import { eventIsOngoing } from '../monitors/current-status.ts'
 import { eventState } from './event-state.ts'
-import { affectedByMaintenance, type Maintenance } from './repository.ts'
+import type { Maintenance } from './repository.ts'
 
 export type Event = Selectable<Tables['maintenance_events']> & { state: EventState }
 

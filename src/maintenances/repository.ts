@@ -5,7 +5,7 @@ import type { Tables } from '../database/schema.ts'
 import type { EventState, MaintenanceImpact } from '../enums.ts'
 import { changedConcurrently, maintenanceNotFound } from '../errors.ts'
 import { withinLimits } from '../limits.ts'
-import { affectedMonitors, assertUniqueMonitors, lockAffectedMonitors } from '../monitors/affected.ts'
+import { affectedByMaintenance, assertUniqueMonitors, lockAffectedMonitors } from '../monitors/affected.ts'
 import { evaluate } from './evaluation.ts'
 import { generateEvents, rescheduleEvents } from './event-generation.ts'
 import { eventState, upcomingEvents } from './event-state.ts'
@@ -19,8 +19,6 @@ export type Maintenance = Selectable<Tables['maintenances']> & {
   /** The ongoing event, otherwise the next. Its times are in seconds since 1970. */
   next_event: { id: number; starts_at: number; ends_at: number; state: EventState } | null
 }
-
-export const affectedByMaintenance = affectedMonitors('maintenances', 'maintenance')
 
 const columns = sql`
   maintenances.*, ${affectedByMaintenance.column}, (
@@ -106,13 +104,15 @@ export type NewMaintenance = Schedule & {
 }
 
 /**
- * Creates a maintenance and its due events.
- * @returns its id. @throws ApiError 400 if the schedule is invalid, or if a monitor is unknown or repeated
+ * Creates a maintenance and its due events. Opens the transaction itself, because the rule is evaluated before it.
+ * @param read returns the result, within the transaction
+ * @throws ApiError 400 if the schedule is invalid, or if a monitor is unknown or repeated
  */
-export async function createMaintenance(
+export async function createMaintenance<Result>(
   db: Kysely<Tables>,
   { monitors, ...maintenance }: NewMaintenance,
-): Promise<number> {
+  read: (trx: Transaction<Tables>, id: number) => Promise<Result>,
+): Promise<Result> {
   assertUniqueMonitors(monitors)
   assertValidSchedule(maintenance)
   const plan = await evaluate({ schedule: maintenance, now: await databaseNow(db), isNew: true })
@@ -125,7 +125,7 @@ export async function createMaintenance(
       .executeTakeFirstOrThrow()
     await affectedByMaintenance.insert(trx, id, monitors.map(withImpact), monitorIds)
     await generateEvents(trx, id, plan)
-    return id
+    return read(trx, id)
   })
 }
 
@@ -150,18 +150,25 @@ export type MaintenanceChanges = {
 const maxAttempts = 5
 
 /**
- * Updates the given fields, and the events if the schedule changes.
+ * Updates the given fields, and the events if the schedule changes. Opens the transaction itself, because the rule is
+ * evaluated before it.
+ * @param read returns the result, within the transaction
  * @throws ApiError 404, 400 as createMaintenance does, 503 if other requests change the schedule all the time
  */
-export async function updateMaintenance(
+export async function updateMaintenance<Result>(
   db: Kysely<Tables>,
   id: number,
   changes: MaintenanceChanges,
-): Promise<void> {
+  read: (trx: Transaction<Tables>, id: number) => Promise<Result>,
+): Promise<Result> {
   assertUniqueMonitors(changes.monitors)
   for (let attempt = 0; attempt < maxAttempts; attempt++) {
     const planned = await planUpdate(db, id, changes)
-    if (await db.transaction().execute((trx) => applyUpdate(trx, id, changes, planned))) return
+    const updated = await db.transaction().execute(async (trx) => {
+      const isApplied = await applyUpdate(trx, id, changes, planned)
+      return isApplied && { result: await read(trx, id) }
+    })
+    if (updated) return updated.result
   }
   throw changedConcurrently()
 }
@@ -194,6 +201,7 @@ async function applyUpdate(
   changes: MaintenanceChanges,
   { after, plan }: PlannedUpdate,
 ): Promise<boolean> {
+  const monitorIds = await lockAffectedMonitors(trx, changes.monitors ?? [])
   const before = await trx
     .selectFrom('maintenances')
     .select(scheduleColumns)
@@ -210,10 +218,7 @@ async function applyUpdate(
     .set({ ...written, ...after, updated_at: sql`now()` })
     .where('id', '=', id)
     .execute()
-  if (monitors) {
-    const monitorIds = await lockAffectedMonitors(trx, monitors)
-    await affectedByMaintenance.replace(trx, id, monitors.map(withImpact), monitorIds)
-  }
+  if (monitors) await affectedByMaintenance.replace(trx, id, monitors.map(withImpact), monitorIds)
   await rescheduleEvents(trx, id, before, after)
   if (plan) await generateEvents(trx, id, plan)
   return true

@@ -3,7 +3,6 @@ import { prepared } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import { type ApiError, invalidField, invalidRequest } from '../errors.ts'
 import { maxAffectedMonitors } from '../limits.ts'
-import { lockExistingMonitorsForShare } from './repository.ts'
 
 type Affected = { monitor_tag: string; impact: string }
 
@@ -11,7 +10,8 @@ type Affected = { monitor_tag: string; impact: string }
  * SQL for the link tables `incident_monitors` and `maintenance_monitors`.
  * @param owners table of the owners. @param name prefix of the link table and of its column with the owner's id.
  */
-export function affectedMonitors(owners: 'incidents' | 'maintenances', name: 'incident' | 'maintenance') {
+function affectedMonitors(owners: 'incidents' | 'maintenances', name: 'incident' | 'maintenance') {
+  const ownerTable = sql.table(owners)
   const table = sql.table(`${name}_monitors`)
   const ownerId = sql.ref(`${name}_id`)
   const links = sql`${table} join monitors on monitors.id = monitor_id where ${ownerId} = ${sql.ref(`${owners}.id`)}`
@@ -42,21 +42,42 @@ export function affectedMonitors(owners: 'incidents' | 'maintenances', name: 'in
     publicMonitors: sql`
       lateral (
         select count(*) as total, coalesce(
-          ${list} filter (where monitors.enabled and not hidden), '[]') as monitors
+          ${list} filter (where ${monitorIsVisible}), '[]') as monitors
         from ${links}
       ) as affected`,
-    /** Condition on publicMonitors: affects a visible monitor, or none at all. */
-    isPublic: sql`(total = 0 or json_array_length(affected.monitors) > 0)`,
+    /** Condition on publicMonitors: affects a visible monitor, or none at all and was not hidden through its last one. */
+    isPublic: sql`(json_array_length(affected.monitors) > 0 or (total = 0 and not stays_hidden))`,
     /** Condition: affects at least one of these monitors. */
     includes: (tags: readonly string[]) => sql`exists (select from ${links} and tag = any(${tags}::text[]))`,
     insert,
-    /** Replaces all links of an owner. */
+    /** Replaces all links of an owner. Without a new link, it stays as hidden as it was without one. */
     async replace(...[trx, id, affected, monitorIds]: Parameters<typeof insert>): Promise<void> {
       await prepared(sql`delete from ${table} where ${ownerId} = ${id}`).execute(trx)
       await insert(trx, id, affected, monitorIds)
+      if (affected.length > 0)
+        await sql`update ${ownerTable} set stays_hidden = false where id = ${id}`.execute(trx)
+    },
+    /**
+     * Keeps the owners hidden that affect only this monitor. Call it before the monitor is deleted, in a transaction that
+     * has locked it. Locks the owners first, because of two transactions that delete the last two monitors of an owner,
+     * each would still see the other's link.
+     */
+    async keepHidden(trx: Transaction<Tables>, monitorId: number): Promise<void> {
+      const linked = sql`select ${ownerId} from ${table} where monitor_id = ${monitorId}`
+      await sql`select from ${ownerTable} where id in (${linked}) order by id for no key update`.execute(trx)
+      await sql`
+        update ${ownerTable} set stays_hidden = true
+        where id in (${linked}) and not exists (
+          select from ${table} where ${ownerId} = id and monitor_id <> ${monitorId})`.execute(trx)
     },
   }
 }
+
+/** Condition on `monitors`: the public page shows the monitor. */
+export const monitorIsVisible = sql<boolean>`(monitors.enabled and not monitors.hidden)`
+
+export const affectedByIncident = affectedMonitors('incidents', 'incident')
+export const affectedByMaintenance = affectedMonitors('maintenances', 'maintenance')
 
 export function tagsOf(affected: MonitorReference): string[] {
   return affected.map(({ monitor_tag }) => monitor_tag)
@@ -75,8 +96,7 @@ export function assertUniqueMonitors(affected: MonitorReference = []): void {
 }
 
 /**
- * Locks the monitors FOR KEY SHARE until commit. Call it before touching link rows, because deleting a monitor locks in
- * this order, and the reverse order deadlocks.
+ * Locks the monitors as lockExistingMonitorsForShare does.
  * @returns their ids, by tag. @throws ApiError 400 naming each unknown tag
  */
 export async function lockAffectedMonitors(
@@ -87,6 +107,21 @@ export async function lockAffectedMonitors(
   const unknown = affected.flatMap(({ monitor_tag: tag }, index) => (monitorIds.has(tag) ? [] : [index]))
   if (unknown.length > 0) throw invalidMonitors(unknown, 'must be the tag of an existing monitor')
   return monitorIds
+}
+
+/**
+ * Locks those of the monitors that exist FOR KEY SHARE until commit. Call it before locking their incidents,
+ * maintenances or links, because deleting a monitor locks in this order, and the reverse order deadlocks.
+ * @returns their ids, by tag.
+ */
+export async function lockExistingMonitorsForShare(
+  trx: Transaction<Tables>,
+  tags: readonly string[],
+): Promise<Map<string, number>> {
+  if (tags.length === 0) return new Map()
+  const { rows } = await prepared(sql<{ id: number; tag: string }>`
+    select id, tag from monitors where tag = any(${tags}::text[]) order by id for key share`).execute(trx)
+  return new Map(rows.map(({ id, tag }) => [tag, id]))
 }
 
 function invalidMonitors(indices: number[], message: string): ApiError {

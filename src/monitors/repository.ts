@@ -1,9 +1,10 @@
-import { type Kysely, type Selectable, sql, type Transaction, type Updateable } from 'kysely'
+import { type Kysely, type Selectable, sql, type Updateable } from 'kysely'
 import { precompiled, prepared, sortFields } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import type { ReportStatus, Status } from '../enums.ts'
 import { monitorNotFound, tagTaken } from '../errors.ts'
 import { withinLimits } from '../limits.ts'
+import { affectedByIncident, affectedByMaintenance, monitorIsVisible } from './affected.ts'
 import { currentStatus } from './current-status.ts'
 import { toUptime } from './uptime.ts'
 
@@ -58,7 +59,7 @@ export async function findMonitors(
 }
 
 /** @throws ApiError 404 if the monitor does not exist. */
-async function getMonitor(db: Kysely<Tables>, tag: string): Promise<Monitor> {
+export async function getMonitor(db: Kysely<Tables>, tag: string): Promise<Monitor> {
   const monitor = (await findMonitors(db, [tag])).get(tag)
   if (!monitor) throw monitorNotFound()
   return monitor
@@ -192,23 +193,23 @@ export async function updateMonitor(
   if (numUpdatedRows === 0n) throw monitorNotFound()
 }
 
-/** Deletes a monitor and its data. @throws ApiError 404 if the monitor does not exist. */
-export async function deleteMonitor(db: Kysely<Tables>, tag: string): Promise<void> {
-  const { numDeletedRows } = await db.deleteFrom('monitors').where('tag', '=', tag).executeTakeFirst()
-  if (numDeletedRows === 0n) throw monitorNotFound()
-}
-
 /**
- * Locks those of the monitors that exist FOR KEY SHARE until commit. Call it before touching link rows, because deleting
- * a monitor locks in this order, and the reverse order deadlocks.
- * @returns their ids, by tag.
+ * Deletes a monitor and its data. Incidents and maintenances that the public page does not show because of this monitor
+ * stay hidden. @throws ApiError 404 if the monitor does not exist.
  */
-export async function lockExistingMonitorsForShare(
-  trx: Transaction<Tables>,
-  tags: readonly string[],
-): Promise<Map<string, number>> {
-  if (tags.length === 0) return new Map()
-  const { rows } = await prepared(sql<{ id: number; tag: string }>`
-    select id, tag from monitors where tag = any(${tags}::text[]) order by id for key share`).execute(trx)
-  return new Map(rows.map(({ id, tag }) => [tag, id]))
+export function deleteMonitor(db: Kysely<Tables>, tag: string): Promise<void> {
+  return db.transaction().execute(async (trx) => {
+    const monitor = await trx
+      .selectFrom('monitors')
+      .select(['id', monitorIsVisible.as('is_visible')])
+      .where('tag', '=', tag)
+      .forUpdate()
+      .executeTakeFirst()
+    if (!monitor) throw monitorNotFound()
+    if (!monitor.is_visible) {
+      await affectedByIncident.keepHidden(trx, monitor.id)
+      await affectedByMaintenance.keepHidden(trx, monitor.id)
+    }
+    await trx.deleteFrom('monitors').where('id', '=', monitor.id).execute()
+  })
 }

@@ -10,6 +10,9 @@ import { createTurns } from './turns.ts'
 /** Longest report: 366 days, in minutes. */
 export const maxReportMinutes = 366 * 1440
 
+/** Longest latency: one day, in milliseconds. */
+export const maxLatencyMs = 86_400_000
+
 /** Reports of more minutes are not batched, so that small reports do not wait for them. */
 const maxBatchedMinutes = 100
 

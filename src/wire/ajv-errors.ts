@@ -9,21 +9,22 @@ const maxDetails = 20
  * `errorMessage`, and must if it has a pattern.
  */
 export function fromAjvErrors(errors: ErrorObject[], httpPart = 'body'): ApiError {
-  // Ajv reports the errors of each alternative of a oneOf before the error about the oneOf, which is the clearer message.
-  const isOfAlternative = ({ schemaPath }: ErrorObject) => schemaPath.includes('/oneOf/')
-  const details = [...errors.filter((error) => !isOfAlternative(error)), ...errors.filter(isOfAlternative)]
-    .slice(0, maxDetails)
-    .map(toDetail)
-    .filter(isFirst)
+  // Ajv also reports why each alternative of a oneOf does not match, which says nothing about what the client wants.
+  const relevant = errors.filter(({ schemaPath }) => !schemaPath.includes('/oneOf/'))
+  const details = relevant.slice(0, maxDetails).flatMap(toDetails).filter(isFirst)
   const location = httpPart === 'querystring' ? 'query' : httpPart === 'params' ? 'path' : httpPart
   const [first] = details
   const field = first?.path ? ` ${first.path}` : ''
   return invalidRequest(`Invalid ${location}:${field} ${first?.message ?? 'is invalid'}`, details)
 }
 
-/** False for a repeated detail: `type` and `enum` of one value have the same message. */
+/** False for a repeated detail: `type` and `enum` of one value have the same message, and so have alternatives. */
 function isFirst({ path, message }: ErrorDetail, index: number, details: ErrorDetail[]): boolean {
   return details.findIndex((other) => other.path === path && other.message === message) === index
+}
+
+function toDetails(error: ErrorObject): ErrorDetail[] {
+  return isAboutAlternatives(error) ? explainAlternatives(error) : [toDetail(error)]
 }
 
 function toDetail(error: ErrorObject): ErrorDetail {
@@ -51,7 +52,7 @@ type Annotated = {
   maximum?: number
 }
 
-function toMessage({ keyword, schema, parentSchema }: ErrorObject, params: Record<string, unknown>): string {
+function toMessage({ keyword, parentSchema, data }: ErrorObject, params: Record<string, unknown>): string {
   const { errorMessage, minimum, maximum } = (parentSchema ?? {}) as Annotated
   const limit = Number(params.limit)
   switch (keyword) {
@@ -73,12 +74,9 @@ function toMessage({ keyword, schema, parentSchema }: ErrorObject, params: Recor
       return `must have at most ${limit} items`
     case 'uniqueItems':
       return 'must not contain the same value twice'
-    case 'dependentRequired':
-      return `must have ${String(params.missingProperty)} if it has ${String(params.property)}`
-    case 'oneOf':
-      return errorMessage ?? describeAlternatives(schema as Alternative[])
     case 'pattern':
-      return errorMessage ?? (params.pattern === '\\S' ? 'must not be blank' : 'is invalid')
+      if (params.pattern === '\\S') return data === '' ? 'must not be empty' : 'must not be blank'
+      return errorMessage ?? 'is invalid'
     default:
       return errorMessage ?? 'is invalid'
   }
@@ -88,7 +86,11 @@ type Allowed = { type: string | string[]; enum?: unknown[]; format?: string }
 
 /** Describes the values that a schema allows. The only format is that of a time. */
 function describeAllowed({ type, enum: values, format }: Allowed): string {
-  if (values) return `one of ${values.map(String).join(', ')}`
+  if (values) {
+    const words = values.filter((value) => value !== '' && value !== null)
+    const others = [...(values.includes('') ? ['empty'] : []), ...(values.includes(null) ? ['null'] : [])]
+    return `one of ${[words.join(', '), ...others].join(' or ')}`
+  }
   const [first, ...others] = [type].flat().map(typeName)
   return format ? [timeExample, ...others].join(', or ') : [first, ...others].join(' or ')
 }
@@ -106,11 +108,45 @@ function typeName(type: unknown): string {
   return typeNames[String(type)] ?? String(type)
 }
 
-type Alternative = { required: string[] }
+/**
+ * A schema whose `oneOf` lists the required fields of each alternative, and whose `dependentRequired` assigns optional
+ * fields to an alternative: the fields of exactly one alternative must be given.
+ */
+type Alternatives = { oneOf: { required: string[] }[]; dependentRequired?: Record<string, string[]> }
 
-function describeAlternatives(alternatives: Alternative[]): string {
-  const separator = alternatives.every(({ required }) => required.length === 1) ? ' or ' : ', or '
-  return `must have either ${alternatives.map(({ required }) => required.join(' and ')).join(separator)}`
+function isAboutAlternatives({ keyword }: ErrorObject): boolean {
+  return keyword === 'oneOf' || keyword === 'dependentRequired'
+}
+
+/** Explains from the given fields what the client wants, and names the field that is missing or one too many. */
+function explainAlternatives({ instancePath, parentSchema, data }: ErrorObject): ErrorDetail[] {
+  if (typeof data !== 'object' || Array.isArray(data))
+    return [{ path: instancePath, message: 'must be an object' }]
+  const { oneOf, dependentRequired = {} } = parentSchema as Alternatives
+  const isGiven = (name: string) => (data as Record<string, unknown>)[name] !== undefined
+  const begun = oneOf.flatMap(({ required }) => {
+    const optional = Object.keys(dependentRequired).filter((name) =>
+      dependentRequired[name]?.some((other) => required.includes(other)),
+    )
+    const given = [...required, ...optional].find(isGiven)
+    return given === undefined ? [] : [{ given, missing: required.filter((name) => !isGiven(name)) }]
+  })
+  // A complete alternative is what the client wants, and another one is too much.
+  const [first, second] = begun.sort((a, b) => a.missing.length - b.missing.length)
+  if (!first) {
+    const separator = oneOf.every(({ required }) => required.length === 1) ? ' or ' : ', or '
+    const choices = oneOf.map(({ required }) => required.join(' and ')).join(separator)
+    return [{ path: instancePath, message: `must have either ${choices}` }]
+  }
+  if (second) {
+    return [
+      { path: `${instancePath}/${second.given}`, message: `is not allowed together with ${first.given}` },
+    ]
+  }
+  return first.missing.map((name) => ({
+    path: `${instancePath}/${name}`,
+    message: `is required together with ${first.given}`,
+  }))
 }
 
 function escapePointer(name: unknown): string {

@@ -29,7 +29,11 @@ export const CreateKey = Type.Object(
     name: Name,
     permissions: Permissions,
     expires_at: Type.Optional(
-      describe(ExpiresAt, 'When the key expires, in the future. Null or omitted: never.'),
+      describe(
+        ExpiresAt,
+        'When the key expires, in the future. Null or omitted: never. If the calling key expires, a later expiry than its ' +
+          'own is rejected, and its own is the default.',
+      ),
     ),
     rate_limit: Type.Optional(RateLimit),
   },
@@ -51,6 +55,12 @@ export const RotateKey = Type.Object(
       description:
         'How long the old key remains valid, in seconds, 0 to 604,800 (7 days). It never expires later than before.',
     }),
+    expires_at: Type.Optional(
+      describe(
+        Time,
+        'When the new key expires. Default: when the old key would have expired. As for a new key, it is limited by the calling key.',
+      ),
+    ),
   },
   { ...strict, examples: [{ overlap_seconds: 3600 }] },
 )

@@ -13,34 +13,39 @@ export const pageQuery = {
   cursor: Type.Optional(
     Type.String({
       maxLength: 1_000,
-      description: 'Value of `next_cursor` of the previous page, unchanged. Omit it for the first page.',
+      description:
+        'Value of `next_cursor` of the previous page of this list, unchanged. Omit it for the first page.',
     }),
   ),
 }
 
 /**
  * Makes a page from up to `limit + 1` rows: an additional row means that there is a next page.
- * @param cursorOf returns the values of the last row by which the list is ordered
+ * @param list identifies the list, so that its cursors are rejected elsewhere: its path and what else determines the order
+ * of its rows. Not its filters, because a client may compute one anew for each page, such as a start of "a day ago".
+ * @param positionOf returns the values of the last row by which the list is ordered
  */
-export function paginate<Row>(rows: Row[], limit: number, cursorOf: (last: Row) => string) {
+export function paginate<Row>(rows: Row[], limit: number, list: string, positionOf: (last: Row) => string) {
   const data = rows.slice(0, limit)
   const last = data.at(-1)
   const hasMore = rows.length > limit && last !== undefined
   return {
     data,
-    pagination: { next_cursor: hasMore ? Buffer.from(cursorOf(last)).toString('base64url') : null },
+    pagination: {
+      next_cursor: hasMore ? Buffer.from(`${list} ${positionOf(last)}`).toString('base64url') : null,
+    },
   }
 }
 
 /**
- * Decodes a cursor.
- * @param pattern rejects cursors that the list did not issue
- * @throws ApiError 400
+ * Returns the position in the list.
+ * @param list as in paginate
+ * @throws ApiError 400 if another list issued the cursor, or none
  */
-export function parseCursorText(cursor: string, pattern: RegExp): string {
-  const text = Buffer.from(cursor, 'base64url').toString()
-  if (!pattern.test(text)) throw invalidCursor()
-  return text
+export function parseCursor(cursor: string, list: string, pattern: RegExp): string {
+  const [issuer, position = ''] = Buffer.from(cursor, 'base64url').toString().split(' ')
+  if (issuer !== list || !pattern.test(position)) throw invalidCursor()
+  return position
 }
 
 /** @throws ApiError 400 if `to` is before `from` */
@@ -51,23 +56,26 @@ export function assertRangeOrder({ from, to }: { from?: string | undefined; to?:
 
 /**
  * Returns the response with a page of a list that is ordered by time, then by id.
- * @param list returns up to `limit` rows after the cursor
+ * @param list identifies the list, as in paginate
+ * @param read returns up to `limit` rows after the cursor
  * @param timeOf returns the time by which the list is ordered
  * @throws ApiError 400 for an invalid cursor
  */
 export async function pageByTime<Row extends { id: number }, Item>(
   query: { cursor?: string | undefined; limit: number },
-  list: (page: { cursor: Position | undefined; limit: number }) => Promise<Row[]>,
+  list: string,
+  read: (page: { cursor: Position | undefined; limit: number }) => Promise<Row[]>,
   timeOf: (row: Row) => Date,
   serialize: (row: Row) => Item,
 ) {
   const { cursor, limit } = query
-  const rows = await list({
-    cursor: cursor === undefined ? undefined : decodeCursor(cursor),
+  const rows = await read({
+    cursor:
+      cursor === undefined ? undefined : parsePosition(parseCursor(cursor, list, /^\d{1,12}:\d{1,10}$/)),
     limit: limit + 1,
   })
-  const { data, pagination } = paginate(rows, limit, (last) =>
-    encodeCursor({ at: timeOf(last), id: last.id }),
+  const { data, pagination } = paginate(rows, limit, list, (last) =>
+    formatPosition({ at: timeOf(last), id: last.id }),
   )
   return { success: true as const, data: data.map(serialize), pagination }
 }
@@ -75,12 +83,11 @@ export async function pageByTime<Row extends { id: number }, Item>(
 /** Time and id of the last row of the previous page. */
 type Position = { at: Date; id: number }
 
-function encodeCursor({ at, id }: Position): string {
+function formatPosition({ at, id }: Position): string {
   return `${at.getTime() / 1000}:${id}`
 }
 
-/** @throws ApiError 400 */
-function decodeCursor(cursor: string): Position {
-  const [seconds, id] = parseCursorText(cursor, /^\d{1,12}:\d{1,9}$/).split(':')
+function parsePosition(text: string): Position {
+  const [seconds, id] = text.split(':')
   return { at: new Date(Number(seconds) * 1000), id: Number(id) }
 }

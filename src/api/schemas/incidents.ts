@@ -4,10 +4,11 @@ import { maxAffectedMonitors, maxLengths } from '../../limits.ts'
 import { describe, Nullable, strict, StringEnum } from '../../wire/envelope.ts'
 import { pageQuery } from '../../wire/pagination.ts'
 import { Time } from '../../wire/time.ts'
+import { maxId } from '../../wire/validator.ts'
 
 export const Id = Type.Integer({
   minimum: 1,
-  maximum: 2_147_483_647,
+  maximum: maxId,
   description: 'Id, a positive integer.',
 })
 export const Title = Type.String({

@@ -1,9 +1,19 @@
 import { Type } from 'typebox'
 import { intervals } from '../../reports/series.ts'
+import { maxLatencyMs } from '../../reports/writer.ts'
 import { Nullable, strict, StringEnum } from '../../wire/envelope.ts'
 import { pageQuery } from '../../wire/pagination.ts'
 import { Time } from '../../wire/time.ts'
-import { Latency, ReportStatus, Uptime } from './monitors.ts'
+import { ReportStatus, Uptime } from './monitors.ts'
+
+const Latency = Nullable(
+  Type.Number({
+    minimum: 0,
+    maximum: maxLatencyMs,
+    description:
+      'Latency in milliseconds, 0 to 86,400,000 (one day). It is rounded to whole milliseconds. Null: not measured.',
+  }),
+)
 
 const report = {
   status: ReportStatus,

@@ -55,12 +55,8 @@ const StaleAfter = Nullable(
       'Null: reports never become stale.',
   }),
 )
-export const Latency = Nullable(
-  Type.Integer({
-    minimum: 0,
-    maximum: 2_000_000_000,
-    description: 'Latency in milliseconds, 0 to 2,000,000,000. Null: not measured.',
-  }),
+const Latency = Nullable(
+  Type.Integer({ minimum: 0, description: 'Latency in milliseconds. Null: not measured.' }),
 )
 
 const enabled = {
@@ -106,6 +102,18 @@ export const CreateMonitor = Type.Object(
   },
 )
 
+const ReadOnly = Type.Optional(
+  Type.Unknown({ readOnly: true, description: 'Ignored, so that the response of a GET can be sent back.' }),
+)
+const readOnlyFields = {
+  status: ReadOnly,
+  status_source: ReadOnly,
+  last_report: ReadOnly,
+  uptime: ReadOnly,
+  created_at: ReadOnly,
+  updated_at: ReadOnly,
+}
+
 export const PutMonitor = Type.Object(
   {
     tag: Type.Optional({
@@ -114,6 +122,7 @@ export const PutMonitor = Type.Object(
     }),
     name: Name,
     ...attributesWithDefaults,
+    ...readOnlyFields,
   },
   {
     ...strict,

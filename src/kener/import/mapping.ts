@@ -76,7 +76,7 @@ export function toTag({ id, tag }: SourceMonitor): string {
 export function toIncident(
   item: SourceItem,
   tags: Tags,
-): Parsed<{ values: IncidentValues; monitors: Affected[] }> {
+): Parsed<{ values: IncidentValues; monitors: Affected[]; affectsMonitors: boolean }> {
   const warnings: Notice[] = []
   const source = toStorable(item, warnings)
   const startedAt = toTime(source.start_date_time)
@@ -91,7 +91,11 @@ export function toIncident(
     started_at: startedAt,
     ended_at: toEnd(source.end_date_time, startedAt, warnings),
   }
-  return { value: { values, monitors: toMonitors(source.monitors, tags, warnings) }, warnings }
+  const affectsMonitors = Array.isArray(source.monitors) && source.monitors.length > 0
+  return {
+    value: { values, monitors: toMonitors(source.monitors, tags, warnings), affectsMonitors },
+    warnings,
+  }
 }
 
 export function toComment(item: SourceItem): Parsed<CommentValues> {

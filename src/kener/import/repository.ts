@@ -1,10 +1,10 @@
 import { type Kysely, sql, type Transaction } from 'kysely'
 import type { Tables } from '../../database/schema.ts'
 import type { Comment } from '../../incidents/comments.ts'
-import { type Affected, affectedByIncident, type Incident } from '../../incidents/repository.ts'
+import type { Affected, Incident } from '../../incidents/repository.ts'
+import { affectedByIncident, lockExistingMonitorsForShare, tagsOf } from '../../monitors/affected.ts'
+import type { MonitorAttributes } from '../../monitors/repository.ts'
 import { withinLimits } from '../../limits.ts'
-import { tagsOf } from '../../monitors/affected.ts'
-import { lockExistingMonitorsForShare, type MonitorAttributes } from '../../monitors/repository.ts'
 import { OperatorError } from '../../operator-error.ts'
 import { type ExtraFields, insertKenerMonitor, updateKenerMonitor } from '../repository.ts'
 
@@ -80,8 +80,16 @@ export type IncidentImport = {
   /** The local id. Undefined for a new incident. */
   id: number | undefined
   /** Undefined if only comments are stored. */
-  incident: { from: Source; values: IncidentValues; monitors: Affected[] } | undefined
+  incident: ImportedIncident | undefined
   comments: CommentImport[]
+}
+
+type ImportedIncident = {
+  from: Source
+  values: IncidentValues
+  monitors: Affected[]
+  /** True if it affects a monitor at the source, which may not exist locally. */
+  affectsMonitors: boolean
 }
 
 export type CommentImport = { id: number | undefined; from: Source; values: CommentValues }
@@ -91,7 +99,8 @@ export type CommentValues = Pick<Comment, 'comment' | 'state' | 'commented_at'>
 
 /**
  * Stores an incident and its comments. The states of the comments do not change the incident, because it is stored with
- * its state at the source. Monitors that were deleted in the meantime are left out. Returns false, and stores nothing,
+ * its state at the source. Monitors that were deleted in the meantime are left out. If none is left, the public page does
+ * not show the incident, because its monitors may be hidden at the source or may have been deleted here. Returns false, and stores nothing,
  * if the incident no longer exists.
  */
 export function importIncident(
@@ -99,12 +108,13 @@ export function importIncident(
   { id: localId, incident, comments }: IncidentImport,
 ): Promise<boolean> {
   return db.transaction().execute(async (trx) => {
+    const monitorIds = await lockExistingMonitorsForShare(trx, tagsOf(incident?.monitors ?? []))
     const id = await storeIncident(trx, localId, incident?.values)
     if (id === undefined) return false
     if (incident) {
-      const monitorIds = await lockExistingMonitorsForShare(trx, tagsOf(incident.monitors))
       const existing = incident.monitors.filter(({ monitor_tag }) => monitorIds.has(monitor_tag))
       await affectedByIncident.replace(trx, id, existing, monitorIds)
+      if (incident.affectsMonitors && existing.length === 0) await hideIncident(trx, id)
       await recordImport(trx, 'incident', incident.from, id)
     }
     for (const comment of comments) await storeComment(trx, id, comment)
@@ -135,6 +145,10 @@ async function storeIncident(
     .returning('id')
     .executeTakeFirstOrThrow()
   return inserted.id
+}
+
+async function hideIncident(trx: Transaction<Tables>, id: number): Promise<void> {
+  await trx.updateTable('incidents').set({ stays_hidden: true }).where('id', '=', id).execute()
 }
 
 async function storeComment(

@@ -1,10 +1,8 @@
 import { Type } from 'typebox'
 import { reportStatuses } from '../../enums.ts'
+import { maxLatencyMs } from '../../reports/writer.ts'
 import { Nullable, StringEnum } from '../../wire/envelope.ts'
 import { minute, seconds } from './shared.ts'
-
-/** Longest latency, in milliseconds: a bit more than 23 days. */
-export const maxLatencyMs = 2_000_000_000
 
 const latency = (meaning: string) =>
   Type.Number({

@@ -2,6 +2,7 @@ import { type TSchema, Type } from 'typebox'
 import { maintenanceImpacts } from '../../enums.ts'
 import { maxAffectedMonitors } from '../../limits.ts'
 import { Nullable, StringEnum } from '../../wire/envelope.ts'
+import { maxId } from '../../wire/validator.ts'
 
 // The format of Kener 4.1, after `static/api-references/v4.json` and `src/routes/(api)/api/v4` of rajnandan1/kener.
 
@@ -27,7 +28,7 @@ const sentences = (...parts: string[]) => parts.filter((part) => part !== '').jo
 const formatBound = (bound: number) => bound.toLocaleString('en')
 
 export const idOf = (resource: string) =>
-  Type.Integer({ minimum: 1, maximum: 2_147_483_647, description: `Id of the ${resource}.` })
+  Type.Integer({ minimum: 1, maximum: maxId, description: `Id of the ${resource}.` })
 
 const IsoTime = (description: string) =>
   Type.String({ examples: ['2026-01-01T00:00:00.000Z'], description: `${description}, as an ISO 8601 time.` })

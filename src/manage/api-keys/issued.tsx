@@ -1,7 +1,7 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { invalidRequest } from '../../errors.ts'
 import type { IssuedKey } from '../../keys/lifecycle.ts'
-import type { ApiKey } from '../../keys/repository.ts'
+import type { ApiKey, OldKey } from '../../keys/repository.ts'
 import { isKeyId } from '../../keys/token.ts'
 import { readText } from '../form.ts'
 import { sendPage } from '../page.tsx'
@@ -16,7 +16,7 @@ export function readKeyId(body: unknown): string {
 }
 
 /** The key that was rotated. */
-type Predecessor = { old: ApiKey; isOwn: boolean }
+type Predecessor = { old: OldKey; isOwn: boolean }
 
 /**
  * Sends the only page that shows a key. A reload opens the key's own page; without JavaScript it sends the form again,
@@ -86,7 +86,7 @@ function IssuedKeyPage({ apiKey, token, origin, predecessor }: PageProps) {
   )
 }
 
-function OldKeyExpiry({ apiKey: { id, status, expires_at: expiry } }: { apiKey: ApiKey }) {
+function OldKeyExpiry({ apiKey: { id, status, expires_at: expiry } }: { apiKey: OldKey }) {
   return (
     <>
       <code>{id}</code>{' '}

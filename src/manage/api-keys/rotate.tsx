@@ -36,9 +36,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     const { id } = request.params
     const successorId = readKeyId(request.body)
     const overlapSeconds = readOverlap(request.body)
-    const issued = await rotateKey(toKeyContext(request), id, overlapSeconds, successorId)
-    const old = await getKey(app.db, id)
-    return sendIssuedKey(request, reply, issued, { old, isOwn: requirePrincipal(request).id === id })
+    const rotated = await rotateKey(toKeyContext(request), id, { overlapSeconds, successorId })
+    const isOwn = requirePrincipal(request).id === id
+    return sendIssuedKey(request, reply, rotated, { old: rotated.old, isOwn })
   })
 }
 
