@@ -72,8 +72,8 @@ export function startHourlyJobs(
   }
   let isStopped = false
   let timer: NodeJS.Timeout | undefined
-  const publish = (job: string) => {
-    jobSuccesses.publish({ job, at: Date.now() / 1000 } satisfies JobSuccess)
+  const publish = (job: string, at = unixTime()) => {
+    jobSuccesses.publish({ job, at } satisfies JobSuccess)
   }
 
   async function run(): Promise<void> {
@@ -92,10 +92,16 @@ export function startHourlyJobs(
   }
 
   // A job that never succeeds counts as late from here on.
-  for (const name of Object.keys(jobs)) publish(name)
+  const startedAt = unixTime()
+  for (const name of Object.keys(jobs)) publish(name, startedAt)
   void run()
   return () => {
     isStopped = true
     clearTimeout(timer)
   }
+}
+
+/** Returns the time in seconds, with the resolution of microseconds, so that each success has a later time. */
+function unixTime(): number {
+  return (performance.timeOrigin + performance.now()) / 1000
 }
