@@ -4,8 +4,7 @@ import { type Kysely, sql } from 'kysely'
  * Names the two checks that PostgreSQL had named after their table only. The generated names of keys, foreign keys and
  * indexes stay, because they contain the table, the columns and the kind (`monitors_tag_key`).
  *
- * Both tables are locked for an instant. The lock timeout bounds how long requests can queue behind the lock, for
- * example while pg_dump reads the tables: the start then fails, changes nothing, and can be repeated.
+ * Both tables are locked for an instant.
  *
  * Until its last replica is replaced, the previous release knows only the old name of the first check. It rejects an
  * incident that ends before it starts with 500 instead of 400, and stores nothing either.
@@ -21,6 +20,5 @@ export async function down(db: Kysely<unknown>): Promise<void> {
 }
 
 async function rename(db: Kysely<unknown>, table: string, from: string, to: string): Promise<void> {
-  await sql`set local lock_timeout = '2s'`.execute(db)
   await sql`alter table ${sql.table(table)} rename constraint ${sql.ref(from)} to ${sql.ref(to)}`.execute(db)
 }

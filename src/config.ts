@@ -1,6 +1,8 @@
 import { existsSync } from 'node:fs'
 import { isIP } from 'node:net'
+import { parseDatabaseUrl } from './database-url.ts'
 import { OperatorError } from './operator-error.ts'
+import { quote } from './terminal.ts'
 
 export type Config = ReturnType<typeof readConfig>
 
@@ -29,15 +31,13 @@ export function readConfig(env: NodeJS.ProcessEnv) {
     if (text === '') return initial
     const value = parse(text)
     if (value !== undefined) return value
-    // A database URL contains a password, and this message ends up in logs.
-    const suffix = name === 'DATABASE_URL' ? '' : `, not ${JSON.stringify(text)}`
-    throw new OperatorError(`${name} must be ${rule}${suffix}`)
+    throw new OperatorError(`${name} must be ${rule}, not ${quote(text)}`)
   }
 
   return {
     host: env.HOST || '127.0.0.1',
     port: read('PORT', port, 3000),
-    databaseUrl: read('DATABASE_URL', databaseUrl, undefined),
+    databaseUrl: env.DATABASE_URL ? assertDatabaseUrl(env.DATABASE_URL) : undefined,
     dataDir: env.DATA_DIR || './data',
     databasePoolMax: read('DATABASE_POOL_MAX', positiveInteger(1_000), 10),
     rateLimitMax: read('RATE_LIMIT_MAX', positiveInteger(1_000_000_000), 100),
@@ -65,15 +65,16 @@ export function readSourceKey(env: NodeJS.ProcessEnv): { key: string; variable: 
   )
 }
 
+/** @returns the URL. @throws OperatorError that does not show the URL, because it contains a password */
+function assertDatabaseUrl(url: string): string {
+  parseDatabaseUrl(url)
+  return url
+}
+
 /** `parse` returns undefined for an invalid value. `rule` completes the sentence "NAME must be ...". */
 type Kind<Value> = { parse: (text: string) => Value | undefined; rule: string }
 
 const port: Kind<number> = { parse: (text) => parseInteger(text, 0, 65_535), rule: 'a port from 0 to 65535' }
-
-const databaseUrl: Kind<string> = {
-  parse: (text) => (/^postgres(ql)?:\/\/./.test(text) && URL.canParse(text) ? text : undefined),
-  rule: 'a URL like postgres://user:password@host:5432/database',
-}
 
 const logLevel: Kind<(typeof logLevels)[number]> = {
   parse: (text) => logLevels.find((level) => level === text),

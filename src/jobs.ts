@@ -1,27 +1,31 @@
-import { writeSync } from 'node:fs'
+import { channel } from 'node:diagnostics_channel'
+import type { Writable } from 'node:stream'
 import type { Logger } from 'pino'
+import { print } from './cli/io.ts'
 import type { Database } from './database/open.ts'
 import { removeOldTraffic } from './database/traffic.ts'
-import { createKey, revokeKey } from './keys/lifecycle.ts'
-import { listKeys } from './keys/repository.ts'
+import { createKey } from './keys/lifecycle.ts'
+import { deleteKey, listKeys } from './keys/repository.ts'
 import { createSecrets } from './keys/secrets.ts'
 import { generateDueEvents } from './maintenances/event-generation.ts'
 import { removeEndedSessions } from './manage/session-repository.ts'
 import { removeOldMinutes } from './reports/retention.ts'
 
 /**
- * Creates an admin key if there are no keys, and prints it. Bypasses the logger, because keys never appear in logs.
- * Revokes the key if it cannot be printed.
+ * Creates an admin key if there are no keys, and prints it. Bypasses the logger, because keys never appear in logs. If
+ * the key cannot be printed, it is deleted, so that the next start creates another one.
  */
-export async function createFirstAdminKey({ db }: Database, log: Logger, origin: string): Promise<void> {
+export async function createFirstAdminKey(
+  { db }: Pick<Database, 'db'>,
+  log: Pick<Logger, 'info' | 'error'>,
+  origin: string,
+  stdout: Writable = process.stdout,
+): Promise<void> {
   if ((await listKeys(db, { limit: 1 })).length > 0) return
-  const context = { db, secrets: createSecrets(), log }
-  const { key, token } = await createKey(context, {
-    name: 'first-admin',
-    permissions: ['admin'],
-    rate_limit: null,
-    expires_at: null,
-  })
+  const { key, token } = await createKey(
+    { db, secrets: createSecrets(), log },
+    { name: 'first-admin', permissions: ['admin'], rate_limit: null, expires_at: null },
+  )
   const text = `
   Your first API key, with the permission admin. Copy it now: it is not shown again.
 
@@ -31,38 +35,67 @@ export async function createFirstAdminKey({ db }: Database, log: Logger, origin:
   Use it to log in to the admin panel, too: ${origin}/manage
 
 `
-  try {
-    if (writeSync(process.stdout.fd, text) < text.length) throw new Error('Only a part of it was written')
-  } catch (error) {
-    await revokeKey(context, key.id)
-    log.error(
-      { err: error },
-      'the first admin key could not be printed, and was revoked: create one with the CLI',
-    )
-  }
+  await print({ stdout }, text).catch(async (error: unknown) => {
+    await deleteKey(db, key.id)
+    log.error({ err: error }, 'the first key could not be printed: the next start creates another one')
+  })
 }
 
-/** Removes expired data and generates due events of maintenances, now and then every hour. */
-export function startHourlyJobs({ db }: Database, retentionDays: number, logger: Logger): NodeJS.Timeout {
-  const jobs = [
-    async () => {
+/** Publishes each success of a job, for the metrics: its name, and the Unix time in seconds. */
+export const jobSuccesses = channel('kener-api:job')
+
+export type JobSuccess = { job: string; at: number }
+
+/** Pause between the end of a run and the next one. */
+const intervalMs = 3_600_000
+
+/**
+ * Removes expired data and generates due events of maintenances, now and then every hour, on the connection for jobs.
+ * Returns a function that stops it after the current job.
+ */
+export function startHourlyJobs(
+  { jobs: db }: Pick<Database, 'jobs'>,
+  retentionDays: number,
+  log: Pick<Logger, 'info' | 'warn'>,
+): () => void {
+  const jobs: Record<string, () => Promise<void>> = {
+    retention: async () => {
       const hours = await removeOldMinutes(db, retentionDays)
-      if (hours > 0) logger.info({ hours }, 'removed minutes past their retention')
+      if (hours > 0) log.info({ hours }, 'removed minutes past their retention')
     },
-    () => removeEndedSessions(db),
-    () => removeOldTraffic(db),
-    () =>
+    sessions: () => removeEndedSessions(db),
+    traffic: () => removeOldTraffic(db),
+    maintenances: () =>
       generateDueEvents(db, (error, maintenanceId) => {
-        logger.warn({ err: error, maintenanceId }, 'the rule of a maintenance could not be evaluated')
+        log.warn({ err: error, maintenanceId }, 'the rule of a maintenance could not be evaluated')
       }),
-  ]
-  const run = async () => {
-    for (const job of jobs) {
-      await job().catch((error: unknown) => {
-        logger.warn({ err: error }, 'an hourly job failed; it runs again in an hour')
-      })
-    }
   }
+  let isStopped = false
+  let timer: NodeJS.Timeout | undefined
+  const publish = (job: string) => {
+    jobSuccesses.publish({ job, at: Date.now() / 1000 } satisfies JobSuccess)
+  }
+
+  async function run(): Promise<void> {
+    for (const [name, job] of Object.entries(jobs)) {
+      if (isStopped) return
+      await job().then(
+        () => {
+          publish(name)
+        },
+        (error: unknown) => {
+          log.warn({ err: error, job: name }, 'an hourly job failed; it runs again in an hour')
+        },
+      )
+    }
+    if (!isStopped) timer = setTimeout(() => void run(), intervalMs)
+  }
+
+  // A job that never succeeds counts as late from here on.
+  for (const name of Object.keys(jobs)) publish(name)
   void run()
-  return setInterval(() => void run(), 3_600_000)
+  return () => {
+    isStopped = true
+    clearTimeout(timer)
+  }
 }

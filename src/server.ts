@@ -1,7 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { loadEnvFile, readConfig } from './config.ts'
-import { openDatabase } from './database/open.ts'
-import { createLogger } from './log.ts'
 import { describeError } from './operator-error.ts'
 import { assertPortFree, toPortError } from './ports.ts'
 
@@ -28,6 +26,11 @@ async function serve(): Promise<void> {
   loadEnvFile()
   const config = readConfig(process.env)
   const { host, port, metricsPort } = config
+  // Not imported statically, because signals are not handled while the modules of static imports are loaded.
+  const [{ openDatabase }, { createLogger }] = await Promise.all([
+    import('./database/open.ts'),
+    import('./log.ts'),
+  ])
   const logger = createLogger(config.logLevel)
   await assertPortFree('HOST and PORT', host, port)
   if (metricsPort !== undefined) await assertPortFree('METRICS_PORT', host, metricsPort)
@@ -39,6 +42,10 @@ async function serve(): Promise<void> {
       },
       onConnectionError: (error) => {
         logger.warn({ err: error }, 'a connection to the database was lost')
+      },
+      onFailure: (error) => {
+        logger.fatal(error.message)
+        process.exit(1)
       },
     }),
     // Loads them while the embedded database compiles its WebAssembly in other threads.
@@ -52,11 +59,11 @@ async function serve(): Promise<void> {
   })
   const signal = signals.wait()
   if (config.databaseUrl === undefined) await createFirstAdminKey(database, logger, app.listeningOrigin)
-  const hourlyJobs = startHourlyJobs(database, config.dataRetentionDays, logger)
+  const stopJobs = startHourlyJobs(database, config.dataRetentionDays, logger)
 
   await signal
   draining = true
-  clearInterval(hourlyJobs)
+  stopJobs()
   const deadline = setTimeout(() => process.exit(0), shutdownTimeoutMs)
   await delay(config.databaseUrl === undefined ? embeddedDrainMs : drainMs)
   await app.closeWhenIdle()

@@ -1,6 +1,12 @@
+import { closeSync, openSync } from 'node:fs'
+import { Writable } from 'node:stream'
 import t from 'tap'
-import { createDatabase, startReplica } from './helper.ts'
-import { cli, cliProcess, npm, Output, start } from './process.ts'
+import { main } from '../src/cli/main.ts'
+import { createFirstAdminKey } from '../src/jobs.ts'
+import { escapeText } from '../src/terminal.ts'
+import { createDatabase, newKey, startReplica } from './helper.ts'
+import { cli, cliProcess, npm, Output } from './process.ts'
+import { recordKeys } from './sweep.ts'
 
 const unreachable = 'postgres://127.0.0.1:1/x'
 const create = ['keys', 'create', '--name', 'n', '--permissions', 'admin']
@@ -164,16 +170,100 @@ await t.test('through npm, stdout contains only the key, so that KENER_API_KEY=$
 
 await t.test('a key that cannot be printed is revoked', async (t) => {
   const env = { DATABASE_URL: await createDatabase(t) }
-  const { child, ended, output } = start(t, 'cli', create, env)
-  child.stdout.destroy()
-  t.equal((await ended).code, 1)
-  t.match(output.stderr, /^kener-api: The key could not be printed, so it was revoked/)
+  const nullDevice = openSync('/dev/null', 'r+')
+  const discarded = openSync('/dev/null', 'w')
+  t.teardown(() => {
+    closeSync(nullDevice)
+    closeSync(discarded)
+  })
+  const failures: [stdout: Output, reason: string][] = [
+    [new Output({ fails: 'ENOSPC' }), 'Cannot write to stdout: ENOSPC: it fails'],
+    [new Output({ fails: 'EPIPE' }), 'Cannot write to stdout: EPIPE: it fails'],
+    // As Node.js starts if stdout is closed.
+    [new Output({ fd: nullDevice }), 'Cannot write to stdout: it is closed'],
+  ]
+  for (const [stdout, reason] of failures) {
+    t.match(await cli(t, create, env, stdout), {
+      code: 1,
+      stderr: `kener-api: The key could not be printed, so it was revoked: ${reason}\n`,
+    })
+    t.equal(stdout.text, '')
+  }
+  t.match((await cli(t, ['keys', 'list'], env)).stdout, /^(\S+ {2}revoked {2}"n" {2}[^\n]*\n){3}$/)
+  t.equal((await cli(t, create, env, new Output({ fd: discarded }))).code, 0, '> /dev/null is intended')
+})
 
-  const { code, stderr } = await cli(t, create, env, new Output({ full: true }))
-  t.equal(code, 1)
-  t.match(stderr, /^kener-api: The key could not be printed, so it was revoked: [^\n]*ENOSPC[^\n]*\n$/)
+await t.test(
+  'a first key that cannot be printed is deleted, so that the next start creates one',
+  async (t) => {
+    const { app, db, log } = await startReplica(t)
+    const createFirst = (stdout: Output) => createFirstAdminKey({ db }, app.log, 'http://127.0.0.1', stdout)
+    await createFirst(new Output({ fails: 'ENOSPC' }))
+    t.ok(log.some(({ msg }) => String(msg).startsWith('the first key could not be printed')))
+    const [first, second] = [new Output(), new Output()]
+    await createFirst(first)
+    t.match(first.text, /export KENER_API_KEY=kener_/)
+    recordKeys(first.text)
+    await createFirst(second)
+    t.equal(second.text, '', 'only once')
+  },
+)
 
-  const list = await cli(t, ['keys', 'list'], env, new Output({ full: true }))
-  t.match(list, { code: 1, stderr: /^kener-api: Cannot write to stdout: ENOSPC[^\n]*\n$/ })
-  t.match((await cli(t, ['keys', 'list'], env)).stdout, /^(\S+ {2}revoked {2}"n" {2}[^\n]*\n){2}$/)
+await t.test('output that cannot be written is one line and exit code 1', async (t) => {
+  const env = { DATABASE_URL: await createDatabase(t) }
+  for (const args of [['--help'], ['--version'], ['migrate']]) {
+    t.match(await cli(t, args, env, new Output({ fails: 'ENOSPC' })), {
+      code: 1,
+      stderr: 'kener-api: Cannot write to stdout: ENOSPC: it fails\n',
+    })
+  }
+  const closed = await cli(t, ['--help'], env, new Output({ fails: 'EPIPE' }))
+  t.match(closed, { code: 1, stderr: '' }, 'a reader that has what it wants, such as head, is not an error')
+
+  const throws = new Writable({
+    write: () => {
+      throw new Error('ENOSPC')
+    },
+  })
+  for (const stderr of [new Output({ fails: 'EPIPE' }), throws]) {
+    t.equal(await main(['nonsense'], { stdout: new Output(), stderr, env }), 2, 'the exit code is unaffected')
+    t.equal(await main(create, { stdout: new Output(), stderr, env }), 0)
+  }
+})
+
+await t.test('no output contains control characters, whatever an argument or a name contains', async (t) => {
+  const env = { DATABASE_URL: await createDatabase(t) }
+  const { db } = await startReplica(t, { url: env.DATABASE_URL })
+  const hostile = '\u001b[2J\u009b31m\u009d0;title\u0007\u202e\u2066\u200e\u061c\u2028\u0085\r\n\t"'
+  const { id } = await newKey({ db }, { name: hostile })
+  const long = hostile.repeat(100)
+  const runs: [args: string[], more?: Record<string, string>][] = [
+    [['keys', 'list']],
+    [['keys', 'revoke', id]],
+    [['keys', 'revoke', long]],
+    [['keys', 'revoke', id, long]],
+    [[long]],
+    [['keys', long]],
+    [['keys', 'list', long]],
+    [['keys', 'list', `--${long}`]],
+    [[...create, '--rate-limit', long]],
+    [[...create, '--expires', long]],
+    [['import', 'kener', '--url', long]],
+    [['import', 'kener', '--url', 'http://127.0.0.1:1', '--dry-run']],
+    [['keys', 'list'], { PORT: long }],
+    [['keys', 'list'], { DATABASE_URL: long }],
+  ]
+  for (const [index, [args, more]] of runs.entries()) {
+    const { stdout, stderr } = await cli(t, args, { ...env, ...more })
+    const output = stdout + stderr
+    t.notOk(/(?!\n)[\p{Cc}\p{Cs}\p{Zl}\p{Zp}\p{Bidi_Control}]/u.test(output), `run ${index}`)
+    t.ok(/^[^\n]{1,400}\n(\nUsage:\n|$)/.test(output), `run ${index} prints one line, and the usage`)
+  }
+  const [line = ''] = (await cli(t, ['keys', 'list'], env)).stdout.split('\n')
+  t.equal(JSON.parse(line.split('  ')[2] ?? ''), hostile, 'a name is still complete')
+})
+
+await t.test('a lone surrogate is escaped, too', (t) => {
+  t.equal(escapeText('a\ud800\n\u{1f30d}'), 'a\\ud800\n\u{1f30d}')
+  t.end()
 })

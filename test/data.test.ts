@@ -1,11 +1,12 @@
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
+import type { Config } from '../src/config.ts'
 import { removeOldMinutes } from '../src/reports/retention.ts'
 import { readSeries } from '../src/reports/series.ts'
 import { isErrorReply, isWaitingForLock, newKey, type Replica, startReplica, times } from './helper.ts'
 
-async function start(t: Test): Promise<Replica & { key: string }> {
-  const replica = await startReplica(t)
+async function start(t: Test, config: Partial<Config> = {}): Promise<Replica & { key: string }> {
+  const replica = await startReplica(t, { config })
   const { token } = await newKey(replica)
   await replica.call(token, 'POST /api/monitors', { tag: 'm', name: 'M' })
   return { ...replica, key: token }
@@ -407,6 +408,18 @@ await t.test('the age of a report is counted from its second, not from its minut
 })
 
 await t.test(
+  'a report by a release that stores only the minute does not look younger than it is',
+  async (t) => {
+    const { call, key, db } = await start(t)
+    await call(key, 'PATCH /api/monitors/m', { stale_after_seconds: 179 })
+    await call(key, 'POST /api/monitors/m/data', { status: 'UP' })
+    await sql`update last_reports set reported_at = minute * 60::bigint + 59, second = 59`.execute(db)
+    await sql`update last_reports set minute = minute - 3`.execute(db)
+    t.equal((await call(key, 'GET /api/monitors/m')).json.data.status_source, 'default')
+  },
+)
+
+await t.test(
   'minutes are deleted after their retention, by one replica at a time; the daily totals stay',
   async (t) => {
     const { call, key, db } = await start(t)
@@ -428,18 +441,58 @@ await t.test(
   },
 )
 
-await t.test('retention skips a locked hour, and deletes it on the next run', async (t) => {
+await t.test('retention skips a locked monitor, and deletes its hours on the next run', async (t) => {
   const { db, call, key } = await start(t)
   const points = [100, 200].map((days) => ({
     status: 'UP',
     timestamp: iso(thisMinute() - days * 1440 * minuteMs),
   }))
   await call(key, 'POST /api/monitors/m/data', { points })
+  await call(key, 'POST /api/monitors', { tag: 'busy', name: 'busy' })
+  await call(key, 'POST /api/monitors/busy/data', { points })
   const writer = await db.startTransaction().execute()
-  await writer.selectFrom('monitor_hours').select('hour').orderBy('hour').limit(1).forUpdate().execute()
-  t.equal(await removeOldMinutes(db, 90), 1)
+  await writer.selectFrom('monitors').select('id').where('tag', '=', 'busy').forNoKeyUpdate().execute()
+  t.equal(await removeOldMinutes(db, 90), 2)
   await writer.commit().execute()
-  t.equal(await removeOldMinutes(db, 90), 1)
+  t.equal(await removeOldMinutes(db, 90), 2)
+})
+
+await t.test('a report about an hour that retention has removed is not counted again', async (t) => {
+  const { db, call, key } = await start(t)
+  const midnight = Math.floor(Date.now() / 86_400_000) * 86_400_000 - 100 * 86_400_000
+  const report = (hour: number, status: string) =>
+    call(key, 'POST /api/monitors/m/data', { status, timestamp: iso(midnight + hour * 3_600_000) })
+  const readDay = async () => (await call(key, 'GET /api/monitors/m/data?interval=day')).json.data
+  for (const hour of [0, 23]) await report(hour, 'UP')
+  t.equal(await removeOldMinutes(db, 90), 2)
+  for (const hour of [0, 23]) t.equal((await report(hour, 'DOWN')).json.data.written, 1)
+  t.match(await readDay(), [{ up: 2, down: 0 }])
+  await report(1, 'DOWN')
+  t.match(await readDay(), [{ up: 2, down: 1 }], 'an hour of the same day that was never reported')
+  const year = { from: iso(midnight), to: iso(midnight + 2 * 86_400_000), status: 'DEGRADED', latency_ms: 1 }
+  await call(key, 'PUT /api/monitors/m/data', year)
+  t.match(await readDay(), [{ up: 2, down: 0, degraded: 22 * 60 }, { degraded: 1440 }], 'nor by a fill')
+})
+
+await t.test('retention never scans the table of hours', async (t) => {
+  const { db, call, key } = await start(t, { databasePoolMax: 1 })
+  const points = [100, 200].map((days) => ({
+    status: 'UP',
+    timestamp: iso(thisMinute() - days * 1440 * minuteMs),
+  }))
+  await call(key, 'POST /api/monitors/m/data', { points })
+  const countScans = async () => {
+    await sql`select pg_stat_force_next_flush()`.execute(db)
+    const { rows } = await sql<{ table: number; index: number }>`
+      select seq_scan::integer as table, idx_scan::integer as index
+      from pg_stat_user_tables where relname = 'monitor_hours'`.execute(db)
+    return rows[0] ?? { table: 0, index: 0 }
+  }
+  const before = await countScans()
+  t.equal(await removeOldMinutes(db, 90), 2)
+  const after = await countScans()
+  t.equal(after.table, before.table)
+  t.ok(after.index > before.index, 'it uses the primary key')
 })
 
 await t.test('a locked monitor delays reports about this monitor, and no others', async (t) => {

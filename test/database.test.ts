@@ -3,7 +3,7 @@ import { sql } from 'kysely'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import { ConnectFailure, closesConnection, isUnavailable } from '../src/database/failures.ts'
-import { admissionShare, openDatabase } from '../src/database/open.ts'
+import { openDatabase, shareConnections } from '../src/database/open.ts'
 import { createTurns } from '../src/reports/turns.ts'
 import { describeError } from '../src/operator-error.ts'
 import { createDatabase, newKey, type Replica, startReplica, times, waitUntil } from './helper.ts'
@@ -280,10 +280,19 @@ await t.test('a key whose statements wait uses half of the connections, and none
   t.ok((await waiting).every(({ statusCode }) => statusCode === 200))
 })
 
-await t.test('admission has a third of the connections, 3 at most, and the total is kept', (t) => {
+await t.test('admission has a third of the connections, jobs have one, and the total is kept', (t) => {
   t.same(
-    [1, 2, 3, 5, 6, 9, 10, 100].map((max) => admissionShare(max)),
+    [1, 2, 3, 5, 6, 9, 10, 100].map((max) => shareConnections(max).admission),
     [0, 1, 1, 1, 2, 3, 3, 3],
+  )
+  for (const total of [1, 2, 3, 10]) {
+    const { main, admission, jobs } = shareConnections(total)
+    t.equal(main + admission + jobs, total)
+    t.ok(main >= 1)
+  }
+  t.same(
+    [1, 2, 3, 10].map((max) => shareConnections(max).jobs),
+    [0, 0, 1, 1],
   )
   t.end()
 })

@@ -1,6 +1,8 @@
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
+import { watchFailures } from '../src/database/embedded.ts'
+import { waitUntil } from './helper.ts'
 import { cliProcess, listening, start, temporaryDirectory } from './process.ts'
 
 const firstKey = /kener_[0-9A-Za-z]{16}_[0-9A-Za-z]{49}/
@@ -46,9 +48,32 @@ await t.test('a DATA_DIR that is not writable is an error of one line', async (t
   chmodSync(readOnly, 0o500)
   // Root can write to a read-only directory, but not below a file.
   const directories = process.getuid?.() === 0 ? [file, join(file, 'data')] : [file, readOnly]
+  if (existsSync('/proc')) directories.push('/proc/kener/data')
   for (const DATA_DIR of directories) {
     const { ended, output } = start(t, 'server', [], { DATA_DIR, PORT: '0' })
     t.equal((await ended).code, 1)
     t.match(output.stderr, /^kener-api: DATA_DIR [^\n]+ is not writable [^\n]+\n$/)
   }
+})
+
+await t.test('a failure of the embedded database is reported, an error of a statement is not', async (t) => {
+  type Replies = Awaited<ReturnType<Parameters<typeof watchFailures>[0]['execProtocolStream']>>
+  const failures: string[] = []
+  const execute = (reply: () => Promise<unknown>, timeoutMs?: number) =>
+    watchFailures(
+      { waitReady: Promise.resolve(), execProtocolStream: reply as () => Promise<Replies> },
+      'data',
+      ({ message }) => failures.push(message),
+      timeoutMs,
+    ).execProtocolStream(new Uint8Array())
+
+  await execute(async () => [{ name: 'error', severity: 'ERROR', message: 'duplicate key' }])
+  t.same(failures, [])
+  await execute(async () => [{ name: 'error', severity: 'PANIC', message: 'No space left on device' }])
+  t.match(failures.pop(), /^The embedded database in data has failed[^\n]*: No space left on device$/)
+  await t.rejects(execute(() => Promise.reject(new Error('unreachable'))))
+  t.match(failures.pop(), /: unreachable$/)
+  void execute(() => new Promise(() => undefined), 1)
+  await waitUntil(() => failures.length > 0)
+  t.match(failures.pop(), /has not responded for/)
 })

@@ -3,7 +3,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net'
 import type { Test } from 'tap'
 
-type SourceItem = { id: number } & Record<string, unknown>
+export type SourceItem = { id: number } & Record<string, unknown>
 
 export type FakeKener = Awaited<ReturnType<typeof startFakeKener>>
 

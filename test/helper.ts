@@ -105,7 +105,7 @@ export async function startReplica(
     AUTH_FAILURE_LIMIT_MAX: '1000000',
     PUBLIC_RATE_LIMIT_MAX: '1000000',
   }
-  const full = { ...readConfig({ ...wide, DATABASE_URL: databaseUrl, DATABASE_POOL_MAX: '4' }), ...config }
+  const full = { ...readConfig({ ...wide, DATABASE_URL: databaseUrl, DATABASE_POOL_MAX: '5' }), ...config }
   const statements: string[] = []
   const { db, close, ...database } = await openDatabase(full, {
     onStatement: ({ query }) => statements.push(query.sql),

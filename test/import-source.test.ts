@@ -1,11 +1,17 @@
 import { createServer } from 'node:http'
 import t from 'tap'
-import { connectToKener, parseKenerUrl } from '../src/kener/import/client.ts'
+import { connectToKener, type KenerClient, parseKenerUrl } from '../src/kener/import/client.ts'
 import { OperatorError } from '../src/operator-error.ts'
 import { sourceIncident, startFakeKener } from './fake-kener.ts'
 import { createDatabase, newKey, startReplica, waitUntil } from './helper.ts'
 import { command, contentOf, fill, importInProcess } from './kener-import.ts'
 import { cli } from './process.ts'
+
+async function listIncidents(client: KenerClient) {
+  const lists = []
+  for await (const list of client.incidents()) lists.push(list)
+  return lists
+}
 
 await t.test('incidents beyond the 1000 that Kener lists are imported', async (t) => {
   const kener = await startFakeKener(t)
@@ -15,8 +21,12 @@ await t.test('incidents beyond the 1000 that Kener lists are imported', async (t
       sourceIncident(index + 1, { start_date_time: start }),
     )
     kener.requests.length = 0
-    const { incidents, truncatedAt } = await client.incidents()
-    return { ids: incidents.map(({ id }) => id), truncatedAt, requests: kener.requests.length }
+    const lists = await listIncidents(client)
+    return {
+      ids: lists.flatMap(({ list }) => list.items.map(({ id }) => id)).sort((a, b) => a - b),
+      truncatedAt: lists.flatMap(({ truncated }) => (truncated ? [truncated.from, truncated.to] : [])),
+      requests: kener.requests.length,
+    }
   }
   const every = (count: number, start: (index: number) => number) =>
     Array.from({ length: count }, (_, i) => start(i))
@@ -31,6 +41,8 @@ await t.test('incidents beyond the 1000 that Kener lists are imported', async (t
     ['999 in each of four minutes', every(3996, (i) => minute + (i % 4) * 60)],
     ['one years after the others', every(1500, (i) => (i === 0 ? 4_000_000_000 : minute + i))],
     ['in milliseconds, or at the beginning of time', every(1500, (i) => (i < 700 ? 0 : minute * 1000 + i))],
+    ['above 2^53', every(1500, (i) => (i < 900 ? minute + i : 2 ** 53 + i * 2))],
+    ['infinite', every(1500, (i) => (i < 900 ? minute + i : 1e308))],
   ]
   for (const [name, starts] of shapes) {
     const { ids, truncatedAt, requests } = await list(starts)
@@ -53,14 +65,21 @@ await t.test('incidents beyond the 1000 that Kener lists are imported', async (t
       every(1700, (i) => (i < 700 ? i : i + 400) + 1),
       'only the newest of those with the same start',
     )
-    t.same(truncatedAt, [Math.max(shared, 1)])
+    t.same(truncatedAt, [Math.max(shared, 1), Math.max(shared, 1)])
   }
+  const { ids, truncatedAt } = await list(every(1500, () => 2 ** 53))
+  t.same(
+    ids,
+    every(1000, (i) => i + 501),
+    'invalid starts count as one',
+  )
+  t.same(truncatedAt, [253_402_300_800, 253_402_300_800])
   kener.content.incidents = every(2000, (i) => i).map((i) => sourceIncident(i + 1))
   kener.hooks.intercept = (_request, response) => {
     response.end(JSON.stringify({ incidents: kener.content.incidents.slice(0, 1000) }))
     return true
   }
-  await t.rejects(client.incidents(), { message: /ignores start_ts and end_ts/ })
+  await t.rejects(listIncidents(client), { message: /ignores start_ts and end_ts/ })
 })
 
 await t.test('more than 1000 incidents with the same start are reported, and have exit code 1', async (t) => {
@@ -105,11 +124,19 @@ await t.test('an error of the source is reported in one line, without the key', 
     kener.url.replace('/status', '/elsewhere'),
   )
   answer(200, `<html>${kener.key}</html>`)
-  await failsWith(/^http\S+ did not respond with JSON: is it a Kener 4\?$/)
-  answer(200, '{"monitors":[{"id":"1","tag":"a"}]}')
-  await failsWith(/^http\S+ did not respond like a Kener 4: \/monitors\/0\/id must be a whole number$/)
-  answer(200, '[]')
-  await failsWith(/^http\S+ did not respond like a Kener 4: the response must be an object$/)
+  const noList =
+    /^http\S+ did not respond with a JSON object that contains the list monitors: is it a Kener 4\?$/
+  await failsWith(noList)
+  for (const body of [
+    '[]',
+    '{}',
+    '{"monitors":{}}',
+    '{"a":{"monitors":[]}}',
+    '{"monitors":[{"id":1,"tag":"a"}',
+  ]) {
+    answer(200, body)
+    await failsWith(noList)
+  }
   answer(418, kener.key)
   await failsWith(/^http\S+ responded with 418: is it a Kener 4\?$/)
   answer(200, ' '.repeat(65 * 1024 * 1024))
@@ -155,6 +182,28 @@ await t.test(
       message: `${kener.url} redirects to another server, "http://127.0.0.1:${port}", and the API key is not sent there. If that server is the Kener, pass its address as --url.`,
     })
     t.same(received, [])
+    for (const [location, message] of [
+      [
+        `http://user:hunter2@127.0.0.1:${port}/`,
+        /redirects to another server, "http:\/\/127\.0\.0\.1:\d+", and/,
+      ],
+      [
+        kener.url.replace('//', '//user:hunter2@'),
+        /redirects to a URL with a user name or a password, which is not/,
+      ],
+      [kener.url.replace('//', '//user@'), /redirects to a URL with a user name or a password, which is not/],
+      [`blob:${kener.url}/x`, /redirects to a "blob:" URL, which is not followed/],
+      ['data:application/json,{"monitors":[]}', /redirects to a "data:" URL, which is not followed/],
+      [kener.url.replace('http:', 'https:'), /redirects to another server, "https:\/\/127/],
+      ['file:///etc/passwd', /redirects to a "file:" URL, which is not followed/],
+    ] as const) {
+      redirect(() => location)
+      const error: unknown = await importInProcess(db, kener).catch((error: unknown) => error)
+      t.type(error, OperatorError)
+      t.match(error, { message }, location)
+      t.notMatch(String(error), 'hunter2')
+    }
+    t.same(received, [])
     redirect((path) => (path.endsWith('?moved') ? undefined : '?moved'))
     t.match((await importInProcess(db, kener)).output, /monitors: 2 new/)
     redirect((path) => path)
@@ -179,7 +228,7 @@ await t.test('retries wait as long as Retry-After says, or longer each time with
   }
   const assertWaits = async (expected: number[]) => {
     waits.length = 0
-    t.equal((await client.monitors()).length, 2)
+    t.equal((await client.monitors()).items.length, 2)
     t.same(waits, expected)
   }
   fail(2, 429, { 'retry-after': '7' })
@@ -196,7 +245,7 @@ await t.test('retries wait as long as Retry-After says, or longer each time with
   let left = 1
   kener.hooks.intercept = () => left-- > 0
   const impatient = connectToKener(kener.url, kener.key, { ...options, timeoutMs: 500 })
-  t.equal((await impatient.monitors()).length, 2)
+  t.equal((await impatient.monitors()).items.length, 2)
   t.equal(shown.at(-1), `${kener.url} did not respond in time`)
 })
 

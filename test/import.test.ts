@@ -1,7 +1,8 @@
 import { Writable } from 'node:stream'
 import { sql } from 'kysely'
 import t from 'tap'
-import { createProgress, quote } from '../src/kener/import/progress.ts'
+import { createProgress } from '../src/kener/import/progress.ts'
+import { quote } from '../src/terminal.ts'
 import { sourceComment, sourceIncident, sourceMonitor, startFakeKener } from './fake-kener.ts'
 import { createDatabase, isWaitingForLock, newKey, startReplica, waitUntil } from './helper.ts'
 import { command, contentOf, fill, importInProcess, withoutLocalFields } from './kener-import.ts'
@@ -274,7 +275,7 @@ await t.test(
     const env = { DATABASE_URL: 'postgres://127.0.0.1:1/x' }
     const wrong: [args: string[], message: RegExp][] = [
       [['import'], /import kener/],
-      [['import', 'other'], /Unknown command import other/],
+      [['import', 'other'], /Unknown command "import other"/],
       [['import', 'kener'], /--url/],
       [['import', 'kener', '--url', 'nonsense'], /--url must be an http or https URL/],
       [['import', 'kener', '--url', 'ftp://status.example.com'], /--url must be an http or https URL/],

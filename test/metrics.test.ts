@@ -1,7 +1,9 @@
 import { METHODS } from 'node:http'
+import { sql } from 'kysely'
 import t, { type Test } from 'tap'
+import { startHourlyJobs } from '../src/jobs.ts'
 import { formatToken, generateTokenParts } from '../src/keys/token.ts'
-import { createDatabase, expire, newKey, type Replica, startReplica, times } from './helper.ts'
+import { createDatabase, expire, newKey, type Replica, startReplica, times, waitUntil } from './helper.ts'
 import { listening, start } from './process.ts'
 
 /** Values by the name and labels of the series, as Prometheus parses them. */
@@ -99,6 +101,24 @@ await t.test('there are metrics of batches, hashes and connections', async (t) =
   t.ok(Number(idle) + Number(busy) >= 1)
   t.equal(after.get('kener_database_queue_length'), 0)
   t.ok(after.has('process_cpu_seconds_total') && after.has('nodejs_eventloop_lag_p99_seconds'))
+})
+
+await t.test('each hourly job has a metric of its last success, and a failure is logged', async (t) => {
+  const { db, log, read, app } = await startWithMetrics(t)
+  await sql`alter table traffic rename to gone`.execute(db)
+  const stop = startHourlyJobs({ jobs: db }, 90, app.log)
+  t.teardown(stop)
+  const latest = (series: Series, job: string) =>
+    series.get(`kener_job_last_success_timestamp_seconds{name="${job}"}`) ?? 0
+  const startedAt = latest(await read(), 'traffic')
+  await waitUntil(async () => latest(await read(), 'maintenances') > startedAt)
+  const series = await read()
+  for (const job of ['retention', 'sessions', 'maintenances']) t.ok(latest(series, job) > startedAt, job)
+  t.equal(latest(series, 'traffic'), startedAt, 'not that of the failed job')
+  t.match(
+    log.filter(({ job }) => job !== undefined),
+    [{ level: 40, job: 'traffic' }],
+  )
 })
 
 await t.test('no request can add series with invented names', async (t) => {

@@ -1,12 +1,35 @@
+import { randomUUID } from 'node:crypto'
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { sql } from 'kysely'
-import t from 'tap'
+import { type Kysely, sql } from 'kysely'
+import pg from 'pg'
+import t, { type Test } from 'tap'
 import { migrations } from '../migrations/index.ts'
 import { openDatabase } from '../src/database/open.ts'
-import { createDatabase, isErrorReply, newKey, startReplica } from './helper.ts'
+import { createDatabase, isErrorReply, newKey, startReplica, waitUntil } from './helper.ts'
 
-const open = (databaseUrl: string) => openDatabase({ databaseUrl, databasePoolMax: 2, dataDir: '' })
+const open = (databaseUrl: string, onProgress?: (message: string) => void) =>
+  openDatabase({ databaseUrl, databasePoolMax: 2, dataDir: '' }, { onProgress })
+
+/** Connects without the service, until the test ends. */
+async function connect(t: Test, connectionString: string): Promise<pg.Client> {
+  const client = new pg.Client({ connectionString })
+  await client.connect()
+  t.teardown(() => client.end())
+  return client
+}
+
+const someMigration = '2026-11-26-report-times'
+
+/** Reverts one migration, so that it is pending. */
+async function revert<Tables>(db: Kysely<Tables>): Promise<void> {
+  await migrations[someMigration]?.down?.(db)
+  await sql`delete from kener_api_migrations where name = ${someMigration}`.execute(db)
+}
+
+function withOptions(url: string, options: string): string {
+  return `${url}?options=${encodeURIComponent(options)}`
+}
 
 await t.test('the map contains all files of the folder, sorted by date', async (t) => {
   const folder = join(import.meta.dirname, '../../migrations')
@@ -31,7 +54,7 @@ await t.test('several replicas can start at the same time on an empty database',
   const url = await createDatabase(t, { empty: true })
   const replicas = await Promise.all(Array.from({ length: 6 }, () => open(url)))
   const applied = replicas.flatMap((replica) => replica.applied)
-  t.same(applied, Object.keys(migrations), 'each migration is applied once')
+  t.same(applied.sort(), Object.keys(migrations), 'each migration is applied once')
   await Promise.all(replicas.map((replica) => replica.close()))
 })
 
@@ -49,7 +72,9 @@ await t.test('down reverts up', async (t) => {
   const { db, close } = await open(url)
   for (const migration of Object.values(migrations).reverse()) await migration.down?.(db)
   const { rows } = await sql<{ tablename: string }>`
-    select tablename from pg_tables where schemaname = 'public' and tablename not like 'kysely%'`.execute(db)
+    select tablename from pg_tables where schemaname = 'public' and tablename <> 'kener_api_migrations'`.execute(
+    db,
+  )
   t.same(rows, [])
   await close()
 })
@@ -57,9 +82,9 @@ await t.test('down reverts up', async (t) => {
 await t.test('readiness is 503 if the database is not migrated', async (t) => {
   const replica = await startReplica(t)
   t.same((await replica.call(null, 'GET /readyz')).json, { success: true, data: { status: 'ok' } })
-  await replica.db.deleteFrom('kysely_migration' as never).execute()
+  await replica.db.deleteFrom('kener_api_migrations' as never).execute()
   isErrorReply(t, await replica.call(null, 'GET /readyz'), 503, 'SERVICE_UNAVAILABLE', 'not migrated')
-  await replica.db.schema.dropTable('kysely_migration').execute()
+  await replica.db.schema.dropTable('kener_api_migrations').execute()
   const reply = await replica.call(null, 'GET /readyz')
   isErrorReply(t, reply, 503, 'SERVICE_UNAVAILABLE', 'without the table of migrations')
   t.equal(reply.headers['retry-after'], '1')
@@ -69,9 +94,7 @@ await t.test('readiness is 503 if the database is not migrated', async (t) => {
 await t.test('a release starts on a database that a newer one has migrated', async (t) => {
   const url = await createDatabase(t)
   const first = await open(url)
-  await sql`insert into kysely_migration (name, timestamp) values ('2999-01-01-later', '2999')`.execute(
-    first.db,
-  )
+  await sql`insert into kener_api_migrations (name) values ('2999-01-01-later')`.execute(first.db)
   await first.close()
   const second = await open(url)
   t.same(second.applied, [])
@@ -93,3 +116,107 @@ await t.test('a prepared statement that a migration invalidates causes one 503',
   t.equal(statuses[0], 503, 'the statement was invalid')
   t.equal(statuses.at(-1), 200, 'it is prepared again')
 })
+
+await t.test('a migration that waits for a lock does not block the requests of other replicas', async (t) => {
+  const url = await createDatabase(t)
+  const before = await open(url)
+  await revert(before.db)
+  const dump = await connect(t, url)
+  await dump.query('begin; lock table last_reports in access share mode')
+  const messages: string[] = []
+  const starting = open(url, (message) => messages.push(message))
+  await waitUntil(() => messages.some((message) => message.includes('trying again')))
+  t.same(await before.db.selectFrom('last_reports').select('minute').execute(), [])
+  t.equal(messages[0], 'Applying the migrations of the database')
+  await dump.query('commit')
+  const after = await starting
+  t.same(after.applied, [someMigration])
+  await Promise.all([before.close(), after.close()])
+})
+
+await t.test('an owner without further rights can start, whatever timeouts its role has', async (t) => {
+  const role = `kener_test_${randomUUID().replaceAll('-', '')}`
+  const url = await createDatabase(t, { empty: true })
+  const admin = await connect(t, url)
+  await admin.query(`create role ${role} login password 'swordfish'`)
+  t.teardown(async () => {
+    await admin.query(`reassign owned by ${role} to current_user; drop role ${role}`)
+  })
+  await admin.query(`alter database ${new URL(url).pathname.slice(1)} owner to ${role}`)
+  await admin.query(`
+    alter role ${role} set statement_timeout = '500ms';
+    alter role ${role} set lock_timeout = '400ms';
+    alter role ${role} set default_transaction_isolation = 'serializable'`)
+  // The advisory lock of another replica.
+  await admin.query('select pg_advisory_lock(3853314791062309107)')
+  const own = new URL(url)
+  own.username = role
+  own.password = 'swordfish'
+  const starting = open(own.href)
+  const waitsLonger = `
+    select from pg_stat_activity where datname = current_database() and wait_event = 'advisory'
+    and clock_timestamp() - query_start > '600ms'`
+  await Promise.race([starting, waitUntil(async () => (await admin.query(waitsLonger)).rows.length > 0)])
+  await admin.query('select pg_advisory_unlock_all()')
+  const { applied, close } = await starting
+  t.same(applied, Object.keys(migrations))
+  await close()
+})
+
+await t.test("another application's tables of Kysely are neither read nor changed", async (t) => {
+  const url = await createDatabase(t, { empty: true })
+  const admin = await connect(t, url)
+  await admin.query(`
+    create table kysely_migration (name varchar(255) primary key, timestamp varchar(255) not null);
+    create table kysely_migration_lock (id varchar(255) primary key, is_locked integer not null default 0);
+    insert into kysely_migration values ('0001-theirs', '2026'), ('${someMigration}', '2026')`)
+  const { applied, close } = await open(url)
+  t.same(applied, Object.keys(migrations))
+  const { rows } = await admin.query('select name from kysely_migration order by name')
+  t.same(rows, [{ name: '0001-theirs' }, { name: someMigration }])
+  await close()
+})
+
+await t.test('the records of an earlier release are adopted, and stay for it', async (t) => {
+  const url = await createDatabase(t)
+  const admin = await connect(t, url)
+  const { db, close } = await open(url)
+  await revert(db)
+  await admin.query(`
+    create table kysely_migration (name varchar(255) primary key, timestamp varchar(255) not null);
+    insert into kysely_migration select name, '2026' from kener_api_migrations;
+    drop table kener_api_migrations`)
+  const replicas = await Promise.all([open(url), open(url)])
+  t.same(
+    replicas.flatMap(({ applied }) => applied),
+    [someMigration],
+  )
+  const { rowCount } = await admin.query('select from kysely_migration')
+  t.equal(rowCount, Object.keys(migrations).length - 1)
+  await Promise.all([close(), ...replicas.map((replica) => replica.close())])
+})
+
+await t.test(
+  'the tables may be in another schema, and stay in theirs when the search path changes',
+  async (t) => {
+    const url = await createDatabase(t, { empty: true })
+    const admin = await connect(t, url)
+    await admin.query('revoke all on schema public from public; create schema app')
+    const first = await open(withOptions(url, '-csearch_path=app'))
+    t.same(first.applied, Object.keys(migrations))
+    await first.close()
+    const { rows } = await admin.query(`
+    select distinct schemaname from pg_tables where schemaname not in ('pg_catalog', 'information_schema')`)
+    t.same(rows, [{ schemaname: 'app' }])
+
+    await admin.query('create schema theirs; create table theirs.monitors (x text)')
+    const second = await open(withOptions(url, '-csearch_path=theirs,app'))
+    t.same(second.applied, [])
+    t.same(await second.db.selectFrom('monitors').select('tag').execute(), [])
+    await second.close()
+
+    await t.rejects(open(withOptions(url, '-csearch_path=absent')), {
+      message: /^[^\n]*DATABASE_URL[^\n]*schema[^\n]*$/,
+    })
+  },
+)

@@ -31,6 +31,12 @@ export function start(
   return run(t, command, env, temporaryDirectory(t))
 }
 
+/** Runs a shell script, in which `cli` is the command line. */
+export function shell(t: Test, script: string, env: Record<string, string>): Running {
+  const definition = `cli() { ${process.execPath} ${join(programs, 'cli.js')} "$@"; }`
+  return run(t, ['sh', '-c', `${definition}\n${script}`], env, temporaryDirectory(t))
+}
+
 /** Runs `npm` in the project's folder. */
 export function npm(t: Test, args: string[], env: Record<string, string>): Running {
   return run(t, ['npm', ...args], { HOME: process.env.HOME ?? '', ...env }, join(programs, '../..'))
@@ -88,17 +94,19 @@ export async function cliProcess(t: Test, args: string[], env: Record<string, st
   return { code, ...output }
 }
 
-/** Collects what is written to it, or fails like a full disk. */
+/** Collects what is written to it, or fails like a full disk (ENOSPC) or a pipe without a reader (EPIPE). */
 export class Output extends Writable {
   text = ''
+  readonly fd: number | undefined
 
-  constructor({ full = false } = {}) {
+  constructor({ fails, fd }: { fails?: 'ENOSPC' | 'EPIPE'; fd?: number } = {}) {
     super({
       write: (chunk: Buffer, _encoding, done) => {
-        if (!full) this.text += chunk.toString()
-        done(full ? new Error('ENOSPC: no space left on device') : null)
+        if (fails === undefined) this.text += chunk.toString()
+        done(fails === undefined ? null : Object.assign(new Error(`${fails}: it fails`), { code: fails }))
       },
     })
+    this.fd = fd
   }
 }
 

@@ -40,10 +40,14 @@ function byWindow(replies: Reply[]): { passed: number; rejected: number; remaini
 }
 
 /** Moves the current window of a key to the previous minute. */
-async function passMinute({ db }: Replica, id: string): Promise<void> {
+function passMinute(replica: Replica, id: string): Promise<void> {
+  return moveWindow(replica, id, -1)
+}
+
+async function moveWindow({ db }: Replica, id: string, minutes: number): Promise<void> {
   await db
     .updateTable('rate_counters')
-    .set((eb) => ({ minute: eb('minute', '-', 1) }))
+    .set((eb) => ({ minute: eb('minute', '+', minutes) }))
     .where('key_id', '=', id)
     .execute()
 }
@@ -471,3 +475,27 @@ for (const [name, lock, used] of lockings) {
     }
   })
 }
+await t.test('a clock that is set back by minutes or hours starts a new window', async (t) => {
+  const replica = await startReplica(t)
+  const limit = 3
+  for (const minutes of [2, 60]) {
+    const { token, id } = await newKey(replica, { rateLimit: limit })
+    await times(limit, () => replica.call(token, 'GET /api/me'))
+    await moveWindow(replica, id, minutes)
+    const replies = await times(10, () => replica.call(token, 'GET /api/me'))
+    for (const { passed, rejected } of byWindow(replies)) t.equal(passed, Math.min(limit, passed + rejected))
+    for (const { headers } of replies) t.ok(Number(headers['x-ratelimit-reset']) <= Date.now() / 1000 + 60)
+  }
+})
+
+await t.test('after the start of the next window, a 429 names the end of that window', async (t) => {
+  const replica = await startReplica(t)
+  const { token, id } = await newKey(replica, { rateLimit: 1 })
+  await waitForRoomInMinute()
+  const { headers } = await replica.call(token, 'GET /api/me')
+  await moveWindow(replica, id, 1)
+  const refused = await replica.call(token, 'GET /api/me')
+  isErrorReply(t, refused, 429, 'RATE_LIMIT_EXCEEDED', 'a statement that started in the previous minute')
+  t.equal(Number(refused.headers['x-ratelimit-reset']), Number(headers['x-ratelimit-reset']) + 60)
+  t.ok(Number(refused.headers['retry-after']) > 60)
+})

@@ -1,7 +1,9 @@
 import { once } from 'node:events'
-import { existsSync } from 'node:fs'
+import { existsSync, writeFileSync } from 'node:fs'
 import { connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { sql } from 'kysely'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import { openDatabase } from '../src/database/open.ts'
@@ -63,6 +65,30 @@ await t.test('the check of a port leaves it free, and its error names the variab
   t.equal(toPortError('PORT', failed), failed, 'any other error is returned unchanged')
 })
 
+await t.test('a signal ends the process at once while its modules are loaded', async (t) => {
+  const directory = temporaryDirectory(t)
+  const hooks = join(directory, 'hooks.mjs')
+  // Never loads pg.
+  writeFileSync(
+    hooks,
+    `import { writeSync } from 'node:fs'
+    export async function load(url, context, next) {
+      if (!url.includes('/node_modules/pg/')) return next(url, context)
+      writeSync(1, 'loading pg')
+      return new Promise(() => setInterval(() => undefined, 1e6))
+    }`,
+  )
+  const preload = join(directory, 'preload.mjs')
+  writeFileSync(
+    preload,
+    `import { register } from 'node:module'; register(${JSON.stringify(pathToFileURL(hooks).href)})`,
+  )
+  const server = start(t, 'server', [], { NODE_OPTIONS: `--import=${pathToFileURL(preload).href}` })
+  await server.shows(/loading pg/)
+  server.child.kill('SIGTERM')
+  t.same(await server.ended, { code: 0, signal: null })
+})
+
 await t.test(
   'a shutdown completes a response whose handler has ended but whose bytes are not sent',
   async (t) => {
@@ -100,7 +126,7 @@ await t.test('a signal ends the process at once while its migrations wait for an
   const DATABASE_URL = await createDatabase(t, { empty: true })
   const other = new pg.Client({ connectionString: DATABASE_URL })
   await other.connect()
-  // Kysely's advisory lock. The end of the connection releases it.
+  // The advisory lock of the migrations. The end of the connection releases it.
   await other.query('select pg_advisory_lock(3853314791062309107)')
   const server = start(t, 'server', [], { DATABASE_URL, PORT: '0' })
   await server.shows(/Applying the migrations/)
@@ -108,6 +134,7 @@ await t.test('a signal ends the process at once while its migrations wait for an
   await waitUntil(async () => (await other.query(waiting)).rows.length > 0)
   server.child.kill('SIGINT')
   t.same(await server.ended, { code: 0, signal: null })
+  await waitUntil(async () => (await other.query(waiting)).rows.length === 0)
   const { rows } = await other.query(`select tablename from pg_tables where schemaname = 'public'`)
   t.notOk(rows.some(({ tablename }) => tablename === 'api_keys'))
   await other.end()
@@ -122,6 +149,17 @@ await t.test('with DATABASE_URL no key is created', async (t) => {
   t.notMatch(server.output.stdout, /kener_/)
   const { db, close } = await openDatabase({ databaseUrl: DATABASE_URL, databasePoolMax: 1, dataDir: '' })
   t.same(await db.selectFrom('api_keys').select('id').execute(), [])
+  await close()
+})
+
+await t.test('background jobs use a connection of their own, with a longer timeout', async (t) => {
+  const databaseUrl = await createDatabase(t)
+  const { db, jobs, close } = await openDatabase({ databaseUrl, databasePoolMax: 3, dataDir: '' })
+  const readTimeout = sql<{ timeout: string }>`select current_setting('statement_timeout') as timeout`
+  await db.connection().execute(async (only) => {
+    t.same((await readTimeout.execute(only)).rows, [{ timeout: '2s' }])
+    t.same((await readTimeout.execute(jobs)).rows, [{ timeout: '1min' }])
+  })
   await close()
 })
 

@@ -1,4 +1,5 @@
 import { parseArgs, type ParseArgsConfig } from 'node:util'
+import { escapeLine, quote } from '../terminal.ts'
 
 /** A usage error: the process prints the message and the usage, and exits with code 2. */
 export class UsageError extends Error {}
@@ -15,7 +16,7 @@ export function parseArguments<Options extends NonNullable<ParseArgsConfig['opti
 ) {
   const { values, positionals, tokens } = parse(args, options)
   const excess = positionals[operandsMax]
-  if (excess !== undefined) throw new UsageError(`Unexpected argument ${excess}`)
+  if (excess !== undefined) throw new UsageError(`Unexpected argument ${quote(excess)}`)
   // parseArgs silently uses the last value of a repeated option.
   const names = tokens.flatMap((token) => (token.kind === 'option' ? [token.name] : []))
   const repeated = names.find((name, index) => names.indexOf(name) !== index)
@@ -27,6 +28,13 @@ function parse<Options extends NonNullable<ParseArgsConfig['options']>>(args: st
   try {
     return parseArgs({ args, options, strict: true, allowPositionals: true, tokens: true })
   } catch (error) {
-    throw new UsageError(error instanceof Error ? error.message : String(error))
+    throw new UsageError(error instanceof Error ? truncate(escapeLine(error.message)) : String(error))
   }
 }
+
+/** The messages of parseArgs contain the argument. */
+function truncate(message: string): string {
+  return message.length > maxMessageLength ? `${message.slice(0, maxMessageLength - 1)}…` : message
+}
+
+const maxMessageLength = 200

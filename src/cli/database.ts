@@ -1,14 +1,21 @@
 import { readConfig } from '../config.ts'
 import { type Database, openDatabase } from '../database/open.ts'
-import { type Io, print } from './io.ts'
+import { describeError } from '../operator-error.ts'
+import { type Io, print, printError } from './io.ts'
 
 /** Runs `use` with the configured database, and closes the database afterwards. */
 export async function withDatabase<Result>(
-  { env, stderr }: Io,
+  io: Io,
   use: (database: Database) => Promise<Result>,
 ): Promise<Result> {
-  const database = await openDatabase(readConfig(env), {
-    onProgress: (message) => stderr.write(`${message}\n`),
+  const database = await openDatabase(readConfig(io.env), {
+    onProgress: (message) => {
+      printError(io, `${message}\n`)
+    },
+    onFailure: (error) => {
+      printError(io, describeError(error))
+      process.exit(1)
+    },
   })
   try {
     return await use(database)

@@ -1,7 +1,7 @@
 import { readSourceKey } from '../config.ts'
 import { isUnavailable } from '../database/failures.ts'
 import { connectToKener, parseKenerUrl } from '../kener/import/client.ts'
-import { createProgress } from '../kener/import/progress.ts'
+import { createProgress, notice } from '../kener/import/progress.ts'
 import { importFromKener } from '../kener/import/run.ts'
 import { findKey } from '../keys/repository.ts'
 import { parseToken } from '../keys/token.ts'
@@ -29,7 +29,7 @@ export async function importKener(io: Io, urlText: string, dryRun: boolean): Pro
     }
     const kener = connectToKener(url, key, {
       onRetry: (reason, waitMs) => {
-        progress.print(`${reason}: retrying in ${Math.ceil(waitMs / 1000)} s`)
+        progress.report(reason, notice`retrying in ${Math.ceil(waitMs / 1000)} s`)
       },
     })
     try {

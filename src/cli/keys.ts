@@ -6,13 +6,14 @@ import * as lifecycle from '../keys/lifecycle.ts'
 import * as keys from '../keys/repository.ts'
 import { createSecrets } from '../keys/secrets.ts'
 import { OperatorError } from '../operator-error.ts'
+import { quote } from '../terminal.ts'
 import { fromAjvErrors } from '../wire/ajv-errors.ts'
 import { CreateKey } from '../wire/keys.ts'
 import { formatTime, parseTime } from '../wire/time.ts'
 import { compileCoercing } from '../wire/validator.ts'
 import { UsageError } from './arguments.ts'
 import { withDatabase } from './database.ts'
-import { type Io, print } from './io.ts'
+import { type Io, print, printError, printKey } from './io.ts'
 
 type Options = {
   name: string
@@ -45,20 +46,27 @@ export async function createKey(io: Io, options: Options): Promise<number> {
       .catch((error: unknown) => {
         throw error instanceof ApiError ? new OperatorError(toOptionMessage(error)) : error
       })
-    await print(io, `${token}\n`).catch(async (error: unknown) => {
-      await keys.revokeKey(db, key.id)
-      throw new OperatorError(`The key could not be printed, so it was revoked: ${String(error)}`)
-    })
-    io.stderr.write(`Created ${describe(key)}. Copy the key now: it is not shown again.\n`)
+    await printKey(io, token).catch((error: unknown) => revokeUnprinted(db, key.id, error))
+    printError(io, `Created ${describe(key)}. Copy the key now: it is not shown again.\n`)
     return 0
   })
+}
+
+async function revokeUnprinted(db: Database['db'], id: string, error: unknown): Promise<never> {
+  const reason = error instanceof Error ? error.message : String(error)
+  await keys.revokeKey(db, id).catch((failure: unknown) => {
+    throw new OperatorError(
+      `The key could not be printed (${reason}), and could not be revoked either (${String(failure)}): run keys revoke ${id}`,
+    )
+  })
+  throw new OperatorError(`The key could not be printed, so it was revoked: ${reason}`)
 }
 
 export async function listKeys(io: Io): Promise<number> {
   return withDatabase(io, async ({ db }) => {
     const all = await keys.listKeys(db)
     await print(io, all.map((key) => `${describe(key)}\n`).join(''))
-    if (all.length === 0) io.stderr.write('There are no keys yet. Run keys create to create one.\n')
+    if (all.length === 0) printError(io, 'There are no keys yet. Run keys create to create one.\n')
     return 0
   })
 }
@@ -66,8 +74,8 @@ export async function listKeys(io: Io): Promise<number> {
 export async function revokeKey(io: Io, id: string): Promise<number> {
   return withDatabase(io, async ({ db }) => {
     const key = await keys.revokeKey(db, id)
-    if (!key) throw new OperatorError(`No key has the id ${id}. Run keys list to see the ids.`)
-    io.stderr.write(`Revoked ${describe(key)}\n`)
+    if (!key) throw new OperatorError(`No key has the id ${quote(id)}. Run keys list to see the ids.`)
+    printError(io, `Revoked ${describe(key)}\n`)
     return 0
   })
 }
@@ -108,6 +116,6 @@ async function resolveExpiry(db: Database['db'], { expires_at, lifetimeMs }: New
 function describe(key: keys.ApiKey): string {
   const expiry = key.expires_at ? `expires ${formatTime(key.expires_at)}` : 'never expires'
   const lastUse = key.last_used_at ? `last used ${formatTime(key.last_used_at)}` : 'never used'
-  // Formats the name as JSON, so that it cannot break the line or send control sequences to the terminal.
+  // Formats the name as JSON, so that it cannot break the line.
   return [key.id, key.status, JSON.stringify(key.name), key.permissions.join(','), expiry, lastUse].join('  ')
 }

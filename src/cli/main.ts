@@ -1,9 +1,10 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describeError } from '../operator-error.ts'
+import { escapeLine, quote } from '../terminal.ts'
 import { UsageError } from './arguments.ts'
 import { type Command, commands } from './commands.ts'
-import { type Io, print } from './io.ts'
+import { BrokenPipeError, type Io, print, printError } from './io.ts'
 
 /**
  * Runs one command.
@@ -14,11 +15,12 @@ export async function main(args: string[], io: Io): Promise<number> {
   try {
     return await run(args, io)
   } catch (error) {
-    const isUsage = error instanceof UsageError
-    io.stderr.write(
-      isUsage ? `kener-api: ${error.message}\n\n${formatUsage(selectCommands(args))}` : describeError(error),
-    )
-    return isUsage ? 2 : 1
+    if (error instanceof UsageError) {
+      printError(io, `kener-api: ${escapeLine(error.message)}\n\n${formatUsage(selectCommands(args))}`)
+      return 2
+    }
+    if (!(error instanceof BrokenPipeError)) printError(io, describeError(error))
+    return 1
   }
 }
 
@@ -51,10 +53,10 @@ function isPrefix(words: string[], args: string[]): boolean {
 function explainMissingCommand([first, second]: string[]): string {
   if (first === undefined) return 'A command is required'
   const group = commands.map(({ name }) => name).filter((name) => name.startsWith(`${first} `))
-  if (group.length === 0) return `Unknown command ${first}`
+  if (group.length === 0) return `Unknown command ${quote(first)}`
   return second === undefined
     ? `${first} is incomplete: use ${group.join(' or ')}`
-    : `Unknown command ${first} ${second}`
+    : `Unknown command ${quote(`${first} ${second}`)}`
 }
 
 function formatUsage(selected: Command[]): string {

@@ -1,6 +1,6 @@
 import { once } from 'node:events'
-import { closeSync, existsSync, mkdirSync, openSync, renameSync, rmSync } from 'node:fs'
-import { join } from 'node:path'
+import { closeSync, existsSync, mkdirSync, openSync, renameSync, rmSync, statSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { PGlite } from '@electric-sql/pglite'
 import { createPgConfig } from '@electric-sql/pglite/node-postgres'
@@ -8,28 +8,83 @@ import { tryLock } from 'fs-native-extensions'
 import type { PoolConfig } from 'pg'
 import { OperatorError } from '../operator-error.ts'
 
+/** Longest time for one message to the database, such as the execution of a statement. */
+const responseTimeoutMs = 30_000
+
 /**
  * Opens an embedded PostgreSQL (PGlite) on a directory, and creates it if it does not exist.
+ * @param onFailure called if the database fails later, for example on a full disk. Only a new process can open it again.
  * @returns the options for pg.Pool; call `close` after the pool has ended
  * @throws OperatorError if the directory is not writable, or another process uses it
  */
 export async function openEmbedded(
   dataDir: string,
-  onProgress?: (message: string) => void,
+  {
+    onProgress,
+    onFailure,
+  }: {
+    onProgress?: ((message: string) => void) | undefined
+    onFailure?: ((error: Error) => void) | undefined
+  },
 ): Promise<{ poolConfig: PoolConfig; close: () => Promise<void> }> {
   const lock = lockDirectory(dataDir)
   const pglite = await openDirectory(join(dataDir, 'postgres'), onProgress).catch((error: unknown) => {
     throw new OperatorError(
       `The embedded database in ${dataDir} cannot be opened (${describe(error)}): ` +
-        'give this user the right to read and write all of it, or name another DATA_DIR',
+        'give this user the right to read and write all of it, free space on its disk, or name another DATA_DIR',
     )
   })
   return {
     // PGlite is a single connection: it must not be closed when idle, nor opened twice.
-    poolConfig: { ...(createPgConfig(pglite) as PoolConfig), max: 1, idleTimeoutMillis: 0 },
+    poolConfig: {
+      ...(createPgConfig(watchFailures(pglite, dataDir, onFailure) as PGlite) as PoolConfig),
+      max: 1,
+      idleTimeoutMillis: 0,
+    },
     close: async () => {
       await pglite.close()
       closeSync(lock)
+    },
+  }
+}
+
+/** What the connection of createPgConfig uses of PGlite. */
+type Protocol = Pick<PGlite, 'waitReady' | 'execProtocolStream'>
+
+/**
+ * Reports when the database has failed. After an error that ends its process, a PANIC or FATAL of a PostgreSQL server,
+ * PGlite still accepts messages, and either responds out of order, never responds, or blocks the thread.
+ */
+export function watchFailures(
+  pglite: Protocol,
+  dataDir: string,
+  onFailure: (error: Error) => void = () => undefined,
+  timeoutMs = responseTimeoutMs,
+): Protocol {
+  const fail = (reason: string) => {
+    onFailure(
+      new OperatorError(`The embedded database in ${dataDir} has failed, and the process ends: ${reason}`),
+    )
+  }
+  return {
+    waitReady: pglite.waitReady,
+    execProtocolStream: async (message, options) => {
+      const timer = setTimeout(() => {
+        fail(`it has not responded for ${timeoutMs / 1000} s. Is its disk full?`)
+      }, timeoutMs)
+      try {
+        const replies = await pglite.execProtocolStream(message, options)
+        const fatal = replies.find(
+          (reply) => 'severity' in reply && /^(PANIC|FATAL)$/.test(String(reply.severity)),
+        )
+        if (fatal) fail((fatal as unknown as Error).message)
+        return replies
+      } catch (error) {
+        fail(describe(error))
+        throw error
+      } finally {
+        clearTimeout(timer)
+      }
     },
   }
 }
@@ -41,7 +96,7 @@ export async function openEmbedded(
 function lockDirectory(dataDir: string): number {
   let file: number
   try {
-    mkdirSync(dataDir, { recursive: true, mode: 0o700 })
+    createDirectory(resolve(dataDir))
     file = openSync(join(dataDir, 'lock'), 'a')
   } catch (error) {
     throw new OperatorError(
@@ -56,6 +111,13 @@ function lockDirectory(dataDir: string): number {
     )
   }
   return file
+}
+
+/** Creates the missing directories of a path. With `recursive`, mkdirSync never returns under /proc. */
+function createDirectory(path: string): void {
+  if (existsSync(path) && statSync(path).isDirectory()) return
+  if (path !== dirname(path)) createDirectory(dirname(path))
+  mkdirSync(path, { mode: 0o700 })
 }
 
 /**

@@ -47,10 +47,14 @@ const poolTimeout = 'timeout exceeded when trying to connect'
 
 /** No connection could be opened, or none became idle in time. Always 503, whatever the cause. */
 export class ConnectFailure extends Error {
+  /** Of the cause. */
+  readonly code: string | undefined
+
   constructor(cause: unknown) {
     // A host with several addresses fails with an AggregateError without a message.
     const first: unknown = cause instanceof AggregateError ? cause.errors[0] : cause
     super(first instanceof Error ? first.message : String(first), { cause })
+    this.code = (first as { code?: string }).code
   }
 }
 

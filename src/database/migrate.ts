@@ -1,10 +1,27 @@
-import { type Kysely, Migrator, sql } from 'kysely'
+import { setTimeout as delay } from 'node:timers/promises'
+import { type Kysely, sql, type Transaction } from 'kysely'
 import { migrations } from '../../migrations/index.ts'
 
 /**
- * Applies the pending migrations in one transaction, under an advisory lock, so that several replicas may start at the
- * same time. Accepts a schema that a newer release has migrated, because each release runs on the schema of the next
- * one.
+ * Longest wait of a migration for a lock. While it waits, for example for the end of a dump, requests of the previous
+ * release queue behind it.
+ */
+const lockTimeoutMs = 500
+
+/** Pause before the next attempt, in which the queued requests are served. */
+const retryMs = 2_000
+
+/** Key of the advisory lock. It is that of Kysely's migrator, which earlier releases used. */
+const lockKey = '3853314791062309107'
+
+/**
+ * Applies the pending migrations, each in a transaction of its own under an advisory lock, so that several replicas may
+ * start at the same time. Accepts a schema that a newer release has migrated, because each release runs on the schema of
+ * the next one.
+ *
+ * Not with Kysely's migrator: it keeps its records under names that it also has in other applications, which may share
+ * the database, and it holds the locks of all migrations until the last one has been applied.
+ *
  * @returns the names of the applied migrations
  */
 export async function migrate<Tables>(
@@ -13,11 +30,20 @@ export async function migrate<Tables>(
 ): Promise<string[]> {
   if (await isMigrated(db)) return []
   onProgress?.('Applying the migrations of the database')
-  const migrator = new Migrator({ db, provider: { getMigrations: () => Promise.resolve(migrations) } })
-  const { error, results = [] } = await migrator.migrateToLatest()
-  if (error instanceof Error) throw error
-  if (error !== undefined) throw new Error('The migrations failed', { cause: error })
-  return results.map(({ migrationName }) => migrationName)
+  const applied: string[] = []
+  for (;;) {
+    try {
+      const name = await db.transaction().execute(applyNext)
+      if (name === undefined) return applied
+      applied.push(name)
+    } catch (error) {
+      if (!isLockConflict(error)) throw error
+      onProgress?.(
+        `A migration needs a table that another transaction has locked: trying again in ${retryMs / 1000} s`,
+      )
+      await delay(retryMs)
+    }
+  }
 }
 
 /** @throws an error of PostgreSQL if the database is read only, or demoted to a standby. Writes nothing. */
@@ -27,11 +53,73 @@ export async function assertWritable<Tables>(db: Kysely<Tables>): Promise<void> 
 
 /** True if no migration is pending. Ignores those of a newer release. */
 export async function isMigrated<Tables>(db: Kysely<Tables>): Promise<boolean> {
-  const { rows: tables } = await sql`
-    select from pg_tables where schemaname = any(current_schemas(false)) and tablename = 'kysely_migration'
-    `.execute(db)
-  if (tables.length === 0) return false
-  const { rows } = await sql<{ name: string }>`select name from kysely_migration`.execute(db)
-  const applied = new Set(rows.map(({ name }) => name))
+  if (!(await tableExists(db, 'kener_api_migrations'))) return false
+  const applied = await readApplied(db)
   return Object.keys(migrations).every((name) => applied.has(name))
+}
+
+/**
+ * Returns the schema of the tables. It is the first one of the search path, unless a later one already contains them.
+ * Undefined if no schema of the search path exists.
+ */
+export async function findSchema<Tables>(db: Kysely<Tables>): Promise<string | undefined> {
+  const { rows } = await sql<{ schema: string | null }>`
+    select coalesce(
+      (
+        select schemaname from pg_tables
+        where schemaname = any(current_schemas(false)) and tablename in ('kener_api_migrations', 'rate_counters')
+        order by array_position(current_schemas(false), schemaname) limit 1
+      ),
+      current_schema()
+    ) as schema`.execute(db)
+  return rows[0]?.schema ?? undefined
+}
+
+/** Applies the first pending migration. @returns its name */
+async function applyNext<Tables>(trx: Transaction<Tables>): Promise<string | undefined> {
+  await sql`select pg_advisory_xact_lock(${lockKey}::bigint)`.execute(trx)
+  const schema = await findSchema(trx)
+  if (schema !== undefined)
+    await sql`select set_config('search_path', quote_ident(${schema}), true)`.execute(trx)
+  if (!(await tableExists(trx, 'kener_api_migrations'))) await createRecords(trx)
+  const applied = await readApplied(trx)
+  const [name, migration] = Object.entries(migrations).find(([name]) => !applied.has(name)) ?? []
+  if (name === undefined || migration === undefined) return undefined
+  await sql`set local lock_timeout = ${sql.lit(lockTimeoutMs)}`.execute(trx)
+  await migration.up(trx)
+  await sql`insert into kener_api_migrations (name) values (${name})`.execute(trx)
+  return name
+}
+
+/**
+ * Creates the table of applied migrations. Earlier releases recorded them in Kysely's table, which stays, because such a
+ * release may still run.
+ */
+async function createRecords<Tables>(trx: Transaction<Tables>): Promise<void> {
+  await sql`
+    create table kener_api_migrations (
+      name        text primary key,
+      applied_at  timestamptz not null default now()
+    )`.execute(trx)
+  if (!(await tableExists(trx, 'rate_counters')) || !(await tableExists(trx, 'kysely_migration'))) return
+  await sql`
+    insert into kener_api_migrations (name)
+    select name from kysely_migration where name = any(${Object.keys(migrations)}::text[])`.execute(trx)
+}
+
+async function readApplied<Tables>(db: Kysely<Tables>): Promise<Set<string>> {
+  const { rows } = await sql<{ name: string }>`select name from kener_api_migrations`.execute(db)
+  return new Set(rows.map(({ name }) => name))
+}
+
+async function tableExists<Tables>(db: Kysely<Tables>, name: string): Promise<boolean> {
+  const { rows } = await sql<{ exists: boolean }>`select to_regclass(${name}) is not null as exists`.execute(
+    db,
+  )
+  return rows[0]?.exists === true
+}
+
+/** True for a lock timeout, and for a deadlock with a request. */
+function isLockConflict(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && (error.code === '55P03' || error.code === '40P01')
 }

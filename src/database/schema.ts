@@ -64,8 +64,10 @@ type MonitorsTable = {
 type LastReportsTable = {
   monitor_id: number
   minute: number
-  /** The second of the minute in which the report was made. */
+  /** The second of the minute in which the report was made. Only for the previous release. */
   second: Generated<number>
+  /** When the report was made: a Unix time, in seconds. bigint, which pg returns as a string. */
+  reported_at: ColumnType<string, number, number>
   status: ReportStatus
   latency_ms: number | null
 }
@@ -88,7 +90,12 @@ export type MonitorHoursTable = StoredTotals & {
   latencies: Buffer
 }
 
-type MonitorDaysTable = StoredTotals & { monitor_id: number; day: number }
+type MonitorDaysTable = StoredTotals & {
+  monitor_id: number
+  day: number
+  /** One bit for each hour of the day that retention has removed. */
+  removed_hours: Generated<number>
+}
 
 type IncidentsTable = {
   id: GeneratedAlways<number>

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import type { FastifyReply, FastifyRequest, onRequestHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
-import { admissionShare } from '../database/open.ts'
+import { shareConnections } from '../database/open.ts'
 import { isDisconnected } from '../database/failures.ts'
 import { requestAborted, tooManyInFlight } from '../errors.ts'
 import { isAborted } from './request-log.ts'
@@ -34,7 +34,7 @@ const maxWaitMs = 10_000
 export default fp(
   (app, _options, done) => {
     const { databaseUrl, databasePoolMax } = app.config
-    const connections = databaseUrl === undefined ? 1 : databasePoolMax - admissionShare(databasePoolMax)
+    const connections = databaseUrl === undefined ? 1 : shareConnections(databasePoolMax).main
     const limits = createLimits(Math.ceil(connections / 2))
 
     app.decorateRequest('endTurn', null)

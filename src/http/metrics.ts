@@ -3,7 +3,8 @@ import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest }
 import fp from 'fastify-plugin'
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
 import { batchRuns } from '../database/batch.ts'
-import type { Connections } from '../database/open.ts'
+import type { Connections } from '../database/pool.ts'
+import { type JobSuccess, jobSuccesses } from '../jobs.ts'
 import { logStats } from '../log.ts'
 import { toPortError } from '../ports.ts'
 import { isAborted } from './request-log.ts'
@@ -37,7 +38,7 @@ export default fp<Options>(
     watchSecrets(app, registry)
     watchConnections(connections, registry)
     watchLog(registry)
-    const stopWatching = watchBatches(registry)
+    const stopWatching = [watchBatches(registry), watchJobs(registry)]
 
     const server = Fastify({ forceCloseConnections: true })
     server.get('/metrics', async (_request, reply) =>
@@ -51,7 +52,7 @@ export default fp<Options>(
       app.log.info(`Metrics at ${address}/metrics`)
     })
     app.addHook('onClose', async () => {
-      stopWatching()
+      for (const stop of stopWatching) stop()
       await server.close()
     })
   },
@@ -176,4 +177,19 @@ function watchBatches(registry: Registry): () => void {
   }
   subscribe(batchRuns.name, observe)
   return () => unsubscribe(batchRuns.name, observe)
+}
+
+function watchJobs(registry: Registry): () => void {
+  const latestSuccess = new Gauge({
+    name: 'kener_job_last_success_timestamp_seconds',
+    help: 'When each hourly job last succeeded in this process, or when the process started: a Unix time.',
+    labelNames: ['name'] as const,
+    registers: [registry],
+  })
+  const observe = (success: unknown) => {
+    const { job, at } = success as JobSuccess
+    latestSuccess.set({ name: job }, at)
+  }
+  subscribe(jobSuccesses.name, observe)
+  return () => unsubscribe(jobSuccesses.name, observe)
 }

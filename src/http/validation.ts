@@ -13,6 +13,7 @@ import {
   unstorableText,
   unsupportedMediaType,
 } from '../errors.ts'
+import { maxDepth } from '../limits.ts'
 import { isUnderApi } from '../permissions.ts'
 import { EmptyObject } from '../wire/envelope.ts'
 import { compileCoercing, compileJson, compileSerializer, isStorable } from '../wire/validator.ts'
@@ -136,11 +137,6 @@ function rejectUnstorableText(
   if (!violation) next()
   else next(violation.isTooDeep ? nestedTooDeeply(violation.path, maxDepth) : unstorableText(violation.path))
 }
-
-/**
- * Deepest nesting of a value, in levels. Free-form fields such as type_data of /api/v4 have no schema that bounds it.
- */
-const maxDepth = 32
 
 type Violation = { path: string; isTooDeep: boolean }
 

@@ -3,6 +3,7 @@ import { sortFields } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import type { State } from '../enums.ts'
 import { commentNotFound, incidentNotFound } from '../errors.ts'
+import { withinLimits } from '../limits.ts'
 import { currentSecond, endedAtFor } from './repository.ts'
 
 export type Comment = Selectable<Tables['incident_comments']>
@@ -65,12 +66,14 @@ export function createComment(
     const currentState = await applyState(trx, incidentId, state, commented_at)
     return trx
       .insertInto('incident_comments')
-      .values({
-        incident_id: incidentId,
-        comment,
-        state: currentState,
-        commented_at: commented_at ?? currentSecond,
-      })
+      .values(
+        withinLimits('incident_comments', {
+          incident_id: incidentId,
+          comment,
+          state: currentState,
+          commented_at: commented_at ?? currentSecond,
+        }),
+      )
       .returningAll()
       .executeTakeFirstOrThrow()
   })
@@ -92,7 +95,7 @@ export function updateComment(
     await sql`select from incidents where id = ${incidentId} for no key update`.execute(trx)
     const updated = await trx
       .updateTable('incident_comments')
-      .set({ ...sortFields(changes), updated_at: sql`now()` })
+      .set({ ...sortFields(withinLimits('incident_comments', changes)), updated_at: sql`now()` })
       .where('incident_id', '=', incidentId)
       .where('id', '=', id)
       .returningAll()

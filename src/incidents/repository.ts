@@ -3,6 +3,7 @@ import { sortFields } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import type { Impact, State } from '../enums.ts'
 import { incidentNotFound, invalidField } from '../errors.ts'
+import { withinLimits } from '../limits.ts'
 import { affectedMonitors, assertUniqueMonitors, lockAffectedMonitors } from '../monitors/affected.ts'
 import { incidentIsOpen } from '../monitors/current-status.ts'
 
@@ -109,14 +110,21 @@ export async function createIncident(db: Kysely<Tables>, incident: NewIncident):
     const monitorIds = await lockAffectedMonitors(trx, monitors)
     const created = await trx
       .insertInto('incidents')
-      .values({ title, state, started_at, ended_at: ended_at ?? defaultEnd })
+      .values(withinLimits('incidents', { title, state, started_at, ended_at: ended_at ?? defaultEnd }))
       .returning(['id', 'state'])
       .executeTakeFirstOrThrow()
     await affectedByIncident.insert(trx, created.id, monitors, monitorIds)
     if (comment !== undefined) {
       await trx
         .insertInto('incident_comments')
-        .values({ incident_id: created.id, comment, state: created.state, commented_at: currentSecond })
+        .values(
+          withinLimits('incident_comments', {
+            incident_id: created.id,
+            comment,
+            state: created.state,
+            commented_at: currentSecond,
+          }),
+        )
         .execute()
     }
     return created.id
@@ -150,7 +158,7 @@ export async function updateIncident(
     const { numUpdatedRows } = await trx
       .updateTable('incidents')
       .set({
-        ...sortFields(changes),
+        ...sortFields(withinLimits('incidents', changes)),
         ...(ended_at === undefined && state && { ended_at: endedAtFor(state, { started_at }) }),
         updated_at: sql`now()`,
       })

@@ -1,11 +1,10 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import { invalidField, invalidRequest, monitorNotFound } from '../errors.ts'
+import { invalidField, monitorNotFound } from '../errors.ts'
 import { deleteMonitor } from '../monitors/repository.ts'
 import { readPages, sendList } from './list.ts'
 import { serializeMonitor, toChanges, toNewMonitor } from './mapping.ts'
 import {
-  type ExtraFields,
   getKenerMonitor,
   insertKenerMonitor,
   type KenerMonitor,
@@ -61,7 +60,6 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     },
     async ({ body }, reply) => {
       const { attributes, fields } = toNewMonitor(body)
-      assertExtraFieldsLength(fields)
       const monitor = await app.db.transaction().execute((trx) => insertKenerMonitor(trx, attributes, fields))
       if (!monitor) throw invalidField('/tag', 'must not be the tag of an existing monitor')
       return reply.code(201).send({ monitor: serializeMonitor(monitor) })
@@ -95,13 +93,11 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       },
     },
     async ({ params, body }) => {
-      const monitor = await app.db.transaction().execute((trx) =>
-        updateKenerMonitor(trx, params.monitor_tag, (before) => {
-          const changes = toChanges(body, before.fields)
-          assertExtraFieldsLength(changes.fields)
-          return changes
-        }),
-      )
+      const monitor = await app.db
+        .transaction()
+        .execute((trx) =>
+          updateKenerMonitor(trx, params.monitor_tag, (before) => toChanges(body, before.fields)),
+        )
       if (!monitor) throw monitorNotFound()
       return { monitor: serializeMonitor(monitor) }
     },
@@ -126,15 +122,3 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 }
 
 export default routes
-
-/** Longest JSON of the extra fields of one monitor, in characters. A list contains all monitors, so it must be bounded. */
-const maxExtraFieldsLength = 65_536
-
-/** @throws ApiError 400 */
-function assertExtraFieldsLength(fields: ExtraFields): void {
-  if (JSON.stringify(fields).length > maxExtraFieldsLength) {
-    throw invalidRequest(
-      `image, cron, type_data and monitor_settings_json must have at most ${maxExtraFieldsLength} characters together`,
-    )
-  }
-}

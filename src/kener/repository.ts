@@ -1,6 +1,7 @@
 import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
 import type { Tables } from '../database/schema.ts'
-import { monitorNotFound } from '../errors.ts'
+import { invalidRequest, monitorNotFound } from '../errors.ts'
+import { isNestedTooDeeply, maxDepth } from '../limits.ts'
 import { insertMonitor, type MonitorAttributes, updateMonitor } from '../monitors/repository.ts'
 
 /** Fields of a Kener monitor that this service does not use. They are stored and returned. */
@@ -67,6 +68,7 @@ export async function insertKenerMonitor(
   attributes: MonitorAttributes,
   fields: ExtraFields,
 ): Promise<KenerMonitor | undefined> {
+  assertExtraFieldsLimits(fields)
   if (!(await insertMonitor(trx, attributes))) return undefined
   await storeExtraFields(trx, attributes.tag, fields)
   return getKenerMonitor(trx, attributes.tag)
@@ -86,9 +88,29 @@ export async function updateKenerMonitor(
   const [before] = await listKenerMonitors(trx, { tag })
   if (!before) return undefined
   const { attributes, fields } = change(before)
+  assertExtraFieldsLimits(fields, before.fields)
   await updateMonitor(trx, tag, attributes)
   await storeExtraFields(trx, tag, fields)
   return getKenerMonitor(trx, tag)
+}
+
+/** Longest JSON of the extra fields of one monitor, in characters. A list contains all monitors, so it must be bounded. */
+const maxExtraFieldsLength = 65_536
+
+/**
+ * @param before the stored fields: if they exceed a limit, they may stay as they are or become shorter
+ * @throws ApiError 400
+ */
+export function assertExtraFieldsLimits(fields: ExtraFields, before: ExtraFields = {}): void {
+  if (isNestedTooDeeply(fields) && !isNestedTooDeeply(before)) {
+    throw invalidRequest(`The fields of a monitor must not be nested more than ${maxDepth} levels deep`)
+  }
+  const { length } = JSON.stringify(fields)
+  if (length > maxExtraFieldsLength && length > JSON.stringify(before).length) {
+    throw invalidRequest(
+      `image, cron, type_data and monitor_settings_json must have at most ${maxExtraFieldsLength} characters together`,
+    )
+  }
 }
 
 async function storeExtraFields(trx: Transaction<Tables>, tag: string, fields: ExtraFields): Promise<void> {

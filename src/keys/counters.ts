@@ -15,8 +15,9 @@ export type ResultRow = {
     created_at: string
     max: number
     is_last_used_stale: boolean
+    /** The window. */
+    minute: number
     /** Null if the statement counted no request: none was submitted, or the limit was reached before. */
-    minute: number | null
     used: number | null
     granted: number | null
     /** Why selectAndIncrementUnlocked could not count the requests. */
@@ -37,11 +38,24 @@ const keyColumns = sql`
   ${keyStatus} as status, ${max} as max, ${isLastUsedStale} as is_last_used_stale`
 
 /**
+ * True if a counter counts the minute of the statement, or the next one: a statement that started in the previous minute
+ * and waited for a lock counts in the newer window. Any other minute is over, or the clock was set back since.
+ */
+const isThisWindow = sql`counter.minute in (${thisMinute}, ${thisMinute} + 1)`
+
+/** The minute of the window, also if no request was counted. */
+const windowMinute = sql`
+  coalesce(
+    minute,
+    (select minute from rate_counters as counter where counter.key_id = id and minute = ${thisMinute} + 1),
+    ${thisMinute}
+  ) as minute`
+
+/**
  * $1: ids of keys, $2: number of requests to count for each key, $3: the limit of a key without its own limit.
  *
  * A counter never exceeds its limit: `granted` is the number of these requests that are within it. Requests over the
- * limit write nothing. A statement that started in the previous minute and waited for a lock counts in the newer
- * window. Rows are locked in the order of ids, so that two replicas do not deadlock.
+ * limit write nothing. Rows are locked in the order of ids, so that two replicas do not deadlock.
  */
 export const selectAndIncrement = precompiled(sql<ResultRow>`
   with counted as (
@@ -51,16 +65,16 @@ export const selectAndIncrement = precompiled(sql<ResultRow>`
     where n > 0 and ${keyStatus} = 'active'
     order by id
     on conflict (key_id) do update set
-      minute = greatest(counter.minute, excluded.minute),
+      minute = case when ${isThisWindow} then counter.minute else excluded.minute end,
       max = excluded.max,
-      used = case when counter.minute < excluded.minute then excluded.used
-        else least(counter.used + excluded.granted, excluded.max) end,
-      granted = case when counter.minute < excluded.minute then excluded.granted
-        else least(excluded.granted, excluded.max - counter.used) end
-    where counter.minute < excluded.minute or counter.used < excluded.max
+      used = case when ${isThisWindow} then least(counter.used + excluded.granted, excluded.max)
+        else excluded.used end,
+      granted = case when ${isThisWindow} then least(excluded.granted, excluded.max - counter.used)
+        else excluded.granted end
+    where not ${isThisWindow} or counter.used < excluded.max
     returning key_id, counter.minute, counter.used, counter.granted
   ), keys as (
-    select ${keyColumns}, minute, used, granted
+    select ${keyColumns}, used, granted, ${windowMinute}
     from api_keys left join counted on key_id = id
     where id = any($1)
   )
@@ -80,16 +94,16 @@ export const selectAndIncrementUnlocked = precompiled(sql<ResultRow>`
     select ${keyColumns}, n from api_keys join item using (id)
   ), counted as (
     update rate_counters as counter set
-      minute = greatest(counter.minute, ${thisMinute}),
+      minute = case when ${isThisWindow} then counter.minute else ${thisMinute} end,
       max = found.max,
-      used = least(case when counter.minute < ${thisMinute} then 0 else counter.used end + n, found.max),
-      granted = least(n, found.max - case when counter.minute < ${thisMinute} then 0 else counter.used end)
+      used = least(case when ${isThisWindow} then counter.used else 0 end + n, found.max),
+      granted = least(n, found.max - case when ${isThisWindow} then counter.used else 0 end)
     from unlocked join found on id = key_id
     where counter.key_id = unlocked.key_id and status = 'active'
-      and (counter.minute < ${thisMinute} or counter.used < found.max)
+      and (not ${isThisWindow} or counter.used < found.max)
     returning counter.key_id, counter.minute, counter.used, counter.granted
   ), keys as (
-    select found.*, minute, used, granted,
+    select found.*, used, granted, ${windowMinute},
       case when n > 0 and status = 'active' and unlocked.key_id is null then
         case when exists (select from rate_counters where key_id = id) then 'locked' else 'missing' end
       end as obstacle

@@ -126,7 +126,6 @@ export function createKeyQuotas(
 
 /** Allocates the granted requests to the items in their order. */
 function allocate(items: Item[], { keys, now }: ResultRow): (KeyWithQuota | undefined)[] {
-  const thisMinute = Math.floor(now / 60)
   const rows = new Map(
     keys.map((row) => {
       // Field by field, because rest and spread take longer than the rest of this function.
@@ -140,7 +139,7 @@ function allocate(items: Item[], { keys, now }: ResultRow): (KeyWithQuota | unde
         created_at: new Date(row.created_at),
       }
       const { max, used, granted, minute } = row
-      const counter = { max, used: used ?? max, granted: granted ?? 0, minute: minute ?? thisMinute }
+      const counter = { max, used: used ?? max, granted: granted ?? 0, minute }
       return [key.id, { key, counter, position: 0 }]
     }),
   )

@@ -146,6 +146,11 @@ export async function revokeKey(db: Kysely<Tables>, id: string): Promise<ApiKey 
     .executeTakeFirst()
 }
 
+/** Deletes a key that was never used. Other keys are revoked, so that their ids stay known. */
+export async function deleteKey(db: Kysely<Tables>, id: string): Promise<void> {
+  await db.deleteFrom('api_keys').where('id', '=', id).execute()
+}
+
 /**
  * Stores a successor with the name, permissions, limit and expiry of an active key. The old key expires after
  * `overlapSeconds`, never later than before. Returns undefined, and changes nothing, if `id` is not an active key or if

@@ -4,6 +4,7 @@ import { sortFields } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import type { EventState, MaintenanceImpact } from '../enums.ts'
 import { changedConcurrently, maintenanceNotFound } from '../errors.ts'
+import { withinLimits } from '../limits.ts'
 import { affectedMonitors, assertUniqueMonitors, lockAffectedMonitors } from '../monitors/affected.ts'
 import { evaluate } from './evaluation.ts'
 import { generateEvents, rescheduleEvents } from './event-generation.ts'
@@ -119,7 +120,7 @@ export async function createMaintenance(
     const monitorIds = await lockAffectedMonitors(trx, monitors)
     const { id } = await trx
       .insertInto('maintenances')
-      .values(sortFields(maintenance))
+      .values(sortFields(withinLimits('maintenances', maintenance)))
       .returning('id')
       .executeTakeFirstOrThrow()
     await affectedByMaintenance.insert(trx, id, monitors.map(withImpact), monitorIds)
@@ -202,10 +203,11 @@ async function applyUpdate(
   if (!before) throw maintenanceNotFound()
   const isUnchanged = isSameSchedule(before, after)
   if (!isSameSchedule(changeSchedule(before, changes), after) || (!isUnchanged && !plan)) return false
-  const { monitors, title, description, enabled } = changes
+  const { monitors, title, description, enabled, rrule } = changes
+  const written = withinLimits('maintenances', { title, description, enabled, rrule })
   await trx
     .updateTable('maintenances')
-    .set({ title, description, enabled, ...after, updated_at: sql`now()` })
+    .set({ ...written, ...after, updated_at: sql`now()` })
     .where('id', '=', id)
     .execute()
   if (monitors) {

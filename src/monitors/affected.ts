@@ -1,7 +1,8 @@
 import { sql, type Transaction } from 'kysely'
 import { prepared } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
-import { type ApiError, invalidRequest } from '../errors.ts'
+import { type ApiError, invalidField, invalidRequest } from '../errors.ts'
+import { maxAffectedMonitors } from '../limits.ts'
 import { lockExistingMonitorsForShare } from './repository.ts'
 
 type Affected = { monitor_tag: string; impact: string }
@@ -16,7 +17,7 @@ export function affectedMonitors(owners: 'incidents' | 'maintenances', name: 'in
   const links = sql`${table} join monitors on monitors.id = monitor_id where ${ownerId} = ${sql.ref(`${owners}.id`)}`
   const list = sql`json_agg(json_build_object('monitor_tag', tag, 'impact', impact) order by tag)`
 
-  /** @param monitorIds ids by tag, of monitors that the transaction has locked */
+  /** @param monitorIds ids by tag, of monitors that the transaction has locked. @throws ApiError 400 for too many */
   async function insert(
     trx: Transaction<Tables>,
     id: number,
@@ -24,6 +25,9 @@ export function affectedMonitors(owners: 'incidents' | 'maintenances', name: 'in
     monitorIds: Map<string, number>,
   ): Promise<void> {
     if (affected.length === 0) return
+    if (affected.length > maxAffectedMonitors) {
+      throw invalidField('/monitors', `must have at most ${maxAffectedMonitors} items`)
+    }
     await prepared(sql`
       insert into ${table} (${ownerId}, monitor_id, impact)
       select ${id}::integer, * from unnest(

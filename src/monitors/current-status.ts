@@ -9,6 +9,15 @@ export const eventIsOngoing = sql<SqlBool>`
   (closed_as is null and tstzrange(maintenance_events.starts_at, maintenance_events.ends_at) @> now())`
 
 /**
+ * Time of the report `last`: a Unix time, in seconds. Releases that do not know `reported_at` do not update it: the
+ * previous one updates the minute and the second, and those before only the minute, so that an unchanged second is void.
+ */
+const reportedAt = sql`(
+  last.minute * 60::float8 + case
+    when last.reported_at / 60 <> last.minute and last.reported_at % 60 = last.second then 0 else last.second
+  end)`
+
+/**
  * CTEs that define `current`: all monitors with their status and its source. The status is the worst impact of open
  * incidents and ongoing maintenances; otherwise the newest report unless it is stale; otherwise the default.
  *
@@ -44,7 +53,7 @@ export const currentStatus = sql`
     left join impacts on impacts.monitor_id = monitors.id
     cross join lateral (
       select last.minute is not null and (
-        stale_after_seconds is null or extract(epoch from now()) - (last.minute * 60::float8 + last.second) <= stale_after_seconds
+        stale_after_seconds is null or extract(epoch from now()) - ${reportedAt} <= stale_after_seconds
       ) as is_fresh
     ) as freshness
   )`

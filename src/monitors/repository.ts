@@ -3,6 +3,7 @@ import { precompiled, prepared, sortFields } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import type { ReportStatus, Status } from '../enums.ts'
 import { monitorNotFound, tagTaken } from '../errors.ts'
+import { withinLimits } from '../limits.ts'
 import { currentStatus } from './current-status.ts'
 import { toUptime } from './uptime.ts'
 
@@ -151,7 +152,7 @@ export function createMonitor(db: Kysely<Tables>, attributes: MonitorAttributes)
 export async function insertMonitor(db: Kysely<Tables>, attributes: MonitorAttributes): Promise<boolean> {
   const inserted = await db
     .insertInto('monitors')
-    .values(sortFields(attributes))
+    .values(sortFields(withinLimits('monitors', attributes)))
     .onConflict((conflict) => conflict.column('tag').doNothing())
     .returning('id')
     .executeTakeFirst()
@@ -166,7 +167,7 @@ export function putMonitor(
   return db.transaction().execute(async (trx) => {
     const { created } = await trx
       .insertInto('monitors')
-      .values(sortFields(attributes))
+      .values(sortFields(withinLimits('monitors', attributes)))
       .onConflict((conflict) =>
         conflict.column('tag').doUpdateSet({ ...sortFields(attributes), updated_at: sql`now()` }),
       )
@@ -185,7 +186,7 @@ export async function updateMonitor(
 ): Promise<void> {
   const { numUpdatedRows } = await db
     .updateTable('monitors')
-    .set({ ...sortFields(changes), updated_at: sql`now()` })
+    .set({ ...sortFields(withinLimits('monitors', changes)), updated_at: sql`now()` })
     .where('tag', '=', tag)
     .executeTakeFirst()
   if (numUpdatedRows === 0n) throw monitorNotFound()

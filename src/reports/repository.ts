@@ -163,7 +163,8 @@ async function storeReports(trx: Transaction<Tables>, reports: ResolvedReport[])
   if (reports.length > 0) await upsertLatestReports(trx, reports)
 }
 
-type MonitorHour = Hour & { monitor_id: number; hour: number }
+/** `is_removed`: retention has removed the hour. Reports about it are ignored, because its day contains its totals. */
+type MonitorHour = Hour & { monitor_id: number; hour: number; is_removed: boolean }
 type DayTotals = { monitor_id: number; day: number; totals: Totals }
 
 async function storeChunk(trx: Transaction<Tables>, reports: MonitorHourReport[]): Promise<void> {
@@ -172,7 +173,7 @@ async function storeChunk(trx: Transaction<Tables>, reports: MonitorHourReport[]
   for (const report of reports) {
     const hour = hours.get(hourKey(report))
     if (!hour) throw new Error('An hour that is written was not read')
-    writeReport(hour, report)
+    if (!hour.is_removed) writeReport(hour, report)
   }
   const days = new Map<string, DayTotals>()
   for (const [key, { monitor_id, hour, totals }] of hours) {
@@ -182,7 +183,10 @@ async function storeChunk(trx: Transaction<Tables>, reports: MonitorHourReport[]
     addTotals(change.totals, totals)
     addTotals(change.totals, before.get(key) ?? emptyTotals(), -1)
   }
-  await upsertHours(trx, [...hours.values()])
+  await upsertHours(
+    trx,
+    [...hours.values()].filter((hour) => !hour.is_removed),
+  )
   await addToDays(trx, [...days.values()])
 }
 
@@ -193,16 +197,32 @@ async function readHours(
 ): Promise<Map<string, MonitorHour>> {
   const hours = new Map<string, MonitorHour>()
   for (const { monitor_id, hour } of wanted) {
-    hours.set(hourKey({ monitor_id, hour }), { monitor_id, hour, ...emptyHour() })
+    hours.set(hourKey({ monitor_id, hour }), { monitor_id, hour, is_removed: false, ...emptyHour() })
   }
   const distinct = [...hours.values()]
-  const { rows } = await prepared(sql<MonitorHoursTable>`
-    select * from monitor_hours
-    join unnest(${distinct.map(({ monitor_id }) => monitor_id)}::integer[], ${distinct.map(({ hour }) => hour)}::integer[])
-      as wanted (monitor_id, hour) using (monitor_id, hour)`).execute(trx)
+  const { rows } = await prepared(sql<
+    { monitor_id: number; hour: number } & (
+      ({ is_removed: false } & MonitorHoursTable) | { is_removed: true }
+    )
+  >`
+    select wanted.monitor_id, wanted.hour, is_removed,
+      up, degraded, down, maintenance, latency_count, latency_sum, statuses, latencies
+    from unnest(${distinct.map(({ monitor_id }) => monitor_id)}::integer[], ${distinct.map(({ hour }) => hour)}::integer[])
+      as wanted (monitor_id, hour)
+    left join monitor_hours as stored on stored.monitor_id = wanted.monitor_id and stored.hour = wanted.hour
+    cross join lateral (select floor(wanted.hour / 24.0)::integer as day) as days
+    cross join lateral (
+      select coalesce((
+        select removed_hours & (1 << (wanted.hour - days.day * 24)) from monitor_days
+        where monitor_id = wanted.monitor_id and day = days.day
+      ), 0) <> 0 as is_removed
+    ) as removal
+    where is_removed or stored.hour is not null`).execute(trx)
   for (const row of rows) {
-    const { monitor_id, hour, statuses, latencies } = row
-    hours.set(hourKey(row), { monitor_id, hour, totals: toTotals(row), statuses, latencies })
+    const hour = hours.get(hourKey(row))
+    if (!hour) throw new Error('An hour was read that is not wanted')
+    if (row.is_removed) hour.is_removed = true
+    else Object.assign(hour, { totals: toTotals(row), statuses: row.statuses, latencies: row.latencies })
   }
   return hours
 }
@@ -259,13 +279,15 @@ async function upsertLatestReports(trx: Transaction<Tables>, reports: ResolvedRe
   }
   const latest = [...newest.values()]
   await prepared(sql`
-    insert into last_reports as stored (monitor_id, minute, second, status, latency_ms)
+    insert into last_reports as stored (monitor_id, minute, second, reported_at, status, latency_ms)
     select * from unnest(
       ${latest.map(({ monitor_id }) => monitor_id)}::integer[], ${latest.map(({ to }) => to - 1)}::integer[],
       ${latest.map(({ second }) => second)}::smallint[],
+      ${latest.map(({ to, second }) => (to - 1) * 60 + second)}::bigint[],
       ${latest.map(({ status }) => status)}::text[], ${latest.map(lastLatency)}::integer[])
     on conflict (monitor_id) do update set
-      minute = excluded.minute, second = excluded.second, status = excluded.status, latency_ms = excluded.latency_ms
+      minute = excluded.minute, second = excluded.second, reported_at = excluded.reported_at,
+      status = excluded.status, latency_ms = excluded.latency_ms
     where excluded.minute >= stored.minute`).execute(trx)
 }
 

@@ -1,5 +1,6 @@
 import { Type } from 'typebox'
 import { impacts, type State, states } from '../../enums.ts'
+import { maxAffectedMonitors, maxLengths } from '../../limits.ts'
 import { describe, Nullable, strict, StringEnum } from '../../wire/envelope.ts'
 import { pageQuery } from '../../wire/pagination.ts'
 import { Time } from '../../wire/time.ts'
@@ -11,7 +12,7 @@ export const Id = Type.Integer({
 })
 export const Title = Type.String({
   minLength: 1,
-  maxLength: 255,
+  maxLength: maxLengths.incidents.title,
   pattern: '\\S',
   description: 'Title, 1 to 255 characters, not blank.',
 })
@@ -23,7 +24,7 @@ const StateSchema = StringEnum(states, { description: 'State of the work on the 
 const CommentState = describe(StateSchema, 'State of the incident according to the comment.')
 const Text = Type.String({
   minLength: 1,
-  maxLength: 10_000,
+  maxLength: maxLengths.incident_comments.comment,
   pattern: '\\S',
   description: 'Text of the comment, 1 to 10,000 characters, not blank.',
 })
@@ -41,7 +42,7 @@ const Affected = Type.Object(
   strict,
 )
 const AffectedList = Type.Array(Affected, {
-  maxItems: 1_000,
+  maxItems: maxAffectedMonitors,
   description: 'Affected monitors, at most 1,000, each at most once.',
 })
 

@@ -1,5 +1,6 @@
 import { Type } from 'typebox'
 import { closingStates, eventStates, maintenanceImpacts } from '../../enums.ts'
+import { maxAffectedMonitors, maxLengths } from '../../limits.ts'
 import { maxDurationSeconds } from '../../maintenances/schedule.ts'
 import { describe, Nullable, strict, StringEnum } from '../../wire/envelope.ts'
 import { pageQuery } from '../../wire/pagination.ts'
@@ -7,7 +8,10 @@ import { Time } from '../../wire/time.ts'
 import { createdAt, Id, MonitorTag, timesExample, Title, updatedAt } from './incidents.ts'
 
 const Description = Nullable(
-  Type.String({ maxLength: 10_000, description: 'Text about the maintenance, at most 10,000 characters.' }),
+  Type.String({
+    maxLength: maxLengths.maintenances.description,
+    description: 'Text about the maintenance, at most 10,000 characters.',
+  }),
 )
 const StartsAt = describe(Time, 'Start of the first occurrence.')
 const Duration = Type.Integer({
@@ -17,7 +21,7 @@ const Duration = Type.Integer({
 })
 const Rule = Nullable(
   Type.String({
-    maxLength: 255,
+    maxLength: maxLengths.maintenances.rrule,
     description:
       'Recurrence rule: the value of an RRULE (RFC 5545) in UTC, hourly or less frequent, at most 255 characters. ' +
       'Null: the maintenance occurs once.',
@@ -53,7 +57,7 @@ const NewAffected = Type.Object(
   strict,
 )
 const NewAffectedList = Type.Array(NewAffected, {
-  maxItems: 1_000,
+  maxItems: maxAffectedMonitors,
   description: 'Affected monitors, at most 1,000, each at most once.',
 })
 

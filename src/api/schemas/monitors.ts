@@ -1,5 +1,6 @@
 import { Type } from 'typebox'
 import { reportStatuses, statuses } from '../../enums.ts'
+import { maxLengths } from '../../limits.ts'
 import { Nullable, strict, StringEnum } from '../../wire/envelope.ts'
 import { pageQuery } from '../../wire/pagination.ts'
 import { Time } from '../../wire/time.ts'
@@ -10,7 +11,7 @@ export const ReportStatus = StringEnum(reportStatuses, {
 
 export const Tag = Type.String({
   minLength: 1,
-  maxLength: 255,
+  maxLength: maxLengths.monitors.tag,
   pattern: '^[a-z0-9]([a-z0-9_-]*[a-z0-9])?$',
   errorMessage:
     'must consist of lower-case letters, digits, _ and -, and begin and end with a letter or a digit',
@@ -20,19 +21,26 @@ export const Tag = Type.String({
 })
 const Name = Type.String({
   minLength: 1,
-  maxLength: 255,
+  maxLength: maxLengths.monitors.name,
   pattern: '\\S',
   description: 'Name for display, 1 to 255 characters, not blank.',
 })
 const Description = Nullable(
-  Type.String({ maxLength: 10_000, description: 'Text about the monitor, at most 10,000 characters.' }),
+  Type.String({
+    maxLength: maxLengths.monitors.description,
+    description: 'Text about the monitor, at most 10,000 characters.',
+  }),
 )
 const CategoryName = Nullable(
-  Type.String({ minLength: 1, maxLength: 255, description: 'Category of the monitor, 1 to 255 characters.' }),
+  Type.String({
+    minLength: 1,
+    maxLength: maxLengths.monitors.category_name,
+    description: 'Category of the monitor, 1 to 255 characters.',
+  }),
 )
 const ExternalUrl = Nullable(
   Type.String({
-    maxLength: 2_048,
+    maxLength: maxLengths.monitors.external_url,
     pattern: '^https?://',
     errorMessage: 'must begin with http:// or https://',
     description: 'URL about the monitored service: http:// or https://, at most 2,048 characters.',

@@ -1,29 +1,50 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { type Static, type TSchema, Type } from 'typebox'
+import { type TSchema, Type } from 'typebox'
 import { OperatorError } from '../../operator-error.ts'
-import { fromAjvErrors } from '../../wire/ajv-errors.ts'
-import { compileJson } from '../../wire/validator.ts'
-import { idOf } from '../schemas/shared.ts'
+import { quote } from '../../terminal.ts'
+import { idOf, maxSeconds } from '../schemas/shared.ts'
+import { type ItemList, readList, type SourceItem } from './items.ts'
 
-/** Validates only what identifies an item. The import validates all other fields, because Kener may contain odd data. */
-const SourceMonitor = Type.Object(
-  { id: idOf('monitor'), tag: Type.String() },
-  { additionalProperties: Type.Unknown() },
-)
-const Item = Type.Object({ id: idOf('item') }, { additionalProperties: Type.Unknown() })
+export type SourceMonitor = SourceItem & { tag: string }
 
-export type SourceMonitor = Static<typeof SourceMonitor> & Record<string, unknown>
-export type SourceItem = Static<typeof Item> & Record<string, unknown>
+type ListKind = {
+  /** The field of the response that contains the list. */
+  name: string
+  /** Validates only what identifies an item. The import validates all other fields, because Kener may contain odd data. */
+  item: TSchema
+  maxItems: number
+  /** Longest response, in bytes after decompression. */
+  maxBytes: number
+}
 
-const Monitors = Type.Object({ monitors: Type.Array(SourceMonitor) })
-const Incidents = Type.Object({ incidents: Type.Array(Item) })
-const Comments = Type.Object({ comments: Type.Array(Item) })
+const mebibyte = 1024 * 1024
+const anyField = { additionalProperties: Type.Unknown() }
+
+const monitorList: ListKind = {
+  name: 'monitors',
+  item: Type.Object({ id: idOf('monitor'), tag: Type.String() }, anyField),
+  maxItems: 100_000,
+  maxBytes: 64 * mebibyte,
+}
+const incidentList: ListKind = {
+  name: 'incidents',
+  item: Type.Object({ id: idOf('incident') }, anyField),
+  maxItems: 100_000,
+  maxBytes: 64 * mebibyte,
+}
+/** Smaller, because the comments of several incidents are requested at the same time. */
+const commentList: ListKind = {
+  name: 'comments',
+  item: Type.Object({ id: idOf('comment') }, anyField),
+  maxItems: 10_000,
+  maxBytes: 8 * mebibyte,
+}
 
 /** Longest list that Kener returns: the incidents of a window with the highest ids. */
 const maxListed = 1_000
 
-/** Longest response, in bytes. */
-const maxBytes = 64 * 1024 * 1024
+/** Most lists of incidents that are requested. 200,000 incidents with evenly distributed starts take 500. */
+const maxIncidentLists = 10_000
 const maxRedirects = 5
 
 /** Wait before each retry, in milliseconds. A longer Retry-After of the server takes precedence, up to the maximum. */
@@ -64,41 +85,41 @@ export function connectToKener(
   return {
     url,
 
-    async monitors(): Promise<SourceMonitor[]> {
-      return requireReply(await get('/monitors', Monitors)).monitors
+    async monitors(): Promise<ItemList<SourceMonitor>> {
+      return requireReply(await get<SourceMonitor>('/monitors', monitorList))
     },
 
     /**
-     * Returns all incidents by id. Splits a window of time while its list is full, because it may contain more
-     * incidents. `truncatedAt` contains the starts, in seconds, that more incidents share than Kener lists: only the
-     * incidents with the highest ids are returned for these.
+     * Lists all incidents, by windows of time in ascending order. Splits a window while its list is full, because it may
+     * contain more incidents. `truncated` is a window that contains more incidents than Kener lists and cannot be split:
+     * only the incidents with the highest ids are returned. An incident without a valid start may be listed several
+     * times.
      */
-    async incidents(): Promise<{ incidents: SourceItem[]; truncatedAt: number[] }> {
-      const found = new Map<number, SourceItem>()
-      const truncatedAt: number[] = []
-      const windows: Window[] = [{}]
-      for (let window; (window = windows.pop());) {
-        const { incidents } = requireReply(await get(`/incidents${toQuery(window)}`, Incidents))
-        for (const incident of incidents) {
-          if (!isWithin(window, incident)) {
-            throw new OperatorError(
-              `${url} ignores start_ts and end_ts, so that incidents beyond the first ${maxListed} cannot be read: is it a Kener 4?`,
-            )
-          }
-          found.set(incident.id, incident)
+    async *incidents(): AsyncGenerator<{ list: ItemList<SourceItem>; truncated: Window | undefined }> {
+      const windows: Window[] = [{ from: minStart, to: maxStart }]
+      for (let requests = 1, window; (window = windows.pop()); requests++) {
+        if (requests > maxIncidentLists) {
+          throw new OperatorError(
+            `${url} has more incidents than can be read: ${maxIncidentLists} lists did not contain all`,
+          )
         }
-        if (incidents.length < maxListed) continue
-        const halves = bisect(window, incidents)
+        const list = requireReply(await get<SourceItem>(`/incidents${toQuery(window)}`, incidentList))
+        const starts = list.items.map(({ read }) => parseStart(read().start_date_time))
+        if (starts.some((start) => isBeyond(window, start))) {
+          throw new OperatorError(
+            `${url} ignores start_ts and end_ts, so that incidents beyond the first ${maxListed} cannot be read: is it a Kener 4?`,
+          )
+        }
+        const isFull = list.items.length + list.rejected.length + list.omitted >= maxListed
+        const halves = isFull ? bisect(window, starts) : undefined
         if (halves) windows.push(...halves)
-        else truncatedAt.push(window.to ?? 0)
+        else yield { list, truncated: isFull ? window : undefined }
       }
-      return { incidents: [...found.values()].sort((a, b) => a.id - b.id), truncatedAt }
     },
 
-    /** Returns undefined if the incident no longer exists. */
-    async comments(incidentId: number): Promise<SourceItem[] | undefined> {
-      const reply = await get(`/incidents/${incidentId}/comments`, Comments)
-      return reply?.comments.sort((a, b) => a.id - b.id)
+    /** Returns undefined if the incident no longer exists. @throws UnusableListError if only this list is unusable */
+    comments(incidentId: number): Promise<ItemList<SourceItem> | undefined> {
+      return get<SourceItem>(`/incidents/${incidentId}/comments`, commentList)
     },
   }
 
@@ -108,12 +129,17 @@ export function connectToKener(
   }
 
   /** Returns undefined for a 404. */
-  async function get<Schema extends TSchema>(
+  async function get<Item extends SourceItem>(
     path: string,
-    schema: Schema,
-  ): Promise<Static<Schema> | undefined> {
-    const text = await withRetry(() => request(new URL(`${url}/api/v4${path}`)))
-    return text === undefined ? undefined : (parse(text, schema) as Static<Schema>)
+    { name, item, maxItems, maxBytes }: ListKind,
+  ): Promise<ItemList<Item> | undefined> {
+    const json = await withRetry(() => request(new URL(`${url}/api/v4${path}`), maxBytes))
+    if (json === undefined) return undefined
+    const list = readList<Item>(json, name, item, maxItems)
+    if (list) return list
+    throw new UnusableListError(
+      `${url} did not respond with a JSON object that contains the list ${name}: is it a Kener 4?`,
+    )
   }
 
   async function withRetry<Reply>(attempt: () => Promise<Reply>): Promise<Reply> {
@@ -124,7 +150,8 @@ export function connectToKener(
         if (!(error instanceof TransientError)) throw error
         const waitMs = retryDelaysMs[failures]
         if (waitMs === undefined) {
-          throw new OperatorError(
+          const Failure = error.isOfRequest ? UnusableListError : OperatorError
+          throw new Failure(
             `${url} ${error.message}, ${failures + 1} times in a row. Run the import again later: it continues where it stopped.`,
           )
         }
@@ -136,24 +163,19 @@ export function connectToKener(
   }
 
   /** Returns the body, or undefined for a 404. @throws TransientError if a retry may succeed */
-  async function request(target: URL, redirects = 0): Promise<string | undefined> {
+  async function request(target: URL, maxBytes: number, redirects = 0): Promise<Buffer | undefined> {
     const headers = { authorization: `Bearer ${key}`, accept: 'application/json' }
     const options = { headers, redirect: 'manual' as const, signal: AbortSignal.timeout(timeoutMs) }
     const response = await fetch(target, options).catch(toTransientError)
     const { status } = response
-    if (status === 200) return readBody(response).catch(toTransientError)
+    if (status === 200) return readBody(response, maxBytes).catch(toTransientError)
     // The body is not used, so that a failure to discard it has no effect.
     await response.body?.cancel().catch(() => undefined)
     const location = response.headers.get('location')
     if (status >= 300 && status < 400 && location !== null && URL.canParse(location, target)) {
       const next = new URL(location, target)
-      if (next.origin !== target.origin) {
-        throw new OperatorError(
-          `${url} redirects to another server, ${JSON.stringify(next.origin)}, and the API key is not sent there. ` +
-            'If that server is the Kener, pass its address as --url.',
-        )
-      }
-      if (redirects < maxRedirects) return request(next, redirects + 1)
+      assertSafeRedirect(target, next)
+      if (redirects < maxRedirects) return request(next, maxBytes, redirects + 1)
       throw new OperatorError(`${url} redirects more than ${maxRedirects} times`)
     }
     if (status === 401 || status === 403) {
@@ -163,51 +185,66 @@ export function connectToKener(
     }
     if (status === 404) return undefined
     if (status === 429 || status >= 500) {
-      throw new TransientError(
-        `responded with ${status}`,
-        parseRetryAfter(response.headers.get('retry-after')),
-      )
+      throw new TransientError(`responded with ${status}`, {
+        retryAfterMs: parseRetryAfter(response.headers.get('retry-after')),
+        isOfRequest: status === 500,
+      })
     }
-    throw new OperatorError(`${url} responded with ${status}: is it a Kener 4?`)
+    throw new UnusableListError(`${url} responded with ${status}: is it a Kener 4?`)
   }
 
-  async function readBody(response: Response): Promise<string> {
+  /** @throws OperatorError if the key would be sent to another server, or the URL is not one of a Kener */
+  function assertSafeRedirect(from: URL, to: URL): void {
+    // The origin of a blob: URL is that of the URL within it.
+    if (!/^https?:$/.test(to.protocol)) {
+      throw new OperatorError(`${url} redirects to a ${quote(to.protocol)} URL, which is not followed`)
+    }
+    if (to.origin !== from.origin) {
+      throw new OperatorError(
+        `${url} redirects to another server, ${quote(to.origin)}, and the API key is not sent there. ` +
+          'If that server is the Kener, pass its address as --url.',
+      )
+    }
+    if (to.username + to.password !== '') {
+      throw new OperatorError(
+        `${url} redirects to a URL with a user name or a password, which is not followed`,
+      )
+    }
+  }
+
+  /** Counts the decompressed bytes as they arrive, because a short response may decompress to a very long one. */
+  async function readBody(response: Response, maxBytes: number): Promise<Buffer> {
     const chunks: Uint8Array[] = []
     let bytes = 0
     for await (const chunk of response.body ?? []) {
       bytes += chunk.length
       if (bytes > maxBytes) {
-        throw new OperatorError(
-          `${url} responded with more than ${maxBytes / 1024 / 1024} MiB: is it a Kener 4?`,
+        throw new UnusableListError(
+          `${url} responded with more than ${maxBytes / mebibyte} MiB: is it a Kener 4?`,
         )
       }
       chunks.push(chunk)
     }
-    return new TextDecoder().decode(Buffer.concat(chunks))
-  }
-
-  function parse(text: string, schema: object): unknown {
-    let reply: unknown
-    try {
-      reply = JSON.parse(text)
-    } catch {
-      throw new OperatorError(`${url} did not respond with JSON: is it a Kener 4?`)
-    }
-    const outcome = compileJson(schema)(reply)
-    if ('value' in outcome) return outcome.value
-    const [detail] = fromAjvErrors(outcome.error).details ?? []
-    const problem = detail ? `: ${detail.path || 'the response'} ${detail.message}` : ''
-    throw new OperatorError(`${url} did not respond like a Kener 4${problem}`)
+    return Buffer.concat(chunks)
   }
 }
+
+/** A list that cannot be read. Other lists of the same Kener may be readable. */
+export class UnusableListError extends OperatorError {}
 
 /** An error that a retry may solve. The message continues a sentence that starts with the URL. */
 class TransientError extends Error {
   readonly retryAfterMs: number | undefined
+  /** True if the request itself may be the reason, so that others may succeed. */
+  readonly isOfRequest: boolean
 
-  constructor(message: string, retryAfterMs?: number) {
+  constructor(
+    message: string,
+    { retryAfterMs, isOfRequest = false }: { retryAfterMs?: number | undefined; isOfRequest?: boolean } = {},
+  ) {
     super(message)
     this.retryAfterMs = retryAfterMs
+    this.isOfRequest = isOfRequest
   }
 }
 
@@ -234,41 +271,47 @@ function parseRetryAfter(text: string | null): number | undefined {
 }
 
 /** A range of incident starts, in seconds since 1970. Both bounds are inclusive. */
-type Window = { from?: number | undefined; to?: number | undefined }
+export type Window = { from: number; to: number }
 
+/** Earliest start, in seconds. Kener reads 0 as no bound, so that earlier starts count as this one. */
+const minStart = 1
+
+/** Latest start, in seconds. Later ones are not valid, and count as this one, because integers above 2^53 are inexact. */
+const maxStart = maxSeconds + 1
+
+/** Omits the outermost bounds, so that starts beyond them are listed too. */
 function toQuery({ from, to }: Window): string {
   const bounds = {
-    ...(from !== undefined && { start_ts: String(from) }),
-    ...(to !== undefined && { end_ts: String(to) }),
+    ...(from > minStart && { start_ts: String(from) }),
+    ...(to < maxStart && { end_ts: String(to) }),
   }
   const query = new URLSearchParams(bounds).toString()
   return query && `?${query}`
 }
 
-/** Earliest start, in seconds. Kener reads 0 as no bound, so that earlier starts count as this one. */
-const minStart = 1
-
-function startOf({ start_date_time: start }: SourceItem): number {
-  return typeof start === 'number' ? Math.max(Math.floor(start), minStart) : minStart
+/** Returns undefined for a start that is not a number: databases differ in how they compare it with a bound. */
+function parseStart(start: unknown): number | undefined {
+  return typeof start === 'number' ? Math.min(Math.max(Math.floor(start), minStart), maxStart) : undefined
 }
 
-function isWithin({ from = minStart, to = Infinity }: Window, incident: SourceItem): boolean {
-  const start = startOf(incident)
-  return from <= start && start <= to
+function isBeyond({ from, to }: Window, start: number | undefined): boolean {
+  return start !== undefined && (start < from || start > to)
 }
 
 /**
  * Splits a window in the middle of the listed starts, because the other starts are unknown. Each part is smaller than the
- * window. Returns undefined for a window of one second.
+ * window. Returns the later part first, or undefined if the window cannot be split.
  */
-function bisect({ from, to }: Window, incidents: SourceItem[]): [Window, Window] | undefined {
-  const starts = incidents.map(startOf)
-  const first = Math.min(...starts)
-  const last = Math.max(...starts)
-  if (first === last && last === to && (first === from || first === minStart)) return undefined
+function bisect({ from, to }: Window, starts: (number | undefined)[]): [Window, Window] | undefined {
+  let [first, last] = [Infinity, -Infinity]
+  for (const start of starts) {
+    first = Math.min(first, start ?? Infinity)
+    last = Math.max(last, start ?? -Infinity)
+  }
+  if (first > last || from === to) return undefined
   const middle = first < last ? Math.floor((first + last) / 2) : last === to ? last - 1 : last
   return [
-    { from, to: middle },
     { from: middle + 1, to },
+    { from, to: middle },
   ]
 }

@@ -1,28 +1,33 @@
 import type { Static } from 'typebox'
 import { impacts, type State, states, statusesBySeverity } from '../../enums.ts'
+import { ApiError } from '../../errors.ts'
 import type { Affected } from '../../incidents/repository.ts'
+import { maxAffectedMonitors, maxLengths } from '../../limits.ts'
+import { quote } from '../../terminal.ts'
 import { formatTime } from '../../wire/time.ts'
 import { findErrors, isStorable } from '../../wire/validator.ts'
 import { toNewMonitor } from '../mapping.ts'
+import { assertExtraFieldsLimits } from '../repository.ts'
 import { CreateMonitor } from '../schemas/monitors.ts'
 import { maxSeconds } from '../schemas/shared.ts'
 import { toAffected } from '../wire.ts'
-import type { SourceItem, SourceMonitor } from './client.ts'
-import { quote } from './progress.ts'
+import type { SourceMonitor } from './client.ts'
+import type { SourceItem } from './items.ts'
+import { type Notice, notice } from './progress.ts'
 import type { CommentValues, IncidentValues } from './repository.ts'
 
 /** Finds the local tag of a monitor by its tag at the source. */
 export type Tags = { find: (sourceTag: string) => string | undefined }
 
 /** A converted item, with a warning for each value that was changed, or the reason why it cannot be converted. */
-type Parsed<Value> = { value: Value; warnings: string[] } | { unusable: string }
+type Parsed<Value> = { value: Value; warnings: Notice[] } | { unusable: Notice }
 
 /** Converts a monitor. Replaces each invalid value by its default, with a warning. */
-export function toMonitor(item: SourceMonitor) {
-  const warnings: string[] = []
+export function toMonitor(item: SourceMonitor): Parsed<ReturnType<typeof toNewMonitor>> {
+  const warnings: Notice[] = []
   const source = toStorable(item, warnings)
   const tag = toTag(source)
-  if (tag !== source.tag) warnings.push(`tag becomes ${quote(tag)}`)
+  if (tag !== source.tag) warnings.push(notice`tag becomes ${quote(tag)}`)
   const name = typeof source.name === 'string' ? source.name.trim() : null
   // At the source, null means no default status, which is NO_DATA here. The schema would read it as UP.
   const body: Record<string, unknown> = {
@@ -42,10 +47,17 @@ export function toMonitor(item: SourceMonitor) {
       body[field] = truncate(String(value), Number(params.limit), field, warnings)
     } else {
       body[field] = fallback[field] ?? null
-      warnings.push(`${field} ${quote(value)} is not valid and becomes ${quote(body[field])}`)
+      warnings.push(notice`${field} ${quote(value)} is not valid and becomes ${quote(body[field])}`)
     }
   }
-  return { monitor: toNewMonitor(body as Static<typeof CreateMonitor>), warnings }
+  const value = toNewMonitor(body as Static<typeof CreateMonitor>)
+  try {
+    assertExtraFieldsLimits(value.fields)
+  } catch (error) {
+    if (error instanceof ApiError) return { unusable: notice`${error.message}` }
+    throw error
+  }
+  return { value, warnings }
 }
 
 const truncatableFields = new Set(['name', 'description', 'category_name'])
@@ -56,7 +68,7 @@ export function toTag({ id, tag }: SourceMonitor): string {
   return (
     characters
       .replace(/^[_-]+/, '')
-      .slice(0, 255)
+      .slice(0, maxLengths.monitors.tag)
       .replace(/[_-]+$/, '') || `monitor-${id}`
   )
 }
@@ -65,16 +77,16 @@ export function toIncident(
   item: SourceItem,
   tags: Tags,
 ): Parsed<{ values: IncidentValues; monitors: Affected[] }> {
-  const warnings: string[] = []
+  const warnings: Notice[] = []
   const source = toStorable(item, warnings)
   const startedAt = toTime(source.start_date_time)
   if (!startedAt) {
     return {
-      unusable: `start_date_time ${quote(source.start_date_time)} is not a time in seconds since 1970`,
+      unusable: notice`start_date_time ${quote(source.start_date_time)} is not a time in seconds since 1970`,
     }
   }
   const values = {
-    title: toText(source.title, `Incident ${item.id}`, 255, 'title', warnings),
+    title: toText(source.title, `Incident ${item.id}`, maxLengths.incidents.title, 'title', warnings),
     state: toState(source.state, warnings),
     started_at: startedAt,
     ended_at: toEnd(source.end_date_time, startedAt, warnings),
@@ -83,13 +95,13 @@ export function toIncident(
 }
 
 export function toComment(item: SourceItem): Parsed<CommentValues> {
-  const warnings: string[] = []
+  const warnings: Notice[] = []
   const source = toStorable(item, warnings)
   const commentedAt = toTime(source.timestamp)
   if (!commentedAt)
-    return { unusable: `timestamp ${quote(source.timestamp)} is not a time in seconds since 1970` }
+    return { unusable: notice`timestamp ${quote(source.timestamp)} is not a time in seconds since 1970` }
   const value = {
-    comment: toText(source.comment, '(no text)', 10_000, 'text', warnings),
+    comment: toText(source.comment, '(no text)', maxLengths.incident_comments.comment, 'text', warnings),
     state: toState(source.state, warnings),
     commented_at: commentedAt,
   }
@@ -97,14 +109,23 @@ export function toComment(item: SourceItem): Parsed<CommentValues> {
 }
 
 /** Replaces characters that PostgreSQL cannot store: NUL and lone surrogates. */
-function toStorable<Item extends SourceItem>(item: Item, warnings: string[]): Item {
+function toStorable<Item extends SourceItem>(item: Item, warnings: Notice[]): Item {
   let replaced = 0
-  const storable = JSON.parse(JSON.stringify(item), (_name, value: unknown) => {
-    if (typeof value !== 'string' || isStorable(value)) return value
+  const toStorableText = (text: string) => {
+    if (isStorable(text)) return text
     replaced++
-    return value.replaceAll('\0', '\ufffd').toWellFormed()
-  }) as Item
-  if (replaced > 0) warnings.push('characters that cannot be stored become \ufffd')
+    return text.replaceAll('\0', '\ufffd').toWellFormed()
+  }
+  const convert = (value: unknown): unknown => {
+    if (typeof value === 'string') return toStorableText(value)
+    if (Array.isArray(value)) return value.map(convert)
+    if (typeof value !== 'object' || value === null) return value
+    return Object.fromEntries(
+      Object.entries(value).map(([name, each]) => [toStorableText(name), convert(each)]),
+    )
+  }
+  const storable = convert(item) as Item
+  if (replaced > 0) warnings.push(notice`characters that cannot be stored become \ufffd`)
   return storable
 }
 
@@ -121,66 +142,68 @@ export function describeTime(seconds: number): string {
 }
 
 /** Returns null if there is no end, which Kener writes as null or 0. */
-function toEnd(value: unknown, startedAt: Date, warnings: string[]): Date | null {
+function toEnd(value: unknown, startedAt: Date, warnings: Notice[]): Date | null {
   if (value === 0 || value == null) return null
   const end = toTime(value)
   if (end && end >= startedAt) return end
   if (end) {
-    warnings.push(`end ${formatTime(end)} is before the start and becomes the start`)
+    warnings.push(notice`end ${formatTime(end)} is before the start and becomes the start`)
     return startedAt
   }
-  warnings.push(`end ${quote(value)} is not a time in seconds since 1970 and is left out`)
+  warnings.push(notice`end ${quote(value)} is not a time in seconds since 1970 and is left out`)
   return null
 }
 
-function toText(value: unknown, fallback: string, max: number, field: string, warnings: string[]): string {
+function toText(value: unknown, fallback: string, max: number, field: string, warnings: Notice[]): string {
   const text = typeof value === 'string' ? value.trim() : ''
-  if (text === '') warnings.push(`${field} is empty and becomes ${quote(fallback)}`)
+  if (text === '') warnings.push(notice`${field} is empty and becomes ${quote(fallback)}`)
   return truncate(text || fallback, max, field, warnings)
 }
 
-function truncate(text: string, max: number, field: string, warnings: string[]): string {
+function truncate(text: string, max: number, field: string, warnings: Notice[]): string {
   const characters = Array.from(text)
   if (characters.length <= max) return text
-  warnings.push(`${field} of ${characters.length} characters is truncated to ${max}`)
+  warnings.push(notice`${field} of ${characters.length} characters is truncated to ${max}`)
   return characters.slice(0, max).join('')
 }
 
-function toState(value: unknown, warnings: string[]): State {
+function toState(value: unknown, warnings: Notice[]): State {
   const known = states.find((state) => state === value)
-  if (!known) warnings.push(`state ${quote(value)} is not valid and becomes INVESTIGATING`)
+  if (!known) warnings.push(notice`state ${quote(value)} is not valid and becomes INVESTIGATING`)
   return known ?? 'INVESTIGATING'
 }
 
-function toMonitors(value: unknown, tags: Tags, warnings: string[]): Affected[] {
+function toMonitors(value: unknown, tags: Tags, warnings: Notice[]): Affected[] {
   const affected = new Map<string, Affected>()
   for (const { monitor_tag: sourceTag, impact } of toAffected(readMonitors(value, warnings), 'DOWN')) {
     const tag = tags.find(sourceTag)
     if (tag === undefined) {
-      warnings.push(`monitor ${quote(sourceTag)} does not exist locally and is left out`)
+      warnings.push(notice`monitor ${quote(sourceTag)} does not exist locally and is left out`)
       continue
     }
     const other = affected.get(tag)
     if (other && other.impact !== impact)
-      warnings.push(`monitor ${quote(sourceTag)} is listed twice: the more severe impact is used`)
+      warnings.push(notice`monitor ${quote(sourceTag)} is listed twice: the more severe impact is used`)
     if (!other || statusesBySeverity.indexOf(impact) < statusesBySeverity.indexOf(other.impact)) {
       affected.set(tag, { monitor_tag: tag, impact })
     }
   }
-  return [...affected.values()]
+  if (affected.size > maxAffectedMonitors)
+    warnings.push(notice`affects ${affected.size} monitors, of which ${maxAffectedMonitors} are kept`)
+  return [...affected.values()].slice(0, maxAffectedMonitors)
 }
 
-function readMonitors(value: unknown, warnings: string[]) {
+function readMonitors(value: unknown, warnings: Notice[]) {
   return (Array.isArray(value) ? (value as unknown[]) : []).flatMap((entry) => {
     const { monitor_tag: tag, impact } = (entry ?? {}) as Record<string, unknown>
     if (typeof tag !== 'string') {
-      warnings.push(`monitors entry ${quote(entry)} has no monitor_tag and is left out`)
+      warnings.push(notice`monitors entry ${quote(entry)} has no monitor_tag and is left out`)
       return []
     }
     const known = [...impacts, 'UP' as const, '' as const].find((each) => each === (impact ?? ''))
     if (known !== undefined) return [{ monitor_tag: tag, impact: known }]
     const nearest = impact === 'NONE' || impact === 'NO_DATA' ? ('UP' as const) : ('DOWN' as const)
-    warnings.push(`impact ${quote(impact)} on ${quote(tag)} is not valid and becomes ${nearest}`)
+    warnings.push(notice`impact ${quote(impact)} on ${quote(tag)} is not valid and becomes ${nearest}`)
     return [{ monitor_tag: tag, impact: nearest }]
   })
 }

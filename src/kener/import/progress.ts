@@ -1,6 +1,18 @@
 import type { Writable } from 'node:stream'
+import { escapeLine, writeToStderr } from '../../terminal.ts'
 
 export type Progress = ReturnType<typeof createProgress>
+
+/** A message about an item. Its kind is the message without its values. */
+export type Notice = { kind: string; text: string }
+
+/** Creates a notice from a template. */
+export function notice(parts: TemplateStringsArray, ...values: (string | number)[]): Notice {
+  return { kind: parts.join('…'), text: String.raw({ raw: parts }, ...values) }
+}
+
+/** Most lines of one kind, so that a source with a million bad items does not print a million lines. */
+const maxLinesOfKind = 100
 
 /**
  * Reports the progress of a long command. On a terminal, rewrites one line; otherwise, writes a line at most every
@@ -12,8 +24,13 @@ export function createProgress(stream: Writable & { isTTY?: boolean; columns?: n
   // A wrapped line cannot be erased. Terminals that do not know their width report 0.
   const width = stream.columns || 80
   let updatedAt = -Infinity
+  const linesByKind = new Map<string, number>()
   const clear = () => {
-    if (isTerminal) stream.write(clearLine)
+    if (isTerminal) writeToStderr(stream, clearLine)
+  }
+  const print = (line: string) => {
+    clear()
+    writeToStderr(stream, `${escapeLine(line)}\n`)
   }
   return {
     /** Shows the current state. Calls within the interval are ignored. */
@@ -21,13 +38,26 @@ export function createProgress(stream: Writable & { isTTY?: boolean; columns?: n
       if (performance.now() - updatedAt < intervalMs) return
       updatedAt = performance.now()
       clear()
-      stream.write(isTerminal ? text.slice(0, width - 1) : `${text}\n`)
+      const line = escapeLine(text)
+      writeToStderr(stream, isTerminal ? line.slice(0, width - 1) : `${line}\n`)
     },
 
     /** Writes a line that stays. */
-    print(line: string): void {
-      clear()
-      stream.write(`${line}\n`)
+    print,
+
+    /** Writes a line about an item. Further lines of a kind are only counted. */
+    report(subject: string, { kind, text }: Notice): void {
+      const lines = (linesByKind.get(kind) ?? 0) + 1
+      linesByKind.set(kind, lines)
+      if (lines <= maxLinesOfKind) print(`${subject}: ${text}`)
+    },
+
+    /** Writes the number of lines of each kind that were only counted. */
+    printOmitted(): void {
+      for (const [kind, lines] of linesByKind) {
+        if (lines > maxLinesOfKind) print(`and ${lines - maxLinesOfKind} more: ${kind}`)
+      }
+      linesByKind.clear()
     },
 
     clear,
@@ -35,15 +65,3 @@ export function createProgress(stream: Writable & { isTTY?: boolean; columns?: n
 }
 
 const clearLine = '\r\u001b[K'
-
-/**
- * Formats untrusted text so that it can neither break the line nor send control sequences to the terminal. JSON leaves
- * C1 controls, line separators and bidirectional controls as they are, so they are escaped here.
- */
-export function quote(value: unknown): string {
-  const text = typeof value === 'string' && value.length > 80 ? `${value.slice(0, 79)}…` : value
-  return JSON.stringify(text ?? null).replace(
-    /[\u007f-\u009f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  )
-}

@@ -2,6 +2,7 @@ import { type Kysely, sql, type Transaction } from 'kysely'
 import type { Tables } from '../../database/schema.ts'
 import type { Comment } from '../../incidents/comments.ts'
 import { type Affected, affectedByIncident, type Incident } from '../../incidents/repository.ts'
+import { withinLimits } from '../../limits.ts'
 import { tagsOf } from '../../monitors/affected.ts'
 import { lockExistingMonitorsForShare, type MonitorAttributes } from '../../monitors/repository.ts'
 import { OperatorError } from '../../operator-error.ts'
@@ -121,14 +122,18 @@ async function storeIncident(
     // reverse order would deadlock.
     const updated = await trx
       .updateTable('incidents')
-      .set({ ...values, updated_at: sql`now()` })
+      .set({ ...(values && withinLimits('incidents', values)), updated_at: sql`now()` })
       .where('id', '=', id)
       .returning('id')
       .executeTakeFirst()
     return updated?.id
   }
   if (!values) throw new Error('A new incident requires values')
-  const inserted = await trx.insertInto('incidents').values(values).returning('id').executeTakeFirstOrThrow()
+  const inserted = await trx
+    .insertInto('incidents')
+    .values(withinLimits('incidents', values))
+    .returning('id')
+    .executeTakeFirstOrThrow()
   return inserted.id
 }
 
@@ -137,6 +142,7 @@ async function storeComment(
   incidentId: number,
   { id, from, values }: CommentImport,
 ): Promise<void> {
+  withinLimits('incident_comments', values)
   const stored =
     id === undefined
       ? await trx

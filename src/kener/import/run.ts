@@ -1,10 +1,13 @@
 import { hash } from 'node:crypto'
 import type { Kysely } from 'kysely'
 import type { Tables } from '../../database/schema.ts'
+import { OperatorError } from '../../operator-error.ts'
+import { quote } from '../../terminal.ts'
 import { isStorable } from '../../wire/validator.ts'
-import type { KenerClient, SourceItem, SourceMonitor } from './client.ts'
+import { type KenerClient, type SourceMonitor, UnusableListError, type Window } from './client.ts'
+import type { ItemList, ListedItem, SourceItem } from './items.ts'
 import { describeTime, type Tags, toComment, toIncident, toMonitor, toTag } from './mapping.ts'
-import { type Progress, quote } from './progress.ts'
+import { type Notice, notice, type Progress } from './progress.ts'
 import {
   type CommentImport,
   type Imported,
@@ -35,16 +38,27 @@ type CountsByKind = Record<'monitors' | 'incidents' | 'comments', Counts>
 /** Number of incidents whose comments are requested at the same time. */
 const concurrency = 4
 
+/** Most incidents, and most comments, that an import reads, because it remembers their ids. */
+const maxItems = 1_000_000
+
+/** Longest updated_at that is recorded. Kener's has 24 characters. */
+const maxVersionLength = 64
+
 /**
  * Imports the monitors, incidents and comments of a Kener. An item that was imported before is only written again when
  * it has changed at the source, and not if it was deleted locally. Nothing is deleted locally. Each item is stored in one
- * transaction with a record of its import, so that an interrupted import continues where it stopped.
+ * transaction with a record of its import, so that an interrupted import continues where it stopped. An invalid item is
+ * skipped.
  * @returns false if an item was skipped
  */
 export async function importFromKener(job: Job): Promise<boolean> {
   const countsByKind: CountsByKind = { monitors: {}, incidents: {}, comments: {} }
-  const tags = await importMonitors(job, countsByKind.monitors)
-  await importIncidents(job, tags, countsByKind)
+  try {
+    const tags = await importMonitors(job, countsByKind.monitors)
+    await importIncidents(job, tags, countsByKind)
+  } finally {
+    job.progress.printOmitted()
+  }
   for (const [kind, counts] of Object.entries(countsByKind))
     job.progress.print(`${kind}: ${describe(counts)}`)
   if (job.dryRun) job.progress.print('Dry run: nothing was written')
@@ -60,25 +74,53 @@ function describe(counts: Counts): string {
   return parts.join(', ') || 'none'
 }
 
-/** Sorts by id, but monitors that keep their tag first, so that a changed tag does not take the tag of another one. */
-function sortForImport(monitors: SourceMonitor[]): SourceMonitor[] {
-  const rank = (item: SourceMonitor) => (toTag(item) === item.tag ? 0 : 1)
-  return monitors.sort((a, b) => rank(a) - rank(b) || a.id - b.id)
+/** Reports and counts the items of a list that cannot be read. */
+function reportRejected(
+  progress: Progress,
+  counts: Counts,
+  subject: string,
+  { items, rejected, omitted }: ItemList<SourceItem>,
+): void {
+  for (const { name, reason } of rejected)
+    progress.report(`${subject} ${name}`, withPrefix('skipped: ', reason))
+  count(counts, 'skipped', rejected.length + omitted)
+  if (omitted > 0) {
+    const read = items.length + rejected.length
+    progress.report(
+      subject,
+      notice`skipped ${omitted} of a list of ${read + omitted}, because only ${read} are read`,
+    )
+  }
+}
+
+function withPrefix(prefix: string, { kind, text }: Notice): Notice {
+  return { kind: `${prefix}${kind}`, text: `${prefix}${text}` }
+}
+
+/** Sorts monitors that keep their tag first, so that a changed tag does not take the tag of another one. */
+function sortForImport(monitors: ListedItem<SourceMonitor>[]): ListedItem<SourceMonitor>[] {
+  const [kept, changed]: [typeof monitors, typeof monitors] = [[], []]
+  for (const listed of monitors) {
+    const item = listed.read()
+    ;(toTag(item) === item.tag ? kept : changed).push(listed)
+  }
+  return [...kept, ...changed]
 }
 
 async function importMonitors(job: Job, counts: Counts): Promise<Tags> {
   const { db, kener, progress } = job
   progress.update(`Reading the monitors of ${kener.url}`)
-  const listed = await kener.monitors()
+  const list = await kener.monitors()
+  reportRejected(progress, counts, 'monitor', list)
   const known = await readImports(db, kener.url, 'monitor')
   const localTags = await readTags(db)
   const taken = new Set(localTags.values())
   const imported = new Map<string, string>()
-  for (const [index, item] of sortForImport(listed).entries()) {
-    progress.update(`monitors: ${index} of ${listed.length}`)
-    count(counts, await importOneMonitor(job, item, { known, localTags, taken, imported }))
+  for (const [index, { read }] of sortForImport(list.items).entries()) {
+    progress.update(`monitors: ${index} of ${list.items.length}`)
+    count(counts, await importOneMonitor(job, read(), { known, localTags, taken, imported }))
   }
-  count(counts, 'deleted at the source', countExisting(known))
+  countMissing(counts, known)
   return { find: (tag) => imported.get(tag) ?? (taken.has(tag) ? tag : undefined) }
 }
 
@@ -102,10 +144,15 @@ async function importOneMonitor(
   if (localTag !== undefined) imported.set(item.tag, localTag)
   const from = sourceOf(kener, item)
   if (before?.updated_at === from.updated_at) return 'unchanged'
-  const warn = (message: string) => {
-    progress.print(`monitor ${item.id} ${quote(item.tag)}: ${message}`)
+  const warn = (message: Notice) => {
+    progress.report(`monitor ${item.id} ${quote(item.tag)}`, message)
   }
-  const { monitor, warnings } = toMonitor(item)
+  const parsed = toMonitor(item)
+  if ('unusable' in parsed) {
+    warn(withPrefix('skipped: ', parsed.unusable))
+    return 'skipped'
+  }
+  const { value: monitor, warnings } = parsed
   const { tag } = monitor.attributes
   if (localTag !== undefined) {
     if (!dryRun && !(await reimportMonitor(db, from, localTag, monitor))) return 'deleted locally'
@@ -113,53 +160,82 @@ async function importOneMonitor(
     taken.add(tag)
     imported.set(item.tag, tag)
   } else if (tag === item.tag) {
-    warn('a monitor with this tag already exists locally and is not changed')
+    warn(notice`a monitor with this tag already exists locally and is not changed`)
     return 'already present'
   } else {
     warn(
-      `skipped: its tag would become ${quote(tag)}, which another monitor has. Change one of the two tags.`,
+      notice`skipped: its tag would become ${quote(tag)}, which another monitor has. Change one of the two tags.`,
     )
     return 'skipped'
   }
   const outcome = before ? 'changed' : 'new'
   for (const warning of warnings) warn(warning)
-  if (dryRun) warn(outcome)
+  if (dryRun) warn({ kind: outcome, text: outcome })
   return outcome
 }
 
 async function importIncidents(job: Job, tags: Tags, countsByKind: CountsByKind): Promise<void> {
   const { db, kener, progress } = job
   progress.update(`Reading the incidents of ${kener.url}`)
-  const { incidents, truncatedAt } = await kener.incidents()
-  for (const start of truncatedAt) {
-    progress.print(
-      `incidents that start at ${describeTime(start)}: only the newest 1000 are imported and the others are skipped, ` +
-        'because Kener does not list them',
-    )
-    count(countsByKind.incidents, 'skipped')
-  }
   const known = {
     incidents: await readImports(db, kener.url, 'incident'),
     comments: await readImports(db, kener.url, 'comment'),
   }
-  for (let index = 0; index < incidents.length; index += concurrency) {
-    progress.update(`incidents: ${index} of ${incidents.length}`)
-    const batch = incidents.slice(index, index + concurrency)
-    const timelines = await Promise.all(
-      batch.map(async ({ id }) =>
-        known.incidents.get(id)?.exists_locally === false ? [] : kener.comments(id),
-      ),
-    )
-    for (const [position, item] of batch.entries()) {
-      await importWithComments(job, item, timelines[position], { known, tags, countsByKind })
+  const seen = { incidents: new Set<number>(), comments: new Set<number>() }
+  for await (const { list, truncated } of kener.incidents()) {
+    reportRejected(progress, countsByKind.incidents, 'incident', list)
+    if (truncated) {
+      progress.report(
+        `incidents that start ${describeWindow(truncated)}`,
+        notice`only the newest 1000 are imported and the others are skipped, because Kener does not list them`,
+      )
+      count(countsByKind.incidents, 'skipped')
+    }
+    // Windows do not overlap, so that an incident that was seen before moved in the meantime, or has no valid start.
+    const incidents = list.items.filter(({ id }) => !seen.incidents.has(id))
+    for (let index = 0; index < incidents.length; index += concurrency) {
+      progress.update(`incidents: ${seen.incidents.size}`)
+      const batch = incidents.slice(index, index + concurrency)
+      const timelines = await Promise.all(batch.map(({ id }) => readTimeline(kener, known.incidents, id)))
+      for (const [position, { id, read }] of batch.entries()) {
+        assertFewItems(kener, seen)
+        seen.incidents.add(id)
+        await importWithComments(job, read(), timelines[position], { known, seen, tags, countsByKind })
+      }
     }
   }
-  count(countsByKind.incidents, 'deleted at the source', countExisting(known.incidents))
-  count(countsByKind.comments, 'deleted at the source', countExisting(known.comments))
+  countMissing(countsByKind.incidents, known.incidents)
+  // The comments of a skipped incident are not known.
+  if (!countsByKind.incidents.skipped) countMissing(countsByKind.comments, known.comments)
+}
+
+function describeWindow({ from, to }: Window): string {
+  return from === to ? `at ${describeTime(from)}` : `from ${describeTime(from)} to ${describeTime(to)}`
+}
+
+function assertFewItems({ url }: KenerClient, seen: IncidentContext['seen']): void {
+  for (const [kind, ids] of Object.entries(seen)) {
+    if (ids.size >= maxItems)
+      throw new OperatorError(`${url} has more than ${maxItems} ${kind}: is it a Kener 4?`)
+  }
+}
+
+/** The comments of an incident. Undefined if it no longer exists at the source; an error if they cannot be read. */
+type Timeline = ItemList<SourceItem> | UnusableListError | undefined
+
+async function readTimeline(kener: KenerClient, known: Map<number, Imported>, id: number): Promise<Timeline> {
+  // Comments of an incident that was deleted locally are not imported.
+  if (known.get(id)?.exists_locally === false) return undefined
+  return kener.comments(id).catch((error: unknown) => {
+    if (error instanceof UnusableListError) return error
+    throw error
+  })
 }
 
 type IncidentContext = {
   known: Record<'incidents' | 'comments', Map<number, Imported>>
+  /** Ids of the items that were listed so far. */
+  seen: Record<'incidents' | 'comments', Set<number>>
   tags: Tags
   countsByKind: CountsByKind
 }
@@ -167,8 +243,8 @@ type IncidentContext = {
 async function importWithComments(
   { db, kener, dryRun, progress }: Job,
   item: SourceItem,
-  timeline: SourceItem[] | undefined,
-  { known, tags, countsByKind }: IncidentContext,
+  timeline: Timeline,
+  { known, seen, tags, countsByKind }: IncidentContext,
 ): Promise<void> {
   const before = take(known.incidents, item.id)
   if (before?.exists_locally === false) {
@@ -180,17 +256,21 @@ async function importWithComments(
     count(countsByKind.incidents, 'deleted at the source')
     return
   }
-  const warn = (message: string) => {
-    progress.print(`incident ${item.id} ${quote(item.title)}: ${message}`)
+  const subject = `incident ${item.id} ${quote(item.title)}`
+  if (timeline instanceof UnusableListError) {
+    progress.report(subject, notice`skipped, because its comments cannot be read: ${timeline.message}`)
+    count(countsByKind.incidents, 'skipped')
+    return
   }
   const from = sourceOf(kener, item)
   const outcome = !before ? 'new' : before.updated_at === from.updated_at ? 'unchanged' : 'changed'
-  const { comments, counts, warnings } = parseTimeline(kener, timeline, known.comments)
+  const { comments, counts, reports } = parseTimeline(kener, timeline, known.comments, seen.comments)
   const parsed = outcome === 'unchanged' ? { warnings: [] } : toIncident(item, tags)
   if ('unusable' in parsed) {
-    warn(`skipped with ${timeline.length} comments: ${parsed.unusable}`)
+    const total = timeline.items.length + timeline.rejected.length + timeline.omitted
+    progress.report(`${subject}: skipped with ${total} comments`, parsed.unusable)
     count(countsByKind.incidents, 'skipped')
-    count(countsByKind.comments, 'skipped', timeline.length)
+    count(countsByKind.comments, 'skipped', total)
     return
   }
   const incident = 'value' in parsed ? { from, ...parsed.value } : undefined
@@ -202,38 +282,50 @@ async function importWithComments(
     count(countsByKind.incidents, 'deleted locally')
     return
   }
-  for (const warning of [...parsed.warnings, ...warnings]) warn(warning)
-  if (dryRun && incident) warn(outcome)
-  if (dryRun && comments.length > 0) warn(`comments: ${describe(counts)}`)
+  for (const warning of parsed.warnings) progress.report(subject, warning)
+  reportRejected(progress, countsByKind.comments, `${subject}: comment`, timeline)
+  for (const [about, message] of reports) progress.report(`${subject}: comment ${about}`, message)
+  if (dryRun && incident) progress.report(subject, { kind: outcome, text: outcome })
+  if (dryRun && comments.length > 0) progress.report(subject, notice`comments: ${describe(counts)}`)
   count(countsByKind.incidents, outcome)
   for (const each of outcomes) count(countsByKind.comments, each, counts[each] ?? 0)
 }
 
 /** Returns the comments that are to be stored, and counts the outcomes of all comments. */
-function parseTimeline(kener: KenerClient, timeline: SourceItem[], known: Map<number, Imported>) {
+function parseTimeline(
+  kener: KenerClient,
+  { items }: ItemList<SourceItem>,
+  known: Map<number, Imported>,
+  seen: Set<number>,
+) {
   const comments: CommentImport[] = []
-  const warnings: string[] = []
+  const reports: [about: string, message: Notice][] = []
   const counts: Counts = {}
-  for (const item of timeline) {
-    const before = take(known, item.id)
+  for (const { id, read } of items) {
+    const item = read()
+    const before = take(known, id)
     const from = sourceOf(kener, item)
-    if (before?.exists_locally === false) {
+    if (seen.has(id)) {
+      reports.push([`${id} skipped`, notice`its id is also that of a comment of another incident`])
+      count(counts, 'skipped')
+    } else if (before?.exists_locally === false) {
       count(counts, 'deleted locally')
     } else if (before?.updated_at === from.updated_at) {
       count(counts, 'unchanged')
     } else {
       const parsed = toComment(item)
       if ('unusable' in parsed) {
-        warnings.push(`comment ${item.id} skipped: ${parsed.unusable}`)
+        reports.push([`${id} skipped`, parsed.unusable])
         count(counts, 'skipped')
       } else {
         comments.push({ id: before?.id, from, values: parsed.value })
-        warnings.push(...parsed.warnings.map((warning) => `comment ${item.id}: ${warning}`))
+        for (const warning of parsed.warnings) reports.push([String(id), warning])
         count(counts, before ? 'changed' : 'new')
       }
     }
+    seen.add(id)
   }
-  return { comments, counts, warnings }
+  return { comments, counts, reports }
 }
 
 /** Removes the record from the map, so that records of items that the source did not list remain. */
@@ -243,17 +335,24 @@ function take(known: Map<number, Imported>, id: number): Imported | undefined {
   return imported
 }
 
-function countExisting(known: Map<number, Imported>): number {
-  return [...known.values()].filter(({ exists_locally }) => exists_locally).length
+/** Counts recorded items that the source did not list. A skipped item may be one of them, so that the number is not known. */
+function countMissing(counts: Counts, known: Map<number, Imported>): void {
+  if (counts.skipped) return
+  const missing = [...known.values()].filter(({ exists_locally }) => exists_locally)
+  count(counts, 'deleted at the source', missing.length)
 }
 
 /** Identifies an item and its version. Uses a digest of the item as version if it has no usable `updated_at`. */
 function sourceOf({ url }: KenerClient, item: SourceItem): Source {
   const { updated_at: updatedAt } = item
-  const isUsable = typeof updatedAt === 'string' && updatedAt !== '' && isStorable(updatedAt)
+  const isUsable = typeof updatedAt === 'string' && isVersion(updatedAt)
   return {
     source: url,
     source_id: item.id,
     updated_at: isUsable ? updatedAt : hash('sha256', JSON.stringify(item)),
   }
+}
+
+function isVersion(text: string): boolean {
+  return text !== '' && text.length <= maxVersionLength && isStorable(text)
 }

@@ -1,5 +1,6 @@
 import { Type } from 'typebox'
 import { states } from '../../enums.ts'
+import { maxLengths } from '../../limits.ts'
 import { Nullable, StringEnum } from '../../wire/envelope.ts'
 import {
   affected,
@@ -45,7 +46,7 @@ export const IncidentDetail = Type.Object(
   { examples: [{ ...incidentExample, incident_type: 'INCIDENT' }] },
 )
 
-const title = nonBlankText(255, 'Title of the incident.')
+const title = nonBlankText(maxLengths.incidents.title, 'Title of the incident.')
 const start = minute('Start of the incident')
 const end = Type.Optional(Nullable(minute('End of the incident, not before its start', 'Null or 0: no end.')))
 
@@ -106,7 +107,7 @@ export const Comment = Type.Object(
   },
 )
 
-const commentText = nonBlankText(10_000, 'Text of the comment.')
+const commentText = nonBlankText(maxLengths.incident_comments.comment, 'Text of the comment.')
 
 export const CreateComment = Type.Object(
   {

@@ -1,5 +1,6 @@
 import { Type } from 'typebox'
 import { closingStates, eventStates } from '../../enums.ts'
+import { maxLengths } from '../../limits.ts'
 import { maxDurationSeconds } from '../../maintenances/schedule.ts'
 import { Nullable, StringEnum } from '../../wire/envelope.ts'
 import {
@@ -56,12 +57,14 @@ export const Maintenance = Type.Object(
   },
 )
 
-const title = nonBlankText(255, descriptions.title)
-const description = Type.Optional(Nullable(text(10_000, descriptions.description)))
+const title = nonBlankText(maxLengths.maintenances.title, descriptions.title)
+const description = Type.Optional(
+  Nullable(text(maxLengths.maintenances.description, descriptions.description)),
+)
 const start = minute('First start of the schedule')
 const rrule = Type.String({
   minLength: 1,
-  maxLength: 255,
+  maxLength: maxLengths.maintenances.rrule,
   description: `${descriptions.rrule} 1 to 255 characters.`,
 })
 const duration = Type.Integer({

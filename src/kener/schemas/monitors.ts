@@ -1,5 +1,6 @@
 import { Type } from 'typebox'
 import { statuses } from '../../enums.ts'
+import { maxLengths } from '../../limits.ts'
 import { Nullable, StringEnum } from '../../wire/envelope.ts'
 import { activity, idOf, nonBlankText, text, timestamps, timestampsExample } from './shared.ts'
 
@@ -90,7 +91,7 @@ export const Monitor = Type.Object(
 )
 
 const MonitorTag = Type.String({
-  maxLength: 255,
+  maxLength: maxLengths.monitors.tag,
   pattern: '^\\s*[a-z0-9]([a-z0-9_-]*[a-z0-9])?\\s*$',
   errorMessage:
     'must consist of lower-case letters, digits, _ and -, and begin and end with a letter or a digit',
@@ -103,14 +104,14 @@ const merged = 'It is merged into the stored object.'
 
 /** Null resets a field to its default. */
 const attributes = {
-  description: Type.Optional(Nullable(text(10_000, descriptions.description))),
+  description: Type.Optional(Nullable(text(maxLengths.monitors.description, descriptions.description))),
   image: Type.Optional(Nullable(Type.String({ description: descriptions.image }))),
   cron: Type.Optional(Nullable(text(255, descriptions.cron))),
   default_status: Type.Optional(
     Nullable(StringEnum(statuses, { description: `${descriptions.default_status} Default: UP.` })),
   ),
   status: Type.Optional(Nullable(activity(`${descriptions.status} Default: ACTIVE.`))),
-  category_name: Type.Optional(Nullable(text(255, descriptions.category_name))),
+  category_name: Type.Optional(Nullable(text(maxLengths.monitors.category_name, descriptions.category_name))),
   monitor_type: Type.Optional(
     Nullable(StringEnum(monitorTypes, { description: `${descriptions.monitor_type} Default: API.` })),
   ),
@@ -134,7 +135,7 @@ const attributes = {
   external_url: Type.Optional(
     Nullable(
       Type.String({
-        maxLength: 2_048,
+        maxLength: maxLengths.monitors.external_url,
         pattern: '^(https?://|$)',
         errorMessage: 'must begin with http:// or https://, or be empty',
         description: `${descriptions.external_url} At most 2,048 characters, begins with http:// or https://, or is empty.`,
@@ -144,7 +145,7 @@ const attributes = {
 }
 
 export const CreateMonitor = Type.Object(
-  { tag: MonitorTag, name: nonBlankText(255, descriptions.name), ...attributes },
+  { tag: MonitorTag, name: nonBlankText(maxLengths.monitors.name, descriptions.name), ...attributes },
   {
     examples: [
       {
@@ -159,7 +160,7 @@ export const CreateMonitor = Type.Object(
 )
 
 export const UpdateMonitor = Type.Object(
-  { name: Type.Optional(nonBlankText(255, descriptions.name)), ...attributes },
+  { name: Type.Optional(nonBlankText(maxLengths.monitors.name, descriptions.name)), ...attributes },
   { examples: [{ status: 'INACTIVE' }] },
 )
 

@@ -1,5 +1,6 @@
 import { type TSchema, Type } from 'typebox'
 import { maintenanceImpacts } from '../../enums.ts'
+import { maxAffectedMonitors } from '../../limits.ts'
 import { Nullable, StringEnum } from '../../wire/envelope.ts'
 
 // The format of Kener 4.1, after `static/api-references/v4.json` and `src/routes/(api)/api/v4` of rajnandan1/kener.
@@ -66,7 +67,7 @@ export const newAffected = (defaultImpact: (typeof maintenanceImpacts)[number]) 
         ),
       ),
     }),
-    { maxItems: 1_000, description: 'Affected monitors, at most 1,000, each at most once.' },
+    { maxItems: maxAffectedMonitors, description: 'Affected monitors, at most 1,000, each at most once.' },
   )
 
 export const affected = Type.Array(

@@ -1,0 +1,81 @@
+import pg from 'pg'
+import { unresponsiveMs } from './pool.ts'
+
+/** Longer than the 10 s after which the pool closes an idle connection itself. */
+const idleSessionTimeoutMs = 15_000
+
+/**
+ * Settings on which statements and their results rely, for each connection, because the server, the database and the
+ * role may have other defaults. default_transaction_read_only is left out: it is an operator's way to stop all writes.
+ *
+ * Time zone: times in JSON are in the session's zone, where the end of 9999 may be in the year 10000, which is invalid.
+ *
+ * jit: compiling a statement takes longer than executing it.
+ *
+ * transaction_timeout exists since PostgreSQL 17.
+ */
+const sessionSettings = `
+  set datestyle = 'ISO, YMD';
+  set intervalstyle = 'postgres';
+  set timezone = 'UTC';
+  set bytea_output = 'hex';
+  set extra_float_digits = 1;
+  set standard_conforming_strings = on;
+  set array_nulls = on;
+  set default_transaction_isolation = 'read committed';
+  set default_transaction_deferrable = off;
+  set jit = off;
+  set statement_timeout = 0;
+  set lock_timeout = 0;
+  set idle_in_transaction_session_timeout = 0;
+  set idle_session_timeout = 0;
+  select set_config('transaction_timeout', '0', false) where current_setting('server_version_num')::integer >= 170000`
+
+/**
+ * Settings of connections that serve requests.
+ *
+ * Idle timeouts: the server ends a session without a client, because a firewall may drop a connection without informing
+ * either side, and an open transaction would keep its locks for hours.
+ *
+ * Generic plans: by default PostgreSQL plans statements for one key or monitor at every execution, which takes longer
+ * than the execution. Only statements that write reports are faster with custom plans (docs/decisions/0009). The
+ * embedded database keeps the default, because it never analyzes tables, and generic plans made for small tables would
+ * persist.
+ *
+ * Search path: the schema that was migrated, so that the tables of another application never take precedence.
+ */
+const requestSettings = ({ statementMs, lockMs, schema }: RequestSettings) => `
+  set statement_timeout = ${statementMs};
+  set lock_timeout = ${lockMs};
+  set idle_in_transaction_session_timeout = ${statementMs + unresponsiveMs};
+  set idle_session_timeout = ${idleSessionTimeoutMs};
+  set plan_cache_mode = force_generic_plan;
+  set search_path = ${pg.escapeIdentifier(schema)}`
+
+/** `lockMs` 0 is without limit. The schema is the one that was migrated. */
+export type RequestSettings = { statementMs: number; lockMs: number; schema: string }
+
+/** Configures a connection that serves requests or jobs, in one round trip. Poolers accept it, unlike startup parameters. */
+export function configureForRequests(settings: RequestSettings): OnConnect {
+  return awaited((client) => client.query(`${sessionSettings};${requestSettings(settings)}`))
+}
+
+/**
+ * Configures a connection for migrations, which have no timeouts. The server cancels a statement, such as one that waits
+ * for a lock, when this process no longer exists; some platforms do not support that.
+ */
+export const configureForMigrations: OnConnect = awaited(async (client) => {
+  await client.query(sessionSettings)
+  await client.query(`set client_connection_check_interval = '1s'`).catch((error: unknown) => {
+    if ((error as { code?: string }).code !== invalidParameterValue) throw error
+  })
+})
+
+const invalidParameterValue = '22023'
+
+type OnConnect = NonNullable<pg.PoolConfig['onConnect']>
+
+/** The pool awaits the result, which its types do not declare. */
+function awaited(configure: (client: pg.ClientBase) => unknown): OnConnect {
+  return configure
+}
