@@ -73,8 +73,8 @@ await t.test('the process generates events at start and every hour', async (t) =
   await pass(id, 2 * day)
   const before = (await events(id)).length
   const shortHours = `
-    const realSetInterval = setInterval
-    globalThis.setInterval = (run, ms, ...rest) => realSetInterval(run, ms === 3_600_000 ? 50 : ms, ...rest)`
+    const realSetTimeout = setTimeout
+    globalThis.setTimeout = (run, ms, ...rest) => realSetTimeout(run, ms === 3_600_000 ? 50 : ms, ...rest)`
   const server = startProcess(t, 'server', [], {
     ...{ DATABASE_URL: url, PORT: '0' },
     NODE_OPTIONS: `--import data:text/javascript,${encodeURIComponent(shortHours)}`,
