@@ -20,8 +20,6 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
 })
 const jobs = Number(values.jobs ?? (values.slow ? 1 : availableParallelism()))
-/** Slow tests run alone, each in a new process. */
-const filesPerWorker = values.slow ? 1 : Infinity
 /** Failures shown of one file: a bug in what all tests use fails thousands of assertions. */
 const maxShownFailures = 5
 
@@ -30,6 +28,8 @@ type TestFile = { name: string; path: string; size: number }
 
 const all = [...listFiles(''), ...listFiles('slow')]
 const files = selectFiles()
+/** Slow tests run alone, each in a new process. */
+const filesPerWorker = files.some(isSlow) ? 1 : Infinity
 process.exitCode = await runWithDatabase(files)
 
 /** Lists the sources, because compiled files of renamed or deleted sources still exist. */
@@ -45,10 +45,12 @@ function listFiles(folder: string): TestFile[] {
 /** The largest first, so that workers finish at about the same time. */
 function selectFiles(): TestFile[] {
   const selected =
-    positionals.length > 0
-      ? positionals.map(findFile)
-      : all.filter(({ name }) => name.startsWith('slow/') === values.slow)
+    positionals.length > 0 ? positionals.map(findFile) : all.filter((file) => isSlow(file) === values.slow)
   return selected.sort((a, b) => b.size - a.size)
+}
+
+function isSlow({ name }: TestFile): boolean {
+  return name.startsWith('slow/')
 }
 
 function findFile(text: string): TestFile {
@@ -148,7 +150,11 @@ function runWorker(queue: TestFile[], environment: Record<string, string>, onFil
         '--max-semi-space-size=64',
         `--import=${pathToFileURL(join(import.meta.dirname, 'without-async-hooks.js')).href}`,
       ],
-      env: { ...process.env, ...environment },
+      env: {
+        ...process.env,
+        ...environment,
+        ...(filesPerWorker > 1 && { TEST_FILES_SHARE_WORKER: '1' }),
+      },
     })
     let current: { file: TestFile; startedAt: number } | undefined
     let comments: string[] = []

@@ -13,9 +13,11 @@ const report = createReport((message) => process.send?.(message))
 
 // The runner has a timeout per file. That of tap would apply to the whole process.
 t.setTimeout(0)
-// tap would end this test, and with it the following files, when it is idle.
-t.teardown = () => {
-  throw new Error('Register the teardown with the test of a t.test')
+// With a teardown, tap ends this test when it is idle, and with it the following files.
+if (process.env.TEST_FILES_SHARE_WORKER) {
+  t.teardown = () => {
+    throw new Error('Register the teardown with the test of a t.test')
+  }
 }
 t.pipe(report.parser)
 
