@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { existsSync, writeFileSync } from 'node:fs'
 import { connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import { sql } from 'kysely'
 import pg from 'pg'
@@ -193,13 +194,13 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
       t.match(await readiness.json(), { success: false, error: { code: 'SERVICE_UNAVAILABLE' } })
 
       // Waits until the listener is closed, so that the request outlives it.
-      for (;;) {
-        const refused = await fetch(`${origin}/healthz`).then(
+      await waitUntil(async () => {
+        await delay(50)
+        return fetch(`${origin}/healthz`).then(
           () => false,
           () => true,
         )
-        if (refused) break
-      }
+      })
       socket.write(body.slice(5))
       t.same(await server.ended, { code: 0, signal: null })
       t.match(reply, /^HTTP\/1\.1 201 Created/)

@@ -1,11 +1,86 @@
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import t from 'tap'
-import { connectToKener } from '../../src/kener/import/client.ts'
+import { connectToKener, type KenerClient } from '../../src/kener/import/client.ts'
 import { sourceComment, sourceIncident, sourceMonitor, startFakeKener } from '../fake-kener.ts'
 import { createDatabase, startReplica, waitUntil } from '../helper.ts'
 import { command, contentOf, fill, importInProcess } from '../kener-import.ts'
 import { cli, cliProcess, listening, start, temporaryDirectory } from '../process.ts'
+
+async function listIncidents(client: KenerClient) {
+  const lists = []
+  for await (const list of client.incidents()) lists.push(list)
+  return lists
+}
+
+await t.test('incidents beyond the 1000 that Kener lists are imported', async (t) => {
+  const kener = await startFakeKener(t)
+  const client = connectToKener(kener.url, kener.key)
+  const list = async (starts: number[]) => {
+    kener.content.incidents = starts.map((start, index) =>
+      sourceIncident(index + 1, { start_date_time: start }),
+    )
+    kener.requests.length = 0
+    const lists = await listIncidents(client)
+    return {
+      ids: lists.flatMap(({ list }) => list.items.map(({ id }) => id)).sort((a, b) => a - b),
+      truncatedAt: lists.flatMap(({ truncated }) => (truncated ? [truncated.from, truncated.to] : [])),
+      requests: kener.requests.length,
+    }
+  }
+  const every = (count: number, start: (index: number) => number) =>
+    Array.from({ length: count }, (_, i) => start(i))
+  const minute = 1_767_225_600
+  const shapes: [name: string, starts: number[]][] = [
+    ['none', []],
+    ['999', every(999, (i) => minute + i * 60)],
+    ['1000', every(1000, (i) => minute + i * 60)],
+    ['one a minute', every(3500, (i) => minute + i * 60)],
+    ['stored in the order of neither', every(3500, (i) => minute + ((i * 7919) % 3500) * 60)],
+    ['newest first', every(3500, (i) => minute - i * 60)],
+    ['999 in each of four minutes', every(3996, (i) => minute + (i % 4) * 60)],
+    ['one years after the others', every(1500, (i) => (i === 0 ? 4_000_000_000 : minute + i))],
+    ['in milliseconds, or at the beginning of time', every(1500, (i) => (i < 700 ? 0 : minute * 1000 + i))],
+    ['above 2^53', every(1500, (i) => (i < 900 ? minute + i : 2 ** 53 + i * 2))],
+    ['infinite', every(1500, (i) => (i < 900 ? minute + i : 1e308))],
+  ]
+  for (const [name, starts] of shapes) {
+    const { ids, truncatedAt, requests } = await list(starts)
+    t.same(
+      ids,
+      every(starts.length, (i) => i + 1),
+      name,
+    )
+    t.same(truncatedAt, [], name)
+    t.ok(requests <= 70, `${name}: ${requests} requests`)
+  }
+
+  for (const shared of [minute, 1, 0]) {
+    const { ids, truncatedAt } = await list([
+      ...every(700, (i) => minute + 60 + i),
+      ...every(1400, () => shared),
+    ])
+    t.same(
+      ids,
+      every(1700, (i) => (i < 700 ? i : i + 400) + 1),
+      'only the newest of those with the same start',
+    )
+    t.same(truncatedAt, [Math.max(shared, 1), Math.max(shared, 1)])
+  }
+  const { ids, truncatedAt } = await list(every(1500, () => 2 ** 53))
+  t.same(
+    ids,
+    every(1000, (i) => i + 501),
+    'invalid starts count as one',
+  )
+  t.same(truncatedAt, [253_402_300_800, 253_402_300_800])
+  kener.content.incidents = every(2000, (i) => i).map((i) => sourceIncident(i + 1))
+  kener.hooks.intercept = (_request, response) => {
+    response.end(JSON.stringify({ incidents: kener.content.incidents.slice(0, 1000) }))
+    return true
+  }
+  await t.rejects(listIncidents(client), { message: /ignores start_ts and end_ts/ })
+})
 
 await t.test(
   'an import that is killed at any point continues where it stopped, and imports nothing twice',

@@ -110,7 +110,7 @@ export function startLoad(
     read: () => ask('read', 'GET', '/me', undefined, () => undefined),
     report: () => {
       const minute = ledger.nextMinute--
-      const latency = randomInt(2_000_000_000)
+      const latency = randomInt(86_400_001)
       const timestamp = new Date(minute * 60_000).toISOString()
       const report = { status: 'UP', latency_ms: latency, timestamp }
       return ask('report', 'POST', `/monitors/${ledger.monitor}/data`, report, () => {
