@@ -58,13 +58,13 @@ await t.test('concurrent requests share statements', async (t) => {
 await t.test(
   'a verification is rejected with 503 at once if the queue is full, and the queue recovers',
   async (t) => {
-    const secrets = createSecrets()
+    const secrets = createSecrets({ maxQueueLength: 20 })
     const hash = await secrets.hash('some secret')
     const outcomes = await Promise.allSettled(
-      Array.from({ length: 1_500 }, () => secrets.verify(generateTokenParts(), hash)),
+      Array.from({ length: 30 }, () => secrets.verify(generateTokenParts(), hash)),
     )
     const rejected = outcomes.filter(({ status }) => status === 'rejected') as PromiseRejectedResult[]
-    t.ok(rejected.length > 0 && rejected.length < 500)
+    t.ok(rejected.length > 0 && rejected.length <= 10)
     t.ok(rejected.every(({ reason }) => reason.status === 503 && reason.headers['retry-after'] !== undefined))
     t.equal(secrets.stats.argon2Runs, 1 + outcomes.length - rejected.length)
     t.equal(await secrets.verify({ id: 'x', secret: 'some secret' }, hash), true)

@@ -141,18 +141,6 @@ await t.test('a signal ends the process at once while its migrations wait for an
   await other.end()
 })
 
-await t.test('with DATABASE_URL no key is created', async (t) => {
-  const DATABASE_URL = await createDatabase(t)
-  const server = start(t, 'server', [], { DATABASE_URL, PORT: '0' })
-  await listening(server)
-  server.child.kill('SIGTERM')
-  t.equal((await server.ended).code, 0)
-  t.notMatch(server.output.stdout, /kener_/)
-  const { db, close } = await openDatabase({ databaseUrl: DATABASE_URL, databasePoolMax: 1, dataDir: '' })
-  t.same(await db.selectFrom('api_keys').select('id').execute(), [])
-  await close()
-})
-
 await t.test('background jobs use a connection of their own, with a longer timeout', async (t) => {
   const databaseUrl = await createDatabase(t)
   const { db, jobs, close } = await openDatabase({ databaseUrl, databasePoolMax: 3, dataDir: '' })
@@ -238,15 +226,23 @@ await t.test('the keep-alive timeout is longer than that of proxies', async (t) 
   t.ok(Number(seconds) > 120, `${seconds} s: Caddy's 120 s, Traefik's 90 and nginx's 60 end first`)
 })
 
-await t.test('npm start forwards signals, and leaves no process running', async (t) => {
-  const server = npm(t, ['start'], { DATABASE_URL: await createDatabase(t), PORT: '0' })
-  const origin = await listening(server)
-  t.equal((await fetch(`${origin}/healthz`)).status, 200)
-  server.child.kill('SIGTERM')
-  // The output ends when every process that holds it has exited.
-  t.equal((await server.ended).code, 0)
-  await t.rejects(fetch(`${origin}/healthz`))
-})
+await t.test(
+  'npm start with DATABASE_URL creates no key, forwards signals, and leaves no process',
+  async (t) => {
+    const DATABASE_URL = await createDatabase(t)
+    const server = npm(t, ['start'], { DATABASE_URL, PORT: '0' })
+    const origin = await listening(server)
+    t.equal((await fetch(`${origin}/healthz`)).status, 200)
+    server.child.kill('SIGTERM')
+    // The output ends when every process that holds it has exited.
+    t.equal((await server.ended).code, 0)
+    await t.rejects(fetch(`${origin}/healthz`))
+    t.notMatch(server.output.stdout, /kener_/)
+    const { db, close } = await openDatabase({ databaseUrl: DATABASE_URL, databasePoolMax: 1, dataDir: '' })
+    t.same(await db.selectFrom('api_keys').select('id').execute(), [])
+    await close()
+  },
+)
 
 await t.test(
   'a second signal has no effect, because npm forwards signals that the terminal also sends to the process',

@@ -14,7 +14,7 @@ const currentPrefix = '$argon2id$v=19$m=4096,t=1,p=1$'
 
 /** Half of libuv's four threads, because file and DNS operations share them. */
 const maxConcurrency = 2
-const maxQueueLength = 1_000
+const defaultMaxQueueLength = 1_000
 
 /** Waiting verifications that name the same key, so that guesses for one key do not keep others out of the queue. */
 const maxQueueLengthPerKey = 50
@@ -31,7 +31,7 @@ export type Secrets = ReturnType<typeof createSecrets>
  * Hashes secrets, and verifies each at most once per process: whether a secret matches the hash of its key never
  * changes, so the result is cached by digest. Whether the key is revoked, expired or permitted is not cached anywhere.
  */
-export function createSecrets() {
+export function createSecrets({ maxQueueLength = defaultMaxQueueLength } = {}) {
   const limit = pLimit(maxConcurrency)
   const verified = new QuickLRU<string, true>({ maxSize: maxVerified })
   // A separate cache, so that a flood of wrong secrets does not evict verified ones.
