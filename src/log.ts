@@ -61,7 +61,7 @@ function openStdout(): number {
  */
 export function bufferedOutput(fd: number, onRecovered: (droppedLines: number) => void) {
   let lines = ''
-  /** What is left of lines that were written only partly. */
+  /** The rest of lines that were written only partly. */
   let rest = Buffer.alloc(0)
   let isScheduled = false
   let retryMs = 1

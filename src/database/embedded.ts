@@ -48,7 +48,7 @@ export async function openEmbedded(
   }
 }
 
-/** What the connection of createPgConfig uses of PGlite. */
+/** The part of PGlite that the connection of createPgConfig uses. */
 type Protocol = Pick<PGlite, 'waitReady' | 'execProtocolStream'>
 
 /**

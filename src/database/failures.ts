@@ -47,7 +47,7 @@ const poolTimeout = 'timeout exceeded when trying to connect'
 
 /** No connection could be opened, or none became idle in time. Always 503, whatever the cause. */
 export class ConnectFailure extends Error {
-  /** Of the cause. */
+  /** The code of the cause. */
   readonly code: string | undefined
 
   constructor(cause: unknown) {

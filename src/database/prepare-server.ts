@@ -11,7 +11,7 @@ const minVersion = 14
 
 type OnProgress = ((message: string) => void) | undefined
 
-/** What the pool needs to connect to a server that is prepared. */
+/** A server that is ready: its address, the applied migrations, and the schema of the tables. */
 export type PreparedServer = { target: pg.PoolConfig; applied: string[]; schema: string }
 
 /** Migrates the database of a server. @throws OperatorError if it cannot be used */
@@ -76,7 +76,7 @@ function explain(error: unknown): string {
   return `The database at DATABASE_URL cannot be used: ${message}${hint ? `. ${hint}` : ''}`
 }
 
-/** What the operator can do about an error with one of the codes, if its message matches. */
+/** Hints for the operator, by the code and the message of the error. */
 const hints: { codes: string[]; pattern: RegExp; hint: string }[] = [
   {
     codes: [
