@@ -116,6 +116,10 @@ await t.test('what was hidden through a monitor stays hidden when the monitor is
   }
   await replace([])
   t.same(await shown(), visible, 'an update that keeps it without monitors')
+  await create('draft', { hidden: true })
+  await replace([{ monitor_tag: 'draft', impact: 'DOWN' }])
+  await replace([])
+  t.same(await shown(), visible, 'an update that removes its hidden monitor')
   await replace([{ monitor_tag: 'hidden', impact: 'DOWN' }])
   t.same(await shown(), [...visible.slice(0, 2), 'one hidden', 'public'], 'it now affects a visible monitor')
   await replace([])

@@ -50,8 +50,14 @@ function affectedMonitors(owners: 'incidents' | 'maintenances', name: 'incident'
     /** Condition: affects at least one of these monitors. */
     includes: (tags: readonly string[]) => sql`exists (select from ${links} and tag = any(${tags}::text[]))`,
     insert,
-    /** Replaces all links of an owner. Without a new link, it stays as hidden as it was without one. */
+    /** Replaces all links of an owner. Without a new link, it stays hidden if it was. */
     async replace(...[trx, id, affected, monitorIds]: Parameters<typeof insert>): Promise<void> {
+      if (affected.length === 0) {
+        await sql`
+          update ${ownerTable} set stays_hidden = true
+          where id = ${id} and exists (select from ${links})
+            and not exists (select from ${links} and ${monitorIsVisible})`.execute(trx)
+      }
       await prepared(sql`delete from ${table} where ${ownerId} = ${id}`).execute(trx)
       await insert(trx, id, affected, monitorIds)
       if (affected.length > 0)
