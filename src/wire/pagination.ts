@@ -1,6 +1,7 @@
 import { Type } from 'typebox'
 import { invalidCursor, rangeReversed } from '../errors.ts'
 import { parseValidTime } from './time.ts'
+import { maxId } from './validator.ts'
 
 /** The query parameters of every list. */
 export const pageQuery = {
@@ -87,7 +88,10 @@ function formatPosition({ at, id }: Position): string {
   return `${at.getTime() / 1000}:${id}`
 }
 
+/** @throws ApiError 400 if the id is not one of a row */
 function parsePosition(text: string): Position {
-  const [seconds, id] = text.split(':')
-  return { at: new Date(Number(seconds) * 1000), id: Number(id) }
+  const [seconds, id] = text.split(':').map(Number) as [number, number]
+  // The database rejects other ids with an error.
+  if (id > maxId) throw invalidCursor()
+  return { at: new Date(seconds * 1000), id }
 }
