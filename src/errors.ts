@@ -70,9 +70,16 @@ export const duplicateHost = () => invalidRequest('The header Host must occur on
 export const invalidUtf8 = () => invalidRequest('The body must be valid UTF-8')
 export const invalidJson = () => invalidRequest('The body must be valid JSON')
 
+/** Longest path in an error: a response must not repeat a very long field name. */
+const maxPathLength = 500
+
+export function shortenPath(path: string): string {
+  return path.length > maxPathLength ? `${path.slice(0, maxPathLength)}…`.toWellFormed() : path
+}
+
 export const unstorableText = (path: string) =>
   invalidRequest('The request contains text that cannot be stored', [
-    { path, message: 'must not contain NUL characters or lone surrogates' },
+    { path: shortenPath(path), message: 'must not contain NUL characters or lone surrogates' },
   ])
 
 export const tooManyValues = (maxCommas: number, maxDepth: number) =>
@@ -80,7 +87,7 @@ export const tooManyValues = (maxCommas: number, maxDepth: number) =>
 
 export const nestedTooDeeply = (path: string, maxDepth: number) =>
   invalidRequest(`The request must not be nested more than ${maxDepth} levels deep`, [
-    { path, message: `must not be nested more than ${maxDepth} levels deep` },
+    { path: shortenPath(path), message: `must not be nested more than ${maxDepth} levels deep` },
   ])
 
 export const invalidCursor = () =>

@@ -194,9 +194,11 @@ await t.test('an invalid query is rejected', async (t) => {
   }
   const forged = Buffer.from('incidents 0:2147483648').toString('base64url')
   isErrorReply(t, await call(admin, `GET /api/incidents?cursor=${forged}`), 400, 'INVALID_REQUEST', 'no id')
-  const longName = await call(admin, 'POST /api/keys', { ...good, ['n'.repeat(10_000)]: 1 })
-  isErrorReply(t, longName, 400, 'INVALID_REQUEST', 'an unknown field with a long name')
-  t.ok(longName.body.length < 2_000, 'the response does not repeat it')
+  for (const name of ['n'.repeat(10_000), `${'n'.repeat(10_000)}\0`]) {
+    const reply = await call(admin, 'POST /api/keys', { ...good, [name]: 1 })
+    isErrorReply(t, reply, 400, 'INVALID_REQUEST', 'a field with a long name')
+    t.ok(reply.body.length < 2_000, 'the response does not repeat it')
+  }
   isErrorReply(t, await call(admin, 'GET /api/me?a=1'), 400, 'INVALID_REQUEST', 'a route without parameters')
   isErrorReply(t, await call(admin, 'GET /api/keys/%00'), 400, 'INVALID_REQUEST', 'NUL in the path')
 })

@@ -1,11 +1,8 @@
 import type { ErrorObject } from 'ajv'
-import { type ApiError, type ErrorDetail, invalidRequest } from '../errors.ts'
+import { type ApiError, type ErrorDetail, invalidRequest, shortenPath } from '../errors.ts'
 import { timeExample } from './time.ts'
 
 const maxDetails = 20
-
-/** Longest path, in characters. */
-const maxPathLength = 500
 
 /**
  * Converts validation errors to an ApiError that says what is allowed. A schema can state this itself in an
@@ -14,19 +11,15 @@ const maxPathLength = 500
 export function fromAjvErrors(errors: ErrorObject[], httpPart = 'body'): ApiError {
   // Ajv also reports why each alternative of a oneOf does not match, which says nothing about what the client wants.
   const relevant = errors.filter(({ schemaPath }) => !schemaPath.includes('/oneOf/'))
-  const details = relevant.slice(0, maxDetails).flatMap(toDetails).map(shortenPath).filter(isFirst)
+  const details = relevant.slice(0, maxDetails).flatMap(toDetails).map(shorten).filter(isFirst)
   const location = httpPart === 'querystring' ? 'query' : httpPart === 'params' ? 'path' : httpPart
   const [first] = details
   const field = first?.path ? ` ${first.path}` : ''
   return invalidRequest(`Invalid ${location}:${field} ${first?.message ?? 'is invalid'}`, details)
 }
 
-/** Shortens a path with a very long field name, which a response must not repeat. */
-function shortenPath({ path, message }: ErrorDetail): ErrorDetail {
-  return {
-    path: path.length > maxPathLength ? `${path.slice(0, maxPathLength)}…`.toWellFormed() : path,
-    message,
-  }
+function shorten({ path, message }: ErrorDetail): ErrorDetail {
+  return { path: shortenPath(path), message }
 }
 
 /** False for a repeated detail: `type` and `enum` of one value have the same message, and so have alternatives. */
