@@ -14,8 +14,8 @@ export const batchRuns = channel('kener-api:batch')
  *
  * No call joins a run that has started, so that what a run reads is never older than the call.
  *
- * @param run returns the results, or promises of them, in the order of the items. If it fails, the queued items fail too, because their run
- *   would fail in the same way, later.
+ * @param run returns the results, or promises of them, in the order of the items. If it fails, the queued items fail too,
+ *   because their run would fail in the same way, later.
  */
 export function batch<Item, Result>(
   run: (items: Item[]) => Promise<(Result | Promise<Result>)[]>,

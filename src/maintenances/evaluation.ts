@@ -50,7 +50,7 @@ async function evaluateInWorker(evaluation: Evaluation, budgetMs: number): Promi
     const [result] = (await onceEvent(current, 'message', { signal })) as [EvaluationResult]
     return result
   } catch (error) {
-    worker = undefined
+    forget(current)
     void current.terminate()
     if (error instanceof Error && ['AbortError', 'ERR_WORKER_OUT_OF_MEMORY'].includes(nameOf(error))) {
       reject('takes too long to evaluate: use a simpler rule')
@@ -66,8 +66,20 @@ async function startWorker(): Promise<Worker> {
   const started = new Worker(join(import.meta.dirname, 'recurrence-worker.js'), {
     resourceLimits: { maxOldGenerationSizeMb: 64 },
   })
+  // A thread may fail while no evaluation listens, for example while it is terminated. Without a listener the error would
+  // end the process. The next evaluation starts another thread.
+  started.on('error', () => {
+    forget(started)
+  })
+  started.once('exit', () => {
+    forget(started)
+  })
   await onceEvent(started, 'message')
   return started
+}
+
+function forget(ended: Worker): void {
+  if (worker === ended) worker = undefined
 }
 
 function nameOf(error: Error & { code?: unknown }): string {
