@@ -4,7 +4,17 @@ import tseslint from 'typescript-eslint'
 
 const frontEnds = ['api', 'kener', 'manage', 'cli']
 const domains = ['keys', 'monitors', 'status', 'reports', 'incidents', 'maintenances']
-const vocabulary = ['config', 'enums', 'errors', 'limits', 'log', 'operator-error', 'permissions', 'terminal']
+const vocabulary = [
+  'config',
+  'enums',
+  'errors',
+  'limits',
+  'log',
+  'networks',
+  'operator-error',
+  'permissions',
+  'terminal',
+]
 
 /** Rejects imports from folders of src/. @param more further patterns */
 const restrict = (files, folders, message, more = []) => ({

@@ -6,6 +6,8 @@ import * as kener from './2026-11-25-kener.ts'
 import * as maintenances from './2026-11-25-maintenances.ts'
 import * as reportSeconds from './2026-11-25-report-seconds.ts'
 import * as constraintNames from './2026-11-26-constraint-names.ts'
+import * as keyScope from './2026-11-26-key-scope.ts'
+import * as keySuccessors from './2026-11-26-key-successors.ts'
 import * as removedHours from './2026-11-26-removed-hours.ts'
 import * as reportTimes from './2026-11-26-report-times.ts'
 import * as staysHidden from './2026-11-26-stays-hidden.ts'
@@ -19,6 +21,8 @@ export const migrations: Record<string, Migration> = {
   '2026-11-25-maintenances': maintenances,
   '2026-11-25-report-seconds': reportSeconds,
   '2026-11-26-constraint-names': constraintNames,
+  '2026-11-26-key-scope': keyScope,
+  '2026-11-26-key-successors': keySuccessors,
   '2026-11-26-removed-hours': removedHours,
   '2026-11-26-report-times': reportTimes,
   '2026-11-26-stays-hidden': staysHidden,

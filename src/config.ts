@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
-import { isIP } from 'node:net'
 import { parseDatabaseUrl } from './database-url.ts'
+import { isNetwork } from './networks.ts'
 import { OperatorError } from './operator-error.ts'
 import { quote } from './terminal.ts'
 
@@ -45,6 +45,7 @@ export function readConfig(env: NodeJS.ProcessEnv) {
     authFailureLimitMax: read('AUTH_FAILURE_LIMIT_MAX', positiveInteger(1_000_000_000), 30),
     trustProxy: read('TRUST_PROXY', trustProxy, false),
     dataRetentionDays: read('DATA_RETENTION_DAYS', positiveInteger(36_500), 90),
+    keyLifetimeMaxDays: read('KEY_LIFETIME_MAX_DAYS', positiveInteger(36_500), null),
     metricsPort: read('METRICS_PORT', port, undefined),
     logLevel: read('LOG_LEVEL', logLevel, 'info'),
   }
@@ -87,7 +88,8 @@ const trustProxy: Kind<boolean | number | string[]> = {
     if (text === 'false' || text === 'true') return text === 'true'
     if (/^\d{1,3}$/.test(text)) return Number(text)
     const networks = text.split(',').map((network) => network.trim())
-    return networks.every(isNetwork) ? networks : undefined
+    // A prefix of 0 bits would trust every address: that is TRUST_PROXY=true.
+    return networks.every((network) => isNetwork(network) && !/\/0+$/.test(network)) ? networks : undefined
   },
   rule: 'false, true, a number of hops, or a comma-separated list of addresses and CIDRs',
 }
@@ -99,12 +101,4 @@ function positiveInteger(max: number): Kind<number> {
 function parseInteger(text: string, min: number, max: number): number | undefined {
   const value = /^\d{1,15}$/.test(text) ? Number(text) : NaN
   return value >= min && value <= max ? value : undefined
-}
-
-function isNetwork(text: string): boolean {
-  const [address = '', prefix, ...rest] = text.split('/')
-  const version = isIP(address)
-  if (version === 0 || rest.length > 0) return false
-  const bits = Number(prefix)
-  return prefix === undefined || (/^\d{1,3}$/.test(prefix) && bits > 0 && bits <= (version === 4 ? 32 : 128))
 }

@@ -107,6 +107,22 @@ export const expiryInPast = () => invalidField('/expires_at', 'must be in the fu
 export const expiryTooLate = (latest: string) =>
   invalidField('/expires_at', `must not be later than ${latest}, when the calling key expires`)
 
+/** @param latest the latest allowed expiry, as an RFC 3339 time */
+export const lifetimeTooLong = (days: number, latest: string) =>
+  invalidField(
+    '/expires_at',
+    `must not be later than ${latest}: keys may be valid for at most ${days} days (KEY_LIFETIME_MAX_DAYS)`,
+  )
+
+/** @param path the field that binds an admin key, or makes a bound key an admin key */
+export const adminBoundToMonitors = (path: '/monitors' | '/permissions') =>
+  invalidField(
+    path,
+    path === '/monitors'
+      ? 'must be null for a key with the permission admin, which may use all monitors'
+      : 'must not contain admin, because the key is bound to monitors: also set monitors to null',
+  )
+
 // 401
 
 // RFC 6750, section 3: without credentials, the challenge contains only the scheme and the realm.
@@ -193,6 +209,12 @@ export const revokedKeyConflict = () => conflict('The key is revoked, which is f
 
 export const expiredKeyConflict = () =>
   conflict('The key has expired: first set a later expires_at, or create a new key')
+
+/** @param successorId the key that replaced it. Its id is not secret. */
+export const rotatedKeyConflict = (successorId: string) =>
+  conflict(
+    `The key was already rotated: its successor is ${successorId}. If the successor's key is lost, rotate the successor.`,
+  )
 
 export const keyAlreadyCreated = () =>
   conflict(

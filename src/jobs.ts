@@ -4,7 +4,7 @@ import type { Logger } from 'pino'
 import { print } from './cli/io.ts'
 import type { Database } from './database/open.ts'
 import { removeOldTraffic } from './database/traffic.ts'
-import { createKey } from './keys/lifecycle.ts'
+import { createKey, type KeyContext } from './keys/lifecycle.ts'
 import { deleteKey, listKeys } from './keys/repository.ts'
 import { createSecrets } from './keys/secrets.ts'
 import { generateDueEvents } from './maintenances/event-generation.ts'
@@ -17,14 +17,20 @@ import { removeOldMinutes } from './reports/retention.ts'
  */
 export async function createFirstAdminKey(
   { db }: Pick<Database, 'db'>,
-  log: Pick<Logger, 'info' | 'error'>,
-  origin: string,
+  {
+    lifetimeMaxDays,
+    log,
+    origin,
+  }: Pick<KeyContext, 'lifetimeMaxDays'> & {
+    log: Pick<Logger, 'info' | 'error'>
+    origin: string
+  },
   stdout: Writable = process.stdout,
 ): Promise<void> {
   if ((await listKeys(db, { limit: 1 })).length > 0) return
   const { key, token } = await createKey(
-    { db, secrets: createSecrets(), log },
-    { name: 'first-admin', permissions: ['admin'], rate_limit: null, expires_at: null },
+    { db, secrets: createSecrets(), log, caller: null, lifetimeMaxDays },
+    { name: 'first-admin', permissions: ['admin'] },
   )
   const text = `
   Your first API key, with the permission admin. Copy it now: it is not shown again.

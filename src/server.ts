@@ -58,7 +58,10 @@ async function serve(): Promise<void> {
     throw toPortError('HOST and PORT', error)
   })
   const signal = signals.wait()
-  if (config.databaseUrl === undefined) await createFirstAdminKey(database, logger, app.listeningOrigin)
+  if (config.databaseUrl === undefined) {
+    const { keyLifetimeMaxDays: lifetimeMaxDays } = config
+    await createFirstAdminKey(database, { lifetimeMaxDays, log: logger, origin: app.listeningOrigin })
+  }
   const stopJobs = startHourlyJobs(database, config.dataRetentionDays, logger)
 
   await signal

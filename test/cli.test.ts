@@ -1,5 +1,6 @@
 import { closeSync, openSync } from 'node:fs'
 import { Writable } from 'node:stream'
+import { sql } from 'kysely'
 import t from 'tap'
 import { main } from '../src/cli/main.ts'
 import { createFirstAdminKey } from '../src/jobs.ts'
@@ -197,7 +198,8 @@ await t.test(
   'a first key that cannot be printed is deleted, so that the next start creates one',
   async (t) => {
     const { app, db, log } = await startReplica(t)
-    const createFirst = (stdout: Output) => createFirstAdminKey({ db }, app.log, 'http://127.0.0.1', stdout)
+    const createFirst = (stdout: Output) =>
+      createFirstAdminKey({ db }, { lifetimeMaxDays: 30, log: app.log, origin: 'http://127.0.0.1' }, stdout)
     await createFirst(new Output({ fails: 'ENOSPC' }))
     t.ok(log.some(({ msg }) => String(msg).startsWith('the first key could not be printed')))
     const [first, second] = [new Output(), new Output()]
@@ -206,6 +208,9 @@ await t.test(
     recordKeys(first.text)
     await createFirst(second)
     t.equal(second.text, '', 'only once')
+    const { rows } = await sql`
+      select extract(day from expires_at - created_at)::integer as days from api_keys`.execute(db)
+    t.match(rows, [{ days: /29|30/ }], 'KEY_LIFETIME_MAX_DAYS applies to it')
   },
 )
 

@@ -14,6 +14,7 @@ await t.test('without variables, the defaults apply', async (t) => {
     dataDir: './data',
     databasePoolMax: 10,
     rateLimitMax: 100,
+    keyLifetimeMaxDays: null,
     publicRateLimitMax: 60,
     authFailureLimitMax: 30,
     trustProxy: false,

@@ -14,6 +14,7 @@ import { openDatabase, type requestTimeouts } from '../src/database/open.ts'
 import type { Tables } from '../src/database/schema.ts'
 import { createKey } from '../src/keys/lifecycle.ts'
 import { createSecrets } from '../src/keys/secrets.ts'
+import { isNetwork } from '../src/networks.ts'
 import type { Permission } from '../src/permissions.ts'
 import { assertNoSecret, recordKeys, sweepDatabase, watchReplies } from './sweep.ts'
 import { conditionTimeoutMs } from './timeouts.ts'
@@ -148,7 +149,7 @@ export function createReplyCheck(app: FastifyInstance): (route: string, reply: R
   const ajv = new Ajv2020({
     strict: false,
     validateSchema: false,
-    formats: { 'date-time': /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/ },
+    formats: { 'date-time': /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/, 'ip-network': isNetwork },
   })
   ajv.addSchema({ ...document, $id: 'openapi' })
   const paths = createRouter({ maxParamLength: 500 })
@@ -217,14 +218,26 @@ export async function newKey(
     permissions = ['admin'],
     rateLimit = null,
     expiresAt = null,
-  }: { name?: string; permissions?: Permission[]; rateLimit?: number | null; expiresAt?: Date | null } = {},
+    monitors = null,
+    allowedIps = null,
+  }: {
+    name?: string
+    permissions?: Permission[]
+    rateLimit?: number | null
+    expiresAt?: Date | null
+    monitors?: string[] | null
+    allowedIps?: string[] | null
+  } = {},
 ): Promise<{ token: string; id: string }> {
-  const context = { db, secrets: createSecrets(), log: { info: () => undefined } }
+  const log = { info: () => undefined }
+  const context = { db, secrets: createSecrets(), log, caller: null, lifetimeMaxDays: null }
   const { token, key } = await createKey(context, {
     name,
     permissions,
     rate_limit: rateLimit,
     expires_at: expiresAt,
+    monitors,
+    allowed_ips: allowedIps,
   })
   recordKeys(token)
   return { token, id: key.id }

@@ -22,14 +22,20 @@ const time = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}Z$/
 const fields = [
   'id',
   'name',
+  'description',
   'permissions',
   'status',
   'rate_limit',
+  'monitors',
+  'allowed_ips',
   'expires_at',
   'created_at',
+  'created_by',
   'last_used_at',
+  'last_used_address',
   'revoked_at',
   'rotated_from',
+  'rotated_to',
 ]
 
 await t.test('GET /api/me describes the calling key', async (t) => {
@@ -48,17 +54,25 @@ await t.test('GET /api/me describes the calling key', async (t) => {
       permissions: ['read:monitors', 'write:incidents'],
       created_at: reply.json.data.created_at,
       id,
+      description: null,
+      monitors: null,
+      allowed_ips: null,
       expires_at: null,
       rate_limit: 7,
+      last_used_at: null,
     },
   })
+  await waitUntil(async () => (await call(token, 'GET /api/me')).json.data.last_used_at !== null)
 })
 
 await t.test('a created key is returned once, and is valid', async (t) => {
-  const { call, admin, db } = await start(t)
+  const { call, admin, adminId, db } = await start(t)
   const wanted = {
     name: 'monitoring-service',
+    description: 'Opens incidents',
     permissions: ['read:monitors', 'write:incidents'],
+    monitors: ['website', 'payments-*'],
+    allowed_ips: ['127.0.0.0/8', '2001:db8::1'],
     expires_at: '2999-01-01T02:00:00.9+02:00',
     rate_limit: 50,
   }
@@ -73,13 +87,22 @@ await t.test('a created key is returned once, and is valid', async (t) => {
     ...wanted,
     expires_at: '2999-01-01T00:00:00Z',
     status: 'active',
+    created_by: { key_id: adminId, key_name: 'root' },
     last_used_at: null,
+    last_used_address: null,
     revoked_at: null,
+    rotated_from: null,
+    rotated_to: null,
   })
 
   const me = await call(key, 'GET /api/me')
   t.equal(me.json.data.key_name, 'monitoring-service')
   t.equal(me.headers['x-ratelimit-limit'], '50')
+  t.match(me.json.data, {
+    description: 'Opens incidents',
+    monitors: wanted.monitors,
+    allowed_ips: wanted.allowed_ips,
+  })
 
   const read = await call(admin, `GET /api/keys/${String(rest.id)}`)
   t.same(Object.keys(read.json.data), fields)
@@ -135,6 +158,35 @@ await t.test(
   },
 )
 
+await t.test('keys are found by text, by expiry and by last use', async (t) => {
+  const { call, admin, adminId, db } = await start(t)
+  const add = async (body: object) =>
+    (await call(admin, 'POST /api/keys', { permissions: ['read:monitors'], ...body })).json.data
+  const backup = await add({ name: 'Backup', expires_at: '2998-01-01T00:00:00Z' })
+  const other = await add({
+    name: 'n',
+    description: 'the second BACKUP_%',
+    expires_at: '2999-01-01T00:00:00Z',
+  })
+  const idsOf = async (query: string) => {
+    const { json } = await call(admin, `GET /api/keys?${query}`)
+    return json.data.map(({ id }: { id: string }) => id)
+  }
+  t.same(await idsOf('q=backup'), [other.id, backup.id])
+  t.same(await idsOf('q=_%25'), [other.id], 'the text is no pattern')
+  t.same(await idsOf(`q=${String(backup.id)}`), [backup.id])
+  t.same(await idsOf('q=nothing'), [])
+  t.same(await idsOf('expires_before=2998-06-01T00:00:00Z'), [backup.id], 'not those that never expire')
+  await db
+    .updateTable('api_keys')
+    .set({ last_used_at: new Date('2020-01-01T00:00:00Z') })
+    .where('id', '=', backup.id)
+    .execute()
+  t.same(await idsOf('unused_since=2020-01-01T00:00:01Z'), [other.id, backup.id], 'also never used ones')
+  t.same(await idsOf('unused_since=2020-01-01T00:00:00Z'), [other.id])
+  t.notOk((await idsOf('status=active&unused_since=2020-01-01T00:00:00Z')).includes(adminId))
+})
+
 await t.test('the last page has no next_cursor, also when it is full', async (t) => {
   const { call, admin, db } = await start(t)
   await newKey({ db })
@@ -149,6 +201,13 @@ await t.test('PATCH updates only the given fields', async (t) => {
   const before = (await call(admin, `GET /api/keys/${id}`)).json.data
   t.same(await patch({}), before)
   t.same(await patch({ name: 'new' }), { ...before, name: 'new' })
+  const scope = { description: 'd', monitors: ['website'], allowed_ips: ['::1'] }
+  t.match(await patch(scope), { ...scope, name: 'new' })
+  t.match(await patch({ description: null, monitors: null, allowed_ips: null }), {
+    description: null,
+    monitors: null,
+    allowed_ips: null,
+  })
   t.same(await patch({ permissions: ['admin'] }), { ...before, name: 'new', permissions: ['admin'] })
   t.match(await patch({ rate_limit: null }), { name: 'new', rate_limit: null })
   t.match(await patch({ expires_at: '2998-12-31T23:59:59Z' }), {
@@ -206,24 +265,125 @@ await t.test(
 
     const ends = Date.parse((await call(admin, `GET /api/keys/${old.id}`)).json.data.expires_at)
     t.ok(ends > Date.now() + 30_000 && ends <= Date.now() + 61_000, 'the old key expires after the overlap')
-    await call(admin, `POST /api/keys/${old.id}/rotate`, { overlap_seconds: 604_800 })
-    t.equal(
-      Date.parse((await call(admin, `GET /api/keys/${old.id}`)).json.data.expires_at),
-      ends,
-      'a second rotation does not extend it',
-    )
+    t.equal((await call(admin, `GET /api/keys/${old.id}`)).json.data.rotated_to, rest.id)
 
-    await call(admin, `POST /api/keys/${old.id}/rotate`)
-    isErrorReply(
-      t,
-      await call(old.token, 'GET /api/me'),
-      401,
-      'KEY_EXPIRED',
-      'without overlap it expires at once',
-    )
-    isErrorReply(t, await call(admin, `POST /api/keys/${old.id}/rotate`), 409, 'CONFLICT', 'an expired key')
+    const again = await call(admin, `POST /api/keys/${old.id}/rotate`, { overlap_seconds: 604_800 })
+    isErrorReply(t, again, 409, 'CONFLICT', 'a repeated rotation')
+    t.match(again.json.error.message, String(rest.id), 'names the successor')
+    t.equal(Date.parse((await call(admin, `GET /api/keys/${old.id}`)).json.data.expires_at), ends)
+
+    const last = await call(admin, `POST /api/keys/${rest.id}/rotate`)
+    t.match(last.json.data, { expires_at, rotated_from: rest.id }, 'the original expiry')
+    isErrorReply(t, await call(key, 'GET /api/me'), 401, 'KEY_EXPIRED', 'without overlap it expires at once')
+    const expired = await call(admin, `POST /api/keys/${rest.id}/rotate`)
+    isErrorReply(t, expired, 409, 'CONFLICT', 'rotated, and expired since')
+    t.match(expired.json.error.message, String(last.json.data.id))
   },
 )
+
+await t.test('an expired key cannot be rotated', async (t) => {
+  const { call, admin, db } = await start(t)
+  const { id } = await newKey({ db })
+  await expire({ db }, id)
+  isErrorReply(t, await call(admin, `POST /api/keys/${id}/rotate`), 409, 'CONFLICT', 'expired')
+})
+
+await t.test('a key rotates and revokes itself, and gains nothing by it', async (t) => {
+  const { call, admin, db } = await start(t)
+  const inAnHour = new Date(Math.floor(Date.now() / 1000) * 1000 + 3_600_000)
+  const wanted = { permissions: ['read:monitors'] as const, monitors: ['website'], rateLimit: 9 }
+  const own = await newKey({ db }, { ...wanted, permissions: [...wanted.permissions], expiresAt: inAnHour })
+  const later = new Date(inAnHour.getTime() + 1_000).toISOString()
+  const rejected = await call(own.token, 'POST /api/me/rotate', { expires_at: later })
+  isErrorReply(t, rejected, 400, 'INVALID_REQUEST', 'beyond its own expiry')
+  for (const more of [{ permissions: ['admin'] }, { monitors: null }, { rate_limit: 1_000 }]) {
+    isErrorReply(t, await call(own.token, 'POST /api/me/rotate', more), 400, 'INVALID_REQUEST', 'a wider one')
+  }
+
+  // Its expiry is brought forward while the request is in flight.
+  const trx = await db.startTransaction().execute()
+  const earlier = new Date(inAnHour.getTime() - 600_000)
+  await trx.updateTable('api_keys').set({ expires_at: earlier }).where('id', '=', own.id).execute()
+  const waiting = call(own.token, 'POST /api/me/rotate', { expires_at: inAnHour.toISOString() })
+  await waitUntil(() => isWaitingForLock(db))
+  await trx.commit().execute()
+  isErrorReply(t, await waiting, 400, 'INVALID_REQUEST', 'beyond its new expiry')
+
+  const rotated = await call(own.token, 'POST /api/me/rotate', { overlap_seconds: 60 })
+  t.equal(rotated.statusCode, 201)
+  t.equal(rotated.headers['cache-control'], 'no-store')
+  const { key, ...successor } = rotated.json.data
+  t.same(Object.keys(successor), fields)
+  t.match(successor, {
+    permissions: ['read:monitors'],
+    monitors: ['website'],
+    rate_limit: 9,
+    expires_at: `${earlier.toISOString().slice(0, 19)}Z`,
+    rotated_from: own.id,
+    created_by: { key_id: own.id, key_name: 'test' },
+  })
+  const again = await call(own.token, 'POST /api/me/rotate')
+  isErrorReply(t, again, 409, 'CONFLICT', 'a repeated rotation')
+  t.match(again.json.error.message, String(successor.id))
+
+  const revoked = await call(key, 'POST /api/me/revoke')
+  t.equal(revoked.statusCode, 200)
+  t.match(revoked.json.data, { id: successor.id, status: 'revoked' })
+  isErrorReply(t, await call(key, 'GET /api/me'), 401, 'KEY_REVOKED', 'the next request')
+  isErrorReply(t, await call(key, 'POST /api/me/rotate'), 401, 'KEY_REVOKED', 'a rotation')
+  t.equal((await call(admin, `GET /api/keys/${own.id}`)).json.data.status, 'active', 'only the calling key')
+})
+
+await t.test('KEY_LIFETIME_MAX_DAYS bounds the expiry of new, changed and rotated keys', async (t) => {
+  const { call, db } = await startReplica(t, { config: { keyLifetimeMaxDays: 30 } })
+  const admin = (await newKey({ db })).token
+  const inDays = (days: number) => `${new Date(Date.now() + days * 86_400_000).toISOString().slice(0, 19)}Z`
+  const body = { name: 'n', permissions: ['read:monitors'] }
+  const isAboutMax = (text: string) => Math.abs(Date.parse(text) - Date.now() - 30 * 86_400_000) < 3_600_000
+
+  const rejected = await call(admin, 'POST /api/keys', { ...body, expires_at: inDays(31) })
+  isErrorReply(t, rejected, 400, 'INVALID_REQUEST', 'later')
+  t.match(
+    rejected.json.error.message,
+    /^Invalid body: \/expires_at must not be later than \S+: .* at most 30 days/,
+  )
+  t.equal((await call(admin, 'POST /api/keys', { ...body, expires_at: inDays(29) })).statusCode, 201)
+  const created = (await call(admin, 'POST /api/keys', body)).json.data
+  t.ok(isAboutMax(created.expires_at), 'the latest allowed expiry by default')
+
+  const { id } = await newKey({ db })
+  t.equal((await call(admin, `PATCH /api/keys/${id}`, { name: 'x' })).json.data.expires_at, null, 'stays')
+  t.equal((await call(admin, `PATCH /api/keys/${id}`, { expires_at: null })).statusCode, 200, 'stays')
+  t.equal(
+    (await call(admin, `PATCH /api/keys/${id}`, { expires_at: inDays(300) })).statusCode,
+    200,
+    'shorter',
+  )
+  for (const expires_at of [null, inDays(301)]) {
+    const reply = await call(admin, `PATCH /api/keys/${id}`, { expires_at })
+    isErrorReply(t, reply, 400, 'INVALID_REQUEST', 'an extension')
+  }
+  const late = await call(admin, `POST /api/keys/${id}/rotate`, { expires_at: inDays(31) })
+  isErrorReply(t, late, 400, 'INVALID_REQUEST', 'a rotation')
+  t.ok(isAboutMax((await call(admin, `POST /api/keys/${id}/rotate`)).json.data.expires_at))
+})
+
+await t.test('an admin key cannot be bound to monitors', async (t) => {
+  const { call, admin } = await start(t)
+  const create = (body: object) => call(admin, 'POST /api/keys', { name: 'n', ...body })
+  const monitors = ['website']
+  const path = (reply: Awaited<ReturnType<typeof call>>) => {
+    isErrorReply(t, reply, 400, 'INVALID_REQUEST', 'bound')
+    return reply.json.error.details[0].path
+  }
+  t.equal(path(await create({ permissions: ['read:monitors', 'admin'], monitors })), '/monitors')
+  const bound = (await create({ permissions: ['read:monitors'], monitors })).json.data.id
+  t.equal(path(await call(admin, `PATCH /api/keys/${bound}`, { permissions: ['admin'] })), '/permissions')
+  const free = (await create({ permissions: ['admin'] })).json.data.id
+  t.equal(path(await call(admin, `PATCH /api/keys/${free}`, { monitors })), '/monitors')
+  const widened = await call(admin, `PATCH /api/keys/${bound}`, { permissions: ['admin'], monitors: null })
+  t.equal(widened.statusCode, 200)
+})
 
 await t.test('a rotation may set the expiry of the new key', async (t) => {
   const { call, admin, db } = await start(t)

@@ -107,7 +107,9 @@ await t.test('every example in the description works', async (t) => {
         return name.endsWith('tag') ? 'website' : '1'
       })
       if (operation.operationId === 'createMonitor') await replica.call(token, 'DELETE /api/monitors/website')
-      const reply = await replica.call(token, `${method as 'POST'} ${url}`, example)
+      // A key that rotates or revokes itself is not used again.
+      const caller = path.startsWith('/api/me/') ? (await newKey(replica)).token : token
+      const reply = await replica.call(caller, `${method as 'POST'} ${url}`, example)
       t.ok(reply.statusCode < 300, `${method} ${url} ${JSON.stringify(example)}: ${reply.body}`)
       replayed++
     }

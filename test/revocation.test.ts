@@ -81,9 +81,10 @@ await t.test('a key rotated without overlap expires at once, with overlap it sta
   t.equal(overlapping.statusCode, 201)
   t.equal((await serving.call(token, 'GET /api/me')).statusCode, 200)
   t.equal((await serving.call(overlapping.json.data.key, 'GET /api/me')).statusCode, 200)
+  const successor = overlapping.json.data
   const replies = await underLoad(
-    () => serving.call(token, 'GET /api/me'),
-    () => changing.call(admin, `POST /api/keys/${id}/rotate`),
+    () => serving.call(successor.key, 'GET /api/me'),
+    () => changing.call(admin, `POST /api/keys/${String(successor.id)}/rotate`),
   )
   for (const reply of replies) isErrorReply(t, reply, 401, 'KEY_EXPIRED', 'after the answer')
 })

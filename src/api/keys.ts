@@ -1,12 +1,12 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { expiredKeyConflict, revokedKeyConflict } from '../errors.ts'
+import { revokedKeyConflict } from '../errors.ts'
 import { toKeyContext } from '../http/key-context.ts'
 import * as lifecycle from '../keys/lifecycle.ts'
-import type { ApiKey } from '../keys/repository.ts'
 import { Conflict, describe, Envelope, Page } from '../wire/envelope.ts'
 import { CreateKey, KeyParams, RotateKey } from '../wire/keys.ts'
-import { formatTime, formatTimeOrNull, parseOptionalTime } from '../wire/time.ts'
-import { Key, ListKeys, NewKey, RevokeKey, UpdateKey } from './schemas/keys.ts'
+import { parseOptionalTime } from '../wire/time.ts'
+import { sendNewKey, serializeKey, toRotation } from './key-object.ts'
+import { Key, ListKeys, NewKey, RevokeKey, RotationConflict, UpdateKey } from './schemas/keys.ts'
 
 const config = { permission: 'admin' } as const
 
@@ -23,17 +23,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       },
     },
     async (request, reply) => {
-      const { body } = request
-      const attributes = {
-        ...body,
-        rate_limit: body.rate_limit ?? null,
-        expires_at: toExpiry(body.expires_at),
-      }
-      const { key, token } = await lifecycle.createKey(toKeyContext(request), attributes)
-      return reply
-        .code(201)
-        .header('cache-control', 'no-store')
-        .send({ success: true, data: { ...serializeKey(key), key: token } })
+      const attributes = { ...request.body, expires_at: toExpiry(request.body.expires_at) }
+      return sendNewKey(reply, await lifecycle.createKey(toKeyContext(request), attributes))
     },
   )
 
@@ -48,8 +39,13 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: describe(Page(Key), 'A page of keys') },
       },
     },
-    async ({ query }) => {
-      const { data, pagination } = await lifecycle.listKeyPage(app.db, query)
+    async ({ query: { q, expires_before, unused_since, ...query } }) => {
+      const { data, pagination } = await lifecycle.listKeyPage(app.db, {
+        ...query,
+        text: q,
+        expires_before: parseOptionalTime(expires_before),
+        unused_since: parseOptionalTime(unused_since),
+      })
       return { success: true as const, data: data.map(serializeKey), pagination }
     },
   )
@@ -123,20 +119,13 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         body: RotateKey,
         response: {
           201: describe(Envelope(NewKey), 'The successor, with the key itself'),
-          409: Conflict('the key is revoked or has expired', expiredKeyConflict()),
+          409: RotationConflict,
         },
       },
     },
     async (request, reply) => {
       const { params, body } = request
-      const { key, token } = await lifecycle.rotateKey(toKeyContext(request), params.id, {
-        overlapSeconds: body.overlap_seconds,
-        expiresAt: parseOptionalTime(body.expires_at),
-      })
-      return reply
-        .code(201)
-        .header('cache-control', 'no-store')
-        .send({ success: true, data: { ...serializeKey(key), key: token } })
+      return sendNewKey(reply, await lifecycle.rotateKey(toKeyContext(request), params.id, toRotation(body)))
     },
   )
 }
@@ -145,19 +134,4 @@ export default routes
 
 function toExpiry(text: string | null | undefined): Date | null {
   return parseOptionalTime(text ?? undefined) ?? null
-}
-
-function serializeKey(key: ApiKey) {
-  return {
-    id: key.id,
-    name: key.name,
-    permissions: key.permissions,
-    status: key.status,
-    rate_limit: key.rate_limit,
-    expires_at: formatTimeOrNull(key.expires_at),
-    created_at: formatTime(key.created_at),
-    last_used_at: formatTimeOrNull(key.last_used_at),
-    revoked_at: formatTimeOrNull(key.revoked_at),
-    rotated_from: key.rotated_from,
-  }
 }

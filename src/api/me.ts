@@ -1,8 +1,12 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { requirePrincipal } from '../http/auth.ts'
+import { toKeyContext } from '../http/key-context.ts'
+import { revokeKey, rotateKey } from '../keys/lifecycle.ts'
 import { describe, Envelope } from '../wire/envelope.ts'
+import { RotateKey } from '../wire/keys.ts'
 import { formatTime, formatTimeOrNull } from '../wire/time.ts'
-import { Me } from './schemas/keys.ts'
+import { sendNewKey, serializeKey, toRotation } from './key-object.ts'
+import { Key, Me, NewKey, RevokeKey, RotationConflict } from './schemas/keys.ts'
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get(
@@ -24,10 +28,53 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
           permissions: key.permissions,
           created_at: formatTime(key.created_at),
           id: key.id,
+          description: key.description,
+          monitors: key.monitors,
+          allowed_ips: key.allowed_ips,
           expires_at: formatTimeOrNull(key.expires_at),
           rate_limit: key.rate_limit,
+          last_used_at: formatTimeOrNull(key.last_used_at),
         },
       }
+    },
+  )
+
+  app.post(
+    '/rotate',
+    {
+      config: { permission: 'any-key' },
+      schema: {
+        operationId: 'rotateOwnKey',
+        summary: 'Rotate the calling key',
+        description:
+          'The new key may do what the calling key may do, and expires when it would have expired, or earlier.',
+        body: RotateKey,
+        response: {
+          201: describe(Envelope(NewKey), 'The successor, with the key itself'),
+          409: RotationConflict,
+        },
+      },
+    },
+    async function rotateOwnKey(request, reply) {
+      const { id } = requirePrincipal(request)
+      return sendNewKey(reply, await rotateKey(toKeyContext(request), id, toRotation(request.body)))
+    },
+  )
+
+  app.post(
+    '/revoke',
+    {
+      config: { permission: 'any-key' },
+      schema: {
+        operationId: 'revokeOwnKey',
+        summary: 'Revoke the calling key',
+        body: RevokeKey,
+        response: { 200: describe(Envelope(Key), 'The revoked key') },
+      },
+    },
+    async function revokeOwnKey(request) {
+      const key = await revokeKey(toKeyContext(request), requirePrincipal(request).id)
+      return { success: true as const, data: serializeKey(key) }
     },
   )
 }

@@ -1,4 +1,5 @@
 import type { Static } from 'typebox'
+import { readConfig } from '../config.ts'
 import { databaseNow } from '../database/clock.ts'
 import type { Database } from '../database/open.ts'
 import { ApiError } from '../errors.ts'
@@ -32,10 +33,11 @@ const silentLog = { info: () => undefined }
 
 export async function createKey(io: Io, options: Options): Promise<number> {
   const wanted = toNewKey(options)
+  const { keyLifetimeMaxDays: lifetimeMaxDays } = readConfig(io.env)
   return withDatabase(io, async ({ db }) => {
     const { key, token } = await lifecycle
       .createKey(
-        { db, secrets: createSecrets(), log: silentLog },
+        { db, secrets: createSecrets(), log: silentLog, caller: null, lifetimeMaxDays },
         {
           name: wanted.name,
           permissions: wanted.permissions,

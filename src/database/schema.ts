@@ -35,6 +35,15 @@ type ApiKeysTable = {
   last_used_at: Date | null
   revoked_at: Date | null
   rotated_from: string | null
+  rotated_to: string | null
+  description: string | null
+  /** Tags, or prefixes ending in `*`. Null: all monitors. */
+  monitors: string[] | null
+  /** Addresses or CIDRs. Null: any address. */
+  allowed_ips: string[] | null
+  /** Id of the key that created this one. Null: an operator did, or a release before this column. */
+  created_by: string | null
+  last_used_address: string | null
 }
 
 type RateCountersTable = {

@@ -104,7 +104,7 @@ function isMissingBearer(error: unknown): boolean {
 }
 
 /** Returns the principal of a request on a route that is not public. */
-export function requirePrincipal({ principal }: FastifyRequest): Principal {
+export function requirePrincipal({ principal }: Pick<FastifyRequest, 'principal'>): Principal {
   if (!principal) throw new Error('This route was reached without a principal')
   return principal
 }

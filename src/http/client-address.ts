@@ -1,6 +1,7 @@
-import { BlockList, isIP, isIPv6, type Socket, SocketAddress } from 'node:net'
+import type { Socket } from 'node:net'
 import type { FastifyRequest } from 'fastify'
 import type { Config } from '../config.ts'
+import { canonicalAddress, createNetworkCheck } from '../networks.ts'
 
 /**
  * Listener of `connection`. Node reads the address of the peer on first use and then keeps it, but a connection that the
@@ -24,16 +25,10 @@ export function clientAddress({ ips, socket }: Pick<FastifyRequest, 'ips' | 'soc
 export function toTrustProxy(trustProxy: Config['trustProxy']) {
   if (typeof trustProxy === 'boolean') return trustProxy
   if (typeof trustProxy === 'number') return (_address: string, hop: number) => hop < trustProxy
-  const trusted = new BlockList()
-  for (const network of trustProxy) {
-    const [address = '', bits] = network.split('/')
-    const family = isIPv6(address) ? 'ipv6' : 'ipv4'
-    if (bits === undefined) trusted.addAddress(address, family)
-    else trusted.addSubnet(address, Number(bits), family)
-  }
+  const isTrusted = createNetworkCheck(trustProxy)
   return (text: string) => {
     const address = parseAddress(text)
-    return address !== undefined && trusted.check(address, isIPv6(address) ? 'ipv6' : 'ipv4')
+    return address !== undefined && isTrusted(address)
   }
 }
 
@@ -44,12 +39,7 @@ export function toTrustProxy(trustProxy: Config['trustProxy']) {
 export function parseAddress(text: string): string | undefined {
   const unquoted = text.trim().replace(/^"(.*)"$/, '$1')
   const [, bracketed, ipv4] = /^\[([^\]]*)\](?::\d+)?$|^([\d.]+):\d+$/.exec(unquoted) ?? []
-  const address = (bracketed ?? ipv4 ?? unquoted).replace(/%.*$/, '')
-  const version = isIP(address)
-  if (version === 0) return undefined
-  if (version === 4) return address
-  const canonical = new SocketAddress({ address, family: 'ipv6' }).address
-  return /^::ffff:([\d.]+)$/.exec(canonical)?.[1] ?? canonical
+  return canonicalAddress((bracketed ?? ipv4 ?? unquoted).replace(/%.*$/, ''))
 }
 
 /** Returns what is counted as one client: an IPv4 address, or the /64 of an IPv6 address, which one customer gets. */

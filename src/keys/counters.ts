@@ -3,16 +3,30 @@ import { precompiled } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import { isLastUsedStale, type KeyStatus, keyStatus } from './repository.ts'
 
-export type KeyWithStatus = Pick<
-  Selectable<Tables['api_keys']>,
-  'id' | 'name' | 'permissions' | 'rate_limit' | 'expires_at' | 'created_at'
-> & { status: KeyStatus }
+/** What a request needs to know about its key. */
+export const principalColumns = [
+  'id',
+  'name',
+  'description',
+  'permissions',
+  'rate_limit',
+  'monitors',
+  'allowed_ips',
+  'expires_at',
+  'created_at',
+  'last_used_at',
+] as const
+
+export type KeyWithStatus = Pick<Selectable<Tables['api_keys']>, (typeof principalColumns)[number]> & {
+  status: KeyStatus
+}
 
 /** Keys and counters are one JSON value, which pg parses in half the time of the same rows. */
 export type ResultRow = {
-  keys: (Omit<KeyWithStatus, 'expires_at' | 'created_at'> & {
+  keys: (Omit<KeyWithStatus, 'expires_at' | 'created_at' | 'last_used_at'> & {
     expires_at: string | null
     created_at: string
+    last_used_at: string | null
     max: number
     is_last_used_stale: boolean
     /** The window. */
@@ -34,7 +48,7 @@ const now = sql`extract(epoch from now())::float8`
 const thisMinute = sql`floor(${now} / 60)::integer`
 const max = sql`coalesce(rate_limit, $3::integer)`
 const keyColumns = sql`
-  id, name, permissions, rate_limit, expires_at, created_at,
+  ${sql.join(principalColumns.map((column) => sql.ref(column)))},
   ${keyStatus} as status, ${max} as max, ${isLastUsedStale} as is_last_used_stale`
 
 /**

@@ -1,13 +1,17 @@
 import type { Kysely } from 'kysely'
+import { databaseNow } from '../database/clock.ts'
 import type { Tables } from '../database/schema.ts'
 import {
+  adminBoundToMonitors,
   type ApiError,
   expiredKeyConflict,
   expiryInPast,
   expiryTooLate,
   keyAlreadyCreated,
   keyNotFound,
+  lifetimeTooLong,
   revokedKeyConflict,
+  rotatedKeyConflict,
 } from '../errors.ts'
 import { paginate, parseCursor } from '../wire/pagination.ts'
 import { formatTime } from '../wire/time.ts'
@@ -20,10 +24,10 @@ export type KeyContext = {
   db: Kysely<Tables>
   secrets: Secrets
   log: { info: (fields: object, message: string) => void }
-  /**
-   * Expiry of the calling key, which cannot create or extend a key beyond it. Null or omitted: no limit.
-   */
-  maxExpiry?: Date | null
+  /** The calling key, which cannot create or extend a key beyond its own expiry. Null: an operator of the service. */
+  caller: Pick<keys.ApiKey, 'id' | 'expires_at'> | null
+  /** KEY_LIFETIME_MAX_DAYS. Null: no limit. */
+  lifetimeMaxDays: number | null
 }
 
 /** A key and its token, which is not stored. */
@@ -32,41 +36,71 @@ export type IssuedKey = { key: keys.ApiKey; token: string }
 /** A successor, and the state of the key that it replaces. */
 export type RotatedKey = IssuedKey & { old: keys.OldKey }
 
+/** Fields that are omitted are null: no description, no expiry, the default limit, all monitors and any address. */
+export type NewKey = Pick<keys.KeyAttributes, 'name' | 'permissions'> & Partial<keys.KeyAttributes>
+
 /**
  * Creates a key. Without `expires_at`, it gets the latest allowed expiry.
  * @param id makes the creation idempotent, for a form that may be submitted twice
- * @throws ApiError 400 if `expires_at` is not in the future or not allowed, 409 if a key with this id exists, 503
+ * @throws ApiError 400 if `expires_at` is not in the future or not allowed, or if an admin key is bound to monitors, 409
+ * if a key with this id exists, 503
  */
-export async function createKey(
-  { db, secrets, log, maxExpiry = null }: KeyContext,
-  attributes: Omit<keys.NewKey, 'id' | 'secret_hash'>,
-  id?: string,
-): Promise<IssuedKey> {
-  const expires_at = attributes.expires_at ?? maxExpiry
-  assertExpiryAllowed(expires_at, maxExpiry)
+export async function createKey(context: KeyContext, attributes: NewKey, id?: string): Promise<IssuedKey> {
+  const { db, secrets, log, caller } = context
+  assertNotBoundAdmin(attributes)
   const parts = generateTokenParts(id)
-  const secret_hash = await secrets.hash(parts.secret)
-  const key = await keys.insertKey(db, { ...attributes, expires_at, id: parts.id, secret_hash })
-  if (!key) throw (await keys.findKey(db, parts.id)) ? keyAlreadyCreated() : expiryInPast()
+  const key = await keys.insertKey(
+    db,
+    {
+      description: null,
+      rate_limit: null,
+      monitors: null,
+      allowed_ips: null,
+      expires_at: null,
+      ...attributes,
+      id: parts.id,
+      secret_hash: await secrets.hash(parts.secret),
+      created_by: caller?.id ?? null,
+    },
+    toExpiryLimits(context),
+  )
+  if (!key) {
+    throw (await keys.findKey(db, parts.id))
+      ? keyAlreadyCreated()
+      : await expiryError(context, attributes.expires_at ?? null)
+  }
   secrets.markVerified(parts)
   log.info({ event: 'key_created', subjectKeyId: key.id }, 'key created')
   return { key, token: formatToken(parts) }
 }
 
-/** @throws ApiError 400 if the new expiry is not allowed, 404, 409 if the key is revoked */
+/**
+ * @throws ApiError 400 if the new expiry is not allowed, or if an admin key would be bound to monitors, 404, 409 if the
+ * key is revoked
+ */
 export async function updateKey(
-  { db, log, maxExpiry = null }: KeyContext,
+  context: KeyContext,
   id: string,
   changes: keys.KeyChanges,
 ): Promise<keys.ApiKey> {
-  const key = await keys.updateKey(db, id, changes, maxExpiry)
-  if (!key) throw await updateError(db, id, maxExpiry)
+  const { db, log } = context
+  assertNotBoundAdmin(changes)
+  const key = await keys.updateKey(db, id, changes, toExpiryLimits(context)).catch(rethrowBoundAdmin(changes))
+  if (!key) {
+    const { status } = await getKey(db, id)
+    throw status === 'revoked' || changes.expires_at === undefined
+      ? revokedKeyConflict()
+      : await expiryError(context, changes.expires_at)
+  }
   log.info({ event: 'key_changed', subjectKeyId: key.id, fields: Object.keys(changes) }, 'key changed')
   return key
 }
 
 /** Revokes a key. Idempotent and irreversible. @throws ApiError 404 */
-export async function revokeKey({ db, log }: KeyContext, id: string): Promise<keys.ApiKey> {
+export async function revokeKey(
+  { db, log }: Pick<KeyContext, 'db' | 'log'>,
+  id: string,
+): Promise<keys.ApiKey> {
   const key = await keys.revokeKey(db, id)
   if (!key) throw keyNotFound()
   log.info({ event: 'key_revoked', subjectKeyId: key.id }, 'key revoked')
@@ -74,24 +108,33 @@ export async function revokeKey({ db, log }: KeyContext, id: string): Promise<ke
 }
 
 /**
- * Creates a successor with the same name, permissions and limit. The old key expires after the overlap.
+ * Creates a successor with the same attributes. The old key expires after the overlap.
  * @param successorId as `id` of createKey
- * @throws ApiError 400 if the successor's expiry is not in the future or not allowed, 404, 409 if the key is not active or
- * a key with the successor's id exists, 503
+ * @throws ApiError 400 if the successor's expiry is not in the future or not allowed, 404, 409 if the key is not active,
+ * was rotated before, or if a key with the successor's id exists, 503
  */
 export async function rotateKey(
-  { db, secrets, log, maxExpiry = null }: KeyContext,
+  context: KeyContext,
   id: string,
   { overlapSeconds, expiresAt = null, successorId }: Rotation,
 ): Promise<RotatedKey> {
-  assertExpiryAllowed(expiresAt, maxExpiry)
+  const { db, secrets, log, caller } = context
   const parts = generateTokenParts(successorId)
-  const secretHash = await secrets.hash(parts.secret)
-  const rotation = { id, successorId: parts.id, secretHash, overlapSeconds, expiresAt, maxExpiry }
-  const rotated = await keys.rotateKey(db, rotation)
+  const rotated = await keys.rotateKey(
+    db,
+    {
+      id,
+      successorId: parts.id,
+      secretHash: await secrets.hash(parts.secret),
+      overlapSeconds,
+      expiresAt,
+      callerId: caller?.id ?? null,
+    },
+    toExpiryLimits(context),
+  )
   if (!rotated) {
     if (await keys.findKey(db, parts.id)) throw keyAlreadyCreated()
-    throw await rotationError(db, id, rotation)
+    throw await rotationError(context, id, expiresAt)
   }
   secrets.markVerified(parts)
   log.info({ event: 'key_rotated', subjectKeyId: id, successorKeyId: rotated.key.id }, 'key rotated')
@@ -108,7 +151,7 @@ type Rotation = {
 /** Returns a page of keys, newest first. @throws ApiError 400 for an invalid cursor */
 export async function listKeyPage(
   db: Kysely<Tables>,
-  { cursor, limit, ...filter }: Pick<keys.KeyFilter, 'status' | 'text'> & PageQuery,
+  { cursor, limit, ...filter }: Omit<keys.KeyFilter, 'cursor' | 'limit'> & PageQuery,
 ) {
   const seq = cursor === undefined ? undefined : parseCursor(cursor, 'keys', /^\d{1,18}$/)
   const rows = await keys.listKeys(db, { ...filter, cursor: seq, limit: limit + 1 })
@@ -124,25 +167,45 @@ export async function getKey(db: Kysely<Tables>, id: string): Promise<keys.ApiKe
   return key
 }
 
-/** Returns why an update changed nothing. @throws ApiError 404 */
-async function updateError(db: Kysely<Tables>, id: string, maxExpiry: Date | null): Promise<ApiError> {
-  const { status } = await getKey(db, id)
-  return status === 'revoked' || !maxExpiry ? revokedKeyConflict() : expiryTooLate(formatTime(maxExpiry))
-}
-
 /** Returns why a rotation changed nothing. @throws ApiError 404 */
-async function rotationError(
-  db: Kysely<Tables>,
-  id: string,
-  { expiresAt, maxExpiry }: { expiresAt: Date | null; maxExpiry: Date | null },
-): Promise<ApiError> {
-  const { status } = await getKey(db, id)
+async function rotationError(context: KeyContext, id: string, expiresAt: Date | null): Promise<ApiError> {
+  const { status, rotated_to, expires_at } = await getKey(context.db, id)
+  if (rotated_to !== null) return rotatedKeyConflict(rotated_to)
   if (status === 'revoked') return revokedKeyConflict()
-  if (status === 'active' && expiresAt) return expiryInPast()
-  return status === 'active' && maxExpiry ? expiryTooLate(formatTime(maxExpiry)) : expiredKeyConflict()
+  if (status === 'expired') return expiredKeyConflict()
+  return expiryError(
+    context.caller?.id === id ? { ...context, caller: { id, expires_at } } : context,
+    expiresAt ?? expires_at,
+  )
 }
 
-/** @throws ApiError 400 */
-function assertExpiryAllowed(expiresAt: Date | null, maxExpiry: Date | null): void {
-  if (expiresAt && maxExpiry && expiresAt > maxExpiry) throw expiryTooLate(formatTime(maxExpiry))
+/** Returns why a key may not expire at this time. Null: never. */
+async function expiryError(
+  { db, caller, lifetimeMaxDays }: KeyContext,
+  expiresAt: Date | null,
+): Promise<ApiError> {
+  const expiry = expiresAt?.getTime() ?? Infinity
+  const callerExpiry = caller?.expires_at
+  if (callerExpiry && expiry > callerExpiry.getTime()) return expiryTooLate(formatTime(callerExpiry))
+  const now = await databaseNow(db)
+  if (lifetimeMaxDays === null || expiry <= now.getTime()) return expiryInPast()
+  return lifetimeTooLong(lifetimeMaxDays, formatTime(new Date(now.getTime() + lifetimeMaxDays * 86_400_000)))
 }
+
+function toExpiryLimits({ caller, lifetimeMaxDays }: KeyContext): keys.ExpiryLimits {
+  return { callerExpiresAt: caller?.expires_at ?? null, lifetimeMaxDays }
+}
+
+/** @throws ApiError 400 if the fields bind an admin key to monitors */
+function assertNotBoundAdmin({ permissions, monitors }: keys.KeyChanges): void {
+  if (monitors != null && permissions?.includes('admin')) throw adminBoundToMonitors('/monitors')
+}
+
+/** Translates the check of the table, which also sees the fields that do not change. Names the field that was sent. */
+const rethrowBoundAdmin =
+  ({ monitors }: keys.KeyChanges) =>
+  (error: unknown): never => {
+    const isBound =
+      error instanceof Error && 'constraint' in error && error.constraint === 'api_keys_admin_has_no_monitors'
+    throw isBound ? adminBoundToMonitors(monitors == null ? '/permissions' : '/monitors') : error
+  }

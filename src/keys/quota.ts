@@ -132,11 +132,15 @@ function allocate(items: Item[], { keys, now }: ResultRow): (KeyWithQuota | unde
       const key: KeyWithStatus = {
         id: row.id,
         name: row.name,
+        description: row.description,
         permissions: row.permissions,
         rate_limit: row.rate_limit,
+        monitors: row.monitors,
+        allowed_ips: row.allowed_ips,
         status: row.status,
         expires_at: row.expires_at === null ? null : new Date(row.expires_at),
         created_at: new Date(row.created_at),
+        last_used_at: row.last_used_at === null ? null : new Date(row.last_used_at),
       }
       const { max, used, granted, minute } = row
       const counter = { max, used: used ?? max, granted: granted ?? 0, minute }

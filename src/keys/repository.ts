@@ -1,4 +1,4 @@
-import { type Kysely, type Selectable, sql } from 'kysely'
+import { type Kysely, type RawBuilder, type Selectable, sql } from 'kysely'
 import { prepared, sortFields } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import type { Permission } from '../permissions.ts'
@@ -6,7 +6,11 @@ import type { Permission } from '../permissions.ts'
 export type KeyStatus = 'active' | 'expired' | 'revoked'
 
 /** A key without its hash, which only authentication reads. */
-export type ApiKey = Omit<Selectable<Tables['api_keys']>, 'secret_hash'> & { status: KeyStatus }
+export type ApiKey = Omit<Selectable<Tables['api_keys']>, 'secret_hash'> & {
+  status: KeyStatus
+  /** Null if `created_by` is. */
+  created_by_name: string | null
+}
 
 /** The status by the database's clock. Revoked takes precedence over expired. */
 export const keyStatus = sql<KeyStatus>`
@@ -24,55 +28,114 @@ const publicColumns = [
   'expires_at',
   'created_at',
   'last_used_at',
+  'last_used_address',
   'revoked_at',
   'rotated_from',
+  'rotated_to',
+  'description',
+  'monitors',
+  'allowed_ips',
+  'created_by',
 ] as const
 
-export type NewKey = {
-  id: string
-  secret_hash: string
+const creatorName = sql<string | null>`
+  (select creator.name from api_keys as creator where creator.id = api_keys.created_by)`
+
+const selection = [...publicColumns, keyStatus.as('status'), creatorName.as('created_by_name')] as const
+
+export type KeyAttributes = {
   name: string
+  description: string | null
   permissions: Permission[]
   rate_limit: number | null
+  monitors: string[] | null
+  allowed_ips: string[] | null
   expires_at: Date | null
 }
 
-/** Returns undefined if `expires_at` is not in the future by the database's clock, or if the id exists. */
-export async function insertKey(db: Kysely<Tables>, key: NewKey): Promise<ApiKey | undefined> {
+/** What bounds the expiry of keys that are created or changed. */
+export type ExpiryLimits = {
+  /** Expiry of the calling key. Null: no limit. */
+  callerExpiresAt: Date | null
+  /** KEY_LIFETIME_MAX_DAYS. Null: no limit. */
+  lifetimeMaxDays: number | null
+}
+
+/** The latest expiry that a lifetime from now allows. Null: no limit. */
+export const lifetimeEnd = ({ lifetimeMaxDays }: ExpiryLimits) =>
+  sql<Date | null>`(now() + make_interval(days => ${lifetimeMaxDays}::integer))`
+
+/** The latest allowed expiry. Null: no limit, because least() ignores nulls. */
+const latestExpiry = (limits: ExpiryLimits): RawBuilder<Date | null> =>
+  sql`least(${limits.callerExpiresAt}::timestamptz, ${lifetimeEnd(limits)})`
+
+const wholeSecond = (time: RawBuilder<Date | null>) => sql<Date | null>`date_trunc('second', ${time})`
+
+type NewKey = KeyAttributes & {
+  id: string
+  secret_hash: string
+  /** Id of the calling key. */
+  created_by: string | null
+}
+
+/**
+ * Stores a key. Without `expires_at`, it gets the latest allowed expiry. Returns undefined if `expires_at` is not in the
+ * future by the database's clock, or is later than allowed, or if the id exists.
+ */
+export async function insertKey(
+  db: Kysely<Tables>,
+  key: NewKey,
+  limits: ExpiryLimits,
+): Promise<ApiKey | undefined> {
+  const expiry = sql<Date | null>`
+    coalesce(${key.expires_at}::timestamptz, ${wholeSecond(latestExpiry(limits))})`
   return db
     .insertInto('api_keys')
-    .columns(['id', 'secret_hash', 'name', 'permissions', 'rate_limit', 'expires_at'])
+    .columns([
+      'id',
+      'secret_hash',
+      'name',
+      'description',
+      'permissions',
+      'rate_limit',
+      'monitors',
+      'allowed_ips',
+      'created_by',
+      'expires_at',
+    ])
     .expression(
       db
         .selectNoFrom([
           sql<string>`${key.id}::text`.as('id'),
           sql<string>`${key.secret_hash}::text`.as('secret_hash'),
           sql<string>`${key.name}::text`.as('name'),
+          sql<string | null>`${key.description}::text`.as('description'),
           sql<Permission[]>`${key.permissions}::text[]`.as('permissions'),
           sql<number | null>`${key.rate_limit}::integer`.as('rate_limit'),
-          sql<Date | null>`${key.expires_at}::timestamptz`.as('expires_at'),
+          sql<string[] | null>`${key.monitors}::text[]`.as('monitors'),
+          sql<string[] | null>`${key.allowed_ips}::text[]`.as('allowed_ips'),
+          sql<string | null>`${key.created_by}::text`.as('created_by'),
+          expiry.as('expires_at'),
         ])
-        .where(sql<boolean>`coalesce(${key.expires_at}::timestamptz > now(), true)`),
+        .where(sql<boolean>`coalesce(${expiry} > now(), true)`)
+        .where(sql<boolean>`coalesce(${expiry} <= ${latestExpiry(limits)}, true)`),
     )
     .onConflict((conflict) => conflict.column('id').doNothing())
-    .returning(publicColumns)
-    .returning(keyStatus.as('status'))
+    .returning(selection)
     .executeTakeFirst()
 }
 
 export async function findKey(db: Kysely<Tables>, id: string): Promise<ApiKey | undefined> {
-  return db
-    .selectFrom('api_keys')
-    .select(publicColumns)
-    .select(keyStatus.as('status'))
-    .where('id', '=', id)
-    .executeTakeFirst()
+  return db.selectFrom('api_keys').select(selection).where('id', '=', id).executeTakeFirst()
 }
 
 export type KeyFilter = {
   status?: KeyStatus | undefined
-  /** A substring of the name (case-insensitive) or of the id. */
+  /** A substring of the name or the description (both case-insensitive), or of the id. */
   text?: string | undefined
+  expires_before?: Date | undefined
+  /** Matches keys that were not used since, which includes keys that were never used. */
+  unused_since?: Date | undefined
   cursor?: string | undefined
   limit?: number | undefined
 }
@@ -80,15 +143,20 @@ export type KeyFilter = {
 /** Lists keys, newest first. `cursor` is the `seq` of the last key of the previous page. */
 export async function listKeys(
   db: Kysely<Tables>,
-  { status, text, cursor, limit }: KeyFilter = {},
+  { status, text, expires_before, unused_since, cursor, limit }: KeyFilter = {},
 ): Promise<ApiKey[]> {
   return db
     .selectFrom('api_keys')
-    .select(publicColumns)
-    .select(keyStatus.as('status'))
+    .select(selection)
     .$if(status !== undefined, (query) => query.where(keyStatus, '=', status ?? 'active'))
     .$if(text !== undefined, (query) =>
-      query.where(sql<boolean>`(position(lower(${text}) in lower(name)) > 0 or position(${text} in id) > 0)`),
+      query.where(sql<boolean>`(
+        position(lower(${text}) in lower(name)) > 0 or position(lower(${text}) in lower(description)) > 0
+          or position(${text} in id) > 0)`),
+    )
+    .$if(expires_before !== undefined, (query) => query.where('expires_at', '<', expires_before ?? null))
+    .$if(unused_since !== undefined, (query) =>
+      query.where(sql<boolean>`coalesce(last_used_at < ${unused_since}, true)`),
     )
     .$if(cursor !== undefined, (query) => query.where('seq', '<', cursor ?? ''))
     .orderBy('seq', 'desc')
@@ -96,27 +164,22 @@ export async function listKeys(
     .execute()
 }
 
-export type KeyChanges = {
-  name?: string
-  permissions?: Permission[]
-  rate_limit?: number | null
-  expires_at?: Date | null
-}
+export type KeyChanges = Partial<KeyAttributes>
 
 /**
  * Returns undefined if the key does not exist or is revoked, or if its expiry would become later than both its current
- * one and `maxExpiry` (null: no limit). Deletes the key's sessions if it is no longer an active
- * admin key, so that they do not come back if it becomes one again.
+ * one and the latest allowed one. Deletes the key's sessions if it is no longer an active admin key, so that they do not
+ * come back if it becomes one again.
  */
 export async function updateKey(
   db: Kysely<Tables>,
   id: string,
   changes: KeyChanges,
-  maxExpiry: Date | null,
+  limits: ExpiryLimits,
 ): Promise<ApiKey | undefined> {
   const isExpiryAllowed = sql<boolean>`
     coalesce(${changes.expires_at}::timestamptz, 'infinity')
-      <= greatest(${maxExpiry}::timestamptz, coalesce(expires_at, 'infinity'))`
+      <= greatest(coalesce(${latestExpiry(limits)}, 'infinity'), coalesce(expires_at, 'infinity'))`
   return db
     .with('changed', (query) =>
       query
@@ -125,11 +188,9 @@ export async function updateKey(
         .set((eb) => ({ name: eb.ref('name'), ...sortFields(changes) }))
         .where('id', '=', id)
         .where('revoked_at', 'is', null)
-        .$if(maxExpiry !== null && changes.expires_at !== undefined, (limited) =>
-          limited.where(isExpiryAllowed),
-        )
-        .returning(publicColumns)
-        .returning([keyStatus.as('status'), isActiveAdmin.as('is_admin')]),
+        .$if(changes.expires_at !== undefined, (limited) => limited.where(isExpiryAllowed))
+        .returning(selection)
+        .returning(isActiveAdmin.as('is_admin')),
     )
     .with('ended', (query) =>
       query
@@ -139,7 +200,7 @@ export async function updateKey(
         .where('is_admin', '=', false),
     )
     .selectFrom('changed')
-    .select([...publicColumns, 'status'])
+    .select([...publicColumns, 'status', 'created_by_name'])
     .executeTakeFirst()
 }
 
@@ -149,8 +210,7 @@ export async function revokeKey(db: Kysely<Tables>, id: string): Promise<ApiKey 
     .updateTable('api_keys')
     .set({ revoked_at: sql`coalesce(revoked_at, now())` })
     .where('id', '=', id)
-    .returning(publicColumns)
-    .returning(keyStatus.as('status'))
+    .returning(selection)
     .executeTakeFirst()
 }
 
@@ -162,45 +222,54 @@ export async function deleteKey(db: Kysely<Tables>, id: string): Promise<void> {
 /** The state of a key after its rotation. */
 export type OldKey = Pick<ApiKey, 'id' | 'status' | 'expires_at'>
 
-type RotatedKey = {
+type Rotation = {
   id: string
   successorId: string
   secretHash: string
   overlapSeconds: number
-  /** Expiry of the successor. Null: that of the old key before the rotation. */
+  /** Expiry of the successor. Null: that of the old key before the rotation, or the end of the longest lifetime. */
   expiresAt: Date | null
-  /** Latest allowed expiry of the successor. Null: no limit. */
-  maxExpiry: Date | null
+  /** Id of the calling key. */
+  callerId: string | null
 }
 
 /**
- * Stores a successor with the name, permissions and limit of an active key. The old key expires after `overlapSeconds`,
- * never later than before. Returns undefined, and changes nothing, if `id` is not an active key, if the successor's id
- * exists, or if the successor's expiry is not in the future or too late.
+ * Stores a successor with the attributes of an active key that was not rotated before. The old key expires after
+ * `overlapSeconds`, never later than before. Returns undefined, and changes nothing, if `id` is not such a key, if the
+ * successor's id exists, or if the successor's expiry is not in the future or later than allowed. A key that rotates
+ * itself is bound by the expiry that it has now, not by the one that it had when it was authenticated.
  *
  * Compares with clock_timestamp(), not now(): of two concurrent rotations, the second waits for the row lock and then
  * finds an expiry that may be later than its own now().
  */
 export async function rotateKey(
   db: Kysely<Tables>,
-  { id, successorId, secretHash, overlapSeconds, expiresAt, maxExpiry }: RotatedKey,
+  { id, successorId, secretHash, overlapSeconds, expiresAt, callerId }: Rotation,
+  limits: ExpiryLimits,
 ): Promise<{ key: ApiKey; old: OldKey } | undefined> {
-  const newExpiry = sql`coalesce(${expiresAt}::timestamptz, expires_at, 'infinity')`
+  const newExpiry = sql`
+    coalesce(${expiresAt}::timestamptz, least(expires_at, ${wholeSecond(lifetimeEnd(limits))}), 'infinity')`
+  const latest = sql`
+    coalesce(least(${latestExpiry(limits)}, case when id = ${callerId} then expires_at end), 'infinity')`
+  const copied = sql`name, description, permissions, rate_limit, monitors, allowed_ips`
   const { rows } = await sql<ApiKey & { old_status: KeyStatus; old_expires_at: Date }>`
     with old as (
-      select id, name, permissions, rate_limit, expires_at, nullif(${newExpiry}, 'infinity') as new_expiry from api_keys
-      where id = ${id} and revoked_at is null and (expires_at is null or expires_at > clock_timestamp())
-        and ${newExpiry} > now() and ${newExpiry} <= coalesce(${maxExpiry}::timestamptz, 'infinity')
+      select id, ${copied}, expires_at, nullif(${newExpiry}, 'infinity') as new_expiry from api_keys
+      where id = ${id} and revoked_at is null and rotated_to is null
+        and (expires_at is null or expires_at > clock_timestamp())
+        and ${newExpiry} > now() and ${newExpiry} <= ${latest}
         and not exists (select from api_keys where id = ${successorId})
       for update
     ), created as (
-      insert into api_keys (id, secret_hash, name, permissions, rate_limit, expires_at, rotated_from)
-      select ${successorId}, ${secretHash}, name, permissions, rate_limit, new_expiry, id from old
+      insert into api_keys (id, secret_hash, ${copied}, expires_at, rotated_from, created_by)
+      select ${successorId}, ${secretHash}, ${copied}, new_expiry, id, ${callerId} from old
       on conflict (id) do nothing
-      returning ${sql.join(publicColumns.map((column) => sql.ref(column)))}, ${keyStatus} as status
+      returning ${sql.join(publicColumns.map((column) => sql.ref(column)))}, ${keyStatus} as status,
+        ${creatorName} as created_by_name
     ), ended as (
       update api_keys
-      set expires_at = least(old.expires_at, date_trunc('second', now() + make_interval(secs => ${overlapSeconds})))
+      set rotated_to = created.id,
+        expires_at = least(old.expires_at, date_trunc('second', now() + make_interval(secs => ${overlapSeconds})))
       from old, created where api_keys.id = old.id
       returning api_keys.expires_at as old_expires_at,
         case when api_keys.expires_at <= now() then 'expired' else 'active' end as old_status

@@ -1,10 +1,12 @@
 import { type Kysely, sql } from 'kysely'
 import { prepared } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
-import type { KeyWithStatus } from '../keys/counters.ts'
+import { type KeyWithStatus, principalColumns } from '../keys/counters.ts'
 import { isActiveAdmin } from '../keys/repository.ts'
 
-type SessionPrincipal = Omit<KeyWithStatus, 'secret_hash' | 'status'>
+type SessionPrincipal = Omit<KeyWithStatus, 'status'>
+
+const principal = sql.join(principalColumns.map((column) => sql.ref(column)))
 
 /** A session ends after 30 minutes without a request. */
 const isIdle = sql<boolean>`(seen_at <= now() - interval '30 minutes')`
@@ -46,7 +48,7 @@ export async function readSessions(
 ): Promise<Map<string, { principal: SessionPrincipal; now: Date }>> {
   const { rows } = await prepared(sql<SessionPrincipal & { token_digest: string; now: Date }>`
     with found as (
-      select token_digest, id, name, permissions, rate_limit, expires_at, created_at,
+      select token_digest, ${principal},
         ${isActiveAdmin} and ends_at > now() and not ${isIdle} as is_active
       from admin_sessions join api_keys on id = key_id
       where token_digest = any(${digests}::text[])
@@ -60,7 +62,7 @@ export async function readSessions(
       delete from admin_sessions using unlocked
       where unlocked.token_digest = admin_sessions.token_digest and not is_active
     )
-    select token_digest, id, name, permissions, rate_limit, expires_at, created_at, now() as now
+    select token_digest, ${principal}, now() as now
     from found where is_active`).execute(db)
   return new Map(rows.map(({ token_digest, now, ...principal }) => [token_digest, { principal, now }]))
 }

@@ -60,8 +60,9 @@ function toMessage({ keyword, parentSchema, data }: ErrorObject, params: Record<
   const { errorMessage, minimum, maximum } = (parentSchema ?? {}) as Annotated
   const limit = Number(params.limit)
   switch (keyword) {
-    case 'type':
     case 'format':
+      return errorMessage ?? `must be ${describeAllowed(parentSchema as Allowed)}`
+    case 'type':
     case 'enum':
       return `must be ${describeAllowed(parentSchema as Allowed)}`
     case 'minimum':
@@ -88,7 +89,7 @@ function toMessage({ keyword, parentSchema, data }: ErrorObject, params: Record<
 
 type Allowed = { type: string | string[]; enum?: unknown[]; format?: string }
 
-/** Describes the values that a schema allows. The only format is that of a time. */
+/** Describes the values that a schema allows. */
 function describeAllowed({ type, enum: values, format }: Allowed): string {
   if (values) {
     const words = values.filter((value) => value !== '' && value !== null)
@@ -96,7 +97,7 @@ function describeAllowed({ type, enum: values, format }: Allowed): string {
     return `one of ${[words.join(', '), ...others].join(' or ')}`
   }
   const [first, ...others] = [type].flat().map(typeName)
-  return format ? [timeExample, ...others].join(', or ') : [first, ...others].join(' or ')
+  return format === 'date-time' ? [timeExample, ...others].join(', or ') : [first, ...others].join(' or ')
 }
 
 const typeNames: Record<string, string> = {

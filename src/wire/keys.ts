@@ -24,24 +24,74 @@ export const RateLimit = Nullable(
   }),
 )
 
+export const Description = Nullable(
+  Type.String({ maxLength: 1_000, description: 'What the key is for, up to 1,000 characters. Null: none.' }),
+)
+export const Monitors = Nullable(
+  Type.Array(
+    Type.String({
+      maxLength: 255,
+      pattern: '^[a-z0-9]([a-z0-9_-]*[a-z0-9*])?$',
+      errorMessage: 'must be the tag of a monitor, or the start of a tag followed by *, such as payments-*',
+      description: 'A tag, or the start of a tag followed by *.',
+    }),
+    {
+      minItems: 1,
+      maxItems: 100,
+      description:
+        'The monitors that the key may use: 1 to 100 tags, or starts of tags followed by *. They need not exist yet. ' +
+        'The key sees and changes nothing else, and cannot have the permission admin. Null: all monitors.',
+      examples: [['website', 'payments-*']],
+    },
+  ),
+)
+export const AllowedIps = Nullable(
+  Type.Array(
+    Type.String({
+      format: 'ip-network',
+      maxLength: 50,
+      errorMessage: 'must be an IPv4 or IPv6 address or CIDR, such as 203.0.113.7 or 2001:db8::/32',
+      description: 'An address or a CIDR.',
+    }),
+    {
+      minItems: 1,
+      maxItems: 50,
+      description:
+        'The addresses from which the key may be used: 1 to 50 IPv4 or IPv6 addresses or CIDRs. Null: any address.',
+      examples: [['203.0.113.7', '2001:db8::/32']],
+    },
+  ),
+)
+
 export const CreateKey = Type.Object(
   {
     name: Name,
+    description: Type.Optional(Description),
     permissions: Permissions,
     expires_at: Type.Optional(
       describe(
         ExpiresAt,
-        'When the key expires, in the future. Null or omitted: never. If the calling key expires, a later expiry than its ' +
-          'own is rejected, and its own is the default.',
+        'When the key expires, in the future. Null or omitted: the latest allowed time, or never. If the calling key ' +
+          'expires, a later expiry than its own is rejected; so is one beyond KEY_LIFETIME_MAX_DAYS of the service.',
       ),
     ),
     rate_limit: Type.Optional(RateLimit),
+    monitors: Type.Optional(Monitors),
+    allowed_ips: Type.Optional(AllowedIps),
   },
   {
     ...strict,
     examples: [
       { name: 'monitoring-service', permissions: ['read:monitors', 'write:incidents'] },
-      { name: 'ci', permissions: ['write:monitors'], expires_at: '2999-01-01T00:00:00Z', rate_limit: 600 },
+      {
+        name: 'nightly-backup',
+        description: 'Reports the result of the nightly backup',
+        permissions: ['write:monitors'],
+        monitors: ['backup'],
+        allowed_ips: ['203.0.113.7'],
+        expires_at: '2999-01-01T00:00:00Z',
+        rate_limit: 600,
+      },
     ],
   },
 )
@@ -58,7 +108,7 @@ export const RotateKey = Type.Object(
     expires_at: Type.Optional(
       describe(
         Time,
-        'When the new key expires. Default: when the old key would have expired. As for a new key, it is limited by the calling key.',
+        'When the new key expires, which may be later than the old key. Default: when the old key would have expired. It is limited as for a new key.',
       ),
     ),
   },

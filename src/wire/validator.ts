@@ -1,5 +1,6 @@
 import { Ajv2020, type ErrorObject, type ValidateFunction } from 'ajv/dist/2020.js'
 import fastJsonStringify from 'fast-json-stringify'
+import { isNetwork } from '../networks.ts'
 import { parseTime } from './time.ts'
 
 const options = {
@@ -10,7 +11,7 @@ const options = {
   keywords: ['errorMessage'],
   allowUnionTypes: true,
   useDefaults: true,
-  formats: { 'date-time': (text: string) => parseTime(text) !== undefined },
+  formats: { 'date-time': (text: string) => parseTime(text) !== undefined, 'ip-network': isNetwork },
 }
 
 const firstErrorAjv = new Ajv2020(options)

@@ -1,4 +1,5 @@
 import { invalidRequest } from '../../errors.ts'
+import type { NewKey } from '../../keys/lifecycle.ts'
 import type { ApiKey, KeyChanges } from '../../keys/repository.ts'
 import { type Permission, permissionDescriptions, permissions } from '../../permissions.ts'
 import { fromAjvErrors } from '../../wire/ajv-errors.ts'
@@ -76,7 +77,7 @@ export function fillKeyForm(key: ApiKey): KeyForm {
  * @param now by the clock of the database.
  * @throws ApiError 400, whose details name the fields as the API does.
  */
-export function parseNewKey(form: KeyForm, now: Date): Required<KeyChanges> {
+export function parseNewKey(form: KeyForm, now: Date): NewKey {
   return { ...parseAttributes(form), expires_at: parseExpiry(form, now) }
 }
 
