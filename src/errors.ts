@@ -167,6 +167,37 @@ export const forbidden = (permission: string) =>
     reason: permission,
   })
 
+/** The address is not among `allowed_ips`. The response does not contain it, because a proxy may hide it from clients. */
+export const forbiddenAddress = (keyId: string) =>
+  new ApiError(403, 'FORBIDDEN', 'This API key may not be used from this address', {
+    headers: { 'www-authenticate': `${challenge}, error="insufficient_scope"` },
+    reason: 'address_not_allowed',
+    keyId,
+  })
+
+/** @param permission that the route requires: RFC 6750, section 3.1, names the scope that would be needed */
+const outsideOfScope = (message: string, permission: string) =>
+  new ApiError(403, 'FORBIDDEN', message, {
+    headers: { 'www-authenticate': `${challenge}, error="insufficient_scope", scope="${permission}"` },
+    reason: 'monitors',
+  })
+
+export const forbiddenMonitor = (tag: string, permission: string) =>
+  outsideOfScope(
+    `This API key may not use the monitor ${shortenPath(tag)}: it is bound to others`,
+    permission,
+  )
+
+export const forbiddenWithoutMonitor = (permission: string) =>
+  outsideOfScope('This API key is bound to monitors: name at least one of them in monitors', permission)
+
+/** For an incident or a maintenance. */
+export const affectsOtherMonitors = () =>
+  outsideOfScope(
+    'This API key may not change this, because it also affects monitors that the key may not use',
+    'write:incidents',
+  )
+
 /** The form lacks this browser's CSRF token: it is from another site, or from before the log-in. */
 export const invalidCsrfToken = () =>
   new ApiError(403, 'FORBIDDEN', 'This form has expired: open the page again and submit it there', {

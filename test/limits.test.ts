@@ -42,7 +42,7 @@ await t.test('every text is limited where it is stored, whatever stores it', asy
 
   await monitors.createMonitor(db, attributes)
   const incident = await createIncident({ title: 'a' })
-  const comment = (await comments.createComment(db, incident, { comment: 'a' })).id
+  const comment = (await comments.createComment(db, incident, { comment: 'a' }, null)).id
   const maintenance = { ...schedule, title: 'a', description: null, monitors: [] }
   const maintenanceId = await maintenances.createMaintenance(db, maintenance, readId)
   const affected = Array.from({ length: maxAffectedMonitors + 1 }, () => ({
@@ -62,13 +62,13 @@ await t.test('every text is limited where it is stored, whatever stores it', asy
       ],
     ),
     ['title', () => createIncident({ title: long })],
-    ['title', () => inTransaction((trx) => incidents.updateIncident(trx, incident, { title: long }))],
+    ['title', () => inTransaction((trx) => incidents.updateIncident(trx, incident, { title: long }, null))],
     ['comment', () => createIncident({ title: 'b', comment: long })],
-    ['comment', () => comments.createComment(db, incident, { comment: long })],
-    ['comment', () => comments.updateComment(db, incident, comment, { comment: long })],
+    ['comment', () => comments.createComment(db, incident, { comment: long }, null)],
+    ['comment', () => comments.updateComment(db, incident, comment, { comment: long }, null)],
     ...(['title', 'description'] as const).flatMap((field): typeof writes => [
       [field, () => maintenances.createMaintenance(db, { ...maintenance, [field]: long }, readId)],
-      [field, () => maintenances.updateMaintenance(db, maintenanceId, { [field]: long }, readId)],
+      [field, () => maintenances.updateMaintenance(db, maintenanceId, { [field]: long }, null, readId)],
     ]),
     [
       'monitors',

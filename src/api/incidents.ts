@@ -2,8 +2,10 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { Kysely } from 'kysely'
 import type { Tables } from '../database/schema.ts'
 import type { Impact } from '../enums.ts'
+import { scopeOf } from '../http/permission-guard.ts'
 import * as comments from '../incidents/comments.ts'
 import * as incidents from '../incidents/repository.ts'
+import type { Scope } from '../monitors/scope.ts'
 import { describe, Envelope, NoContent, Page } from '../wire/envelope.ts'
 import { assertRangeOrder, pageByTime } from '../wire/pagination.ts'
 import { formatTime, formatTimeOrNull, parseOptionalTime } from '../wire/time.ts'
@@ -21,8 +23,8 @@ import {
   UpdateIncident,
 } from './schemas/incidents.ts'
 
-const read = { permission: 'read:incidents' } as const
-const write = { permission: 'write:incidents' } as const
+const read = { permission: 'read:incidents', tags: {} } as const
+const write = { permission: 'write:incidents', tags: {} } as const
 
 const OneIncident = Envelope(IncidentWithComments)
 
@@ -38,10 +40,12 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: describe(Page(Incident), 'A page of incidents') },
       },
     },
-    async function list({ query }) {
+    async function list(request) {
+      const { query } = request
       const { state, open, from, to, monitor_tag: tag } = query
       assertRangeOrder({ from, to })
       const filter = {
+        scope: scopeOf(request),
         state,
         open,
         monitor_tags: tag === undefined ? undefined : [tag],
@@ -61,7 +65,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.post(
     '/',
     {
-      config: write,
+      config: { ...write, tags: { field: 'monitors', isRequired: true } },
       schema: {
         operationId: 'createIncident',
         summary: 'Create an incident',
@@ -69,10 +73,11 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 201: describe(OneIncident, 'The new incident') },
       },
     },
-    async function create({ body }, reply) {
+    async function create(request, reply) {
+      const { body } = request
       const response = await app.db.transaction().execute(async (trx) => {
         const id = await incidents.createIncident(trx, { ...body, ...parseTimes(body) })
-        return toResponse(trx, id)
+        return toResponse(trx, id, scopeOf(request))
       })
       return reply.code(201).send(response)
     },
@@ -89,15 +94,15 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: describe(OneIncident, 'The incident') },
       },
     },
-    async function get({ params }) {
-      return toResponse(app.db, params.id)
+    async function get(request) {
+      return toResponse(app.db, request.params.id, scopeOf(request))
     },
   )
 
   app.patch(
     '/:id',
     {
-      config: write,
+      config: { ...write, tags: { field: 'monitors' } },
       schema: {
         operationId: 'updateIncident',
         summary: 'Update an incident',
@@ -106,10 +111,12 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: describe(OneIncident, 'The updated incident') },
       },
     },
-    async function update({ params, body }) {
+    async function update(request) {
+      const { params, body } = request
+      const scope = scopeOf(request)
       return app.db.transaction().execute(async (trx) => {
-        await incidents.updateIncident(trx, params.id, { ...body, ...parseTimes(body) })
-        return toResponse(trx, params.id)
+        await incidents.updateIncident(trx, params.id, { ...body, ...parseTimes(body) }, scope)
+        return toResponse(trx, params.id, scope)
       })
     },
   )
@@ -117,7 +124,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.delete(
     '/:id',
     {
-      config: { permission: 'admin' },
+      config: { permission: 'admin', tags: {} },
       schema: {
         operationId: 'deleteIncident',
         summary: 'Delete an incident and its comments',
@@ -143,11 +150,12 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: describe(Page(Comment), 'A page of comments') },
       },
     },
-    async function listComments({ params, query }) {
+    async function listComments(request) {
+      const { params, query } = request
       return pageByTime(
         query,
         `incidents/${params.id}/comments`,
-        (page) => comments.listComments(app.db, params.id, page),
+        (page) => comments.listComments(app.db, params.id, scopeOf(request), page),
         ({ commented_at }) => commented_at,
         serializeComment,
       )
@@ -166,9 +174,10 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 201: describe(Envelope(Comment), 'The new comment') },
       },
     },
-    async function createComment({ params, body: { timestamp, ...comment } }, reply) {
-      const commented_at = parseOptionalTime(timestamp)
-      const created = await comments.createComment(app.db, params.id, { ...comment, commented_at })
+    async function createComment(request, reply) {
+      const { timestamp, ...rest } = request.body
+      const comment = { ...rest, commented_at: parseOptionalTime(timestamp) }
+      const created = await comments.createComment(app.db, request.params.id, comment, scopeOf(request))
       return reply.code(201).send({ success: true, data: serializeComment(created) })
     },
   )
@@ -185,9 +194,11 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: describe(Envelope(Comment), 'The updated comment') },
       },
     },
-    async function updateComment({ params: { id, comment_id: commentId }, body: { timestamp, ...changes } }) {
-      const commented_at = parseOptionalTime(timestamp)
-      const updated = await comments.updateComment(app.db, id, commentId, { ...changes, commented_at })
+    async function updateComment(request) {
+      const { id, comment_id: commentId } = request.params
+      const { timestamp, ...rest } = request.body
+      const changes = { ...rest, commented_at: parseOptionalTime(timestamp) }
+      const updated = await comments.updateComment(app.db, id, commentId, changes, scopeOf(request))
       return { success: true as const, data: serializeComment(updated) }
     },
   )
@@ -203,8 +214,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 204: NoContent },
       },
     },
-    async function deleteComment({ params }, reply) {
-      await comments.deleteComment(app.db, params.id, params.comment_id)
+    async function deleteComment(request, reply) {
+      const { id, comment_id: commentId } = request.params
+      await comments.deleteComment(app.db, id, commentId, scopeOf(request))
       return reply.code(204).send(null)
     },
   )
@@ -213,9 +225,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 export default routes
 
 /** Call it in the transaction of a write, so that no write that was stored is answered with 503. */
-async function toResponse(db: Kysely<Tables>, id: number) {
-  const incident = await incidents.getIncident(db, id)
-  const timeline = await comments.listComments(db, id)
+async function toResponse(db: Kysely<Tables>, id: number, scope: Scope) {
+  const incident = await incidents.getIncident(db, id, scope)
+  const timeline = await comments.listComments(db, id, scope)
   return {
     success: true as const,
     data: { ...serializeIncident(incident), comments: timeline.map(serializeComment) },

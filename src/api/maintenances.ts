@@ -2,9 +2,11 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { Kysely } from 'kysely'
 import type { Tables } from '../database/schema.ts'
 import { eventNotClosable } from '../errors.ts'
+import { scopeOf } from '../http/permission-guard.ts'
 import * as events from '../maintenances/events.ts'
 import * as maintenances from '../maintenances/repository.ts'
 import { once } from '../maintenances/schedule.ts'
+import type { Scope } from '../monitors/scope.ts'
 import { Conflict, describe, Envelope, NoContent, Page } from '../wire/envelope.ts'
 import { pageByTime } from '../wire/pagination.ts'
 import { formatTime, parseOptionalTime, parseValidTime } from '../wire/time.ts'
@@ -20,9 +22,9 @@ import {
   UpdateMaintenance,
 } from './schemas/maintenances.ts'
 
-const read = { permission: 'read:incidents' } as const
-const write = { permission: 'write:incidents' } as const
-const admin = { permission: 'admin' } as const
+const read = { permission: 'read:incidents', tags: {} } as const
+const write = { permission: 'write:incidents', tags: {} } as const
+const admin = { permission: 'admin', tags: {} } as const
 
 const OneMaintenance = Envelope(Maintenance)
 
@@ -38,9 +40,10 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: describe(Page(Maintenance), 'A page of maintenances') },
       },
     },
-    async function list({ query }) {
+    async function list(request) {
+      const { query } = request
       const { enabled, monitor_tag: tag } = query
-      const filter = { enabled, monitor_tags: tag === undefined ? undefined : [tag] }
+      const filter = { scope: scopeOf(request), enabled, monitor_tags: tag === undefined ? undefined : [tag] }
       return pageByTime(
         query,
         'maintenances',
@@ -54,7 +57,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.post(
     '/',
     {
-      config: write,
+      config: { ...write, tags: { field: 'monitors', isRequired: true } },
       schema: {
         operationId: 'createMaintenance',
         summary: 'Create a maintenance and its events',
@@ -62,13 +65,16 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 201: describe(OneMaintenance, 'The new maintenance') },
       },
     },
-    async function create({ body }, reply) {
+    async function create(request, reply) {
+      const { body } = request
       const maintenance = {
         ...body,
         starts_at: parseValidTime(body.starts_at),
         rrule: body.rrule ?? once,
       }
-      const response = await maintenances.createMaintenance(app.db, maintenance, toResponse)
+      const response = await maintenances.createMaintenance(app.db, maintenance, (trx, id) =>
+        toResponse(trx, id, scopeOf(request)),
+      )
       return reply.code(201).send(response)
     },
   )
@@ -84,15 +90,15 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: describe(OneMaintenance, 'The maintenance') },
       },
     },
-    async function get({ params }) {
-      return toResponse(app.db, params.id)
+    async function get(request) {
+      return toResponse(app.db, request.params.id, scopeOf(request))
     },
   )
 
   app.patch(
     '/:id',
     {
-      config: write,
+      config: { ...write, tags: { field: 'monitors' } },
       schema: {
         operationId: 'updateMaintenance',
         summary: 'Update a maintenance',
@@ -101,13 +107,17 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: describe(OneMaintenance, 'The updated maintenance') },
       },
     },
-    async function update({ params, body }) {
+    async function update(request) {
+      const { params, body } = request
+      const scope = scopeOf(request)
       const changes = {
         ...body,
         starts_at: parseOptionalTime(body.starts_at),
         rrule: body.rrule === null ? once : body.rrule,
       }
-      return maintenances.updateMaintenance(app.db, params.id, changes, toResponse)
+      return maintenances.updateMaintenance(app.db, params.id, changes, scope, (trx, id) =>
+        toResponse(trx, id, scope),
+      )
     },
   )
 
@@ -140,11 +150,12 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: describe(Page(Event), 'A page of events') },
       },
     },
-    async function listEvents({ params, query }) {
+    async function listEvents(request) {
+      const { params, query } = request
       return pageByTime(
         query,
         `maintenances/${params.id}/events`,
-        (page) => events.listEvents(app.db, params.id, page),
+        (page) => events.listEvents(app.db, params.id, scopeOf(request), page),
         ({ starts_at }) => starts_at,
         serializeEvent,
       )
@@ -169,11 +180,14 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         },
       },
     },
-    async function updateEvent({ params: { id, event_id: eventId }, body }) {
+    async function updateEvent(request) {
+      const { id, event_id: eventId } = request.params
+      const { body } = request
+      const scope = scopeOf(request)
       const event =
         body.state === undefined
-          ? await events.moveEvent(app.db, id, eventId, parseSpan(body))
-          : await events.closeEvent(app.db, id, eventId, body.state)
+          ? await events.moveEvent(app.db, id, eventId, parseSpan(body), scope)
+          : await events.closeEvent(app.db, id, eventId, body.state, scope)
       return { success: true as const, data: serializeEvent(event) }
     },
   )
@@ -199,8 +213,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 export default routes
 
 /** Call it in the transaction of a write, so that no write that was stored is answered with 503. */
-async function toResponse(db: Kysely<Tables>, id: number) {
-  return { success: true as const, data: serializeMaintenance(await maintenances.getMaintenance(db, id)) }
+async function toResponse(db: Kysely<Tables>, id: number, scope: Scope) {
+  const maintenance = await maintenances.getMaintenance(db, id, scope)
+  return { success: true as const, data: serializeMaintenance(maintenance) }
 }
 
 /** Both times are present, because the schema requires them without a state. */

@@ -12,7 +12,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get(
     '/',
     {
-      config: { permission: 'any-key' },
+      config: { permission: 'any-key', sharesStatements: true },
       schema: {
         operationId: 'identifyKey',
         summary: 'Get the calling key',

@@ -3,6 +3,7 @@ import type { FastifyRequest } from 'fastify'
 import type { Static } from 'typebox'
 import { batch } from '../database/batch.ts'
 import { invalidField, monitorNotFound, tagMismatch, tagTaken } from '../errors.ts'
+import { scopeOf } from '../http/permission-guard.ts'
 import { isAborted } from '../http/request-log.ts'
 import * as monitors from '../monitors/repository.ts'
 import type { Report as ReportRecord, WriteResult } from '../reports/repository.ts'
@@ -22,8 +23,9 @@ import {
   UpdateMonitor,
 } from './schemas/monitors.ts'
 
-const read = { permission: 'read:monitors' } as const
-const write = { permission: 'write:monitors' } as const
+const inPath = { param: 'tag' } as const
+const read = { permission: 'read:monitors', tags: inPath } as const
+const write = { permission: 'write:monitors', tags: inPath } as const
 
 const OneMonitor = Envelope(Monitor)
 
@@ -43,7 +45,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get(
     '/',
     {
-      config: read,
+      config: { ...read, tags: {} },
       schema: {
         operationId: 'listMonitors',
         summary: 'List monitors, ordered by tag',
@@ -51,9 +53,14 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: describe(Page(Monitor), 'A page of monitors') },
       },
     },
-    async function listMonitors({ query: { limit, cursor, ...filter } }) {
+    async function listMonitors(request) {
+      const { limit, cursor, ...filter } = request.query
       const after = cursor === undefined ? undefined : parseCursor(cursor, 'monitors', /^[a-z0-9_-]{1,255}$/)
-      const rows = await monitors.listMonitors(app.db, { ...filter, after }, limit + 1)
+      const rows = await monitors.listMonitors(
+        app.db,
+        { ...filter, scope: scopeOf(request), after },
+        limit + 1,
+      )
       const { data, pagination } = paginate(rows, limit, 'monitors', ({ tag }) => tag)
       return { success: true as const, data: data.map(serializeMonitor), pagination }
     },
@@ -62,7 +69,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.post(
     '/',
     {
-      config: write,
+      config: { ...write, tags: { field: 'tag' } },
       schema: {
         operationId: 'createMonitor',
         summary: 'Create a monitor',
@@ -100,7 +107,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.put(
     '/:tag',
     {
-      config: write,
+      config: { ...write, tags: { param: 'tag', field: 'tag' } },
       schema: {
         operationId: 'putMonitor',
         summary: 'Create or replace a monitor',
@@ -143,7 +150,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.delete(
     '/:tag',
     {
-      config: { permission: 'delete:monitors' },
+      config: { permission: 'delete:monitors', tags: inPath },
       schema: {
         operationId: 'deleteMonitor',
         summary: 'Delete a monitor and its data',

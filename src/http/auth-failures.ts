@@ -13,7 +13,7 @@ declare module 'fastify' {
      */
     limitAuthFailures: (request: FastifyRequest, verify: () => Promise<void>) => Promise<void>
     /**
-     * Counts a 401 for the request's address.
+     * Counts a 401, or a 403 for a key that may not be used from the request's address, for this address.
      * @returns the error to send: the given one, or 429 if the address has exceeded its limit
      */
     countAuthFailure: <Cause>(request: FastifyRequest, error: Cause) => Promise<Cause | ApiError>
@@ -43,7 +43,7 @@ export default fp(
     app.decorate('countAuthFailure', async (request, error) => {
       if (!(error instanceof ApiError)) return error
       let result: ApiError = error
-      if (error.status === 401) {
+      if (error.status === 401 || error.reason === 'address_not_allowed') {
         const count = await failures(request)
         if (!count.isAllowed && count.isExceeded) result = tooManyAuthenticationFailures(count.ttlInSeconds)
       }

@@ -1,9 +1,11 @@
 import bearerAuth from '@fastify/bearer-auth'
 import type { FastifyRequest, onRequestHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
-import { invalidKey, keyExpired, keyRevoked, missingCredentials } from '../errors.ts'
+import { forbiddenAddress, invalidKey, keyExpired, keyRevoked, missingCredentials } from '../errors.ts'
+import { isAddressAllowed } from '../keys/allowed-ips.ts'
 import type { KeyWithStatus } from '../keys/counters.ts'
 import { createKeyQuotas, type Quota } from '../keys/quota.ts'
+import { clientAddress } from './client-address.ts'
 
 /** The authenticated caller. Code after this plugin does not depend on how it was authenticated. */
 export type Principal = Omit<KeyWithStatus, 'status'>
@@ -16,11 +18,15 @@ declare module 'fastify' {
     quota: Quota | null
   }
   interface FastifyInstance {
-    /** onRequest hook. @throws ApiError 401, 429 if the address has too many failed authentications, 503 */
+    /**
+     * onRequest hook.
+     * @throws ApiError 401, 403 if the key may not be used from the address, 429 if the address has too many failed
+     * authentications, 503
+     */
     authenticate: onRequestHookHandler
     /**
      * Returns the principal of a token that was sent elsewhere than in the Authorization header. Consumes no quota.
-     * @throws ApiError 401, 429 if the address has too many failed authentications, 503
+     * @throws ApiError as authenticate
      */
     authenticateToken: (token: string, request: FastifyRequest) => Promise<Principal>
   }
@@ -71,15 +77,19 @@ export default fp(
     app.decorate('authenticateToken', async (token, request) => {
       try {
         const id = await app.verifyToken(token, request)
-        return requireActive(id, await quotas.peek(id))
+        const key = requireActive(id, await quotas.peek(id))
+        if (!isAddressAllowed(key.allowed_ips, clientAddress(request))) throw forbiddenAddress(id)
+        return key
       } catch (error) {
         throw await app.countAuthFailure(request, error)
       }
     })
 
     async function consumeQuota(id: string, request: FastifyRequest): Promise<true> {
-      const consumed = await quotas.consume(id)
-      request.principal = requireActive(id, consumed?.key)
+      const consumed = await quotas.consume(id, () => clientAddress(request))
+      const key = requireActive(id, consumed?.key)
+      if (consumed?.quota === null) throw forbiddenAddress(id)
+      request.principal = key
       request.quota = consumed?.quota ?? null
       return true
     }

@@ -8,7 +8,7 @@ import { isAborted } from './request-log.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
-    /** True for requests that share statements with concurrent ones, so that each takes no connection of its own. */
+    /** True for requests that take no connection of their own, because they share statements with concurrent ones. */
     sharesStatements?: boolean | ((request: FastifyRequest) => boolean)
   }
   interface FastifyRequest {
@@ -39,10 +39,9 @@ export default fp(
 
     app.decorateRequest('endTurn', null)
     app.decorate('limitConcurrency', (request, reply, next) => {
-      const { permission, sharesStatements = false } = request.routeOptions.config
+      const { sharesStatements = false } = request.routeOptions.config
       const isShared = typeof sharesStatements === 'function' ? sharesStatements(request) : sharesStatements
-      // /api/me uses no connection beyond admission.
-      if (!request.principal || isShared || permission === 'any-key') {
+      if (!request.principal || isShared) {
         next()
         return
       }

@@ -4,6 +4,8 @@ import type { Tables } from '../database/schema.ts'
 import type { State } from '../enums.ts'
 import { commentNotFound, incidentNotFound } from '../errors.ts'
 import { withinLimits } from '../limits.ts'
+import { affectedByIncident } from '../monitors/affected.ts'
+import type { Scope } from '../monitors/scope.ts'
 import { currentSecond, endedAtFor } from './repository.ts'
 
 export type Comment = Selectable<Tables['incident_comments']>
@@ -13,11 +15,13 @@ const maxShownComments = 1_000
 
 /**
  * Lists the comments of an incident, newest first.
- * @param page `cursor` is the time and id of the last comment of the previous page. @throws ApiError 404
+ * @param page `cursor` is the time and id of the last comment of the previous page.
+ * @throws ApiError 404, also if the incident affects no monitor of the scope
  */
 export async function listComments(
   db: Kysely<Tables>,
   incidentId: number,
+  scope: Scope,
   {
     cursor,
     limit = maxShownComments,
@@ -32,19 +36,26 @@ export async function listComments(
       select * from incident_comments where incident_id = incidents.id ${after}
       order by commented_at desc, id desc limit ${limit}
     ) as comments on true
-    where incidents.id = ${incidentId}
+    where incidents.id = ${incidentId} and ${affectedByIncident.isInScope(scope)}
     order by comments.commented_at desc, comments.id desc`.execute(db)
   if (rows.length === 0) throw incidentNotFound()
   return rows.filter((row) => row.id !== null)
 }
 
-/** @throws ApiError 404 */
-export async function getComment(db: Kysely<Tables>, incidentId: number, id: number): Promise<Comment> {
+/** @throws ApiError 404, also if the incident affects no monitor of the scope */
+export async function getComment(
+  db: Kysely<Tables>,
+  incidentId: number,
+  id: number,
+  scope: Scope,
+): Promise<Comment> {
   const comment = await db
     .selectFrom('incident_comments')
-    .selectAll()
+    .innerJoin('incidents', 'incidents.id', 'incident_id')
+    .selectAll('incident_comments')
     .where('incident_id', '=', incidentId)
-    .where('id', '=', id)
+    .where('incident_comments.id', '=', id)
+    .where(affectedByIncident.isInScope(scope))
     .executeTakeFirst()
   if (!comment) throw commentNotFound()
   return comment
@@ -56,13 +67,18 @@ export type CommentChanges = {
   commented_at?: Date | undefined
 }
 
-/** Adds a comment; its state, if given, becomes the state of the incident. @throws ApiError 404 */
+/**
+ * Adds a comment; its state, if given, becomes the state of the incident.
+ * @throws ApiError 404, 403 if the incident affects monitors outside of the scope
+ */
 export function createComment(
   db: Kysely<Tables>,
   incidentId: number,
   { comment, state, commented_at }: CommentChanges & { comment: string },
+  scope: Scope,
 ): Promise<Comment> {
   return db.transaction().execute(async (trx) => {
+    await affectedByIncident.assertChangeable(trx, incidentId, scope)
     const currentState = await applyState(trx, incidentId, state, commented_at)
     return trx
       .insertInto('incident_comments')
@@ -81,16 +97,19 @@ export function createComment(
 
 /**
  * Updates the given fields. A new state becomes the state of the incident if the comment is its newest.
- * @param options `appliesState: false` leaves the incident's state alone. @throws ApiError 404
+ * @param options `appliesState: false` leaves the incident's state alone.
+ * @throws ApiError 404, 403 if the incident affects monitors outside of the scope
  */
 export function updateComment(
   db: Kysely<Tables>,
   incidentId: number,
   id: number,
   changes: CommentChanges,
+  scope: Scope,
   { appliesState = true } = {},
 ): Promise<Comment> {
   return db.transaction().execute(async (trx) => {
+    await affectedByIncident.assertChangeable(trx, incidentId, scope)
     // Locks the incident before the comment, because deleting an incident locks in this order.
     await sql`select from incidents where id = ${incidentId} for no key update`.execute(trx)
     const updated = await trx
@@ -120,14 +139,22 @@ const isNewest = sql<boolean>`
       and (other.commented_at, other.id) > (incident_comments.commented_at, incident_comments.id)
   )`
 
-/** @throws ApiError 404 */
-export async function deleteComment(db: Kysely<Tables>, incidentId: number, id: number): Promise<void> {
-  const { numDeletedRows } = await db
-    .deleteFrom('incident_comments')
-    .where('incident_id', '=', incidentId)
-    .where('id', '=', id)
-    .executeTakeFirst()
-  if (numDeletedRows === 0n) throw commentNotFound()
+/** @throws ApiError 404, 403 if the incident affects monitors outside of the scope */
+export function deleteComment(
+  db: Kysely<Tables>,
+  incidentId: number,
+  id: number,
+  scope: Scope,
+): Promise<void> {
+  return db.transaction().execute(async (trx) => {
+    await affectedByIncident.assertChangeable(trx, incidentId, scope)
+    const { numDeletedRows } = await trx
+      .deleteFrom('incident_comments')
+      .where('incident_id', '=', incidentId)
+      .where('id', '=', id)
+      .executeTakeFirst()
+    if (numDeletedRows === 0n) throw commentNotFound()
+  })
 }
 
 /** Marks the incident as updated, and sets its state if one is given. @returns its state. @throws ApiError 404 */

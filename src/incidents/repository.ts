@@ -6,15 +6,18 @@ import { incidentNotFound, invalidField } from '../errors.ts'
 import { withinLimits } from '../limits.ts'
 import { affectedByIncident, assertUniqueMonitors, lockAffectedMonitors } from '../monitors/affected.ts'
 import { incidentIsOpen } from '../monitors/current-status.ts'
+import type { Scope } from '../monitors/scope.ts'
 
 /** UP: Kener clients may list a monitor that the incident does not impair. It is stored, and changes no status. */
 export type Affected = { monitor_tag: string; impact: Impact | 'UP' }
 
 export type Incident = Selectable<Tables['incidents']> & { monitors: Affected[] }
 
-const columns = sql`incidents.*, ${affectedByIncident.column}`
+const columns = (scope: Scope) => sql`incidents.*, ${affectedByIncident.column(scope)}`
 
 export type IncidentFilter = {
+  /** Monitors of the calling key. */
+  scope: Scope
   state?: State | undefined
   open?: boolean | undefined
   /** Matches incidents that affect at least one of these monitors. */
@@ -35,7 +38,7 @@ export async function listIncidents(
   limit: number,
   newest: 'start' | 'id' = 'start',
 ): Promise<Incident[]> {
-  const { state, open, monitor_tags: tags, from, to, cursor, before } = filter
+  const { scope, state, open, monitor_tags: tags, from, to, cursor, before } = filter
   const conditions = [
     ...(state === undefined ? [] : [sql`state = ${state}`]),
     ...(open === undefined ? [] : [sql`${incidentIsOpen} = ${open}`]),
@@ -46,11 +49,12 @@ export async function listIncidents(
       : [sql`(started_at, id) < (${cursor.at}::timestamptz, ${cursor.id}::integer)`]),
     ...(before === undefined ? [] : [sql`id < ${before}`]),
     ...(tags === undefined ? [] : [affectedByIncident.includes(tags)]),
+    ...(scope === null ? [] : [affectedByIncident.isInScope(scope)]),
   ]
   const where = conditions.length > 0 ? sql`where ${sql.join(conditions, sql` and `)}` : sql``
   const order = newest === 'start' ? sql`started_at desc, id desc` : sql`id desc`
   const { rows } = await sql<Incident>`
-    select ${columns} from incidents ${where} order by ${order} limit ${limit}`.execute(db)
+    select ${columns(scope)} from incidents ${where} order by ${order} limit ${limit}`.execute(db)
   return rows
 }
 
@@ -72,9 +76,11 @@ export async function listPublicIncidents(db: Kysely<Tables>): Promise<PublicInc
   return rows
 }
 
-/** @throws ApiError 404 */
-export async function getIncident(db: Kysely<Tables>, id: number): Promise<Incident> {
-  const { rows } = await sql<Incident>`select ${columns} from incidents where id = ${id}`.execute(db)
+/** @throws ApiError 404, also if the incident affects no monitor of the scope */
+export async function getIncident(db: Kysely<Tables>, id: number, scope: Scope): Promise<Incident> {
+  const { rows } = await sql<Incident>`
+    select ${columns(scope)} from incidents
+    where id = ${id} and ${affectedByIncident.isInScope(scope)}`.execute(db)
   const [incident] = rows
   if (!incident) throw incidentNotFound()
   return incident
@@ -141,16 +147,18 @@ export type IncidentChanges = {
 
 /**
  * Updates the given fields. A state without an end sets or clears the end, see endedAtFor.
- * @throws ApiError 404, or 400 as createIncident does
+ * @throws ApiError 404, 403 if the incident affects monitors outside of the scope, or 400 as createIncident does
  */
 export async function updateIncident(
   trx: Transaction<Tables>,
   id: number,
   { monitors, ...changes }: IncidentChanges,
+  scope: Scope,
 ): Promise<void> {
   assertUniqueMonitors(monitors)
   const { started_at, ended_at, state } = changes
   const monitorIds = await lockAffectedMonitors(trx, monitors ?? [])
+  await affectedByIncident.assertChangeable(trx, id, scope)
   const { numUpdatedRows } = await trx
     .updateTable('incidents')
     .set({

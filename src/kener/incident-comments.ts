@@ -1,14 +1,15 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { type Static, Type } from 'typebox'
 import { databaseNow } from '../database/clock.ts'
+import { scopeOf } from '../http/permission-guard.ts'
 import * as comments from '../incidents/comments.ts'
 import { readPages, sendList } from './list.ts'
 import { Comment, CommentParams, CreateComment, IncidentParams, UpdateComment } from './schemas/incidents.ts'
 import { Message, Only } from './schemas/shared.ts'
 import { toMinuteStart, toSeconds } from './wire.ts'
 
-const read = { permission: 'read:incidents' } as const
-const write = { permission: 'write:incidents' } as const
+const read = { permission: 'read:incidents', tags: {} } as const
+const write = { permission: 'write:incidents', tags: {} } as const
 
 const CommentList = Only('comments', Type.Array(Comment), 'All comments of the incident, newest first')
 const OneComment = Only('comment', Comment, 'The comment')
@@ -26,9 +27,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: CommentList },
       },
     },
-    async ({ params }, reply) => {
+    async (request, reply) => {
       const pages = readPages<comments.Comment>((last, limit) =>
-        comments.listComments(app.db, params.incident_id, {
+        comments.listComments(app.db, request.params.incident_id, scopeOf(request), {
           cursor: last && { at: last.commented_at, id: last.id },
           limit,
         }),
@@ -49,13 +50,15 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 201: CreatedComment },
       },
     },
-    async ({ params, body: { comment, state, timestamp } }, reply) => {
+    async (request, reply) => {
+      const { comment, state, timestamp } = request.body
       const seconds = timestamp ?? toSeconds(await databaseNow(app.db))
-      const created = await comments.createComment(app.db, params.incident_id, {
-        comment: comment.trim(),
-        state,
-        commented_at: toMinuteStart(seconds),
-      })
+      const created = await comments.createComment(
+        app.db,
+        request.params.incident_id,
+        { comment: comment.trim(), state, commented_at: toMinuteStart(seconds) },
+        scopeOf(request),
+      )
       return reply.code(201).send({ comment: serializeComment(created) })
     },
   )
@@ -71,8 +74,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: OneComment },
       },
     },
-    async ({ params }) => {
-      const comment = await comments.getComment(app.db, params.incident_id, params.comment_id)
+    async (request) => {
+      const { incident_id, comment_id } = request.params
+      const comment = await comments.getComment(app.db, incident_id, comment_id, scopeOf(request))
       return { comment: serializeComment(comment) }
     },
   )
@@ -89,7 +93,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: OneComment },
       },
     },
-    async ({ params, body: { comment, state, timestamp } }) => {
+    async (request) => {
+      const { params } = request
+      const { comment, state, timestamp } = request.body
       const commented_at = timestamp === undefined ? undefined : toMinuteStart(timestamp)
       const changes = { comment, state, commented_at }
       // In Kener only a new comment sets the state of the incident, an update does not.
@@ -99,6 +105,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         params.incident_id,
         params.comment_id,
         changes,
+        scopeOf(request),
         options,
       )
       return { comment: serializeComment(updated) }
@@ -116,8 +123,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: Message },
       },
     },
-    async ({ params }) => {
-      await comments.deleteComment(app.db, params.incident_id, params.comment_id)
+    async (request) => {
+      const { params } = request
+      await comments.deleteComment(app.db, params.incident_id, params.comment_id, scopeOf(request))
       return { message: `Comment with id '${params.comment_id}' deleted successfully` }
     },
   )

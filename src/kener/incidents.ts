@@ -3,6 +3,7 @@ import type { FastifyRequest } from 'fastify'
 import type { Kysely } from 'kysely'
 import { type Static, Type } from 'typebox'
 import type { Tables } from '../database/schema.ts'
+import { scopeOf } from '../http/permission-guard.ts'
 import * as incidents from '../incidents/repository.ts'
 import { renameFields } from './errors.ts'
 import { readPages, sendList } from './list.ts'
@@ -17,8 +18,8 @@ import {
 import { Message, Only } from './schemas/shared.ts'
 import { originOf, splitTags, toAffected, toMinuteStart, toSeconds } from './wire.ts'
 
-const read = { permission: 'read:incidents' } as const
-const write = { permission: 'write:incidents' } as const
+const read = { permission: 'read:incidents', tags: {} } as const
+const write = { permission: 'write:incidents', tags: {} } as const
 
 /** Length of Kener's list, which has no pages. */
 const maxListed = 1_000
@@ -46,6 +47,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     async (request, reply) => {
       const { start_ts: start, end_ts: end, monitor_tags: tags } = request.query
       const filter = {
+        scope: scopeOf(request),
         from: start === undefined ? undefined : new Date(start * 1000),
         // Kener includes the end, and starts are whole seconds.
         to: end ? new Date((end + 1) * 1000) : undefined,
@@ -62,7 +64,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.post(
     '/',
     {
-      config: write,
+      config: { ...write, tags: { field: 'monitors', isRequired: true } },
       schema: {
         operationId: 'v4CreateIncident',
         summary: 'Create an incident',
@@ -105,7 +107,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.patch(
     '/:incident_id',
     {
-      config: write,
+      config: { ...write, tags: { field: 'monitors' } },
       schema: {
         operationId: 'v4UpdateIncident',
         summary: 'Update an incident',
@@ -124,7 +126,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         monitors: monitors && toAffected(monitors, 'DOWN'),
       }
       return app.db.transaction().execute(async (trx) => {
-        await incidents.updateIncident(trx, id, changes).catch(renameTimes)
+        await incidents.updateIncident(trx, id, changes, scopeOf(request)).catch(renameTimes)
         return toResponse(trx, id, request)
       })
     },
@@ -133,7 +135,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.delete(
     '/:incident_id',
     {
-      config: { permission: 'admin' },
+      config: { permission: 'admin', tags: {} },
       schema: {
         operationId: 'v4DeleteIncident',
         summary: 'Delete an incident and its comments',
@@ -152,7 +154,7 @@ export default routes
 
 /** Call it in the transaction of a write, so that no write that was stored is answered with 503. */
 async function toResponse(db: Kysely<Tables>, id: number, request: FastifyRequest) {
-  const incident = await incidents.getIncident(db, id)
+  const incident = await incidents.getIncident(db, id, scopeOf(request))
   return { incident: { ...serializeIncident(incident, request), incident_type: 'INCIDENT' } }
 }
 

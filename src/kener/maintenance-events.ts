@@ -3,6 +3,7 @@ import type { FastifyRequest } from 'fastify'
 import type { Static } from 'typebox'
 import { databaseNow } from '../database/clock.ts'
 import type { EventState } from '../enums.ts'
+import { scopeOf } from '../http/permission-guard.ts'
 import * as events from '../maintenances/events.ts'
 import { renameFields, rethrowConflictAsInvalid } from './errors.ts'
 import {
@@ -19,7 +20,7 @@ import {
 import { Message, Only } from './schemas/shared.ts'
 import { originOf, splitTags, toActivity, toMinuteStart, toSeconds } from './wire.ts'
 
-const read = { permission: 'read:incidents' } as const
+const read = { permission: 'read:incidents', tags: {} } as const
 
 const OneEvent = Only('event', Event, 'The event')
 
@@ -40,6 +41,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       const { page, limit, offset } = resolvePage(request.query)
       const tags = splitTags(monitors ?? '')
       const filter = {
+        scope: scopeOf(request),
         from: from === undefined ? await databaseNow(app.db) : toMinuteStart(from),
         state: status?.toUpperCase() as EventState | undefined,
         maintenance_id,
@@ -69,7 +71,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     },
     async (request) => {
       const { page, limit, offset } = resolvePage(request.query)
-      const listed = await events.listEvents(app.db, request.params.maintenance_id, { limit, offset })
+      const { maintenance_id: id } = request.params
+      const listed = await events.listEvents(app.db, id, scopeOf(request), { limit, offset })
       return { events: listed.map((event) => serializeEvent(event, request)), page, limit }
     },
   )
@@ -87,14 +90,16 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     },
     async (request) => {
       const { maintenance_id: maintenanceId, event_id: id } = request.params
-      return { event: serializeEvent(await events.getEvent(app.db, maintenanceId, id), request) }
+      return {
+        event: serializeEvent(await events.getEvent(app.db, maintenanceId, id, scopeOf(request)), request),
+      }
     },
   )
 
   app.patch(
     '/:maintenance_id/events/:event_id',
     {
-      config: { permission: 'write:incidents' },
+      config: { permission: 'write:incidents', tags: {} },
       schema: {
         operationId: 'v4UpdateEvent',
         summary: 'Close or move an event',
@@ -109,12 +114,17 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       const update =
         status === undefined
           ? events
-              .moveEvent(app.db, maintenanceId, id, {
-                starts_at: toMinuteStart(start),
-                ends_at: toMinuteStart(end),
-              })
+              .moveEvent(
+                app.db,
+                maintenanceId,
+                id,
+                { starts_at: toMinuteStart(start), ends_at: toMinuteStart(end) },
+                scopeOf(request),
+              )
               .catch(renameEnd)
-          : events.closeEvent(app.db, maintenanceId, id, status).catch(rethrowConflictAsInvalid)
+          : events
+              .closeEvent(app.db, maintenanceId, id, status, scopeOf(request))
+              .catch(rethrowConflictAsInvalid)
       return { event: serializeEvent(await update, request) }
     },
   )
@@ -122,7 +132,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.delete(
     '/:maintenance_id/events/:event_id',
     {
-      config: { permission: 'admin' },
+      config: { permission: 'admin', tags: {} },
       schema: {
         operationId: 'v4DeleteEvent',
         summary: 'Delete an event',

@@ -3,6 +3,7 @@ import type { FastifyRequest } from 'fastify'
 import type { Kysely } from 'kysely'
 import { type Static, Type } from 'typebox'
 import type { Tables } from '../database/schema.ts'
+import { scopeOf } from '../http/permission-guard.ts'
 import * as maintenances from '../maintenances/repository.ts'
 import { readPages, sendList } from './list.ts'
 import {
@@ -15,8 +16,8 @@ import {
 import { Message, Only } from './schemas/shared.ts'
 import { originOf, toActivity, toAffected, toMinuteStart, toSeconds } from './wire.ts'
 
-const read = { permission: 'read:incidents' } as const
-const write = { permission: 'write:incidents' } as const
+const read = { permission: 'read:incidents', tags: {} } as const
+const write = { permission: 'write:incidents', tags: {} } as const
 
 /** Longest list. Kener's list has no limit and no pages. */
 const maxListed = 1_000
@@ -44,6 +45,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     async (request, reply) => {
       const { status, monitor_tag: tag } = request.query
       const filter = {
+        scope: scopeOf(request),
         enabled: status && status === 'ACTIVE',
         monitor_tags: tag === undefined ? undefined : [tag],
       }
@@ -59,7 +61,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.post(
     '/',
     {
-      config: write,
+      config: { ...write, tags: { field: 'monitors', isRequired: true } },
       schema: {
         operationId: 'v4CreateMaintenance',
         summary: 'Create a maintenance',
@@ -102,7 +104,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.patch(
     '/:maintenance_id',
     {
-      config: write,
+      config: { ...write, tags: { field: 'monitors' } },
       schema: {
         operationId: 'v4UpdateMaintenance',
         summary: 'Update a maintenance',
@@ -124,14 +126,16 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         enabled: status && status === 'ACTIVE',
         monitors: monitors && toAffected(monitors, 'MAINTENANCE'),
       }
-      return maintenances.updateMaintenance(app.db, id, changes, (trx) => toResponse(trx, id, request))
+      return maintenances.updateMaintenance(app.db, id, changes, scopeOf(request), (trx) =>
+        toResponse(trx, id, request),
+      )
     },
   )
 
   app.delete(
     '/:maintenance_id',
     {
-      config: { permission: 'admin' },
+      config: { permission: 'admin', tags: {} },
       schema: {
         operationId: 'v4DeleteMaintenance',
         summary: 'Delete a maintenance and its events',
@@ -150,7 +154,8 @@ export default routes
 
 /** Call it in the transaction of a write, so that no write that was stored is answered with 503. */
 async function toResponse(db: Kysely<Tables>, id: number, request: FastifyRequest) {
-  return { maintenance: serializeMaintenance(await maintenances.getMaintenance(db, id), request) }
+  const maintenance = await maintenances.getMaintenance(db, id, scopeOf(request))
+  return { maintenance: serializeMaintenance(maintenance, request) }
 }
 
 function serializeMaintenance(

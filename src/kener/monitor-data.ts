@@ -18,8 +18,9 @@ import { FillData, FillResult, Point, PointParams, ReadData, UpdatePoint } from 
 import { MonitorParams } from './schemas/monitors.ts'
 import { Only } from './schemas/shared.ts'
 
-const read = { permission: 'read:monitors' } as const
-const write = { permission: 'write:monitors' } as const
+const tags = { param: 'monitor_tag' } as const
+const read = { permission: 'read:monitors', tags } as const
+const write = { permission: 'write:monitors', tags } as const
 
 const OnePoint = Only('data', Point, 'The data of the minute')
 const PointList = Only('data', Type.Array(Point), 'The minutes of the period that have a report, ascending')

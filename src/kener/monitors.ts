@@ -1,6 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { invalidField, monitorNotFound } from '../errors.ts'
+import { scopeOf } from '../http/permission-guard.ts'
 import { deleteMonitor } from '../monitors/repository.ts'
 import { readPages, sendList } from './list.ts'
 import { serializeMonitor, toChanges, toNewMonitor } from './mapping.ts'
@@ -14,8 +15,9 @@ import {
 import { CreateMonitor, ListMonitors, Monitor, MonitorParams, UpdateMonitor } from './schemas/monitors.ts'
 import { Message, Only } from './schemas/shared.ts'
 
-const read = { permission: 'read:monitors' } as const
-const write = { permission: 'write:monitors' } as const
+const inPath = { param: 'monitor_tag' } as const
+const read = { permission: 'read:monitors', tags: inPath } as const
+const write = { permission: 'write:monitors', tags: inPath } as const
 
 const MonitorList = Only('monitors', Type.Array(Monitor), 'All monitors that match, newest first')
 const OneMonitor = Only('monitor', Monitor, 'The monitor')
@@ -25,7 +27,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get(
     '/',
     {
-      config: read,
+      config: { ...read, tags: {} },
       schema: {
         operationId: 'v4ListMonitors',
         summary: 'List monitors',
@@ -33,8 +35,10 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: MonitorList },
       },
     },
-    async ({ query: { status, is_hidden, category_name, monitor_type } }, reply) => {
+    async (request, reply) => {
+      const { status, is_hidden, category_name, monitor_type } = request.query
       const filter = {
+        scope: scopeOf(request),
         enabled: status && status === 'ACTIVE',
         hidden: is_hidden && is_hidden === 'YES',
         category_name: category_name === 'All Categories' ? undefined : category_name,
@@ -50,7 +54,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.post(
     '/',
     {
-      config: write,
+      config: { ...write, tags: { field: 'tag' } },
       schema: {
         operationId: 'v4CreateMonitor',
         summary: 'Create a monitor',
@@ -106,7 +110,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.delete(
     '/:monitor_tag',
     {
-      config: { permission: 'delete:monitors' },
+      config: { permission: 'delete:monitors', tags: inPath },
       schema: {
         operationId: 'v4DeleteMonitor',
         summary: 'Delete a monitor and its data',

@@ -2,6 +2,7 @@ import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
 import type { Tables } from '../database/schema.ts'
 import { invalidRequest, monitorNotFound } from '../errors.ts'
 import { isNestedTooDeeply, maxDepth } from '../limits.ts'
+import { type Scope, tagIsInScope } from '../monitors/scope.ts'
 import { insertMonitor, type MonitorAttributes, updateMonitor } from '../monitors/repository.ts'
 
 /** Fields of a Kener monitor that this service does not use. They are stored and returned. */
@@ -23,6 +24,8 @@ export type KenerMonitor = Selectable<Tables['monitors']> & { fields: ExtraField
 export const externalType = 'NONE'
 
 export type KenerMonitorFilter = {
+  /** Monitors of the calling key. Omitted for the monitor of a path, which the permission guard has checked. */
+  scope?: Scope
   tag?: string | undefined
   enabled?: boolean | undefined
   hidden?: boolean | undefined
@@ -38,9 +41,18 @@ export async function listKenerMonitors(
   db: Kysely<Tables>,
   filter: KenerMonitorFilter,
 ): Promise<KenerMonitor[]> {
-  const { tag, enabled, hidden, category_name: category, monitor_type: type, before, limit } = filter
+  const {
+    scope = null,
+    tag,
+    enabled,
+    hidden,
+    category_name: category,
+    monitor_type: type,
+    before,
+    limit,
+  } = filter
   const conditions = [
-    sql`true`,
+    scope === null ? sql`true` : tagIsInScope(scope),
     ...(tag === undefined ? [] : [sql`tag = ${tag}`]),
     ...(enabled === undefined ? [] : [sql`enabled = ${enabled}`]),
     ...(hidden === undefined ? [] : [sql`hidden = ${hidden}`]),

@@ -66,7 +66,14 @@ const windowMinute = sql`
   ) as minute`
 
 /**
- * $1: ids of keys, $2: number of requests to count for each key, $3: the limit of a key without its own limit.
+ * True if the statement counts requests of this key. Those of a key with `allowed_ips` are counted by a second statement
+ * ($4), after their address was checked, so that a request from another address consumes no quota.
+ */
+const isCounted = sql`(allowed_ips is null or $4::boolean)`
+
+/**
+ * $1: ids of keys, $2: number of requests to count for each key, $3: the limit of a key without its own limit, $4: true if
+ * the addresses of these requests were checked.
  *
  * A counter never exceeds its limit: `granted` is the number of these requests that are within it. Requests over the
  * limit write nothing. Rows are locked in the order of ids, so that two replicas do not deadlock.
@@ -76,7 +83,7 @@ export const selectAndIncrement = precompiled(sql<ResultRow>`
     insert into rate_counters as counter (key_id, minute, max, used, granted)
     select id, ${thisMinute}, ${max}, least(n, ${max}), least(n, ${max})
     from unnest($1::text[], $2::integer[]) as item (id, n) join api_keys using (id)
-    where n > 0 and ${keyStatus} = 'active'
+    where n > 0 and ${keyStatus} = 'active' and ${isCounted}
     order by id
     on conflict (key_id) do update set
       minute = case when ${isThisWindow} then counter.minute else excluded.minute end,
@@ -113,12 +120,12 @@ export const selectAndIncrementUnlocked = precompiled(sql<ResultRow>`
       used = least(case when ${isThisWindow} then counter.used else 0 end + n, found.max),
       granted = least(n, found.max - case when ${isThisWindow} then counter.used else 0 end)
     from unlocked join found on id = key_id
-    where counter.key_id = unlocked.key_id and status = 'active'
+    where counter.key_id = unlocked.key_id and status = 'active' and ${isCounted}
       and (not ${isThisWindow} or counter.used < found.max)
     returning counter.key_id, counter.minute, counter.used, counter.granted
   ), keys as (
     select found.*, used, granted, ${windowMinute},
-      case when n > 0 and status = 'active' and unlocked.key_id is null then
+      case when n > 0 and status = 'active' and ${isCounted} and unlocked.key_id is null then
         case when exists (select from rate_counters where key_id = id) then 'locked' else 'missing' end
       end as obstacle
     from found left join unlocked on unlocked.key_id = id left join counted on counted.key_id = id

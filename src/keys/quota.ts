@@ -5,6 +5,7 @@ import { isRerunnable } from '../database/failures.ts'
 import { lockPauseMs } from '../database/locks.ts'
 import type { Tables } from '../database/schema.ts'
 import { rowLocked } from '../errors.ts'
+import { isAddressAllowed } from './allowed-ips.ts'
 import {
   insertCounters,
   type KeyWithStatus,
@@ -13,7 +14,7 @@ import {
   selectAndIncrement,
   selectAndIncrementUnlocked,
 } from './counters.ts'
-import { touchKeys } from './repository.ts'
+import { type LastUse, touchKeys } from './repository.ts'
 
 /** The rate limit of a key after a request. Windows start on the full minute of the database's clock. */
 export type Quota = {
@@ -31,8 +32,17 @@ export type Quota = {
 
 export type KeyWithQuota = { key: KeyWithStatus; quota: Quota }
 
-/** `deadline` and `tries` are set if the counter was locked before. */
-type Item = { id: string; count: boolean; deadline?: number; tries?: number }
+/** Result of a request from an address that is not among `allowed_ips` of its key. It consumed no quota. */
+type DeniedAddress = { key: KeyWithStatus; quota: null }
+
+/** Returns the address of the client. Called only if it is needed, because most requests do not need it. */
+type AddressOf = () => string
+
+/** Without `addressOf`, the request is not counted. */
+type Item = { id: string; addressOf: AddressOf | undefined }
+
+/** An item whose counter was locked before. */
+type Retry = Item & { deadline?: number; tries?: number }
 
 type Result = KeyWithQuota | undefined
 
@@ -55,9 +65,9 @@ export function createKeyQuotas(
   /** Ids of the keys whose counters were skipped. */
   const contended = new Set<string>()
 
-  const touchLastUsed = batch(async (ids: string[]) => {
-    await touchKeys(db, [...new Set(ids)])
-    return ids
+  const touchLastUsed = batch(async (uses: LastUse[]) => {
+    await touchKeys(db, uses)
+    return uses
   })
 
   const createCounter = batch(async (ids: string[]) => {
@@ -65,67 +75,90 @@ export function createKeyQuotas(
     return ids
   })
 
-  const submit = batch<Item, Result>(async (items) => {
-    try {
-      return allocate(items, await execute(selectAndIncrement, items))
-    } catch (error) {
-      if (!isRerunnable(error)) throw error
-      return submitUnlocked(items)
-    }
-  })
+  const submitUnchecked = createSubmit(false)
+  const submitChecked = createSubmit(true)
 
-  const submitContended = batch(submitUnlocked)
-
-  async function submitUnlocked(items: Item[]): Promise<(Result | Promise<Result>)[]> {
-    const row = await execute(selectAndIncrementUnlocked, items)
-    const obstacles = new Map<string, Obstacle>()
-    for (const { id, obstacle } of row.keys) {
-      if (obstacle) obstacles.set(id, obstacle)
-      if (obstacle) contended.add(id)
-      else contended.delete(id)
-    }
-    const results = allocate(items, row)
-    return items.map((item, index) => {
-      const obstacle = item.count ? obstacles.get(item.id) : undefined
-      return obstacle ? submitLater(item, obstacle) : results[index]
-    })
-  }
-
-  /** Submits an item again when its counter may be unlocked. @throws ApiError 503 after maxLockWaitMs */
-  async function submitLater(item: Item, obstacle: Obstacle): Promise<Result> {
-    const { deadline = performance.now() + maxLockWaitMs, tries = 0 } = item
-    if (performance.now() > deadline) throw rowLocked()
-    if (obstacle === 'missing') {
-      await createCounter(item.id).catch((error: unknown) => {
+  /** @param isAddressChecked whether the items may also be counted for keys with `allowed_ips` */
+  function createSubmit(isAddressChecked: boolean): (item: Item) => Promise<Result> {
+    const submit = batch<Item, Result>(async (items) => {
+      try {
+        return allocate(items, await execute(selectAndIncrement, items))
+      } catch (error) {
         if (!isRerunnable(error)) throw error
+        return submitUnlocked(items)
+      }
+    })
+
+    const submitContended = batch<Retry, Result>(submitUnlocked)
+
+    async function submitUnlocked(items: Retry[]): Promise<(Result | Promise<Result>)[]> {
+      const row = await execute(selectAndIncrementUnlocked, items)
+      const obstacles = new Map<string, Obstacle>()
+      for (const { id, obstacle } of row.keys) {
+        if (obstacle) obstacles.set(id, obstacle)
+        if (obstacle) contended.add(id)
+        else contended.delete(id)
+      }
+      const results = allocate(items, row)
+      return items.map((item, index) => {
+        const obstacle = item.addressOf ? obstacles.get(item.id) : undefined
+        return obstacle ? submitLater(item, obstacle) : results[index]
       })
     }
-    await delay(lockPauseMs(tries))
-    return submitContended({ ...item, deadline, tries: tries + 1 })
-  }
 
-  async function execute(statement: typeof selectAndIncrement, items: Item[]): Promise<ResultRow> {
-    const counts = new Map<string, number>()
-    for (const { id, count } of items) counts.set(id, (counts.get(id) ?? 0) + Number(count))
-    const [row] = await statement(admissionDb, [[...counts.keys()], [...counts.values()], rateLimitMax])
-    if (!row) throw new Error('A query without FROM has one row')
-    for (const { id, status, is_last_used_stale } of row.keys) {
-      if (is_last_used_stale && status === 'active' && counts.get(id)) touchLastUsed(id).catch(onError)
+    /** Submits an item again when its counter may be unlocked. @throws ApiError 503 after maxLockWaitMs */
+    async function submitLater(item: Retry, obstacle: Obstacle): Promise<Result> {
+      const { deadline = performance.now() + maxLockWaitMs, tries = 0 } = item
+      if (performance.now() > deadline) throw rowLocked()
+      if (obstacle === 'missing') {
+        await createCounter(item.id).catch((error: unknown) => {
+          if (!isRerunnable(error)) throw error
+        })
+      }
+      await delay(lockPauseMs(tries))
+      return submitContended({ ...item, deadline, tries: tries + 1 })
     }
-    return row
+
+    async function execute(statement: typeof selectAndIncrement, items: Item[]): Promise<ResultRow> {
+      const counts = new Map<string, number>()
+      for (const { id, addressOf } of items) counts.set(id, (counts.get(id) ?? 0) + (addressOf ? 1 : 0))
+      const [row] = await statement(admissionDb, [
+        [...counts.keys()],
+        [...counts.values()],
+        rateLimitMax,
+        isAddressChecked,
+      ])
+      if (!row) throw new Error('A query without FROM has one row')
+      for (const { id, status, allowed_ips, is_last_used_stale } of row.keys) {
+        if (!is_last_used_stale || status !== 'active' || (allowed_ips && !isAddressChecked)) continue
+        const addressOf = items.findLast((item) => item.id === id)?.addressOf
+        if (addressOf) touchLastUsed({ id, address: addressOf() }).catch(onError)
+      }
+      return row
+    }
+
+    return (item) => (item.addressOf && contended.has(item.id) ? submitContended(item) : submit(item))
   }
 
   return {
     /** Reads the key without counting a request. */
-    peek: async (id: string): Promise<KeyWithStatus | undefined> => (await submit({ id, count: false }))?.key,
-    /** Reads the key and, if it is active, counts this request. */
-    consume: (id: string): Promise<Result> =>
-      contended.has(id) ? submitContended({ id, count: true }) : submit({ id, count: true }),
+    peek: async (id: string): Promise<KeyWithStatus | undefined> =>
+      (await submitUnchecked({ id, addressOf: undefined }))?.key,
+    /**
+     * Reads the key and, if it is active and may be used from this address, counts this request. A key with `allowed_ips`
+     * takes a second statement.
+     */
+    consume: async (id: string, addressOf: AddressOf): Promise<Result | DeniedAddress> => {
+      const result = await submitUnchecked({ id, addressOf })
+      if (!result || result.key.allowed_ips === null || result.key.status !== 'active') return result
+      if (!isAddressAllowed(result.key.allowed_ips, addressOf())) return { key: result.key, quota: null }
+      return submitChecked({ id, addressOf })
+    },
   }
 }
 
 /** Allocates the granted requests to the items in their order. */
-function allocate(items: Item[], { keys, now }: ResultRow): (KeyWithQuota | undefined)[] {
+function allocate(items: Item[], { keys, now }: ResultRow): Result[] {
   const rows = new Map(
     keys.map((row) => {
       // Field by field, because rest and spread take longer than the rest of this function.
@@ -147,10 +180,10 @@ function allocate(items: Item[], { keys, now }: ResultRow): (KeyWithQuota | unde
       return [key.id, { key, counter, position: 0 }]
     }),
   )
-  return items.map(({ id, count }) => {
+  return items.map(({ id, addressOf }) => {
     const row = rows.get(id)
     if (!row) return undefined
-    if (count) row.position++
+    if (addressOf) row.position++
     const { key, counter, position } = row
     const used = counter.used - Math.max(0, counter.granted - position)
     const reset = (counter.minute + 1) * 60

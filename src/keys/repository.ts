@@ -305,13 +305,21 @@ export async function replaceHash(
     .execute()
 }
 
-/** Updates `last_used_at`. Skips locked rows: the next request updates them. */
-export async function touchKeys(db: Kysely<Tables>, ids: readonly string[]): Promise<void> {
+/** `address` is that of the client. */
+export type LastUse = { id: string; address: string }
+
+/** Updates `last_used_at` and `last_used_address`. Skips locked rows: the next request updates them. */
+export async function touchKeys(db: Kysely<Tables>, uses: readonly LastUse[]): Promise<void> {
+  const addresses = new Map(uses.map(({ id, address }) => [id, address]))
   await prepared(sql`
-    update api_keys set last_used_at = now()
-    where id in (
-      select id from api_keys where id = any(${ids}) and ${isLastUsedStale} for no key update skip locked
-    )`).execute(db)
+    with unlocked as (
+      select id, address
+      from unnest(${[...addresses.keys()]}::text[], ${[...addresses.values()]}::text[]) as use (id, address)
+      join api_keys using (id)
+      where ${isLastUsedStale} for no key update of api_keys skip locked
+    )
+    update api_keys set last_used_at = now(), last_used_address = unlocked.address
+    from unlocked where unlocked.id = api_keys.id`).execute(db)
 }
 
 /** Limits writes to one per minute and key. `last_used_at` is documented as accurate to 5 minutes. */

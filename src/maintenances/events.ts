@@ -4,6 +4,7 @@ import type { ClosingState, EventState } from '../enums.ts'
 import { eventNotClosable, eventNotFound, invalidField, maintenanceNotFound } from '../errors.ts'
 import { affectedByMaintenance } from '../monitors/affected.ts'
 import { eventIsOngoing } from '../monitors/current-status.ts'
+import type { Scope } from '../monitors/scope.ts'
 import { eventState } from './event-state.ts'
 import type { Maintenance } from './repository.ts'
 
@@ -13,11 +14,13 @@ const columns = sql`maintenance_events.*, ${eventState} as state`
 
 /**
  * Lists the events of a maintenance, soonest first.
- * @param page `cursor` is the start and id of the last event of the previous page. @throws ApiError 404
+ * @param page `cursor` is the start and id of the last event of the previous page.
+ * @throws ApiError 404, also if the maintenance affects no monitor of the scope
  */
 export async function listEvents(
   db: Kysely<Tables>,
   maintenanceId: number,
+  scope: Scope,
   {
     cursor,
     offset = 0,
@@ -31,13 +34,15 @@ export async function listEvents(
       select ${columns} from maintenance_events where maintenance_id = maintenances.id ${after}
       order by starts_at, id limit ${limit} offset ${offset}
     ) as events on true
-    where maintenances.id = ${maintenanceId}
+    where maintenances.id = ${maintenanceId} and ${affectedByMaintenance.isInScope(scope)}
     order by events.starts_at, events.id`.execute(db)
   if (rows.length === 0) throw maintenanceNotFound()
   return rows.filter((row) => row.id !== null)
 }
 
 export type EventFilter = {
+  /** Monitors of the calling key. */
+  scope: Scope
   /** Matches events that start at this time or later. */
   from: Date
   state?: EventState | undefined
@@ -55,19 +60,21 @@ export async function listAllEvents(
   filter: EventFilter,
   { limit, offset }: { limit: number; offset: number },
 ): Promise<{ events: EventWithMaintenance[]; total: number }> {
-  const { from, state, maintenance_id: maintenanceId, monitor_tags: tags } = filter
+  const { scope, from, state, maintenance_id: maintenanceId, monitor_tags: tags } = filter
   const conditions = [
     sql`maintenance_events.starts_at >= ${from}::timestamptz`,
     ...(state === undefined ? [] : [sql`(${eventState}) = ${state}`]),
     ...(maintenanceId === undefined ? [] : [sql`maintenance_id = ${maintenanceId}`]),
     ...(tags === undefined ? [] : [affectedByMaintenance.includes(tags)]),
+    ...(scope === null ? [] : [affectedByMaintenance.isInScope(scope)]),
   ]
   const matching = sql`
     from maintenance_events join maintenances on maintenances.id = maintenance_id
     where ${sql.join(conditions, sql` and `)}`
   const [{ rows: events }, { rows: counts }] = await Promise.all([
     sql<EventWithMaintenance>`
-      select ${columns}, title, description, enabled, rrule, duration_seconds, ${affectedByMaintenance.column} ${matching}
+      select ${columns}, title, description, enabled, rrule, duration_seconds,
+        ${affectedByMaintenance.column(scope)} ${matching}
       order by maintenance_events.starts_at, maintenance_events.id limit ${limit} offset ${offset}`.execute(
       db,
     ),
@@ -76,11 +83,18 @@ export async function listAllEvents(
   return { events, total: counts[0]?.total ?? 0 }
 }
 
-/** @throws ApiError 404 */
-export async function getEvent(db: Kysely<Tables>, maintenanceId: number, id: number): Promise<Event> {
+/** @throws ApiError 404, also if the maintenance affects no monitor of the scope */
+export async function getEvent(
+  db: Kysely<Tables>,
+  maintenanceId: number,
+  id: number,
+  scope: Scope,
+): Promise<Event> {
   const { rows } = await sql<Event>`
     select ${columns} from maintenance_events
-    where id = ${id} and maintenance_id = ${maintenanceId}`.execute(db)
+    where id = ${id} and maintenance_id = ${maintenanceId} and exists (
+      select from maintenances where id = maintenance_id and ${affectedByMaintenance.isInScope(scope)}
+    )`.execute(db)
   const [event] = rows
   if (!event) throw eventNotFound()
   return event
@@ -94,42 +108,56 @@ const closableStates: Record<ClosingState, EventState[]> = {
 
 /**
  * Closes an event. An ongoing event then ends at the current full minute, but lasts at least one minute, and never
- * longer than planned. @throws ApiError 404, or 409 if its state does not allow it
+ * longer than planned.
+ * @throws ApiError 404, 403 if the maintenance affects monitors outside of the scope, 409 if the state of the event does
+ * not allow it
  */
-export async function closeEvent(
+export function closeEvent(
   db: Kysely<Tables>,
   maintenanceId: number,
   id: number,
   state: ClosingState,
+  scope: Scope,
 ): Promise<Event> {
   const allowed = closableStates[state]
-  const { rows } = await sql<Event>`
-    update maintenance_events set closed_as = ${state}, updated_at = now(),
-      ends_at = case when ${eventIsOngoing}
-        then least(ends_at, greatest(date_trunc('minute', now()), starts_at + interval '1 minute')) else ends_at end
-    where id = ${id} and maintenance_id = ${maintenanceId} and (${eventState}) = any(${allowed}::text[])
-    returning ${columns}`.execute(db)
-  const [closed] = rows
-  if (closed) return closed
-  const event = await getEvent(db, maintenanceId, id)
-  throw eventNotClosable(event.state, state, allowed)
+  return db.transaction().execute(async (trx) => {
+    await affectedByMaintenance.assertChangeable(trx, maintenanceId, scope)
+    const { rows } = await sql<Event>`
+      update maintenance_events set closed_as = ${state}, updated_at = now(),
+        ends_at = case when ${eventIsOngoing}
+          then least(ends_at, greatest(date_trunc('minute', now()), starts_at + interval '1 minute')) else ends_at end
+      where id = ${id} and maintenance_id = ${maintenanceId} and (${eventState}) = any(${allowed}::text[])
+      returning ${columns}`.execute(trx)
+    const [closed] = rows
+    if (closed) return closed
+    const event = await getEvent(trx, maintenanceId, id, scope)
+    throw eventNotClosable(event.state, state, allowed)
+  })
 }
 
-/** Moves an event, whatever its state. @throws ApiError 404, or 400 if it would not end after its start */
+/**
+ * Moves an event, whatever its state.
+ * @throws ApiError 404, 403 if the maintenance affects monitors outside of the scope, 400 if the event would not end after
+ * its start
+ */
 export async function moveEvent(
   db: Kysely<Tables>,
   maintenanceId: number,
   id: number,
   { starts_at, ends_at }: Pick<Event, 'starts_at' | 'ends_at'>,
+  scope: Scope,
 ): Promise<Event> {
   if (ends_at <= starts_at) throw invalidField('/ends_at', 'must be after starts_at')
-  const { rows } = await sql<Event>`
-    update maintenance_events
-    set starts_at = ${starts_at}::timestamptz, ends_at = ${ends_at}::timestamptz, updated_at = now()
-    where id = ${id} and maintenance_id = ${maintenanceId} returning ${columns}`.execute(db)
-  const [moved] = rows
-  if (!moved) throw eventNotFound()
-  return moved
+  return db.transaction().execute(async (trx) => {
+    await affectedByMaintenance.assertChangeable(trx, maintenanceId, scope)
+    const { rows } = await sql<Event>`
+      update maintenance_events
+      set starts_at = ${starts_at}::timestamptz, ends_at = ${ends_at}::timestamptz, updated_at = now()
+      where id = ${id} and maintenance_id = ${maintenanceId} returning ${columns}`.execute(trx)
+    const [moved] = rows
+    if (!moved) throw eventNotFound()
+    return moved
+  })
 }
 
 /**

@@ -6,6 +6,7 @@ import type { EventState, MaintenanceImpact } from '../enums.ts'
 import { changedConcurrently, maintenanceNotFound } from '../errors.ts'
 import { withinLimits } from '../limits.ts'
 import { affectedByMaintenance, assertUniqueMonitors, lockAffectedMonitors } from '../monitors/affected.ts'
+import type { Scope } from '../monitors/scope.ts'
 import { evaluate } from './evaluation.ts'
 import { generateEvents, rescheduleEvents } from './event-generation.ts'
 import { eventState, upcomingEvents } from './event-state.ts'
@@ -20,14 +21,16 @@ export type Maintenance = Selectable<Tables['maintenances']> & {
   next_event: { id: number; starts_at: number; ends_at: number; state: EventState } | null
 }
 
-const columns = sql`
-  maintenances.*, ${affectedByMaintenance.column}, (
+const columns = (scope: Scope) => sql`
+  maintenances.*, ${affectedByMaintenance.column(scope)}, (
     select json_build_object('id', id, 'starts_at', extract(epoch from maintenance_events.starts_at),
       'ends_at', extract(epoch from ends_at), 'state', ${eventState})
     from ${upcomingEvents} limit 1
   ) as next_event`
 
 export type MaintenanceFilter = {
+  /** Monitors of the calling key. */
+  scope: Scope
   enabled?: boolean | undefined
   /** Matches maintenances that affect at least one of these monitors. */
   monitor_tags?: readonly string[] | undefined
@@ -44,7 +47,7 @@ export async function listMaintenances(
   limit: number,
   newest: 'start' | 'id' = 'start',
 ): Promise<Maintenance[]> {
-  const { enabled, monitor_tags: tags, cursor, before } = filter
+  const { scope, enabled, monitor_tags: tags, cursor, before } = filter
   const conditions = [
     ...(enabled === undefined ? [] : [sql`enabled = ${enabled}`]),
     ...(cursor === undefined
@@ -52,11 +55,12 @@ export async function listMaintenances(
       : [sql`(starts_at, id) < (${cursor.at}::timestamptz, ${cursor.id}::integer)`]),
     ...(before === undefined ? [] : [sql`id < ${before}`]),
     ...(tags === undefined ? [] : [affectedByMaintenance.includes(tags)]),
+    ...(scope === null ? [] : [affectedByMaintenance.isInScope(scope)]),
   ]
   const where = conditions.length > 0 ? sql`where ${sql.join(conditions, sql` and `)}` : sql``
   const order = newest === 'start' ? sql`starts_at desc, id desc` : sql`id desc`
   const { rows } = await sql<Maintenance>`
-    select ${columns} from maintenances ${where} order by ${order} limit ${limit}`.execute(db)
+    select ${columns(scope)} from maintenances ${where} order by ${order} limit ${limit}`.execute(db)
   return rows
 }
 
@@ -85,9 +89,11 @@ export async function listPublicMaintenances(
   return rows
 }
 
-/** @throws ApiError 404 */
-export async function getMaintenance(db: Kysely<Tables>, id: number): Promise<Maintenance> {
-  const { rows } = await sql<Maintenance>`select ${columns} from maintenances where id = ${id}`.execute(db)
+/** @throws ApiError 404, also if the maintenance affects no monitor of the scope */
+export async function getMaintenance(db: Kysely<Tables>, id: number, scope: Scope): Promise<Maintenance> {
+  const { rows } = await sql<Maintenance>`
+    select ${columns(scope)} from maintenances
+    where id = ${id} and ${affectedByMaintenance.isInScope(scope)}`.execute(db)
   const [maintenance] = rows
   if (!maintenance) throw maintenanceNotFound()
   return maintenance
@@ -153,19 +159,20 @@ const maxAttempts = 5
  * Updates the given fields, and the events if the schedule changes. Opens the transaction itself, because the rule is
  * evaluated before it.
  * @param read returns the result, within the transaction
- * @throws ApiError 404, 400 as createMaintenance does, 503 if other requests change the schedule all the time
+ * @throws ApiError 404, 403 if the maintenance affects monitors outside of the scope, 400 as createMaintenance does, 503 if other requests change the schedule all the time
  */
 export async function updateMaintenance<Result>(
   db: Kysely<Tables>,
   id: number,
   changes: MaintenanceChanges,
+  scope: Scope,
   read: (trx: Transaction<Tables>, id: number) => Promise<Result>,
 ): Promise<Result> {
   assertUniqueMonitors(changes.monitors)
   for (let attempt = 0; attempt < maxAttempts; attempt++) {
-    const planned = await planUpdate(db, id, changes)
+    const planned = await planUpdate(db, id, changes, scope)
     const updated = await db.transaction().execute(async (trx) => {
-      const isApplied = await applyUpdate(trx, id, changes, planned)
+      const isApplied = await applyUpdate(trx, id, changes, planned, scope)
       return isApplied && { result: await read(trx, id) }
     })
     if (updated) return updated.result
@@ -180,11 +187,13 @@ async function planUpdate(
   db: Kysely<Tables>,
   id: number,
   changes: MaintenanceChanges,
+  scope: Scope,
 ): Promise<PlannedUpdate> {
   const before = await db
     .selectFrom('maintenances')
     .select([...scheduleColumns, sql<Date>`now()`.as('now')])
     .where('id', '=', id)
+    .where(affectedByMaintenance.isInScope(scope))
     .executeTakeFirst()
   if (!before) throw maintenanceNotFound()
   const after = changeSchedule(before, changes)
@@ -200,8 +209,10 @@ async function applyUpdate(
   id: number,
   changes: MaintenanceChanges,
   { after, plan }: PlannedUpdate,
+  scope: Scope,
 ): Promise<boolean> {
   const monitorIds = await lockAffectedMonitors(trx, changes.monitors ?? [])
+  await affectedByMaintenance.assertChangeable(trx, id, scope)
   const before = await trx
     .selectFrom('maintenances')
     .select(scheduleColumns)

@@ -13,7 +13,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get('/', async function showOverview(request, reply) {
     const [monitors, incidents, traffic] = await Promise.all([
       summarizeMonitors(app.db, maxMonitors),
-      listIncidents(app.db, { open: true }, maxIncidents),
+      listIncidents(app.db, { scope: null, open: true }, maxIncidents),
       app.readTraffic(),
     ])
     return sendPage(

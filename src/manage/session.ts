@@ -6,6 +6,7 @@ import { batch } from '../database/batch.ts'
 import { forbidden } from '../errors.ts'
 import type { Principal } from '../http/auth.ts'
 import { clientAddress } from '../http/client-address.ts'
+import { isAddressAllowed } from '../keys/allowed-ips.ts'
 import { touchKeys } from '../keys/repository.ts'
 import { endSession, readSessions, startSession } from './session-repository.ts'
 
@@ -58,7 +59,8 @@ export default fp(
       request.session = {}
       const [token, logInToken] = [readToken(request, sessionCookie), readToken(request, logInCookie)]
       const found = token === undefined ? null : await readSession(digestOf(token))
-      if (found) {
+      // As for a session that has ended: the log-in page does not reveal that there is one.
+      if (found && isAddressAllowed(found.principal.allowed_ips, clientAddress(request))) {
         request.principal = found.principal
         request.session.now = found.now
       }
@@ -86,11 +88,9 @@ export default fp(
       if (!(await startSession(app.db, digestOf(token), principal.id))) throw forbidden('admin')
       request.principal = principal
       if (previousToken !== undefined) await endSession(app.db, digestOf(previousToken))
-      await touchKeys(app.db, [principal.id])
-      request.log.info(
-        { event: 'logged_in', keyId: principal.id, address: clientAddress(request) },
-        'logged in',
-      )
+      const address = clientAddress(request)
+      await touchKeys(app.db, [{ id: principal.id, address }])
+      request.log.info({ event: 'logged_in', keyId: principal.id, address }, 'logged in')
     })
 
     app.decorate('logOut', async (request, reply) => {

@@ -1,8 +1,16 @@
 import { sql, type Transaction } from 'kysely'
 import { prepared } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
-import { type ApiError, invalidField, invalidRequest } from '../errors.ts'
+import {
+  affectsOtherMonitors,
+  type ApiError,
+  incidentNotFound,
+  invalidField,
+  invalidRequest,
+  maintenanceNotFound,
+} from '../errors.ts'
 import { maxAffectedMonitors } from '../limits.ts'
+import { type Scope, tagIsInScope } from './scope.ts'
 
 type Affected = { monitor_tag: string; impact: string }
 
@@ -36,8 +44,26 @@ function affectedMonitors(owners: 'incidents' | 'maintenances', name: 'incident'
   }
 
   return {
-    /** Column for a select from `owners`: all affected monitors, ordered by tag. */
-    column: sql`coalesce((select ${list} from ${links}), '[]') as monitors`,
+    /** Column for a select from `owners`: the affected monitors of the scope, ordered by tag. */
+    column: (scope: Scope) =>
+      sql`coalesce((select ${list} from ${links} ${scope ? sql`and ${tagIsInScope(scope)}` : sql``}), '[]') as monitors`,
+    /** Condition: affects at least one monitor of the scope. Without a scope, it may also affect none. */
+    isInScope: (scope: Scope) =>
+      scope ? sql<boolean>`exists (select from ${links} and ${tagIsInScope(scope)})` : sql<boolean>`true`,
+    /**
+     * Locks an owner until commit, unless there is no scope. Call it after the monitors are locked.
+     * @throws ApiError 404 if it affects no monitor of the scope, 403 if it affects others too
+     */
+    async assertChangeable(trx: Transaction<Tables>, id: number, scope: Scope): Promise<void> {
+      if (scope === null) return
+      await sql`select from ${ownerTable} where id = ${id} for no key update`.execute(trx)
+      const inScope = tagIsInScope(scope)
+      const { rows } = await sql<{ is_own: boolean | null; is_shared: boolean | null }>`
+        select bool_or(${inScope}) as is_own, bool_or(not ${inScope}) as is_shared
+        from ${table} join monitors on monitors.id = monitor_id where ${ownerId} = ${id}`.execute(trx)
+      if (!rows[0]?.is_own) throw name === 'incident' ? incidentNotFound() : maintenanceNotFound()
+      if (rows[0].is_shared) throw affectsOtherMonitors()
+    },
     /** Lateral join for a select from `owners`: the number of all affected monitors, and the list of the visible ones. */
     publicMonitors: sql`
       lateral (

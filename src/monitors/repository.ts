@@ -6,6 +6,7 @@ import { monitorNotFound, tagTaken } from '../errors.ts'
 import { withinLimits } from '../limits.ts'
 import { affectedByIncident, affectedByMaintenance, monitorIsVisible } from './affected.ts'
 import { currentStatus } from './current-status.ts'
+import { type Scope, tagIsInScope } from './scope.ts'
 import { toUptime } from './uptime.ts'
 
 export type MonitorAttributes = Omit<Selectable<Tables['monitors']>, 'id' | 'created_at' | 'updated_at'>
@@ -20,6 +21,8 @@ export type Monitor = Selectable<Tables['monitors']> & {
 }
 
 export type MonitorFilter = {
+  /** Monitors of the calling key. */
+  scope: Scope
   status?: Status | undefined
   category_name?: string | undefined
   enabled?: boolean | undefined
@@ -35,6 +38,7 @@ export async function listMonitors(
   limit: number,
 ): Promise<Monitor[]> {
   const conditions = [
+    ...(filter.scope === null ? [] : [tagIsInScope(filter.scope)]),
     ...(filter.status === undefined ? [] : [sql`status = ${filter.status}`]),
     ...(filter.category_name === undefined ? [] : [sql`category_name = ${filter.category_name}`]),
     ...(filter.enabled === undefined ? [] : [sql`enabled = ${filter.enabled}`]),
