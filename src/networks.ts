@@ -8,15 +8,20 @@ export function isNetwork(text: string): boolean {
   return prefix === undefined || (/^\d{1,3}$/.test(prefix) && Number(prefix) <= (version === 4 ? 32 : 128))
 }
 
-/** Returns a function that checks whether an address, in its canonical form, is in one of the networks. */
+/**
+ * Returns a function that checks whether an address, in its canonical form, is in one of the networks. False for a text
+ * that is no address.
+ */
 export function createNetworkCheck(networks: readonly string[]): (address: string) => boolean {
-  const list = new BlockList()
+  // One list would find IPv4 addresses in ::/0, because BlockList maps them to IPv6.
+  const lists = { ipv4: new BlockList(), ipv6: new BlockList() }
   for (const network of networks) {
     const [address = '', bits] = network.split('/')
-    if (bits === undefined) list.addAddress(address, familyOf(address))
-    else list.addSubnet(address, Number(bits), familyOf(address))
+    const family = familyOf(address)
+    if (bits === undefined) lists[family].addAddress(address, family)
+    else lists[family].addSubnet(address, Number(bits), family)
   }
-  return (address) => list.check(address, familyOf(address))
+  return (address) => isIP(address) !== 0 && lists[familyOf(address)].check(address, familyOf(address))
 }
 
 /** Returns the canonical form of an address, in which an IPv4-mapped address is IPv4. Undefined if it is no address. */

@@ -109,17 +109,18 @@ function makeDefaultsOptional(schema: unknown): unknown {
 
 type JsonObject = { properties?: Record<string, object>; required?: string[] }
 
-function describeRoute({ url, config }: RouteOptions) {
+function describeRoute({ url, config, schema }: RouteOptions) {
   const permission = config?.permission ?? 'public'
   const permissionText =
     permission in permissionDescriptions ? ` (${permissionDescriptions[permission as 'admin']})` : ''
+  const access =
+    permission === 'public'
+      ? 'Requires no key.'
+      : permission === 'any-key'
+        ? 'Requires any valid key.'
+        : `Requires the permission \`${permission}\`${permissionText}.`
   return {
-    description:
-      permission === 'public'
-        ? 'Requires no key.'
-        : permission === 'any-key'
-          ? 'Requires any valid key.'
-          : `Requires the permission \`${permission}\`${permissionText}.`,
+    description: schema?.description === undefined ? access : `${access} ${schema.description}`,
     tags: [/^\/api\/([a-z0-9]+)/.exec(url)?.[1] ?? 'health'],
     'x-permission': permission,
   }
@@ -144,7 +145,12 @@ const errorResponses: [
     missingCredentials(),
     needsKey,
   ],
-  ['Forbidden', 'FORBIDDEN: the key lacks the permission', forbidden('write:monitors'), needsPermission],
+  [
+    'Forbidden',
+    'FORBIDDEN: the key lacks the permission, is bound to other monitors, or may not be used from this address',
+    forbidden('write:monitors'),
+    needsKey,
+  ],
   [
     'NotFound',
     'NOT_FOUND: the resource does not exist',
@@ -268,10 +274,6 @@ function describeErrorResponse(description: string, example: ApiError): Response
 
 function needsKey(operation: Operation): boolean {
   return operation['x-permission'] !== 'public'
-}
-
-function needsPermission(operation: Operation): boolean {
-  return needsKey(operation) && operation['x-permission'] !== 'any-key'
 }
 
 function hasParameter(operation: Operation, location: string): boolean {
