@@ -22,8 +22,10 @@ type Waiting = Verification & {
 type Found = { token: Waiting; hash: string }
 
 const defaults = {
-  /** Pause of an address after one of its tokens failed. */
+  /** Pause of an address after failures. */
   pauseMs: 500,
+  /** Wrong secrets of an address between two pauses. */
+  maxWrong: 2,
   /** Pause of a key after a wrong secret, shorter than maxWaitMs, so that the right secret does not time out. */
   keyPauseMs: 1_400,
   maxWaitMs: 2_000,
@@ -36,10 +38,13 @@ const defaults = {
  * them is delayed and not rejected: docs/decisions/0014-failed-authentications.md.
  *
  * All waiting tokens of an address are looked up in one statement, which rejects those of unknown keys. Then one token of
- * each key is verified, one after the other, until one fails. After a failure, the address pauses.
+ * each key is verified, one after the other, until two have failed. After failures, the address pauses.
  */
 export function createVerificationQueue(options: Partial<typeof defaults> = {}) {
-  const { pauseMs, keyPauseMs, maxWaitMs, maxWaitingPerAddress, maxWaiting } = { ...defaults, ...options }
+  const { pauseMs, maxWrong, keyPauseMs, maxWaitMs, maxWaitingPerAddress, maxWaiting } = {
+    ...defaults,
+    ...options,
+  }
   /** By address, then by digest, so that requests with the same token share its verification. */
   const queues = new Map<string, Map<string, Waiting>>()
   let totalWaiting = 0
@@ -85,11 +90,11 @@ export function createVerificationQueue(options: Partial<typeof defaults> = {}) 
     while (queue.size > 0) {
       const tokens = [...queue.values()]
       const found = await lookUp(tokens)
-      const hasFailed = await verifyUntilFailure(address, selectOnePerKey(found))
+      const wrong = await verifyOneAfterAnother(address, selectOnePerKey(found))
       const late = tokens.filter(({ digest, deadline }) => queue.has(digest) && deadline < performance.now())
       late.forEach(skip)
       const isAnyPaused = tokens.some(({ digest }) => queue.has(digest))
-      if (found.length < tokens.length || hasFailed || isAnyPaused) await delay(pauseMs)
+      if (found.length < tokens.length || wrong > 0 || isAnyPaused) await delay(pauseMs)
     }
     queues.delete(address)
   }
@@ -128,23 +133,25 @@ export function createVerificationQueue(options: Partial<typeof defaults> = {}) 
     token.settle(false)
   }
 
-  /** Verifies first the keys that have not failed, or not for the longest time. Returns true if one fails. */
-  async function verifyUntilFailure(address: string, found: Found[]): Promise<boolean> {
+  /** Verifies first the keys that have not failed, or not for the longest time. Returns the number of wrong secrets. */
+  async function verifyOneAfterAnother(address: string, found: Found[]): Promise<number> {
     const failedAt = ({ token }: Found) => failures.get(`${address} ${token.keyId}`) ?? -Infinity
     const pausedSince = performance.now() - keyPauseMs
     const due = found
       .filter((one) => failedAt(one) <= pausedSince)
       .sort((one, other) => failedAt(one) - failedAt(other))
+    let wrong = 0
     for (const { token, hash } of due) {
+      if (wrong === maxWrong) break
       const outcome = oneAtATime(() => token.verify(hash)).then(() => true)
       const [{ status }] = await Promise.allSettled([outcome])
       token.settle(outcome)
       if (status === 'rejected') {
+        wrong++
         failures.set(`${address} ${token.keyId}`, performance.now())
-        return true
       }
     }
-    return false
+    return wrong
   }
 
   return verifyInTurn
