@@ -20,9 +20,6 @@ declare module 'fastify' {
   }
 }
 
-/** Retry-After of a token that was not verified, earlier than the end of the minute, because it may be valid. */
-const repeatSeconds = 2
-
 /** Limits failed authentications per client address and minute, in this process. */
 export default fp(
   (app, _options, done) => {
@@ -47,7 +44,7 @@ export default fp(
           else inFlight.delete(address)
         }
       } else if (!(await verifyInTurn(address, verification))) {
-        throw tooManyAuthenticationFailures(repeatSeconds)
+        throw tooManyAuthenticationFailures(count.ttlInSeconds)
       }
     })
 

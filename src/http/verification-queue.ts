@@ -87,14 +87,14 @@ export function createVerificationQueue(options: Partial<typeof defaults> = {}) 
   }
 
   async function drain(address: string, queue: Map<string, Waiting>): Promise<void> {
+    const isWaiting = (token: Waiting) => queue.get(token.digest) === token
     while (queue.size > 0) {
       const tokens = [...queue.values()]
       const found = await lookUp(tokens)
       const wrong = await verifyOneAfterAnother(address, selectOnePerKey(found))
-      const late = tokens.filter(({ digest, deadline }) => queue.has(digest) && deadline < performance.now())
-      late.forEach(skip)
-      const isAnyPaused = tokens.some(({ digest }) => queue.has(digest))
-      if (found.length < tokens.length || wrong > 0 || isAnyPaused) await delay(pauseMs)
+      const remaining = tokens.filter(isWaiting)
+      remaining.filter(({ deadline }) => deadline < performance.now()).forEach(skip)
+      if (found.length < tokens.length || wrong > 0 || remaining.length > 0) await delay(pauseMs)
     }
     queues.delete(address)
   }
