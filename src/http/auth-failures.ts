@@ -1,19 +1,19 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import pLimit, { type LimitFunction } from 'p-limit'
-import QuickLRU from 'quick-lru'
 import { ApiError, tooManyAuthenticationFailures } from '../errors.ts'
+import { createVerificationQueue, type Verification } from './verification-queue.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
     /**
-     * Runs a verification unless the request's address has exceeded its limit of failed authentications.
-     * @throws ApiError 429, and the errors of the verification
+     * Runs a verification, in turn with others of the request's address if it has exceeded its limit of failed
+     * authentications.
+     * @throws ApiError 429 if too many others are waiting, and the errors of the verification
      */
-    limitAuthFailures: (request: FastifyRequest, verify: () => Promise<void>) => Promise<void>
+    limitAuthFailures: (request: FastifyRequest, verification: Verification) => Promise<void>
     /**
-     * Counts a 401, or a 403 for a key that may not be used from the request's address, for this address.
+     * Counts a failed authentication of the request's address, if the error is one.
      * @returns the error to send: the given one, or 429 if the address has exceeded its limit
      */
     countAuthFailure: <Cause>(request: FastifyRequest, error: Cause) => Promise<Cause | ApiError>
@@ -25,25 +25,33 @@ export default fp(
   (app, _options, done) => {
     const max = app.config.authFailureLimitMax
     const failures = app.createRateLimit({ max })
-    const verificationLimits = new QuickLRU<string, LimitFunction>({ maxSize: 10_000 })
+    const verifyInTurn = createVerificationQueue()
+    /** Number of verifications in flight, by address. Each may become a failure. */
+    const inFlight = new Map<string, number>()
     const tarpit = createTarpit(50, 1_000)
 
-    app.decorate('limitAuthFailures', async (request, verify) => {
-      const { key: address } = await failures(request, { increment: false })
-      // Without a limit on concurrency, a burst of guesses would be verified before the first failure is counted.
-      const limit = verificationLimits.get(address) ?? pLimit(max)
-      verificationLimits.set(address, limit)
-      await limit(async () => {
-        const count = await failures(request, { increment: false })
-        if (!count.isAllowed && count.remaining === 0) throw tooManyAuthenticationFailures(count.ttlInSeconds)
-        await verify()
-      })
+    app.decorate('limitAuthFailures', async (request, verification) => {
+      const count = await failures(request, { increment: false })
+      const { key: address } = count
+      const ofAddress = inFlight.get(address) ?? 0
+      if (count.isAllowed || ofAddress < count.remaining) {
+        inFlight.set(address, ofAddress + 1)
+        try {
+          await verification.verify(await verification.lookUp())
+        } finally {
+          const remaining = (inFlight.get(address) ?? 1) - 1
+          if (remaining > 0) inFlight.set(address, remaining)
+          else inFlight.delete(address)
+        }
+      } else if (!(await verifyInTurn(address, verification))) {
+        throw tooManyAuthenticationFailures(count.ttlInSeconds)
+      }
     })
 
     app.decorate('countAuthFailure', async (request, error) => {
       if (!(error instanceof ApiError)) return error
       let result: ApiError = error
-      if (error.status === 401 || error.reason === 'address_not_allowed') {
+      if (failureReasons.has(error.reason)) {
         const count = await failures(request)
         if (!count.isAllowed && count.isExceeded) result = tooManyAuthenticationFailures(count.ttlInSeconds)
       }
@@ -54,6 +62,15 @@ export default fp(
   },
   { name: 'auth-failures', dependencies: ['address-counters'] },
 )
+
+/** Not those of KEY_EXPIRED and KEY_REVOKED: such a caller has proved the secret. */
+const failureReasons = new Set<string | undefined>([
+  'missing',
+  'malformed',
+  'unknown',
+  'wrong_secret',
+  'address_not_allowed',
+])
 
 /**
  * Tarpit: delays 429 responses so that a flood of bad keys does not starve valid keys. At most `maxPending` responses

@@ -4,8 +4,9 @@ import fp from 'fastify-plugin'
 import { batch } from '../database/batch.ts'
 import { invalidKey, malformedKey } from '../errors.ts'
 import { findHashes, replaceHash } from '../keys/repository.ts'
-import { createSecrets, needsRehash, type Secrets } from '../keys/secrets.ts'
+import { createSecrets, digest, needsRehash, type Secrets } from '../keys/secrets.ts'
 import { parseToken, type TokenParts } from '../keys/token.ts'
+import type { Verification } from './verification-queue.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -19,8 +20,8 @@ declare module 'fastify' {
 }
 
 /**
- * Verifies tokens, cheapest check first: format and checksum, then the cache of verified secrets, then the hash from
- * PostgreSQL, then Argon2.
+ * Verifies tokens, cheapest check first: format and checksum, then the caches of verified and wrong secrets, then the
+ * hash from PostgreSQL, then Argon2.
  */
 export default fp(
   (app, _options, done) => {
@@ -35,24 +36,37 @@ export default fp(
       if (latest?.token === token) return latest.id
       const parts = parseToken(token)
       if (!parts) throw malformedKey()
-      if (!secrets.isVerified(parts)) await app.limitAuthFailures(request, () => verifyAgainstHash(parts))
+      if (!secrets.isVerified(parts)) {
+        if (secrets.isRejected(parts)) throw invalidKey('wrong_secret', parts.id)
+        await app.limitAuthFailures(request, toVerification(parts))
+      }
       verifiedKeyBySocket.set(request.socket, { token, id: parts.id })
       return parts.id
     })
     done()
 
-    async function verifyAgainstHash(parts: TokenParts): Promise<void> {
-      const hash = await findHash(parts.id)
-      if (hash === undefined) throw invalidKey('unknown', parts.id)
-      if (!(await secrets.verify(parts, hash))) throw invalidKey('wrong_secret', parts.id)
-      if (!needsRehash(hash)) return
-      await rehash(parts, hash).catch((error: unknown) => {
-        app.log.warn({ err: error }, 'could not store a hash with new parameters')
-      })
+    function toVerification(parts: TokenParts): Verification {
+      return {
+        keyId: parts.id,
+        digest: digest(parts),
+        lookUp: async () => {
+          const hash = await findHash(parts.id)
+          if (hash === undefined) throw invalidKey('unknown', parts.id)
+          return hash
+        },
+        verify: async (hash) => {
+          if (!(await secrets.verify(parts, hash))) throw invalidKey('wrong_secret', parts.id)
+          if (needsRehash(hash)) await rehash(parts, hash)
+        },
+      }
     }
 
     async function rehash(parts: TokenParts, from: string): Promise<void> {
-      await replaceHash(app.db, { id: parts.id, from, to: await secrets.hash(parts.secret) })
+      try {
+        await replaceHash(app.db, { id: parts.id, from, to: await secrets.hash(parts.secret) })
+      } catch (error) {
+        app.log.warn({ err: error }, 'could not store a hash with new parameters')
+      }
     }
   },
   { name: 'credentials', dependencies: ['database', 'auth-failures'] },

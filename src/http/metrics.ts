@@ -25,8 +25,19 @@ type Options = {
 /** Other methods are counted as one, because a client could add series with invented names. So are unknown paths. */
 const methods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'])
 
-/** The `reason` of each 401 and 429 in src/errors.ts. Series start at 0, so that the first error is an increase. */
-const authenticationReasons = ['missing', 'malformed', 'unknown', 'wrong_secret', 'expired', 'revoked']
+/**
+ * The `reason` of each failed authentication and 429 in src/errors.ts. Series start at 0, so that the first error is an
+ * increase.
+ */
+const authenticationReasons = [
+  'missing',
+  'malformed',
+  'unknown',
+  'wrong_secret',
+  'expired',
+  'revoked',
+  'address_not_allowed',
+]
 const limitReasons = ['key', 'address', 'authentication_failures']
 
 /** Serves Prometheus metrics at /metrics on a separate port, which need not be public. */
@@ -96,7 +107,7 @@ function watchRequests(app: FastifyInstance, registry: Registry): void {
     )
     const reason = apiError?.reason
     if (reason === undefined) return
-    if (apiError?.status === 401) authenticationFailures.inc({ reason })
+    if (authenticationReasons.includes(reason)) authenticationFailures.inc({ reason })
     if (apiError?.status === 429) limitRejections.inc({ reason })
   }
 

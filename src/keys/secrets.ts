@@ -51,6 +51,11 @@ export function createSecrets({ maxQueueLength = defaultMaxQueueLength } = {}) {
     return isIn(verified, digest(parts))
   }
 
+  /** True if this process has found the secret to be wrong. */
+  function isRejected(parts: TokenParts): boolean {
+    return isIn(rejected, digest(parts))
+  }
+
   /** @throws ApiError 503 if the queue is full */
   function verify(parts: TokenParts, hash: string): Promise<boolean> {
     const id = digest(parts)
@@ -94,7 +99,7 @@ export function createSecrets({ maxQueueLength = defaultMaxQueueLength } = {}) {
     })
   }
 
-  return { isVerified, verify, hash, markVerified, stats }
+  return { isVerified, isRejected, verify, hash, markVerified, stats }
 }
 
 /** True if the hash has other parameters than the current ones. */
@@ -107,6 +112,7 @@ function isIn(cache: QuickLRU<string, true>, id: string): boolean {
   return cache.get(id) === true
 }
 
-function digest({ id, secret }: TokenParts): string {
+/** Identifies a token in caches, which store no secrets. */
+export function digest({ id, secret }: TokenParts): string {
   return cryptoHash('sha256', id + secret, 'base64')
 }
