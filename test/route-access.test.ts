@@ -121,6 +121,74 @@ await t.test('the permission of the route is sufficient, and so is admin', async
   }
 })
 
+await t.test(
+  'with a key bound to other monitors, every route about monitors is 403, 404 or empty',
+  async (t) => {
+    const { replica, routes } = await startSwept(t)
+    const admin = (await newKey(replica)).token
+    await replica.call(admin, 'POST /api/monitors', { tag: '1', name: 'One' })
+    const monitors = [{ monitor_tag: '1', impact: 'DOWN' }]
+    const comment = { comment: 'C' }
+    t.equal(
+      (await replica.call(admin, 'POST /api/incidents', { title: 'T', monitors, ...comment })).json.data.id,
+      1,
+    )
+    const when = { starts_at: '2999-01-01T00:00:00Z', duration_seconds: 60 }
+    const maintenance = { title: 'T', ...when, monitors: [{ monitor_tag: '1' }] }
+    t.equal((await replica.call(admin, 'POST /api/maintenances', maintenance)).json.data.id, 1)
+    const state = async () => {
+      const urls = ['monitors', 'incidents', 'incidents/1/comments', 'maintenances', 'maintenances/1/events']
+      return Promise.all(urls.map(async (url) => (await replica.call(admin, `GET /api/${url}`)).body))
+    }
+    const before = await state()
+
+    // Bodies that are valid for the monitor 1.
+    const bodies: [pattern: RegExp, body: object][] = [
+      [/monitors$/, { tag: '1', name: 'N' }],
+      [/v4\/monitors\/1\/data$/, { start_ts: 60, end_ts: 120, status: 'UP', latency: 1 }],
+      [/v4\/monitors\/1\/data\/1$/, { status: 'UP' }],
+      [/monitors\/1\/data$/, { status: 'UP' }],
+      [/monitors\/1$/, { name: 'N' }],
+      [/v4\/incidents$/, { title: 'N', start_date_time: 60, monitors }],
+      [/incidents$/, { title: 'N', monitors }],
+      [/comments(\/1)?$/, { comment: 'N', state: 'RESOLVED' }],
+      [
+        /v4\/maintenances$/,
+        { title: 'N', start_date_time: 60, rrule: 'FREQ=DAILY', duration_seconds: 60, monitors },
+      ],
+      [/maintenances$/, { ...maintenance, title: 'N' }],
+      [/v4\/maintenances\/1\/events\/1$/, { status: 'CANCELLED' }],
+      [/events\/1$/, { state: 'CANCELLED' }],
+      [/(incidents|maintenances)\/1$/, { title: 'N' }],
+    ]
+    const all = permissions.filter((permission) => permission !== 'admin')
+    const { token } = await newKey(replica, { permissions: all, monitors: ['2', 'x*'] })
+    let count = 0
+    for (const { method, url, access } of routes) {
+      if (!/\/(monitors|incidents|maintenances)(\/|$)/.test(url)) continue
+      count++
+      const isRead = ['GET', 'HEAD'].includes(method)
+      const body =
+        isRead || (method as string) === 'DELETE'
+          ? undefined
+          : bodies.find(([pattern]) => pattern.test(url))?.[1]
+      const query = url.endsWith('v4/monitors/1/data') && isRead ? '?start_ts=0&end_ts=60' : ''
+      const reply = await replica.call(token, `${method} ${url}${query}`, body)
+      const title = `${method} ${url} (${access}): ${reply.statusCode} ${reply.body}`
+      if (reply.statusCode === 200 && (method as string) !== 'HEAD') {
+        const { data, monitors, incidents, maintenances, events } = reply.json
+        t.same(data ?? monitors ?? incidents ?? maintenances ?? events, [], title)
+      } else {
+        t.ok(reply.statusCode === 200 ? isRead : [403, 404].includes(reply.statusCode), title)
+      }
+      if (url.includes('/monitors/1'))
+        t.equal(reply.statusCode, 403, `${title}, without a look at the monitor`)
+    }
+    t.ok(count > 50, `${count} routes`)
+    t.same(await state(), before, 'nothing changed')
+  },
+)
+
 await t.test('a route under /api without a permission is a boot error', async (t) => {
   const extend = (url: string) => ({
     extend: (app: Replica['app']) => {
