@@ -44,7 +44,10 @@ export async function listMonitors(
     ...(filter.enabled === undefined ? [] : [sql`enabled = ${sql.lit(filter.enabled)}`]),
     ...(filter.hidden === undefined ? [] : [sql`hidden = ${sql.lit(filter.hidden)}`]),
   ]
-  const { rows } = await prepared(withUptime(selectPage(conditions, filter.status, limit))).execute(db)
+  const statement = withUptime(selectPage(conditions, filter.status, limit))
+  // Not with several filters, because each combination is a text of its own, which every connection would keep.
+  const filters = conditions.length - 1 + (filter.status === undefined ? 0 : 1)
+  const { rows } = await (filters > 1 ? statement : prepared(statement)).execute(db)
   return rows.map(toMonitor)
 }
 
