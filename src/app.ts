@@ -26,6 +26,7 @@ import permissionGuard from './http/permission-guard.ts'
 import publicOutput from './http/public-output.ts'
 import rateLimit from './http/rate-limit.ts'
 import requestLog from './http/request-log.ts'
+import sharedReads from './http/shared-reads.ts'
 import traffic from './http/traffic.ts'
 import unsent, { idleTimeoutMs } from './http/unsent.ts'
 import validation from './http/validation.ts'
@@ -111,6 +112,7 @@ export function buildApp({
   app.register(rateLimit)
   app.register(permissionGuard)
   app.register(concurrency)
+  app.register(sharedReads)
   app.register(publicOutput)
 
   app.register(healthRoutes, { isDraining })
