@@ -20,17 +20,17 @@ await t.test('the work for a page does not depend on the number of monitors and 
 
   const at = new Date(Date.now() - 1_000_000_000)
   const lists: [name: string, list: () => Promise<unknown>][] = [
-    ['a page', () => listMonitors(db, { after: 'm1500' }, 51)],
-    ['the longest page', () => listMonitors(db, {}, 101)],
-    ['a category', () => listMonitors(db, { category_name: 'Category 7' }, 51)],
-    ['a rare status', () => listMonitors(db, { status: 'DOWN' }, 51)],
-    ['a frequent status', () => listMonitors(db, { status: 'UP' }, 51)],
-    ['an impact', () => listMonitors(db, { status: 'MAINTENANCE' }, 51)],
-    ['hidden monitors', () => listMonitors(db, { hidden: true }, 51)],
-    ['disabled monitors', () => listMonitors(db, { enabled: false }, 51)],
+    ['a page', () => listMonitors(db, { scope: null, after: 'm1500' }, 51)],
+    ['the longest page', () => listMonitors(db, { scope: null }, 101)],
+    ['a category', () => listMonitors(db, { scope: null, category_name: 'Category 7' }, 51)],
+    ['a rare status', () => listMonitors(db, { scope: null, status: 'DOWN' }, 51)],
+    ['a frequent status', () => listMonitors(db, { scope: null, status: 'UP' }, 51)],
+    ['an impact', () => listMonitors(db, { scope: null, status: 'MAINTENANCE' }, 51)],
+    ['hidden monitors', () => listMonitors(db, { scope: null, hidden: true }, 51)],
+    ['disabled monitors', () => listMonitors(db, { scope: null, enabled: false }, 51)],
     ['one monitor', () => findMonitors(db, ['m0100'])],
-    ['incidents', () => listIncidents(db, { cursor: { at, id: 1 } }, 51)],
-    ['open incidents', () => listIncidents(db, { open: true }, 51)],
+    ['incidents', () => listIncidents(db, { scope: null, cursor: { at, id: 1 } }, 51)],
+    ['open incidents', () => listIncidents(db, { scope: null, open: true }, 51)],
   ]
   for (const [name, list] of lists) {
     queries.length = 0
