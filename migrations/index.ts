@@ -11,6 +11,7 @@ import * as keySuccessors from './2026-11-26-key-successors.ts'
 import * as removedHours from './2026-11-26-removed-hours.ts'
 import * as reportTimes from './2026-11-26-report-times.ts'
 import * as staysHidden from './2026-11-26-stays-hidden.ts'
+import * as listSpeed from './2026-11-26-z-list-speed.ts'
 
 /** Sorted by name, which is the order in which they are applied. */
 export const migrations: Record<string, Migration> = {
@@ -26,4 +27,5 @@ export const migrations: Record<string, Migration> = {
   '2026-11-26-removed-hours': removedHours,
   '2026-11-26-report-times': reportTimes,
   '2026-11-26-stays-hidden': staysHidden,
+  '2026-11-26-z-list-speed': listSpeed,
 }

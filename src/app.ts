@@ -23,8 +23,10 @@ import errorHandler, { bodyLimitBytes } from './http/error-handler.ts'
 import notFound, { routerOptions } from './http/not-found.ts'
 import openapi from './http/openapi.ts'
 import permissionGuard from './http/permission-guard.ts'
+import publicOutput from './http/public-output.ts'
 import rateLimit from './http/rate-limit.ts'
 import requestLog from './http/request-log.ts'
+import sharedReads from './http/shared-reads.ts'
 import traffic from './http/traffic.ts'
 import unsent, { idleTimeoutMs } from './http/unsent.ts'
 import validation from './http/validation.ts'
@@ -110,6 +112,8 @@ export function buildApp({
   app.register(rateLimit)
   app.register(permissionGuard)
   app.register(concurrency)
+  app.register(sharedReads)
+  app.register(publicOutput)
 
   app.register(healthRoutes, { isDraining })
   app.register(docsRoutes)

@@ -14,6 +14,9 @@ export const maxLengths = {
 /** Most monitors that an incident or a maintenance affects. */
 export const maxAffectedMonitors = 1_000
 
+/** Most items on a page of a list. */
+export const maxPageLength = 100
+
 /** Deepest nesting of JSON, in levels. */
 export const maxDepth = 32
 

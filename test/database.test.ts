@@ -244,6 +244,7 @@ await t.test('the statements that a connection has prepared do not depend on req
     return rows[0]?.count ?? 0
   }
   await use(0)
+  for (const filter of filters) await replica.call(token, `GET /api/monitors?${filter}`)
   const [main, admission] = [await count(replica.db), await count(replica.app.admissionDb)]
   for (let seed = 1; seed < 8; seed++) await use(seed)
   t.same([await count(replica.db), await count(replica.app.admissionDb)], [main, admission])

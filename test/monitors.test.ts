@@ -165,6 +165,8 @@ await t.test('a page takes the same number of statements, whatever its length', 
   const { call, key, statements } = await start(t)
   const count = async (path: `GET ${string}`) => {
     await call(key, path)
+    // A write, because the text of the public status is reused without one.
+    await call(key, 'PATCH /api/monitors/m0', { name: 'm' })
     statements.length = 0
     await call(key, path)
     return statements.filter((sql) => !/last_used_at =|into traffic/.test(sql)).length
@@ -200,6 +202,25 @@ await t.test('concurrent reads share statements, and each returns its own monito
   t.equal((await call(key, 'GET /api/monitors/four')).statusCode, 404)
   t.ok(statements.length <= 20, `${String(statements.length)} statements for 91 requests`)
 })
+
+await t.test(
+  'concurrent requests share a page, but not with a request that starts after a write',
+  async (t) => {
+    const { call, key, statements } = await start(t)
+    const name = async () => (await call(key, 'GET /api/monitors')).json.data[0].name as string
+    await call(key, 'PUT /api/monitors/one', { name: 'first' })
+    statements.length = 0
+    t.same([...new Set(await times(60, name))], ['first'])
+    const lists = statements.filter((sql) => sql.includes('impacts'))
+    t.ok(lists.length <= 10, `${lists.length} statements for 60 requests`)
+    for (const written of ['second', 'third', 'fourth']) {
+      const concurrent = times(30, name)
+      await call(key, 'PATCH /api/monitors/one', { name: written })
+      t.equal(await name(), written)
+      await concurrent
+    }
+  },
+)
 
 await t.test('an invalid monitor is rejected with the path of each invalid field', async (t) => {
   const { call, key, db } = await start(t)

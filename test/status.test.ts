@@ -143,3 +143,44 @@ await t.test('concurrent requests share one read of the public status', async (t
   await times(100, () => replica.call(null, 'GET /api/status'))
   t.ok(replica.statements.length <= 8, `${replica.statements.length} statements for 100 requests`)
 })
+
+await t.test('the text of the public status is reused, but never after a write', async (t) => {
+  const replica = await startReplica(t)
+  const other = await startReplica(t, { url: replica.app.config.databaseUrl as string })
+  const { token: key } = await newKey(replica)
+  const names = async ({ call }: typeof replica) =>
+    (await call(null, 'GET /api/status')).json.data.monitors.map(({ name }: { name: string }) => name)
+  await replica.call(key, 'POST /api/monitors', { tag: 'api', name: 'first' })
+
+  replica.statements.length = 0
+  for (let reads = 0; reads < 20; reads++) await replica.call(null, 'GET /api/status')
+  t.ok(replica.statements.length < 20, `${replica.statements.length} statements for 20 requests`)
+
+  t.same(await names(other), ['first'])
+  for (const name of ['second', 'third']) {
+    await replica.call(key, 'PATCH /api/monitors/api', { name })
+    t.same(await names(replica), [name], 'of the same replica')
+  }
+  await waitUntil(async () => String(await names(other)) === 'third')
+})
+
+await t.test('the public status has an ETag, and a request with the same ETag gets 304', async (t) => {
+  const replica = await startReplica(t)
+  const { token: key } = await newKey(replica)
+  const read = (etag?: string) =>
+    replica.call(null, 'GET /api/status', undefined, { headers: etag ? { 'if-none-match': etag } : {} })
+  const { headers } = await read()
+  t.equal(headers['cache-control'], 'public, max-age=30')
+  const etag = String(headers.etag)
+  for (const sent of [etag, `W/${etag}`, `"other", ${etag}`, '*']) {
+    const reply = await read(sent)
+    t.equal(reply.statusCode, 304, sent)
+    t.equal(reply.body, '')
+    t.equal(reply.headers.etag, etag)
+    t.equal(reply.headers['cache-control'], 'public, max-age=30')
+  }
+  await replica.call(key, 'POST /api/monitors', { tag: 'api', name: 'API' })
+  const changed = await read(etag)
+  t.equal(changed.statusCode, 200)
+  t.not(changed.headers.etag, etag)
+})

@@ -9,6 +9,7 @@ import type { Scope } from '../monitors/scope.ts'
 import { describe, Envelope, NoContent, Page } from '../wire/envelope.ts'
 import { assertRangeOrder, pageByTime } from '../wire/pagination.ts'
 import { formatTime, formatTimeOrNull, parseOptionalTime } from '../wire/time.ts'
+import { compileSerializer } from '../wire/validator.ts'
 import {
   Comment,
   CommentParams,
@@ -27,20 +28,22 @@ const read = { permission: 'read:incidents', tags: {} } as const
 const write = { permission: 'write:incidents', tags: {} } as const
 
 const OneIncident = Envelope(IncidentWithComments)
+const IncidentPage = Page(Incident)
+const stringifyPage = compileSerializer(IncidentPage)
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get(
     '/',
     {
-      config: read,
+      config: { ...read, sharesStatements: true },
       schema: {
         operationId: 'listIncidents',
         summary: 'List incidents, newest start first',
         querystring: ListIncidents,
-        response: { 200: describe(Page(Incident), 'A page of incidents') },
+        response: { 200: describe(IncidentPage, 'A page of incidents') },
       },
     },
-    async function list(request) {
+    async function list(request, reply) {
       const { query } = request
       const { state, open, from, to, monitor_tag: tag } = query
       assertRangeOrder({ from, to })
@@ -52,12 +55,16 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         from: parseOptionalTime(from),
         to: parseOptionalTime(to),
       }
-      return pageByTime(
-        query,
-        'incidents',
-        ({ cursor, limit }) => incidents.listIncidents(app.db, { ...filter, cursor }, limit),
-        ({ started_at }) => started_at,
-        serializeIncident,
+      return app.shareRead(request, reply, async () =>
+        stringifyPage(
+          await pageByTime(
+            query,
+            'incidents',
+            ({ cursor, limit }) => incidents.listIncidents(app.db, { ...filter, cursor }, limit),
+            ({ started_at }) => started_at,
+            serializeIncident,
+          ),
+        ),
       )
     },
   )

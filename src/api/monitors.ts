@@ -12,6 +12,7 @@ import { maxReportMinutes } from '../reports/writer.ts'
 import { Conflict, describe, Envelope, NoContent, Page } from '../wire/envelope.ts'
 import { assertRangeOrder, paginate, parseCursor } from '../wire/pagination.ts'
 import { formatMinute, formatTime, maxTime, parseMinute, parseValidTime } from '../wire/time.ts'
+import { compileSerializer } from '../wire/validator.ts'
 import { Bucket, FillData, type Point, ReadData, Report, WriteResponse } from './schemas/monitor-data.ts'
 import {
   CreateMonitor,
@@ -28,6 +29,9 @@ const read = { permission: 'read:monitors', tags: inPath } as const
 const write = { permission: 'write:monitors', tags: inPath } as const
 
 const OneMonitor = Envelope(Monitor)
+const MonitorPage = Page(Monitor)
+const stringifyOne = compileSerializer(OneMonitor)
+const stringifyPage = compileSerializer(MonitorPage)
 
 /** Reports in a larger body are written alone, on a connection of their own. */
 const maxBatchedBytes = 8_192
@@ -37,32 +41,35 @@ function isBatched({ headers }: FastifyRequest): boolean {
 }
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
+  // Serialized once per statement.
   const findMonitor = batch(async (tags: string[]) => {
-    const found = await monitors.findMonitors(app.db, tags)
-    return tags.map((tag) => found.get(tag))
+    const texts = new Map<string, Buffer>()
+    for (const [tag, monitor] of await monitors.findMonitors(app.db, tags)) {
+      texts.set(tag, Buffer.from(stringifyOne({ success: true, data: serializeMonitor(monitor) })))
+    }
+    return tags.map((tag) => texts.get(tag))
   })
 
   app.get(
     '/',
     {
-      config: { ...read, tags: {} },
+      config: { ...read, tags: {}, sharesStatements: true },
       schema: {
         operationId: 'listMonitors',
         summary: 'List monitors, ordered by tag',
         querystring: ListMonitors,
-        response: { 200: describe(Page(Monitor), 'A page of monitors') },
+        response: { 200: describe(MonitorPage, 'A page of monitors') },
       },
     },
-    async function listMonitors(request) {
+    async function listMonitors(request, reply) {
       const { limit, cursor, ...filter } = request.query
       const after = cursor === undefined ? undefined : parseCursor(cursor, 'monitors', /^[a-z0-9_-]{1,255}$/)
-      const rows = await monitors.listMonitors(
-        app.db,
-        { ...filter, scope: scopeOf(request), after },
-        limit + 1,
-      )
-      const { data, pagination } = paginate(rows, limit, 'monitors', ({ tag }) => tag)
-      return { success: true as const, data: data.map(serializeMonitor), pagination }
+      const scope = scopeOf(request)
+      return app.shareRead(request, reply, async () => {
+        const rows = await monitors.listMonitors(app.db, { ...filter, scope, after }, limit + 1)
+        const { data, pagination } = paginate(rows, limit, 'monitors', ({ tag }) => tag)
+        return stringifyPage({ success: true, data: data.map(serializeMonitor), pagination })
+      })
     },
   )
 
@@ -97,10 +104,10 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: describe(OneMonitor, 'The monitor') },
       },
     },
-    async function readMonitor({ params }) {
-      const monitor = await findMonitor(params.tag)
-      if (!monitor) throw monitorNotFound()
-      return { success: true as const, data: serializeMonitor(monitor) }
+    async function readMonitor({ params }, reply) {
+      const text = await findMonitor(params.tag)
+      if (!text) throw monitorNotFound()
+      return reply.type('application/json; charset=utf-8').send(text as never)
     },
   )
 

@@ -1,8 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { batch } from '../database/batch.ts'
 import { readPublicStatus } from '../status/repository.ts'
-import { describe, Envelope } from '../wire/envelope.ts'
+import { describe, Envelope, NotModified } from '../wire/envelope.ts'
 import { formatTime } from '../wire/time.ts'
 import { compileSerializer } from '../wire/validator.ts'
 import { serializePublicIncident } from './incidents.ts'
@@ -15,14 +14,7 @@ const serializeIncidents = compileSerializer(Incidents)
 const serializeMaintenances = compileSerializer(Maintenances)
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
-  let latest: Buffer = Buffer.alloc(0)
-  // Concurrent requests share one read, because every client gets the same page. As long as it does not change, all
-  // responses share one buffer, because clients that read slowly would otherwise each keep a page in memory.
-  const readPage = batch(async (requests: null[]) => {
-    const page = await toJson(await readPublicStatus(app.db))
-    if (!page.equals(latest)) latest = page
-    return requests.map(() => latest)
-  })
+  const sendStatus = app.sharePublicOutput(async () => toJson(await readPublicStatus(app.db)))
 
   app.get(
     '/',
@@ -31,12 +23,15 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       schema: {
         operationId: 'readStatus',
         summary: 'Get the public status',
-        response: { 200: describe(Envelope(StatusPage), 'The public status') },
+        response: {
+          200: describe(Envelope(StatusPage), 'The public status'),
+          304: NotModified,
+        },
       },
     },
-    async function readStatus(_request, reply) {
+    async function readStatus(request, reply) {
       reply.type('application/json; charset=utf-8')
-      return reply.send((await readPage(null)) as never)
+      return await sendStatus(request, reply)
     },
   )
 }

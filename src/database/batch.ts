@@ -29,19 +29,9 @@ export function batch<Item, Result>(
   let queue: Waiting[] = []
   let running = false
 
-  /** Callers often call again when a run ends: without this wait, batches are half as large. */
-  async function waitForMore() {
-    const deadline = performance.now() + maxWaitMs
-    let previousLength: number
-    do {
-      previousLength = queue.length
-      await nextTurn()
-    } while (queue.length > previousLength && queue.length < maxBatchSize && performance.now() < deadline)
-  }
-
   async function drain() {
     while (queue.length > 0) {
-      await waitForMore()
+      await waitForMore(() => queue.length, maxBatchSize)
       const current = queue.slice(0, maxBatchSize)
       queue = queue.slice(maxBatchSize)
       if (batchRuns.hasSubscribers) batchRuns.publish(current.length)
@@ -65,4 +55,18 @@ export function batch<Item, Result>(
       running = true
       void drain()
     })
+}
+
+/**
+ * Waits until a turn of the event loop adds no call, or for maxWaitMs. Callers often call again when a run ends: without
+ * this wait, batches are half as large.
+ * @param count returns the number of calls
+ */
+export async function waitForMore(count: () => number, max = Infinity): Promise<void> {
+  const deadline = performance.now() + maxWaitMs
+  let previous: number
+  do {
+    previous = count()
+    await nextTurn()
+  } while (count() > previous && count() < max && performance.now() < deadline)
 }

@@ -4,6 +4,7 @@ import fp from 'fastify-plugin'
 import { shareConnections } from '../database/open.ts'
 import { isDisconnected } from '../database/failures.ts'
 import { requestAborted, tooManyInFlight } from '../errors.ts'
+import { requirePrincipal } from './auth.ts'
 import { isAborted } from './request-log.ts'
 
 declare module 'fastify' {
@@ -18,6 +19,8 @@ declare module 'fastify' {
   interface FastifyInstance {
     /** onRequest hook, after checkPermission. @throws ApiError 503 */
     limitConcurrency: onRequestHookHandler
+    /** Takes one of the turns that limitConcurrency gives to the requests of a key, for a part of a request. */
+    takeTurn: (request: FastifyRequest, reply: FastifyReply, turn: Pick<Turn, 'start' | 'reject'>) => void
   }
 }
 
@@ -45,14 +48,16 @@ export default fp(
         next()
         return
       }
-      limits.acquire(request.principal.id, {
+      app.takeTurn(request, reply, {
         start: (endTurn) => {
           request.endTurn = endTurn
           next()
         },
         reject: next,
-        isGone: () => isAborted(request, reply),
       })
+    })
+    app.decorate('takeTurn', (request, reply, turn) => {
+      limits.acquire(requirePrincipal(request).id, { ...turn, isGone: () => isAborted(request, reply) })
     })
     app.addHook('onSend', (request, reply, payload, next) => {
       if (request.endTurn) endTurnAfter(request, reply, payload)
@@ -73,7 +78,7 @@ function endTurnAfter(request: FastifyRequest, reply: FastifyReply, payload: unk
   else end()
 }
 
-type EndTurn = (error: unknown) => void
+type EndTurn = (error?: unknown) => void
 
 type Turn = {
   start: (end: EndTurn) => void

@@ -218,7 +218,7 @@ function addSharedResponses({ openapiObject }: { openapiObject: Document }): Doc
     operation.security = needsKey(operation) ? [{ key: [] }] : []
     for (const reply of Object.values(operation.responses)) {
       reply.headers = { ...reference('X-Request-Id'), ...(needsKey(operation) && limitHeaders) }
-      if (operation.responses['204'] === reply) delete reply.content
+      if ([operation.responses['204'], operation.responses['304']].includes(reply)) delete reply.content
       for (const media of Object.values(reply.content ?? {})) media.example ??= exampleOf(media.schema)
     }
     for (const [name, , { status }, when] of errorResponses) {

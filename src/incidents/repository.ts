@@ -1,9 +1,9 @@
 import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
-import { sortFields } from '../database/prepared.ts'
+import { prepared, sortFields } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import type { Impact, State } from '../enums.ts'
 import { incidentNotFound, invalidField } from '../errors.ts'
-import { withinLimits } from '../limits.ts'
+import { maxPageLength, withinLimits } from '../limits.ts'
 import { affectedByIncident, assertUniqueMonitors, lockAffectedMonitors } from '../monitors/affected.ts'
 import { incidentIsOpen } from '../monitors/current-status.ts'
 import type { Scope } from '../monitors/scope.ts'
@@ -39,22 +39,28 @@ export async function listIncidents(
   newest: 'start' | 'id' = 'start',
 ): Promise<Incident[]> {
   const { scope, state, open, monitor_tags: tags, from, to, cursor, before } = filter
+  const [after, order] =
+    newest === 'start'
+      ? [
+          sql`(started_at, id) < (${cursor?.at ?? 'infinity'}::timestamptz, ${cursor?.id ?? 0}::integer)`,
+          sql`started_at desc, id desc`,
+        ]
+      : [sql`id < ${before ?? 2 ** 31}::bigint`, sql`id desc`]
   const conditions = [
-    ...(state === undefined ? [] : [sql`state = ${state}`]),
-    ...(open === undefined ? [] : [sql`${incidentIsOpen} = ${open}`]),
+    ...(state === undefined ? [] : [sql`state = ${sql.lit(state)}`]),
+    ...(open === undefined ? [] : [sql`${incidentIsOpen} = ${sql.lit(open)}`]),
     ...(from === undefined ? [] : [sql`started_at >= ${from}`]),
     ...(to === undefined ? [] : [sql`started_at < ${to}`]),
-    ...(cursor === undefined
-      ? []
-      : [sql`(started_at, id) < (${cursor.at}::timestamptz, ${cursor.id}::integer)`]),
-    ...(before === undefined ? [] : [sql`id < ${before}`]),
     ...(tags === undefined ? [] : [affectedByIncident.includes(tags)]),
     ...(scope === null ? [] : [affectedByIncident.isInScope(scope)]),
   ]
-  const where = conditions.length > 0 ? sql`where ${sql.join(conditions, sql` and `)}` : sql``
-  const order = newest === 'start' ? sql`started_at desc, id desc` : sql`id desc`
-  const { rows } = await sql<Incident>`
-    select ${columns(scope)} from incidents ${where} order by ${order} limit ${limit}`.execute(db)
+  const page = sql`
+    select * from incidents where ${sql.join([after, ...conditions], sql` and `)}
+    order by ${order} limit ${sql.lit(maxPageLength + 1)}`
+  const statement = sql<Incident>`
+    select ${columns(scope)} from (${page}) as incidents order by ${order} limit ${limit}`
+  // As for monitors, not each combination of filters is prepared.
+  const { rows } = await (conditions.length > 1 ? statement : prepared(statement)).execute(db)
   return rows
 }
 

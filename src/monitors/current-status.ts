@@ -1,4 +1,8 @@
-import { sql, type SqlBool } from 'kysely'
+import { type RawBuilder, sql, type SqlBool } from 'kysely'
+import type { Status } from '../enums.ts'
+import { maxPageLength } from '../limits.ts'
+
+type Sql = RawBuilder<unknown>
 
 /** An incident is open if it is not resolved, has started, and has not ended. */
 export const incidentIsOpen = sql<SqlBool>`
@@ -18,17 +22,15 @@ const reportedAt = sql`(
   end)`
 
 /**
- * CTEs that define `current`: all monitors with their status and its source. The status is the worst impact of open
- * incidents and ongoing maintenances; otherwise the newest report unless it is stale; otherwise the default.
+ * CTE `impacts`: the worst impact of open incidents and ongoing maintenances, by monitor. Impact UP counts for
+ * maintenances only. `worst` encodes the impact and its source: even numbers are incidents, which win over maintenances
+ * of equal impact.
  *
- * - Impact UP counts for maintenances only.
- * - `worst` encodes the impact and its source: even numbers are incidents, which win over maintenances of equal impact.
- * - The age of a report is counted from the second in which it was made, not from its minute.
- * - `offset 0` and the nested select prevent the planner from reading all maintenances and links: it overestimates the
- *   number of ongoing events, which are few.
+ * `offset 0` and the nested select prevent the planner from reading all maintenances and links: it overestimates the
+ * number of ongoing events, which are few.
  */
-export const currentStatus = sql`
-  with active_impacts as (
+const impacts = sql`
+  active_impacts as (
     select monitor_id, impact, 0 as source
     from incidents join incident_monitors on incident_id = incidents.id
     where ${incidentIsOpen} and impact <> 'UP'
@@ -42,18 +44,76 @@ export const currentStatus = sql`
     select monitor_id, min(source + case impact when 'DOWN' then 2 when 'MAINTENANCE' then 4 when 'DEGRADED' then 6 else 8 end)
       as worst
     from active_impacts group by monitor_id
-  ), current as (
-    select monitors.*, last.minute as last_minute, last.status as last_status, last.latency_ms as last_latency_ms,
-      case when worst is not null then (array['incident', 'maintenance'])[worst % 2 + 1]
-        when is_fresh then 'report' else 'default' end as status_source,
-      case when worst is not null then (array['DOWN', 'MAINTENANCE', 'DEGRADED', 'UP'])[worst / 2]
-        when is_fresh then last.status else default_status end as status
-    from monitors
-    left join last_reports as last on last.monitor_id = monitors.id
-    left join impacts on impacts.monitor_id = monitors.id
-    cross join lateral (
-      select last.minute is not null and (
-        stale_after_seconds is null or extract(epoch from now()) - ${reportedAt} <= stale_after_seconds
-      ) as is_fresh
-    ) as freshness
   )`
+
+/** Joins what the status of monitors depends on. The age of a report is counted from its second, not from its minute. */
+const withStatusInputs = (monitors: Sql) => sql`
+  ${monitors} as monitors
+  left join last_reports as last on last.monitor_id = monitors.id
+  left join impacts on impacts.monitor_id = monitors.id
+  cross join lateral (
+    select last.minute is not null and (
+      stale_after_seconds is null or extract(epoch from now()) - ${reportedAt} <= stale_after_seconds
+    ) as is_fresh
+  ) as freshness`
+
+/** The order of precedence. The newest report counts unless it is stale. */
+const byPrecedence = (impact: Sql, report: Sql, otherwise: Sql) =>
+  sql`case when worst is not null then ${impact} when is_fresh then ${report} else ${otherwise} end`
+
+const worstImpact = sql`(array['DOWN', 'MAINTENANCE', 'DEGRADED', 'UP'])[worst / 2]`
+
+/** CTEs that define `current`: the monitors that are selected, with their last report, status and its source. */
+export const currentStatus = (monitors: Sql) => sql`
+  with ${impacts}, current as (
+    select monitors.*, last.minute as last_minute, last.status as last_status, last.latency_ms as last_latency_ms,
+      ${byPrecedence(sql`(array['incident', 'maintenance'])[worst % 2 + 1]`, sql`'report'`, sql`'default'`)} as status_source,
+      ${byPrecedence(worstImpact, sql`last.status`, sql`default_status`)} as status
+    from ${withStatusInputs(monitors)}
+  )`
+
+/** Monitors whose status is computed to find those with a rare status. With more, monitors are read by tag. */
+const maxCandidates = 500
+
+/**
+ * Selects, for currentStatus, the first `limit` monitors by tag that match the conditions and have the status.
+ *
+ * With a status, only monitors whose last report, default status or impact is that status can have it: if they are few,
+ * only these are read. Otherwise the status is frequent, and the first monitors by tag include enough of them. The
+ * planner cannot make this choice, because it cannot estimate the status.
+ *
+ * The longest page and the status are literals, because a plan is made once, without the values of parameters. The
+ * `offset 0` prevents a plan that reads all monitors to join them with the candidates.
+ */
+export function selectPage(conditions: Sql[], wanted: Status | undefined, limit: number): Sql {
+  const where = sql.join(conditions, sql` and `)
+  const firstByTag = sql`order by tag limit ${sql.lit(maxPageLength + 1)}`
+  if (wanted === undefined) {
+    return sql`(select * from (select * from monitors where ${where} ${firstByTag}) as first order by tag limit ${limit})`
+  }
+  const status = sql.lit(wanted)
+  const hasStatus = byPrecedence(
+    sql`${worstImpact} = ${status}`,
+    sql`last.status = ${status}`,
+    sql`default_status = ${status}`,
+  )
+  const candidate = sql`(
+    select monitors.* from candidates, lateral (
+      select * from monitors where id = candidates.monitor_id and ${where} offset 0
+    ) as monitors
+  )`
+  return sql`(
+    with candidates as materialized (
+      (select monitor_id from last_reports where status = ${status} limit ${sql.lit(maxCandidates)})
+      union (select id from monitors where default_status = ${status} limit ${sql.lit(maxCandidates)})
+      union select monitor_id from impacts
+    )
+    select * from (
+      (select monitors.* from ${withStatusInputs(candidate)}
+        where (select count(*) < ${sql.lit(maxCandidates)} from candidates) and ${hasStatus} ${firstByTag})
+      union all
+      (select monitors.* from ${withStatusInputs(sql`monitors`)}
+        where (select count(*) >= ${sql.lit(maxCandidates)} from candidates) and ${where} and ${hasStatus} ${firstByTag})
+    ) as selected order by tag limit ${limit}
+  )`
+}

@@ -1,11 +1,11 @@
-import { type Kysely, type Selectable, sql, type Updateable } from 'kysely'
+import { type Kysely, type RawBuilder, type Selectable, sql, type Updateable } from 'kysely'
 import { precompiled, prepared, sortFields } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import type { ReportStatus, Status } from '../enums.ts'
 import { monitorNotFound, tagTaken } from '../errors.ts'
 import { withinLimits } from '../limits.ts'
 import { affectedByIncident, affectedByMaintenance, monitorIsVisible } from './affected.ts'
-import { currentStatus } from './current-status.ts'
+import { currentStatus, selectPage } from './current-status.ts'
 import { type Scope, tagIsInScope } from './scope.ts'
 import { toUptime } from './uptime.ts'
 
@@ -38,18 +38,16 @@ export async function listMonitors(
   limit: number,
 ): Promise<Monitor[]> {
   const conditions = [
+    sql`tag > ${filter.after ?? ''}`,
     ...(filter.scope === null ? [] : [tagIsInScope(filter.scope)]),
-    ...(filter.status === undefined ? [] : [sql`status = ${filter.status}`]),
     ...(filter.category_name === undefined ? [] : [sql`category_name = ${filter.category_name}`]),
-    ...(filter.enabled === undefined ? [] : [sql`enabled = ${filter.enabled}`]),
-    ...(filter.hidden === undefined ? [] : [sql`hidden = ${filter.hidden}`]),
-    ...(filter.after === undefined ? [] : [sql`tag > ${filter.after}`]),
+    ...(filter.enabled === undefined ? [] : [sql`enabled = ${sql.lit(filter.enabled)}`]),
+    ...(filter.hidden === undefined ? [] : [sql`hidden = ${sql.lit(filter.hidden)}`]),
   ]
-  const where = conditions.length > 0 ? sql`where ${sql.join(conditions, sql` and `)}` : sql``
-  const page = sql`select * from current ${where} order by tag limit ${limit}`
-  const statement = withUptime(page)
-  const isFiltered = conditions.length > (filter.after === undefined ? 0 : 1)
-  const { rows } = await (isFiltered ? statement : prepared(statement)).execute(db)
+  const statement = withUptime(selectPage(conditions, filter.status, limit))
+  // Not with several filters, because each combination is a text of its own, which every connection would keep.
+  const filters = conditions.length - 1 + (filter.status === undefined ? 0 : 1)
+  const { rows } = await (filters > 1 ? statement : prepared(statement)).execute(db)
   return rows.map(toMonitor)
 }
 
@@ -88,23 +86,23 @@ export async function getMonitorId(
  * and 90 UTC days by day, the current hour and day included. They are lateral, so that only the monitors of the page are
  * read. The clock is materialized, because evaluating it per row takes most of the statement's time.
  */
-function withUptime(page: ReturnType<typeof sql>) {
+function withUptime(monitors: RawBuilder<unknown>) {
   return sql<Row>`
-    ${currentStatus}, page as (${page}), clock as materialized (
+    ${currentStatus(monitors)}, clock as materialized (
       select floor(seconds / 3600)::integer as this_hour, floor(seconds / 86400)::integer as today
       from extract(epoch from now()) as seconds
     )
-    select page.*, hours.day, week, month, quarter
-    from page, clock, lateral (
+    select current.*, hours.day, week, month, quarter
+    from current, clock, lateral (
       select json_build_array(sum(up), sum(degraded), sum(down), sum(maintenance)) as day
       from monitor_hours
-      where monitor_id = page.id and hour > this_hour - 24
+      where monitor_id = current.id and hour > this_hour - 24
     ) as hours, lateral (
       select ${dayTotals(7)} as week, ${dayTotals(30)} as month, ${dayTotals(90)} as quarter from (
         select sum(up) as up, sum(degraded) as degraded, sum(down) as down, sum(maintenance) as maintenance,
           case when day > today - 7 then 7 when day > today - 30 then 30 else 90 end as days
         from monitor_days
-        where monitor_id = page.id and day > today - 90
+        where monitor_id = current.id and day > today - 90
         group by 5
       ) as spans
     ) as days
@@ -117,7 +115,7 @@ function dayTotals(days: number) {
   return sql`json_build_array(sum(up) ${within}, sum(degraded) ${within}, sum(down) ${within}, sum(maintenance) ${within})`
 }
 
-const selectByTag = precompiled(withUptime(sql`select * from current where tag = any($1)`))
+const selectByTag = precompiled(withUptime(sql`(select * from monitors where tag = any($1))`))
 
 type Row = Omit<Monitor, 'last_report' | 'uptime'> & {
   last_minute: number | null

@@ -3,6 +3,7 @@ import type { Tables } from '../database/schema.ts'
 import { type Status, statusesBySeverity } from '../enums.ts'
 import { listPublicIncidents } from '../incidents/repository.ts'
 import { listPublicMaintenances } from '../maintenances/repository.ts'
+import { monitorIsVisible } from '../monitors/affected.ts'
 import { currentStatus } from '../monitors/current-status.ts'
 import type { Monitor } from '../monitors/repository.ts'
 
@@ -22,10 +23,8 @@ export async function readPublicStatus(db: Kysely<Tables>) {
 
 async function listPublicMonitors(db: Kysely<Tables>): Promise<PublicMonitor[]> {
   const { rows } = await sql<PublicMonitor>`
-    ${currentStatus}
-    select tag, name, category_name, status from current where enabled and not hidden order by tag`.execute(
-    db,
-  )
+    ${currentStatus(sql`(select * from monitors where ${monitorIsVisible})`)}
+    select tag, name, category_name, status from current order by tag`.execute(db)
   return rows
 }
 
@@ -43,9 +42,9 @@ export type MonitorSummary = {
 /** Counts the enabled monitors per status, and lists the first `limit` of them, ordered by severity. */
 export async function summarizeMonitors(db: Kysely<Tables>, limit: number): Promise<MonitorSummary> {
   const { rows } = await sql<MonitorSummary>`
-    ${currentStatus}, ranked as (
+    ${currentStatus(sql`(select * from monitors where enabled)`)}, ranked as (
       select tag, name, status, hidden, array_position(${statusesBySeverity}::text[], status) as rank
-      from current where enabled
+      from current
     )
     select
       coalesce((select json_object_agg(status, total) from (

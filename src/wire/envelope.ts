@@ -52,6 +52,9 @@ export const AnyObject = Type.Object({})
 /** The schema of a 204 response. */
 export const NoContent = Type.Null({ description: 'Deleted. The response has no body.' })
 
+/** The schema of a 304 response. */
+export const NotModified = Type.Null({ description: 'The ETag matches. The response has no body.' })
+
 /** Every error. Only INVALID_REQUEST has `details`. */
 export const ErrorEnvelope = Type.Object(
   {

@@ -1,5 +1,6 @@
 import { Type } from 'typebox'
 import { invalidCursor, rangeReversed } from '../errors.ts'
+import { maxPageLength } from '../limits.ts'
 import { parseValidTime } from './time.ts'
 import { maxId } from './validator.ts'
 
@@ -7,9 +8,9 @@ import { maxId } from './validator.ts'
 export const pageQuery = {
   limit: Type.Integer({
     minimum: 1,
-    maximum: 100,
+    maximum: maxPageLength,
     default: 50,
-    description: 'Maximum number of items on the page, 1 to 100.',
+    description: `Maximum number of items on the page, 1 to ${maxPageLength}.`,
   }),
   cursor: Type.Optional(
     Type.String({

@@ -1,0 +1,87 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import { waitForMore } from '../database/batch.ts'
+import { scopeOf } from './permission-guard.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /**
+     * Sends the JSON that `read` returns. Concurrent requests with the same URL, of keys with the same monitors, share a
+     * read and its text, but no request joins a read that has started, so that a response is never older than its request.
+     * The JSON must depend on nothing else. The route must have the config `sharesStatements`.
+     * @throws ApiError 503
+     */
+    shareRead: (
+      request: FastifyRequest,
+      reply: FastifyReply,
+      read: () => Promise<string>,
+    ) => Promise<FastifyReply>
+  }
+}
+
+type Read = { hasStarted: boolean; requests: number; text: Promise<Buffer> }
+
+/**
+ * Shares reads. A read takes a turn of the key of its first request, before others can join it, so that no request waits
+ * for the turn of another key. Until the previous read of the URL ends, it waits for more requests.
+ */
+export default fp(
+  (app, _options, done) => {
+    /** The latest read of each URL and set of monitors, until it ends. */
+    const reads = new Map<string, Read>()
+
+    function start(key: string, read: () => Promise<string>, endTurn: (error?: unknown) => void): Read {
+      const previous = reads.get(key)
+      const next: Read = { hasStarted: false, requests: 1, text: run() }
+      reads.set(key, next)
+      return next
+
+      async function run(): Promise<Buffer> {
+        try {
+          await previous?.text.catch(() => undefined)
+          await waitForMore(() => next.requests)
+          next.hasStarted = true
+          const text = Buffer.from(await read())
+          endTurn()
+          return text
+        } catch (error) {
+          endTurn(error)
+          throw error
+        } finally {
+          if (reads.get(key) === next) reads.delete(key)
+        }
+      }
+    }
+
+    function join(key: string): Promise<Buffer> | undefined {
+      const latest = reads.get(key)
+      if (!latest || latest.hasStarted) return undefined
+      latest.requests++
+      return latest.text
+    }
+
+    function joinOrStart(request: FastifyRequest, reply: FastifyReply, read: () => Promise<string>) {
+      const key = `${JSON.stringify(scopeOf(request))} ${request.url}`
+      return (
+        join(key) ??
+        new Promise<Buffer>((resolve, reject) => {
+          app.takeTurn(request, reply, {
+            start: (endTurn) => {
+              const joined = join(key)
+              if (joined) endTurn()
+              resolve(joined ?? start(key, read, endTurn).text)
+            },
+            reject,
+          })
+        })
+      )
+    }
+
+    app.decorate('shareRead', async (request, reply, read) => {
+      const text = await joinOrStart(request, reply, read)
+      return reply.type('application/json; charset=utf-8').send(text)
+    })
+    done()
+  },
+  { name: 'shared-reads', dependencies: ['concurrency'] },
+)

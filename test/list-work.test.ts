@@ -1,0 +1,101 @@
+import { type CompiledQuery, type Kysely, sql } from 'kysely'
+import pg from 'pg'
+import t from 'tap'
+import { openDatabase } from '../src/database/open.ts'
+import type { Tables } from '../src/database/schema.ts'
+import { listIncidents } from '../src/incidents/repository.ts'
+import { findMonitors, listMonitors } from '../src/monitors/repository.ts'
+import { createDatabase } from './helper.ts'
+
+const monitors = 3_000
+
+await t.test('the work for a page does not depend on the number of monitors and incidents', async (t) => {
+  const queries: CompiledQuery[] = []
+  const { db, close } = await openDatabase(
+    { databaseUrl: await createDatabase(t), databasePoolMax: 1, dataDir: '' },
+    { onStatement: ({ query }) => queries.push(query) },
+  )
+  t.teardown(close)
+  await fill(db)
+
+  const at = new Date(Date.now() - 1_000_000_000)
+  const lists: [name: string, list: () => Promise<unknown>][] = [
+    ['a page', () => listMonitors(db, { scope: null, after: 'm1500' }, 51)],
+    ['the longest page', () => listMonitors(db, { scope: null }, 101)],
+    ['a category', () => listMonitors(db, { scope: null, category_name: 'Category 7' }, 51)],
+    ['a rare status', () => listMonitors(db, { scope: null, status: 'DOWN' }, 51)],
+    ['a frequent status', () => listMonitors(db, { scope: null, status: 'UP' }, 51)],
+    ['an impact', () => listMonitors(db, { scope: null, status: 'MAINTENANCE' }, 51)],
+    ['hidden monitors', () => listMonitors(db, { scope: null, hidden: true }, 51)],
+    ['disabled monitors', () => listMonitors(db, { scope: null, enabled: false }, 51)],
+    ['one monitor', () => findMonitors(db, ['m0100'])],
+    ['incidents', () => listIncidents(db, { scope: null, cursor: { at, id: 1 } }, 51)],
+    ['open incidents', () => listIncidents(db, { scope: null, open: true }, 51)],
+  ]
+  for (const [name, list] of lists) {
+    queries.length = 0
+    await list()
+    const [query] = queries
+    if (!query || queries.length > 1) throw new Error(`${name}: ${queries.length} statements`)
+    const plan = await explain(db, query)
+    t.ok(mostRows(plan) < 1_000, `${name}: a part of the plan reads ${mostRows(plan)} rows`)
+    t.ok(plan['Shared Hit Blocks'] < 3_000, `${name}: ${plan['Shared Hit Blocks']} buffers`)
+  }
+})
+
+/** Every monitor has reported, 15 are DOWN, and a few are affected by open incidents. */
+async function fill(db: Kysely<Tables>): Promise<void> {
+  const now = Math.floor(Date.now() / 60_000)
+  await sql`
+    insert into monitors (tag, name, category_name, enabled, hidden, default_status, degraded_counts_as_down)
+    select 'm' || lpad(n::text, 4, '0'), 'm', 'Category ' || n % 100, n % 500 <> 0, n % 400 = 0, 'NO_DATA', false
+    from generate_series(1, ${sql.lit(monitors)}) as n`.execute(db)
+  await sql`
+    insert into last_reports (monitor_id, minute, reported_at, status)
+    select id, ${now}::integer, ${now * 60}::bigint, case when id % 200 = 0 then 'DOWN' else 'UP' end from monitors
+    `.execute(db)
+  await sql`
+    insert into monitor_days
+    select id, ${Math.floor(now / 1440)}::integer, 1, 0, 0, 0, 0, 0 from monitors`.execute(db)
+  await sql`
+    insert into incidents (title, state, started_at)
+    select 'i', case when n % 500 = 0 then 'IDENTIFIED' else 'RESOLVED' end, now() - n * interval '1 hour'
+    from generate_series(1, ${sql.lit(monitors)}) as n`.execute(db)
+  await sql`insert into incident_monitors select id, id, 'MAINTENANCE' from incidents`.execute(db)
+  await sql`analyze`.execute(db)
+}
+
+type Plan = {
+  'Node Type': string
+  'Actual Rows': number
+  'Actual Loops': number
+  'Rows Removed by Filter'?: number
+  'Shared Hit Blocks': number
+  Plans?: Plan[]
+}
+
+/** Explains the plan that is made without the values of parameters, as for requests. */
+async function explain(db: Kysely<Tables>, { sql: text, parameters }: CompiledQuery): Promise<Plan> {
+  const toLiteral = (value: unknown) =>
+    value instanceof Date
+      ? `'${value.toISOString()}'`
+      : pg.escapeLiteral(Array.isArray(value) ? `{${value.join(',')}}` : String(value))
+  return db.connection().execute(async (connection) => {
+    await sql.raw(`prepare explained as ${text}`).execute(connection)
+    const { rows } = await sql
+      .raw<{ 'QUERY PLAN': [{ Plan: Plan }] }>(
+        `explain (analyze, buffers, timing off, format json) execute explained (${parameters.map(toLiteral).join(', ')})`,
+      )
+      .execute(connection)
+    await sql`deallocate explained`.execute(connection)
+    const [row] = rows
+    if (!row) throw new Error('EXPLAIN returned no row')
+    return row['QUERY PLAN'][0].Plan
+  })
+}
+
+/** The most rows that one part of the plan reads, with those that it filters out. */
+function mostRows(plan: Plan): number {
+  const own = (plan['Actual Rows'] + (plan['Rows Removed by Filter'] ?? 0)) * plan['Actual Loops']
+  return Math.max(own, ...(plan.Plans ?? []).map(mostRows))
+}
