@@ -281,6 +281,31 @@ await t.test('a key whose statements wait uses half of the connections, and none
   t.ok((await waiting).every(({ statusCode }) => statusCode === 200))
 })
 
+for (const table of ['api_keys', 'rate_counters']) {
+  await t.test(`requests wait while a migration locks ${table}`, async (t) => {
+    const { url, replica, token: known } = await startWithKey(t)
+    const { token: firstSeen } = await newKey(replica)
+    await replica.call(known, 'GET /api/me')
+    const locker = new pg.Client({ connectionString: url })
+    await locker.connect()
+    await locker.query(`begin; lock table ${table} in access exclusive mode`)
+    replica.statements.length = 0
+    const waiting = [
+      replica.call(known, 'GET /api/me'),
+      replica.call(firstSeen, 'GET /api/me'),
+      replica.call(null, 'GET /readyz'),
+    ]
+    const attempts = () => replica.statements.filter((text) => /from rate_counters[^]*skip locked/.test(text))
+    await waitUntil(() => attempts().length > 1)
+    await locker.query('commit')
+    await locker.end()
+    t.same(
+      (await Promise.all(waiting)).map(({ statusCode }) => statusCode),
+      [200, 200, 200],
+    )
+  })
+}
+
 await t.test('admission has a third of the connections, jobs have one, and the total is kept', (t) => {
   t.same(
     [1, 2, 3, 5, 6, 9, 10, 100].map((max) => shareConnections(max).admission),

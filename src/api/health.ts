@@ -1,6 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { batch } from '../database/batch.ts'
+import { retryWhileLocked } from '../database/locks.ts'
 import { assertWritable, isMigrated } from '../database/migrate.ts'
 import { databaseNotMigrated, databaseUnavailable, shuttingDown } from '../errors.ts'
 import { describe, Envelope } from '../wire/envelope.ts'
@@ -15,10 +16,15 @@ const ok = { success: true as const, data: { status: 'ok' as const } }
 /** Probes for orchestrators and load balancers. They have no rate limit; concurrent readiness checks share a query. */
 const routes: FastifyPluginAsyncTypebox<{ isDraining: () => boolean }> = async (app, { isDraining }) => {
   const checkDatabase = batch(async (items: null[]) => {
-    const migrated = await isMigrated(app.admissionDb)
-    if (migrated) await assertWritable(app.admissionDb)
+    const migrated = await retryWhileLocked(isReady, app.maxLockWaitMs)
     return items.map(() => migrated)
   })
+
+  async function isReady(): Promise<boolean> {
+    const migrated = await isMigrated(app.admissionDb)
+    if (migrated) await assertWritable(app.admissionDb)
+    return migrated
+  }
 
   app.get(
     '/healthz',

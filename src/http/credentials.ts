@@ -2,6 +2,7 @@ import type { Socket } from 'node:net'
 import type { FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { batch } from '../database/batch.ts'
+import { retryWhileLocked } from '../database/locks.ts'
 import { invalidKey, malformedKey } from '../errors.ts'
 import { findHashes, replaceHash } from '../keys/repository.ts'
 import { createSecrets, digest, needsRehash, type Secrets } from '../keys/secrets.ts'
@@ -28,7 +29,9 @@ export default fp(
     const secrets = createSecrets()
     // Most clients send the same token with every request of a connection: it is parsed and digested once.
     const verifiedKeyBySocket = new WeakMap<Socket, { token: string; id: string }>()
-    const findHash = batch((ids: string[]) => findHashes(app.admissionDb, ids))
+    const findHash = batch((ids: string[]) =>
+      retryWhileLocked(() => findHashes(app.admissionDb, ids), app.maxLockWaitMs),
+    )
 
     app.decorate('secrets', secrets)
     app.decorate('verifyToken', async (token, request) => {

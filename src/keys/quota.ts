@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Kysely } from 'kysely'
 import { batch } from '../database/batch.ts'
 import { isRerunnable } from '../database/failures.ts'
-import { lockPauseMs } from '../database/locks.ts'
+import { lockPauseMs, retryWhileLocked } from '../database/locks.ts'
 import type { Tables } from '../database/schema.ts'
 import { rowLocked } from '../errors.ts'
 import { isAddressAllowed } from './allowed-ips.ts'
@@ -92,7 +92,8 @@ export function createKeyQuotas(
     const submitContended = batch<Retry, Result>(submitUnlocked)
 
     async function submitUnlocked(items: Retry[]): Promise<(Result | Promise<Result>)[]> {
-      const row = await execute(selectAndIncrementUnlocked, items)
+      // Waits only for locks of whole tables, such as those of migrations, for which all requests wait.
+      const row = await retryWhileLocked(() => execute(selectAndIncrementUnlocked, items), maxLockWaitMs)
       const obstacles = new Map<string, Obstacle>()
       for (const { id, obstacle } of row.keys) {
         if (obstacle) obstacles.set(id, obstacle)

@@ -3,6 +3,7 @@ import { promisify } from 'node:util'
 import type { FastifyReply, FastifyRequest, onRequestAsyncHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
 import { batch } from '../database/batch.ts'
+import { retryWhileLocked } from '../database/locks.ts'
 import { forbidden } from '../errors.ts'
 import type { Principal } from '../http/auth.ts'
 import { clientAddress } from '../http/client-address.ts'
@@ -50,7 +51,7 @@ declare module 'fastify' {
 export default fp(
   async (app) => {
     const readSession = batch(async (digests: string[]) => {
-      const found = await readSessions(app.admissionDb, digests)
+      const found = await retryWhileLocked(() => readSessions(app.admissionDb, digests), app.maxLockWaitMs)
       return digests.map((digest) => found.get(digest) ?? null)
     })
 
