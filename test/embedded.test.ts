@@ -56,8 +56,22 @@ await t.test('a DATA_DIR that is not writable is an error of one line', async (t
   }
 })
 
+type Replies = Awaited<ReturnType<Parameters<typeof watchFailures>[0]['execProtocolStream']>>
+
+await t.test('a transaction of the embedded database leaves turns of the event loop to others', async (t) => {
+  const execProtocolStream = () => Promise.resolve<Replies>([])
+  const protocol = watchFailures({ waitReady: Promise.resolve(), execProtocolStream }, 'data')
+  let turns = 0
+  const countTurn = () => {
+    turns++
+    if (turns < 10) setImmediate(countTurn)
+  }
+  setImmediate(countTurn)
+  for (let message = 0; message < 5; message++) await protocol.execProtocolStream(new Uint8Array())
+  t.ok(turns >= 5, `${turns} turns`)
+})
+
 await t.test('a failure of the embedded database is reported, an error of a statement is not', async (t) => {
-  type Replies = Awaited<ReturnType<Parameters<typeof watchFailures>[0]['execProtocolStream']>>
   const failures: string[] = []
   const execute = (reply: () => Promise<unknown>, timeoutMs?: number) =>
     watchFailures(

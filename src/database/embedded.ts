@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { closeSync, existsSync, mkdirSync, openSync, renameSync, rmSync, statSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { PGlite } from '@electric-sql/pglite'
 import { createPgConfig } from '@electric-sql/pglite/node-postgres'
@@ -69,6 +70,9 @@ export function watchFailures(
   return {
     waitReady: pglite.waitReady,
     execProtocolStream: async (message, options) => {
+      // PGlite blocks the thread and settles its promises at once, so that a long transaction would use a single turn of
+      // the event loop, in which no connection is served.
+      await nextTurn()
       const timer = setTimeout(() => {
         fail(`it has not responded for ${timeoutMs / 1000} s. Is its disk full?`)
       }, timeoutMs)
