@@ -86,6 +86,9 @@ export function buildApp({
     clientErrorHandler: sendClientError,
   })
 
+  // By default Node drops the headers beyond the 2,000th one: a second Authorization, or the X-Forwarded-For that a proxy
+  // appends. The limit of 16 KiB remains.
+  app.server.maxHeadersCount = 0
   app.server.on('connection', requireAddress)
   // RFC 9110, section 10.1.1: a server may ignore an expectation that it does not support.
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response))

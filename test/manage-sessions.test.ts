@@ -241,6 +241,7 @@ await t.test('a log-out ends the session in every tab', async (t) => {
   t.match((await visitor.get(String(headers.location))).body, 'You are logged out')
   redirectsToLogIn(t, await visitor.get('/manage'), 'in the same tab')
   redirectsToLogIn(t, await tab.get(keys), 'in another tab')
+  redirectsToLogIn(t, await tab.post('/manage/logout', {}), 'a log-out in another tab')
   t.same(await replica.db.selectFrom('admin_sessions').selectAll().execute(), [])
   t.match(
     replica.log.filter(({ event }) => /^logged_/.test(String(event))),

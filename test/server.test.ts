@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { existsSync, writeFileSync } from 'node:fs'
 import { connect, createServer, type Socket } from 'node:net'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { setTimeout as delay } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import { sql } from 'kysely'
@@ -225,6 +226,27 @@ await t.test('a malformed HTTP request is answered with the error envelope', asy
     )
   }
 })
+
+await t.test(
+  'a second Authorization header is rejected behind thousands of other headers, too',
+  async (t) => {
+    const { app, db } = await startReplica(t)
+    const { token } = await newKey({ db })
+    const { port } = new URL(await app.listen({ host: '127.0.0.1', port: 0 }))
+    const authorization = `authorization: Bearer ${token}\r\n`
+    for (const [more, status] of [
+      ['', '200'],
+      [authorization, '401'],
+    ]) {
+      const socket = connect(Number(port), '127.0.0.1')
+      const others = 'x:\r\n'.repeat(2_500)
+      socket.write(
+        `GET /api/me HTTP/1.1\r\n${authorization}host: x\r\nconnection: close\r\n${others}${more}\r\n`,
+      )
+      t.match(await text(socket), `HTTP/1.1 ${status} `)
+    }
+  },
+)
 
 await t.test('the keep-alive timeout is longer than that of proxies', async (t) => {
   const { app } = await startReplica(t)

@@ -43,7 +43,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     return reply.redirect(safeRedirectPath(next), 303)
   })
 
-  app.post('/logout', async function logOut(request, reply) {
+  // Without a session, which another tab has ended, its CSRF token is not checked.
+  app.post('/logout', { onRequest: app.requireSession }, async function logOut(request, reply) {
     await app.logOut(request, reply)
     return reply.redirect('/manage/login?notice=logged-out', 303)
   })
