@@ -1,3 +1,4 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
 import type { Static } from 'typebox'
@@ -35,6 +36,9 @@ const stringifyPage = compileSerializer(MonitorPage)
 
 /** Reports in a larger body are written alone, on a connection of their own. */
 const maxBatchedBytes = 8_192
+
+/** Points or buckets that are processed without leaving a turn of the event loop to other requests. */
+const maxItemsPerTurn = 1_000
 
 function isBatched({ headers }: FastifyRequest): boolean {
   return Number(headers['content-length'] ?? Infinity) <= maxBatchedBytes
@@ -185,6 +189,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     },
     async function reportStatus(request, reply) {
       const { points, status, ...report } = request.body
+      // Validation and conversion take 30 ms each for 10,000 points: in two turns, other requests wait half as long.
+      if (points && points.length > maxItemsPerTurn) await nextTurn()
       const reports = (points ?? (status ? [{ ...report, status }] : [])).map(toReport)
       const result = await app.writeReports(request.params.tag, reports, () => isAborted(request, reply))
       return toWriteResponse(result, (index) => (points ? `/points/${index}/timestamp` : '/timestamp'))
@@ -238,11 +244,10 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         limit: limit + 1,
       })
       const { data, pagination } = paginate(buckets, limit, list, ({ minute }) => String(minute))
-      return {
-        success: true as const,
-        data: data.map(({ minute, ...bucket }) => ({ timestamp: formatMinute(minute), ...bucket })),
-        pagination,
-      }
+      const page = data.map(({ minute, ...bucket }) => ({ timestamp: formatMinute(minute), ...bucket }))
+      // Serialization takes as long.
+      if (page.length > maxItemsPerTurn) await nextTurn()
+      return { success: true as const, data: page, pagination }
     },
   )
 }
