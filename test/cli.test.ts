@@ -31,163 +31,204 @@ async function listen(t: Test, handle: RequestListener): Promise<string> {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
 }
 
-for (const over of ['the database', 'HTTP'] as const) {
-  await t.test(`through ${over}, the keys commands do what the API does, and print only keys`, async (t) => {
-    const url = await createDatabase(t)
-    const replica = await startReplica(t, { url })
-    const { call, app } = replica
-    const { token: admin } = await newKey(replica, { name: 'ops' })
-    const origin = over === 'HTTP' ? await app.listen({ port: 0 }) : ''
-    const env = over === 'HTTP' ? { KENER_API_KEY: admin } : { DATABASE_URL: url }
-    const run = async (...args: string[]) => {
-      const outcome = await cli(t, [...args, ...(origin === '' ? [] : ['--url', `${origin}/`])], env)
-      t.equal(outcome.code, 0, outcome.stderr)
-      return outcome
-    }
-    const readKey = async (id: string) => (await call(admin, `GET /api/keys/${id}`)).json.data
+await t.test('the keys commands', async (t) => {
+  const url = await createDatabase(t)
+  const replica = await startReplica(t, { url, config: { keyLifetimeMaxDays: 100 } })
+  const origin = await replica.app.listen({ port: 0, host: '127.0.0.1' })
+  const { token } = await newKey(replica)
 
-    const created = await run(
-      ...['keys', 'create', '--name', 'from the CLI', '--permissions', 'read:monitors, write:incidents'],
-      ...['--expires', '30d', '--rate-limit', '7', '--monitors', 'website, payments-*'],
-      ...['--allowed-ips', '127.0.0.1,2001:db8::/32', '--description', 'one\ntwo'],
+  for (const over of ['the database', 'HTTP'] as const) {
+    await t.test(
+      `through ${over}, the keys commands do what the API does, and print only keys`,
+      async (t) => {
+        const env = over === 'HTTP' ? { KENER_API_KEY: token } : { DATABASE_URL: url }
+        const run = async (...args: string[]) => {
+          const outcome = await cli(t, [...args, ...(over === 'HTTP' ? ['--url', `${origin}/`] : [])], env)
+          t.equal(outcome.code, 0, outcome.stderr)
+          return outcome
+        }
+        const readKey = async (id: string) => (await replica.call(token, `GET /api/keys/${id}`)).json.data
+
+        const created = await run(
+          ...['keys', 'create', '--name', 'from the CLI', '--permissions', 'read:monitors, write:incidents'],
+          ...['--expires', '30d', '--rate-limit', '7', '--monitors', 'website, payments-*'],
+          ...['--allowed-ips', '127.0.0.1,2001:db8::/32', '--description', 'one\ntwo'],
+        )
+        t.match(created.stdout, oneKey)
+        const key = created.stdout.trim()
+        const id = idOf(key)
+        t.notOk(created.stderr.includes(key))
+        const object = await readKey(id)
+        t.match(object, {
+          name: 'from the CLI',
+          description: 'one\ntwo',
+          permissions: ['read:monitors', 'write:incidents'],
+          rate_limit: 7,
+          monitors: ['website', 'payments-*'],
+          allowed_ips: ['127.0.0.1', '2001:db8::/32'],
+          created_by: over === 'HTTP' ? { key_id: idOf(token), key_name: 'test' } : null,
+        })
+        t.ok(Math.abs(Date.parse(object.expires_at) - Date.now() - 30 * 86_400_000) < 60_000)
+
+        const list = (await run('keys', 'list')).stdout
+        t.equal(
+          list.split('\n')[0],
+          `${id}  active  "from the CLI"  read:monitors,write:incidents  expires ${object.expires_at}  never used` +
+            '  monitors website,payments-*  from 127.0.0.1,2001:db8::/32',
+        )
+        t.notOk(list.includes(key.slice(23)))
+        t.same(JSON.parse((await run('keys', 'show', id, '--json')).stdout), object)
+        const shown = (await run('keys', 'show', id)).stdout.trimEnd().split('\n')
+        t.same(
+          shown.map((line) => line.replace(/:.*/, '')),
+          Object.keys(object),
+          'one line for each field',
+        )
+        t.ok(shown.includes('description: "one\\ntwo"'))
+
+        const rotated = await run('keys', 'rotate', id, '--overlap', '1h', '--expires', '90d')
+        t.match(rotated.stdout, oneKey)
+        const successor = await readKey(idOf(rotated.stdout))
+        t.match(successor, { rotated_from: id, monitors: ['website', 'payments-*'] })
+        t.ok(Math.abs(Date.parse(successor.expires_at) - Date.now() - 90 * 86_400_000) < 60_000)
+        const old = await readKey(id)
+        t.match(old, { status: 'active', rotated_to: successor.id })
+        t.ok(Math.abs(Date.parse(old.expires_at) - Date.now() - 3_600_000) < 60_000)
+
+        await run('keys', 'revoke', id)
+        t.match((await replica.call(key, 'GET /api/me')).json, { error: { code: 'KEY_REVOKED' } })
+        await run('keys', 'revoke', id)
+        const revoked = await run('keys', 'list', '--status', 'revoked', '--json')
+        t.same(
+          JSON.parse(revoked.stdout),
+          (await replica.call(token, 'GET /api/keys?status=revoked')).json.data,
+        )
+        t.same(await run('keys', 'list', '--status', 'expired'), {
+          code: 0,
+          stdout: '',
+          stderr: 'No key is expired.\n',
+        })
+      },
     )
-    t.match(created.stdout, oneKey)
-    const key = created.stdout.trim()
-    const id = idOf(key)
-    t.notOk(created.stderr.includes(key))
-    const object = await readKey(id)
-    t.match(object, {
-      name: 'from the CLI',
-      description: 'one\ntwo',
-      permissions: ['read:monitors', 'write:incidents'],
-      rate_limit: 7,
-      monitors: ['website', 'payments-*'],
-      allowed_ips: ['127.0.0.1', '2001:db8::/32'],
-      created_by: over === 'HTTP' ? { key_id: idOf(admin), key_name: 'ops' } : null,
-    })
-    t.ok(Math.abs(Date.parse(object.expires_at) - Date.now() - 30 * 86_400_000) < 60_000)
-
-    const list = (await run('keys', 'list')).stdout
-    t.equal(
-      list.split('\n')[0],
-      `${id}  active  "from the CLI"  read:monitors,write:incidents  expires ${object.expires_at}  never used` +
-        '  monitors website,payments-*  from 127.0.0.1,2001:db8::/32',
-    )
-    t.notOk(list.includes(key.slice(23)))
-    t.same(JSON.parse((await run('keys', 'show', id, '--json')).stdout), object)
-    const shown = (await run('keys', 'show', id)).stdout.trimEnd().split('\n')
-    t.same(
-      shown.map((line) => line.replace(/:.*/, '')),
-      Object.keys(object),
-      'one line for each field',
-    )
-    t.ok(shown.includes('description: "one\\ntwo"'))
-
-    const rotated = await run('keys', 'rotate', id, '--overlap', '1h', '--expires', '90d')
-    t.match(rotated.stdout, oneKey)
-    const successor = await readKey(idOf(rotated.stdout))
-    t.match(successor, { rotated_from: id, monitors: ['website', 'payments-*'] })
-    t.ok(Math.abs(Date.parse(successor.expires_at) - Date.now() - 90 * 86_400_000) < 60_000)
-    const old = await readKey(id)
-    t.match(old, { status: 'active', rotated_to: successor.id })
-    t.ok(Math.abs(Date.parse(old.expires_at) - Date.now() - 3_600_000) < 60_000)
-
-    await run('keys', 'revoke', id)
-    t.match((await call(key, 'GET /api/me')).json, { error: { code: 'KEY_REVOKED' } })
-    await run('keys', 'revoke', id)
-    const revoked = await run('keys', 'list', '--status', 'revoked', '--json')
-    t.same(JSON.parse(revoked.stdout), (await call(admin, 'GET /api/keys?status=revoked')).json.data)
-    t.same(await run('keys', 'list', '--status', 'expired'), {
-      code: 0,
-      stdout: '',
-      stderr: 'No key is expired.\n',
-    })
-  })
-}
-
-await t.test('over HTTP, errors are one line, which never shows a key', async (t) => {
-  const replica = await startReplica(t, { config: { keyLifetimeMaxDays: 30 } })
-  const origin = await replica.app.listen({ port: 0 })
-  const [admin, weak, used, gone] = await Promise.all([
-    newKey(replica),
-    newKey(replica, { permissions: ['read:monitors'] }),
-    newKey(replica, { rateLimit: 1 }),
-    newKey(replica),
-  ])
-  await replica.call(admin.token, `POST /api/keys/${gone.id}/revoke`)
-  await replica.call(used.token, 'GET /api/me')
-  await replica.call(used.token, 'GET /api/me')
-  const other = await listen(t, (request, response) => {
-    if (request.url?.startsWith('/moved')) response.writeHead(308, { location: 'https://elsewhere.example/' })
-    response.end('<html>')
-  })
-  const silent = await listen(t, () => undefined)
-  // The local port of a connection: it is in use, and does not accept connections.
-  const socket = connect(Number(new URL(silent).port), '127.0.0.1')
-  await once(socket, 'connect')
-  t.teardown(() => socket.destroy())
-  const refused = `http://127.0.0.1:${socket.localPort}`
-
-  const list = ['keys', 'list']
-  const failures: [args: string[], key: string, message: RegExp, url?: string][] = [
-    [list, weak.token, /rejected the key in KENER_API_KEY: .*lacks the permission admin/],
-    [list, gone.token, /rejected the key in KENER_API_KEY: .*revoked/],
-    [list, used.token, /limit of 1 requests per minute is exceeded: try again in \d+ s/],
-    [list, '', /KENER_API_KEY/],
-    [list, admin.token.slice(0, -1), /KENER_API_KEY is not a key/],
-    [list, `${admin.token}\n`, /KENER_API_KEY is not a key/],
-    [['keys', 'show', 'aB3dE5fG7hJ9kL1m'], admin.token, /no key with this id/],
-    [['keys', 'show', '.'], admin.token, /no key with this id/],
-    [['keys', 'rotate', gone.id], admin.token, /is revoked/],
-    [[...create, '--expires', '31d'], admin.token, /--expires must not be later than .* at most 30 days/],
-    [list, admin.token, /cannot be reached \(ECONNREFUSED\)\n/, refused],
-    [create, admin.token, /\(ECONNREFUSED\)\. If .* keys list shows it/, refused],
-    [list, admin.token, /did not respond as this service does \(status 200\)/, other],
-    [list, admin.token, /a redirect to "https:\/\/elsewhere\.example\/"/, `${other}/moved`],
-  ]
-  for (const [args, KENER_API_KEY, message, url = origin] of failures) {
-    const { code, stdout, stderr } = await cli(t, [...args, '--url', url], { KENER_API_KEY })
-    t.match({ code, stdout }, { code: 1, stdout: '' }, String(message))
-    t.match(stderr, /^kener-api: [^\n]+\n$/)
-    t.match(stderr, message)
-    t.notMatch(stderr, /kener_/)
   }
 
-  await t.rejects(connectToServer(silent, admin.token, 1).show(admin.id), /did not respond in time/)
-})
+  await t.test('over HTTP, errors are one line, which never shows a key', async (t) => {
+    const [weak, gone] = await Promise.all([
+      newKey(replica, { permissions: ['read:monitors'] }),
+      newKey(replica),
+    ])
+    await replica.call(token, `POST /api/keys/${gone.id}/revoke`)
+    const busy = JSON.stringify({ success: false, error: { message: 'Too many: try again in 7 s' } })
+    const other = await listen(t, (request, response) => {
+      if (request.url?.startsWith('/moved'))
+        response.writeHead(308, { location: 'https://elsewhere.example/' })
+      if (request.url?.startsWith('/busy')) response.writeHead(429)
+      response.end(request.url?.startsWith('/busy') ? busy : '<html>')
+    })
+    const silent = await listen(t, () => undefined)
+    // The local port of a connection: it is in use, and does not accept connections.
+    const socket = connect(Number(new URL(silent).port), '127.0.0.1')
+    await once(socket, 'connect')
+    t.teardown(() => socket.destroy())
+    const refused = `http://127.0.0.1:${socket.localPort}`
 
-await t.test('a list over HTTP has all pages', async (t) => {
-  const { app, db } = await startReplica(t)
-  await sql`
+    const list = ['keys', 'list']
+    const failures: [args: string[], key: string, message: RegExp, url?: string][] = [
+      [list, weak.token, /rejected the key in KENER_API_KEY: .*lacks the permission admin/],
+      [list, gone.token, /rejected the key in KENER_API_KEY: .*revoked/],
+      [list, token, /: Too many: try again in 7 s\n/, `${other}/busy`],
+      [list, '', /KENER_API_KEY/],
+      [list, token.slice(0, -1), /KENER_API_KEY is not a key/],
+      [list, `${token}\n`, /KENER_API_KEY is not a key/],
+      [['keys', 'show', 'aB3dE5fG7hJ9kL1m'], token, /no key with this id/],
+      [['keys', 'show', '.'], token, /no key with this id/],
+      [['keys', 'rotate', gone.id], token, /is revoked/],
+      [[...create, '--expires', '101d'], token, /--expires must not be later than .* at most 100 days/],
+      [list, token, /cannot be reached \(ECONNREFUSED\)\n/, refused],
+      [create, token, /\(ECONNREFUSED\)\. If .* keys list shows it/, refused],
+      [list, token, /did not respond as this service does \(status 200\)/, other],
+      [list, token, /a redirect to "https:\/\/elsewhere\.example\/"/, `${other}/moved`],
+    ]
+    for (const [args, KENER_API_KEY, message, url = origin] of failures) {
+      const { code, stdout, stderr } = await cli(t, [...args, '--url', url], { KENER_API_KEY })
+      t.match({ code, stdout }, { code: 1, stdout: '' }, String(message))
+      t.match(stderr, /^kener-api: [^\n]+\n$/)
+      t.match(stderr, message)
+      t.notMatch(stderr, /kener_/)
+    }
+
+    await t.rejects(connectToServer(silent, token, 1).show(gone.id), /did not respond in time/)
+  })
+
+  await t.test('a list over HTTP has all pages', async (t) => {
+    await sql`
     insert into api_keys (id, secret_hash, name, permissions)
-    select to_char(n, 'FM0000000000000000'), '', 'n', '{admin}' from generate_series(1, 201) n`.execute(db)
-  const { token } = await newKey({ db })
-  const url = await app.listen({ port: 0 })
-  const { stdout } = await cli(t, ['keys', 'list', '--url', url], { KENER_API_KEY: token })
-  t.equal(new Set(stdout.trimEnd().split('\n')).size, 202)
-})
+    select to_char(n, 'FM0000000000000000'), '', 'n', '{admin}' from generate_series(1, 101) n`.execute(
+      replica.db,
+    )
+    const { stdout } = await cli(t, ['keys', 'list', '--url', origin], { KENER_API_KEY: token })
+    t.equal(stdout.match(/^0{13}\d{3} /gm)?.length, 101)
+  })
 
-await t.test('while a server holds the embedded database, its API is used, and no earlier one', async (t) => {
-  const replica = await startReplica(t)
-  const { token, id } = await newKey(replica)
-  const DATA_DIR = temporaryDirectory(t)
-  const list = (KENER_API_KEY: string) => cli(t, ['keys', 'list'], { DATA_DIR, KENER_API_KEY })
+  await t.test(
+    'while a server holds the embedded database, its API is used, and no earlier one',
+    async (t) => {
+      const DATA_DIR = temporaryDirectory(t)
+      const list = (KENER_API_KEY: string) => cli(t, ['keys', 'list'], { DATA_DIR, KENER_API_KEY })
 
-  const unlock = await lockDirectory(DATA_DIR)
-  t.match(await list(token), { code: 1, stderr: /process that accepts no requests/ })
-  const origin = await replica.app.listen({ port: 0, host: '0.0.0.0' })
-  storeOrigin(DATA_DIR, origin)
-  t.match(await list(token), { code: 0, stdout: id })
-  const { code, stderr } = await list('')
-  t.equal(code, 1)
-  t.match(stderr, origin.replace('0.0.0.0', '127.0.0.1'))
-  t.match(stderr, /set KENER_API_KEY/)
-  t.match(await cli(t, ['migrate'], { DATA_DIR }), { code: 1, stderr: /in use by a running server/ })
+      const unlock = await lockDirectory(DATA_DIR)
+      t.match(await list(token), { code: 1, stderr: /process that accepts no requests/ })
+      storeOrigin(DATA_DIR, origin.replace('127.0.0.1', '0.0.0.0'))
+      t.match(await list(token), { code: 0, stdout: idOf(token) })
+      const { code, stderr } = await list('')
+      t.equal(code, 1)
+      t.match(stderr, origin)
+      t.match(stderr, /set KENER_API_KEY/)
+      t.match(await cli(t, ['migrate'], { DATA_DIR }), { code: 1, stderr: /in use by a running server/ })
 
-  unlock()
-  const unlockAgain = await lockDirectory(DATA_DIR)
-  t.match(await list(token), { code: 1, stderr: /process that accepts no requests/ })
-  unlockAgain()
+      unlock()
+      const unlockAgain = await lockDirectory(DATA_DIR)
+      t.match(await list(token), { code: 1, stderr: /process that accepts no requests/ })
+      unlockAgain()
+    },
+  )
+
+  await t.test(
+    'a successor that cannot be printed is revoked, also if the calling key rotates itself',
+    async (t) => {
+      const [other, own] = [await newKey(replica), await newKey(replica)]
+      const fails = () => new Output({ fails: 'ENOSPC' })
+      const rotations: [args: string[], env: Record<string, string>, id: string, state: RegExp][] = [
+        [['--overlap', '2h'], { DATABASE_URL: url }, other.id, /remains valid for 2h/],
+        [['--url', origin], { KENER_API_KEY: own.token }, own.id, /has expired/],
+      ]
+      for (const [args, env, old, state] of rotations) {
+        const { code, stderr } = await cli(t, ['keys', 'rotate', old, ...args], env, fails())
+        t.equal(code, 1)
+        t.match(stderr, /^kener-api: The key could not be printed, so it was revoked: [^\n]*\n$/)
+        t.match(stderr, state)
+        t.match(stderr, /create a new key/)
+      }
+      const { rows } = await sql`
+    select revoked_at is not null as revoked from api_keys where rotated_from in (${other.id}, ${own.id})`.execute(
+        replica.db,
+      )
+      t.same(rows, [{ revoked: true }, { revoked: true }])
+
+      const nullDevice = openSync('/dev/null', 'r+')
+      t.teardown(() => {
+        closeSync(nullDevice)
+      })
+      const { token: last, id: lastId } = await newKey(replica)
+      const closed = new Output({ fd: nullDevice })
+      t.match(await cli(t, ['keys', 'rotate', lastId], { DATABASE_URL: url }, closed), { code: 1 })
+      t.equal(
+        (await replica.call(last, 'GET /api/me')).statusCode,
+        200,
+        'a closed stdout is recognized before',
+      )
+    },
+  )
 })
 
 await t.test(
@@ -262,7 +303,6 @@ await t.test('a failure has exit code 1 and prints one line', async (t) => {
   const failures = [
     await cli(t, ['keys', 'revoke', 'unknown'], env),
     await cli(t, ['keys', 'show', 'unknown'], env),
-    await cli(t, ['keys', 'rotate', 'unknown'], env),
     await cli(t, [...create, '--expires', '2020-01-01T00:00:00Z'], env),
     await cli(t, [...create, '--expires', '2d'], { ...env, KEY_LIFETIME_MAX_DAYS: '1' }),
     await cli(t, ['keys', 'list'], { DATABASE_URL: unreachable }),
@@ -349,44 +389,6 @@ await t.test('a key that cannot be printed is revoked', async (t) => {
   t.match((await cli(t, ['keys', 'list'], env)).stdout, /^(\S+ {2}revoked {2}"n" {2}[^\n]*\n){3}$/)
   t.equal((await cli(t, create, env, new Output({ fd: discarded }))).code, 0, '> /dev/null is intended')
 })
-
-await t.test(
-  'a successor that cannot be printed is revoked, also if the calling key rotates itself',
-  async (t) => {
-    const url = await createDatabase(t)
-    const replica = await startReplica(t, { url })
-    const { token, id } = await newKey(replica)
-    const other = await newKey(replica)
-    const origin = await replica.app.listen({ port: 0 })
-    const fails = () => new Output({ fails: 'ENOSPC' })
-    const rotations: [args: string[], env: Record<string, string>, id: string, state: RegExp][] = [
-      [['--overlap', '2h'], { DATABASE_URL: url }, other.id, /remains valid for 2h/],
-      [['--url', origin], { KENER_API_KEY: token }, id, /has expired/],
-    ]
-    for (const [args, env, old, state] of rotations) {
-      const { code, stderr } = await cli(t, ['keys', 'rotate', old, ...args], env, fails())
-      t.equal(code, 1)
-      t.match(stderr, /^kener-api: The key could not be printed, so it was revoked: [^\n]*\n$/)
-      t.match(stderr, state)
-      t.match(stderr, /create a new key/)
-    }
-    const { rows } = await sql<{ revoked: boolean }>`
-    select revoked_at is not null as revoked from api_keys order by seq`.execute(replica.db)
-    t.same(
-      rows.map(({ revoked }) => revoked),
-      [false, false, true, true],
-    )
-
-    const nullDevice = openSync('/dev/null', 'r+')
-    t.teardown(() => {
-      closeSync(nullDevice)
-    })
-    const { token: last, id: lastId } = await newKey(replica)
-    const closed = new Output({ fd: nullDevice })
-    t.match(await cli(t, ['keys', 'rotate', lastId], { DATABASE_URL: url }, closed), { code: 1 })
-    t.equal((await replica.call(last, 'GET /api/me')).statusCode, 200, 'a closed stdout is recognized before')
-  },
-)
 
 await t.test(
   'a first key that cannot be printed is deleted, so that the next start creates one',
