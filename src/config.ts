@@ -51,6 +51,11 @@ export function readConfig(env: NodeJS.ProcessEnv) {
   }
 }
 
+/** Reads the key with which commands call the API of a running server. Undefined: it is not set. */
+export function readApiKey(env: NodeJS.ProcessEnv): string | undefined {
+  return env.KENER_API_KEY || undefined
+}
+
 /**
  * Reads the API key of the Kener that is imported, and the variable that contains it. Falls back to KENER_API_KEY, which
  * earlier versions read: it may contain a key of this service. The key is not part of Config, because the service must

@@ -23,3 +23,7 @@ export type Status = (typeof statuses)[number]
 
 /** Worst first. The worst of several statuses is the status of all. */
 export const statusesBySeverity: readonly Status[] = ['DOWN', 'MAINTENANCE', 'DEGRADED', 'UP', 'NO_DATA']
+
+/** Revoked takes precedence over expired. */
+export const keyStatuses = ['active', 'expired', 'revoked'] as const
+export type KeyStatus = (typeof keyStatuses)[number]

@@ -27,8 +27,9 @@ async function serve(): Promise<void> {
   const config = readConfig(process.env)
   const { host, port, metricsPort } = config
   // Not imported statically, because signals are not handled while the modules of static imports are loaded.
-  const [{ openDatabase }, { createLogger }] = await Promise.all([
+  const [{ openDatabase }, { storeOrigin }, { createLogger }] = await Promise.all([
     import('./database/open.ts'),
+    import('./database/data-directory.ts'),
     import('./log.ts'),
   ])
   const logger = createLogger(config.logLevel)
@@ -59,7 +60,8 @@ async function serve(): Promise<void> {
   })
   const signal = signals.wait()
   if (config.databaseUrl === undefined) {
-    const { keyLifetimeMaxDays: lifetimeMaxDays } = config
+    const { dataDir, keyLifetimeMaxDays: lifetimeMaxDays } = config
+    storeOrigin(dataDir, app.listeningOrigin)
     await createFirstAdminKey(database, { lifetimeMaxDays, log: logger, origin: app.listeningOrigin })
   }
   const stopJobs = startHourlyJobs(database, config.dataRetentionDays, logger)

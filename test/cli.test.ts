@@ -1,59 +1,235 @@
+import { once } from 'node:events'
 import { closeSync, openSync } from 'node:fs'
+import { createServer, type RequestListener } from 'node:http'
+import { type AddressInfo, connect } from 'node:net'
 import { Writable } from 'node:stream'
 import { sql } from 'kysely'
-import t from 'tap'
+import t, { type Test } from 'tap'
+import { commands } from '../src/cli/commands.ts'
+import { connectToServer } from '../src/cli/http-key-store.ts'
 import { main } from '../src/cli/main.ts'
+import { lockDirectory, storeOrigin } from '../src/database/data-directory.ts'
 import { createFirstAdminKey } from '../src/jobs.ts'
 import { escapeText } from '../src/terminal.ts'
 import { createDatabase, newKey, startReplica } from './helper.ts'
-import { cli, cliProcess, npm, Output } from './process.ts'
+import { cli, cliProcess, npm, Output, temporaryDirectory } from './process.ts'
 import { recordKeys } from './sweep.ts'
 
 const unreachable = 'postgres://127.0.0.1:1/x'
 const create = ['keys', 'create', '--name', 'n', '--permissions', 'admin']
+const oneKey = /^kener_[0-9A-Za-z]{16}_[0-9A-Za-z]{49}\n$/
+const idOf = (key: string) => key.slice(6, 22)
 
-await t.test(
-  'keys create prints only the key, keys list shows it without its secret, keys revoke revokes it',
-  async (t) => {
-    const env = { DATABASE_URL: await createDatabase(t) }
-    const { call } = await startReplica(t, { url: env.DATABASE_URL })
-    const me = (key: string) => call(key, 'GET /api/me')
+/** Starts a server on a free port, and returns its origin. */
+async function listen(t: Test, handle: RequestListener): Promise<string> {
+  const server = createServer(handle).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+}
 
-    const args = [
-      '--name',
-      'from the CLI',
-      '--permissions',
-      'read:monitors, write:incidents',
-      '--expires',
-      '30d',
-      '--rate-limit',
-      '7',
-    ]
-    const created = await cli(t, ['keys', 'create', ...args], env)
-    t.equal(created.code, 0)
-    t.match(created.stdout, /^kener_[0-9A-Za-z]{16}_[0-9A-Za-z]{49}\n$/)
-    const key = created.stdout.trim()
-    t.notOk(created.stderr.includes(key))
-    const { data } = (await me(key)).json
-    t.match(data, {
-      key_name: 'from the CLI',
-      permissions: ['read:monitors', 'write:incidents'],
-      rate_limit: 7,
+await t.test('the keys commands', async (t) => {
+  const url = await createDatabase(t)
+  const replica = await startReplica(t, { url, config: { keyLifetimeMaxDays: 100 } })
+  const origin = await replica.app.listen({ port: 0, host: '127.0.0.1' })
+  const { token } = await newKey(replica)
+
+  for (const over of ['the database', 'HTTP'] as const) {
+    await t.test(
+      `through ${over}, the keys commands do what the API does, and print only keys`,
+      async (t) => {
+        const env = over === 'HTTP' ? { KENER_API_KEY: token } : { DATABASE_URL: url }
+        const run = async (...args: string[]) => {
+          const outcome = await cli(t, [...args, ...(over === 'HTTP' ? ['--url', `${origin}/`] : [])], env)
+          t.equal(outcome.code, 0, outcome.stderr)
+          return outcome
+        }
+        const readKey = async (id: string) => (await replica.call(token, `GET /api/keys/${id}`)).json.data
+
+        const created = await run(
+          ...['keys', 'create', '--name', 'from the CLI', '--permissions', 'read:monitors, write:incidents'],
+          ...['--expires', '30d', '--rate-limit', '7', '--monitors', 'website, payments-*'],
+          ...['--allowed-ips', '127.0.0.1,2001:db8::/32', '--description', 'one\ntwo'],
+        )
+        t.match(created.stdout, oneKey)
+        const key = created.stdout.trim()
+        const id = idOf(key)
+        t.notOk(created.stderr.includes(key))
+        const object = await readKey(id)
+        t.match(object, {
+          name: 'from the CLI',
+          description: 'one\ntwo',
+          permissions: ['read:monitors', 'write:incidents'],
+          rate_limit: 7,
+          monitors: ['website', 'payments-*'],
+          allowed_ips: ['127.0.0.1', '2001:db8::/32'],
+          created_by: over === 'HTTP' ? { key_id: idOf(token), key_name: 'test' } : null,
+        })
+        t.ok(Math.abs(Date.parse(object.expires_at) - Date.now() - 30 * 86_400_000) < 60_000)
+
+        const list = (await run('keys', 'list')).stdout
+        t.equal(
+          list.split('\n')[0],
+          `${id}  active  "from the CLI"  read:monitors,write:incidents  expires ${object.expires_at}  never used` +
+            '  monitors website,payments-*  from 127.0.0.1,2001:db8::/32',
+        )
+        t.notOk(list.includes(key.slice(23)))
+        t.same(JSON.parse((await run('keys', 'show', id, '--json')).stdout), object)
+        const shown = (await run('keys', 'show', id)).stdout.trimEnd().split('\n')
+        t.same(
+          shown.map((line) => line.replace(/:.*/, '')),
+          Object.keys(object),
+          'one line for each field',
+        )
+        t.ok(shown.includes('description: "one\\ntwo"'))
+
+        const rotated = await run('keys', 'rotate', id, '--overlap', '1h', '--expires', '90d')
+        t.match(rotated.stdout, oneKey)
+        const successor = await readKey(idOf(rotated.stdout))
+        t.match(successor, { rotated_from: id, monitors: ['website', 'payments-*'] })
+        t.ok(Math.abs(Date.parse(successor.expires_at) - Date.now() - 90 * 86_400_000) < 60_000)
+        const old = await readKey(id)
+        t.match(old, { status: 'active', rotated_to: successor.id })
+        t.ok(Math.abs(Date.parse(old.expires_at) - Date.now() - 3_600_000) < 60_000)
+
+        await run('keys', 'revoke', id)
+        t.match((await replica.call(key, 'GET /api/me')).json, { error: { code: 'KEY_REVOKED' } })
+        await run('keys', 'revoke', id)
+        const revoked = await run('keys', 'list', '--status', 'revoked', '--json')
+        t.same(
+          JSON.parse(revoked.stdout),
+          (await replica.call(token, 'GET /api/keys?status=revoked')).json.data,
+        )
+        t.same(await run('keys', 'list', '--status', 'expired'), {
+          code: 0,
+          stdout: '',
+          stderr: 'No key is expired.\n',
+        })
+      },
+    )
+  }
+
+  await t.test('over HTTP, errors are one line, which never shows a key', async (t) => {
+    const [weak, gone] = await Promise.all([
+      newKey(replica, { permissions: ['read:monitors'] }),
+      newKey(replica),
+    ])
+    await replica.call(token, `POST /api/keys/${gone.id}/revoke`)
+    const busy = JSON.stringify({ success: false, error: { message: 'Too many: try again in 7 s' } })
+    const other = await listen(t, (request, response) => {
+      if (request.url?.startsWith('/moved'))
+        response.writeHead(308, { location: 'https://elsewhere.example/' })
+      if (request.url?.startsWith('/busy')) response.writeHead(429)
+      response.end(request.url?.startsWith('/busy') ? busy : '<html>')
     })
-    t.ok(Math.abs(Date.parse(data.expires_at) - Date.now() - 30 * 86_400_000) < 60_000)
+    const silent = await listen(t, () => undefined)
+    // The local port of a connection: it is in use, and does not accept connections.
+    const socket = connect(Number(new URL(silent).port), '127.0.0.1')
+    await once(socket, 'connect')
+    t.teardown(() => socket.destroy())
+    const refused = `http://127.0.0.1:${socket.localPort}`
 
-    const list = await cli(t, ['keys', 'list'], env)
-    t.equal(list.code, 0)
-    const id = key.slice(6, 22)
-    t.match(list.stdout, new RegExp(`^${id} {2}active {2}"from the CLI" {2}read:monitors,write:incidents`))
-    t.notOk(list.stdout.includes(key.slice(23)))
+    const list = ['keys', 'list']
+    const failures: [args: string[], key: string, message: RegExp, url?: string][] = [
+      [list, weak.token, /rejected the key in KENER_API_KEY: .*lacks the permission admin/],
+      [list, gone.token, /rejected the key in KENER_API_KEY: .*revoked/],
+      [list, token, /: Too many: try again in 7 s\n/, `${other}/busy`],
+      [list, '', /KENER_API_KEY/],
+      [list, token.slice(0, -1), /KENER_API_KEY is not a key/],
+      [list, `${token}\n`, /KENER_API_KEY is not a key/],
+      [['keys', 'show', 'aB3dE5fG7hJ9kL1m'], token, /no key with this id/],
+      [['keys', 'show', '.'], token, /no key with this id/],
+      [['keys', 'rotate', gone.id], token, /is revoked/],
+      [[...create, '--expires', '101d'], token, /--expires must not be later than .* at most 100 days/],
+      [list, token, /cannot be reached \(ECONNREFUSED\)\n/, refused],
+      [create, token, /\(ECONNREFUSED\)\. If .* keys list shows it/, refused],
+      [list, token, /did not respond as this service does \(status 200\)/, other],
+      [list, token, /a redirect to "https:\/\/elsewhere\.example\/"/, `${other}/moved`],
+    ]
+    for (const [args, KENER_API_KEY, message, url = origin] of failures) {
+      const { code, stdout, stderr } = await cli(t, [...args, '--url', url], { KENER_API_KEY })
+      t.match({ code, stdout }, { code: 1, stdout: '' }, String(message))
+      t.match(stderr, /^kener-api: [^\n]+\n$/)
+      t.match(stderr, message)
+      t.notMatch(stderr, /kener_/)
+    }
 
-    const revoked = await cli(t, ['keys', 'revoke', id], env)
-    t.equal(revoked.code, 0)
-    t.match((await me(key)).json, { error: { code: 'KEY_REVOKED' } })
-    t.equal((await cli(t, ['keys', 'revoke', id], env)).code, 0, 'revoking again succeeds')
-  },
-)
+    await t.rejects(connectToServer(silent, token, 1).show(gone.id), /did not respond in time/)
+  })
+
+  await t.test('a list over HTTP has all pages', async (t) => {
+    await sql`
+    insert into api_keys (id, secret_hash, name, permissions)
+    select to_char(n, 'FM0000000000000000'), '', 'n', '{admin}' from generate_series(1, 101) n`.execute(
+      replica.db,
+    )
+    const { stdout } = await cli(t, ['keys', 'list', '--url', origin], { KENER_API_KEY: token })
+    t.equal(stdout.match(/^0{13}\d{3} /gm)?.length, 101)
+  })
+
+  await t.test(
+    'while a server holds the embedded database, its API is used, and no earlier one',
+    async (t) => {
+      const DATA_DIR = temporaryDirectory(t)
+      const list = (KENER_API_KEY: string) => cli(t, ['keys', 'list'], { DATA_DIR, KENER_API_KEY })
+
+      const unlock = await lockDirectory(DATA_DIR)
+      t.match(await list(token), { code: 1, stderr: /process that accepts no requests/ })
+      storeOrigin(DATA_DIR, origin.replace('127.0.0.1', '0.0.0.0'))
+      t.match(await list(token), { code: 0, stdout: idOf(token) })
+      const { code, stderr } = await list('')
+      t.equal(code, 1)
+      t.match(stderr, origin)
+      t.match(stderr, /set KENER_API_KEY/)
+      t.match(await cli(t, ['migrate'], { DATA_DIR }), { code: 1, stderr: /in use by a running server/ })
+
+      unlock()
+      const unlockAgain = await lockDirectory(DATA_DIR)
+      t.match(await list(token), { code: 1, stderr: /process that accepts no requests/ })
+      unlockAgain()
+    },
+  )
+
+  await t.test(
+    'a successor that cannot be printed is revoked, also if the calling key rotates itself',
+    async (t) => {
+      const [other, own] = [await newKey(replica), await newKey(replica)]
+      const fails = () => new Output({ fails: 'ENOSPC' })
+      const rotations: [args: string[], env: Record<string, string>, id: string, state: RegExp][] = [
+        [['--overlap', '2h'], { DATABASE_URL: url }, other.id, /remains valid for 2h/],
+        [['--url', origin], { KENER_API_KEY: own.token }, own.id, /has expired/],
+      ]
+      for (const [args, env, old, state] of rotations) {
+        const { code, stderr } = await cli(t, ['keys', 'rotate', old, ...args], env, fails())
+        t.equal(code, 1)
+        t.match(stderr, /^kener-api: The key could not be printed, so it was revoked: [^\n]*\n$/)
+        t.match(stderr, state)
+        t.match(stderr, /create a new key/)
+      }
+      const { rows } = await sql`
+    select revoked_at is not null as revoked from api_keys where rotated_from in (${other.id}, ${own.id})`.execute(
+        replica.db,
+      )
+      t.same(rows, [{ revoked: true }, { revoked: true }])
+
+      const nullDevice = openSync('/dev/null', 'r+')
+      t.teardown(() => {
+        closeSync(nullDevice)
+      })
+      const { token: last, id: lastId } = await newKey(replica)
+      const closed = new Output({ fd: nullDevice })
+      t.match(await cli(t, ['keys', 'rotate', lastId], { DATABASE_URL: url }, closed), { code: 1 })
+      t.equal(
+        (await replica.call(last, 'GET /api/me')).statusCode,
+        200,
+        'a closed stdout is recognized before',
+      )
+    },
+  )
+})
 
 await t.test(
   'migrate applies the pending migrations, and then reports that the database is up to date',
@@ -92,7 +268,23 @@ await t.test('a usage error has exit code 2 and prints the usage, before a datab
     [[...create, 'extra'], /extra/],
     [[...create, '--name', 'n'], /--name is given more than once/],
     [['import', 'kener', '--url', 'http://a', '--dry-run', '--dry-run'], /--dry-run is given more than once/],
+    [[...create, '--expires', '2027-01-01'], /--expires must be a time/],
+    [[...create, '--monitors', 'website'], /--monitors must be null for a key with the permission admin/],
+    [[...create, '--monitors', ''], /--monitors, item 1, must be/],
+    [[...create, '--monitors', 'a,B'], /--monitors, item 2, must be/],
+    [[...create, '--allowed-ips', '10.0.0.0/33'], /--allowed-ips, item 1, must be/],
+    [[...create, '--description', 'x'.repeat(1_001)], /--description must have at most/],
     [['keys', 'list', 'all'], /all/],
+    [['keys', 'list', '--status', 'gone'], /--status must be one of active, expired, revoked/],
+    [['keys', 'list', '--json', '--json'], /--json is given more than once/],
+    [['keys', 'list', '--url', 'localhost:3000'], /--url must be/],
+    [['keys', 'show'], /id/],
+    [['keys', 'rotate'], /id/],
+    ...['-1', '1', '1s', '8d', '999999h'].map((overlap): [string[], RegExp] => [
+      ['keys', 'rotate', 'a', `--overlap=${overlap}`],
+      /--overlap must be a duration/,
+    ]),
+    [['keys', 'rotate', 'a', '--expires', 'soon'], /--expires must be a time/],
     [['keys', 'revoke'], /id/],
     [['keys', 'revoke', 'a', 'b'], /b/],
     [['migrate', 'down'], /down/],
@@ -110,7 +302,9 @@ await t.test('a failure has exit code 1 and prints one line', async (t) => {
   const env = { DATABASE_URL: await createDatabase(t) }
   const failures = [
     await cli(t, ['keys', 'revoke', 'unknown'], env),
+    await cli(t, ['keys', 'show', 'unknown'], env),
     await cli(t, [...create, '--expires', '2020-01-01T00:00:00Z'], env),
+    await cli(t, [...create, '--expires', '2d'], { ...env, KEY_LIFETIME_MAX_DAYS: '1' }),
     await cli(t, ['keys', 'list'], { DATABASE_URL: unreachable }),
     await cli(t, ['keys', 'list'], { DATABASE_URL: 'nonsense' }),
   ]
@@ -129,9 +323,11 @@ await t.test('help has exit code 0, and describes all commands, a group, or one 
     return stdout
   }
   const all = await helpOf('--help')
-  for (const name of ['keys create', 'keys list', 'keys revoke', 'migrate', 'import kener', '--version']) {
+  for (const { name } of commands) {
     t.match(all, name)
+    t.match(await helpOf(...name.split(' '), '--help'), name)
   }
+  t.match(all, '--version')
   t.equal(await helpOf('-h'), all)
   t.equal(await helpOf('help'), all)
 
@@ -152,12 +348,12 @@ await t.test('--version prints the version and has exit code 0', async (t) => {
 
 await t.test('the exit code of the process is that of the command', async (t) => {
   const env = { DATABASE_URL: unreachable }
-  const commands: [args: string[], code: number][] = [
+  const runs: [args: string[], code: number][] = [
     [['--help'], 0],
     [['keys', 'list'], 1],
     [['keys'], 2],
   ]
-  for (const [args, code] of commands) {
+  for (const [args, code] of runs) {
     t.same(await cliProcess(t, args, env), { ...(await cli(t, args, env)), code })
   }
 })
@@ -166,7 +362,7 @@ await t.test('through npm, stdout contains only the key, so that KENER_API_KEY=$
   const args = ['run', '-s', 'cli', '--', ...create]
   const { ended, output } = npm(t, args, { DATABASE_URL: await createDatabase(t) })
   t.equal((await ended).code, 0)
-  t.match(output.stdout, /^kener_[0-9A-Za-z]{16}_[0-9A-Za-z]{49}\n$/)
+  t.match(output.stdout, oneKey)
 })
 
 await t.test('a key that cannot be printed is revoked', async (t) => {

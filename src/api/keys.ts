@@ -3,9 +3,9 @@ import { revokedKeyConflict } from '../errors.ts'
 import { toKeyContext } from '../http/key-context.ts'
 import * as lifecycle from '../keys/lifecycle.ts'
 import { Conflict, describe, Envelope, Page } from '../wire/envelope.ts'
-import { CreateKey, KeyParams, RotateKey } from '../wire/keys.ts'
+import { CreateKey, KeyParams, RotateKey, serializeKey } from '../wire/keys.ts'
 import { parseOptionalTime } from '../wire/time.ts'
-import { sendNewKey, serializeKey, toRotation } from './key-object.ts'
+import { sendNewKey, toRotation } from './key-object.ts'
 import { Key, ListKeys, NewKey, RevokeKey, RotationConflict, UpdateKey } from './schemas/keys.ts'
 
 const config = { permission: 'admin' } as const

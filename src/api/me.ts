@@ -3,9 +3,9 @@ import { requirePrincipal } from '../http/auth.ts'
 import { toKeyContext } from '../http/key-context.ts'
 import { revokeKey, rotateKey } from '../keys/lifecycle.ts'
 import { describe, Envelope } from '../wire/envelope.ts'
-import { RotateKey } from '../wire/keys.ts'
+import { RotateKey, serializeKey } from '../wire/keys.ts'
 import { formatTime, formatTimeOrNull } from '../wire/time.ts'
-import { sendNewKey, serializeKey, toRotation } from './key-object.ts'
+import { sendNewKey, toRotation } from './key-object.ts'
 import { Key, Me, NewKey, RevokeKey, RotationConflict } from './schemas/keys.ts'
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {

@@ -1,3 +1,4 @@
+import { keyStatuses } from '../enums.ts'
 import { permissions } from '../permissions.ts'
 import { parseArguments, UsageError } from './arguments.ts'
 import type { Io } from './io.ts'
@@ -13,6 +14,9 @@ export type Command = {
 const text = { type: 'string' } as const
 const flag = { type: 'boolean' } as const
 
+const urlHelp = `--url: uses the API of the server at this address, with the key in the environment variable KENER_API_KEY; without it,
+  this happens only while a server holds the embedded database`
+
 /**
  * All commands. Each loads its module when it runs, because help and usage errors need neither the database nor the
  * schemas, which take 0.3 s to load.
@@ -20,41 +24,88 @@ const flag = { type: 'boolean' } as const
 export const commands: Command[] = [
   {
     name: 'keys create',
-    synopsis: '--name NAME --permissions A,B [--expires TIME] [--rate-limit N]',
+    synopsis:
+      '--name NAME --permissions A,B [--expires WHEN] [--rate-limit N] [--monitors A,B] [--allowed-ips A,B] [--description TEXT] [--url URL]',
     description: `Creates a key. Prints only the key on stdout, and everything else on stderr.
 --permissions: one or more of ${permissions.join(', ')}
---expires: a time like 2027-01-01T00:00:00Z, or a duration from now like 30d or 12h; without it, the key never expires
---rate-limit: requests per minute; without it, the service's default applies`,
+--expires: a time like 2027-01-01T00:00:00Z, or a duration from now like 30d or 12h; without it, the key never expires,
+  or at the end of KEY_LIFETIME_MAX_DAYS
+--rate-limit: requests per minute; without it, the service's default applies
+--monitors: tags, or starts of tags followed by *, like 'website,payments-*'; without it, all monitors
+--allowed-ips: IPv4 or IPv6 addresses or CIDRs like 203.0.113.7,2001:db8::/32; without it, any address
+${urlHelp}`,
     async run(args, io) {
-      const options = { name: text, permissions: text, expires: text, 'rate-limit': text }
-      const { values } = parseArguments(args, options)
-      const { name, permissions, expires, 'rate-limit': rateLimit } = values
+      const options = {
+        name: text,
+        permissions: text,
+        expires: text,
+        'rate-limit': text,
+        monitors: text,
+        'allowed-ips': text,
+        description: text,
+        url: text,
+      }
+      const { name, permissions, ...rest } = parseArguments(args, options).values
       if (name === undefined || permissions === undefined) {
         throw new UsageError('keys create requires --name and --permissions')
       }
       const { createKey } = await import('./keys.ts')
-      return createKey(io, { name, permissions, expires, rateLimit })
+      return createKey(io, { name, permissions, ...rest })
     },
   },
   {
     name: 'keys list',
-    description:
-      'Lists all keys: id, status, name, permissions, expiry and last use. Secrets are never shown.',
+    synopsis: '[--status STATUS] [--json] [--url URL]',
+    description: `Lists keys, newest first: id, status, name, permissions, expiry, last use, and what a key is bound to. Secrets are
+never shown.
+--status: ${keyStatuses.join(', ')}; without it, all keys
+--json: prints an array of the key objects of the API
+${urlHelp}`,
     async run(args, io) {
-      parseArguments(args, {})
+      const { status, ...rest } = parseArguments(args, { status: text, json: flag, url: text }).values
+      const wanted = keyStatuses.find((known) => known === status)
+      if (status !== wanted) throw new UsageError(`--status must be one of ${keyStatuses.join(', ')}`)
       const { listKeys } = await import('./keys.ts')
-      return listKeys(io)
+      return listKeys(io, { status: wanted, ...rest })
+    },
+  },
+  {
+    name: 'keys show',
+    synopsis: 'ID [--json] [--url URL]',
+    description: `Prints all fields of the key with this id, except its secret.
+--json: prints the key object of the API
+${urlHelp}`,
+    async run(args, io) {
+      const { values, operands } = parseArguments(args, { json: flag, url: text }, 1)
+      const id = requireId('keys show', operands)
+      const { showKey } = await import('./keys.ts')
+      return showKey(io, id, values)
+    },
+  },
+  {
+    name: 'keys rotate',
+    synopsis: 'ID [--overlap DURATION] [--expires WHEN] [--url URL]',
+    description: `Replaces the key with this id by a new key that may do the same. Prints only the new key on stdout.
+--overlap: how long the old key remains valid, like 30m, 1h or 7d; without it, the old key expires at once
+--expires: when the new key expires, as for keys create; without it, when the old key would have expired
+${urlHelp}`,
+    async run(args, io) {
+      const { values, operands } = parseArguments(args, { overlap: text, expires: text, url: text }, 1)
+      const id = requireId('keys rotate', operands)
+      const { rotateKey } = await import('./keys.ts')
+      return rotateKey(io, id, values)
     },
   },
   {
     name: 'keys revoke',
-    synopsis: 'ID',
-    description: 'Revokes the key with this id. This cannot be undone.',
+    synopsis: 'ID [--url URL]',
+    description: `Revokes the key with this id. This cannot be undone.
+${urlHelp}`,
     async run(args, io) {
-      const [id] = parseArguments(args, {}, 1).operands
-      if (id === undefined) throw new UsageError('keys revoke requires the id of a key')
+      const { values, operands } = parseArguments(args, { url: text }, 1)
+      const id = requireId('keys revoke', operands)
       const { revokeKey } = await import('./keys.ts')
-      return revokeKey(io, id)
+      return revokeKey(io, id, values)
     },
   },
   {
@@ -82,3 +133,8 @@ is read instead.`,
     },
   },
 ]
+
+function requireId(command: string, [id]: string[]): string {
+  if (id === undefined) throw new UsageError(`${command} requires the id of a key`)
+  return id
+}

@@ -40,8 +40,13 @@ export async function print({ stdout }: Pick<Io, 'stdout'>, text: string): Promi
 
 /** Prints a key, which is not stored anywhere else. @throws OperatorError as print, and if stdout is closed */
 export async function printKey(io: Io, token: string): Promise<void> {
-  if (isClosed(io.stdout)) throw new OperatorError('Cannot write to stdout: it is closed')
+  assertOpen(io)
   await print(io, `${token}\n`)
+}
+
+/** @throws OperatorError if stdout is closed */
+export function assertOpen({ stdout }: Io): void {
+  if (isClosed(stdout)) throw new OperatorError('Cannot write to stdout: it is closed')
 }
 
 /**

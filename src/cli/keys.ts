@@ -1,123 +1,175 @@
-import type { Static } from 'typebox'
-import { readConfig } from '../config.ts'
-import { databaseNow } from '../database/clock.ts'
-import type { Database } from '../database/open.ts'
-import { ApiError } from '../errors.ts'
-import * as lifecycle from '../keys/lifecycle.ts'
-import * as keys from '../keys/repository.ts'
-import { createSecrets } from '../keys/secrets.ts'
+import type { KeyStatus } from '../enums.ts'
 import { OperatorError } from '../operator-error.ts'
-import { quote } from '../terminal.ts'
-import { fromAjvErrors } from '../wire/ajv-errors.ts'
-import { CreateKey } from '../wire/keys.ts'
-import { formatTime, parseTime } from '../wire/time.ts'
-import { compileCoercing } from '../wire/validator.ts'
-import { UsageError } from './arguments.ts'
-import { withDatabase } from './database.ts'
-import { type Io, print, printError, printKey } from './io.ts'
+import type { KeyObject } from '../wire/keys.ts'
+import { assertOpen, type Io, print, printError, printKey } from './io.ts'
+import {
+  type Expiry,
+  type KeyOptions,
+  parseExpiry,
+  parseKeyOptions,
+  parseOverlap,
+  parseUrl,
+} from './key-options.ts'
+import { type KeyStore, withKeyStore } from './key-store.ts'
 
-type Options = {
-  name: string
-  permissions: string
-  expires: string | undefined
-  rateLimit: string | undefined
-}
+/** An option of all commands, and one of those that print keys. */
+type Server = { url?: string | undefined }
+type Format = { json?: boolean | undefined }
 
-type NewKey = Static<typeof CreateKey> & {
-  /** Lifetime in milliseconds from now. Replaces `expires_at`. */
-  lifetimeMs: number | undefined
-}
+const copyNow = 'Copy the key now: it is not shown again.'
 
-/** The CLI reports changes on stderr, not in the log. */
-const silentLog = { info: () => undefined }
-
-export async function createKey(io: Io, options: Options): Promise<number> {
-  const wanted = toNewKey(options)
-  const { keyLifetimeMaxDays: lifetimeMaxDays } = readConfig(io.env)
-  return withDatabase(io, async ({ db }) => {
-    const { key, token } = await lifecycle
-      .createKey(
-        { db, secrets: createSecrets(), log: silentLog, caller: null, lifetimeMaxDays },
-        {
-          name: wanted.name,
-          permissions: wanted.permissions,
-          rate_limit: wanted.rate_limit ?? null,
-          expires_at: await resolveExpiry(db, wanted),
-        },
-      )
-      .catch((error: unknown) => {
-        throw error instanceof ApiError ? new OperatorError(toOptionMessage(error)) : error
-      })
-    await printKey(io, token).catch((error: unknown) => revokeUnprinted(db, key.id, error))
-    printError(io, `Created ${describe(key)}. Copy the key now: it is not shown again.\n`)
+export async function createKey(
+  io: Io,
+  { url, expires, ...options }: Server & KeyOptions & { expires?: string | undefined },
+): Promise<number> {
+  const attributes = parseKeyOptions(options)
+  const expiry = expires === undefined ? undefined : parseExpiry(expires)
+  return withKeyStore(io, parseUrl(url), async (store) => {
+    const expires_at = (await resolveExpiry(store, expiry)) ?? null
+    const { key: token, ...key } = await store.create({ ...attributes, expires_at })
+    await printKey(io, token).catch((error: unknown) => revokeUnprinted(store, key.id, error))
+    printError(io, `Created ${describe(key)}\n${copyNow}\n`)
     return 0
   })
 }
 
-async function revokeUnprinted(db: Database['db'], id: string, error: unknown): Promise<never> {
-  const reason = error instanceof Error ? error.message : String(error)
-  await keys.revokeKey(db, id).catch((failure: unknown) => {
+export async function listKeys(
+  io: Io,
+  { url, status, json = false }: Server & Format & { status: KeyStatus | undefined },
+): Promise<number> {
+  return withKeyStore(io, parseUrl(url), async (store) => {
+    const keys = await store.list(status)
+    await print(io, json ? toJson(keys) : keys.map((key) => `${describe(key)}\n`).join(''))
+    if (keys.length === 0 && !json) {
+      printError(
+        io,
+        status === undefined
+          ? 'There are no keys yet. Run keys create to create one.\n'
+          : `No key is ${status}.\n`,
+      )
+    }
+    return 0
+  })
+}
+
+export async function showKey(io: Io, id: string, { url, json = false }: Server & Format): Promise<number> {
+  return withKeyStore(io, parseUrl(url), async (store) => {
+    const key = await store.show(id)
+    await print(io, json ? toJson(key) : formatFields(key))
+    return 0
+  })
+}
+
+export async function rotateKey(
+  io: Io,
+  id: string,
+  { url, overlap, expires }: Server & { overlap?: string | undefined; expires?: string | undefined },
+): Promise<number> {
+  const overlapSeconds = parseOverlap(overlap)
+  const expiry = expires === undefined ? undefined : parseExpiry(expires)
+  const stateOfOld =
+    overlapSeconds === 0 ? 'has expired' : `remains valid for ${overlap ?? ''}, unless it expires before`
+  return withKeyStore(io, parseUrl(url), async (store) => {
+    // Before the rotation, which cannot be undone.
+    assertOpen(io)
+    const expiresAt = await resolveExpiry(store, expiry)
+    const { key: token, ...key } = await store.rotate(id, { overlapSeconds, expiresAt })
+    await printKey(io, token).catch((error: unknown) =>
+      revokeUnprinted(
+        store,
+        key.id,
+        error,
+        `. The old key ${id} ${stateOfOld}, and cannot be rotated again: create a new key with keys create`,
+      ),
+    )
+    printError(io, `Created ${describe(key)}\n${copyNow} The old key ${id} ${stateOfOld}.\n`)
+    return 0
+  })
+}
+
+export async function revokeKey(io: Io, id: string, { url }: Server): Promise<number> {
+  return withKeyStore(io, parseUrl(url), async (store) => {
+    printError(io, `Revoked ${describe(await store.revoke(id))}\n`)
+    return 0
+  })
+}
+
+/** Revokes a key that was created but not printed. @param consequence continues the error */
+async function revokeUnprinted(
+  store: KeyStore,
+  id: string,
+  error: unknown,
+  consequence = '',
+): Promise<never> {
+  const reason = messageOf(error)
+  await store.revoke(id).catch((failure: unknown) => {
     throw new OperatorError(
-      `The key could not be printed (${reason}), and could not be revoked either (${String(failure)}): run keys revoke ${id}`,
+      `The key could not be printed (${reason}), and could not be revoked either (${messageOf(failure)}): run keys revoke ${id}${consequence}`,
     )
   })
-  throw new OperatorError(`The key could not be printed, so it was revoked: ${reason}`)
+  throw new OperatorError(`The key could not be printed, so it was revoked: ${reason}${consequence}`)
 }
 
-export async function listKeys(io: Io): Promise<number> {
-  return withDatabase(io, async ({ db }) => {
-    const all = await keys.listKeys(db)
-    await print(io, all.map((key) => `${describe(key)}\n`).join(''))
-    if (all.length === 0) printError(io, 'There are no keys yet. Run keys create to create one.\n')
-    return 0
-  })
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
 }
 
-export async function revokeKey(io: Io, id: string): Promise<number> {
-  return withDatabase(io, async ({ db }) => {
-    const key = await keys.revokeKey(db, id)
-    if (!key) throw new OperatorError(`No key has the id ${quote(id)}. Run keys list to see the ids.`)
-    printError(io, `Revoked ${describe(key)}\n`)
-    return 0
-  })
+/** Adds a duration to the time of the service, because that time decides about expiry. */
+async function resolveExpiry(store: KeyStore, expiry: Expiry | undefined): Promise<Date | undefined> {
+  if (expiry === undefined) return undefined
+  return 'at' in expiry ? expiry.at : new Date((await store.now()).getTime() + expiry.afterMs)
 }
 
-/** Validates the options against the schema of POST /api/keys. @throws UsageError */
-function toNewKey({ name, permissions, expires, rateLimit }: Options): NewKey {
-  const lifetimeMs = expires === undefined ? undefined : parseLifetime(expires)
-  const wanted = {
-    name,
-    permissions: permissions.split(',').map((permission) => permission.trim()),
-    ...(expires !== undefined && lifetimeMs === undefined && { expires_at: expires }),
-    ...(rateLimit !== undefined && { rate_limit: rateLimit }),
-  }
-  const outcome = compileCoercing(CreateKey)(wanted)
-  if ('value' in outcome) return { ...(outcome.value as Static<typeof CreateKey>), lifetimeMs }
-  throw new UsageError(toOptionMessage(fromAjvErrors(outcome.error)))
+/** Formats a key as one line. */
+function describe(key: KeyObject): string {
+  const { id, status, name, permissions, expires_at, last_used_at, monitors, allowed_ips } = key
+  const parts = [
+    id,
+    status,
+    // Formatted as JSON, so that it cannot break the line.
+    JSON.stringify(name),
+    permissions.join(','),
+    expires_at === null ? 'never expires' : `expires ${expires_at}`,
+    last_used_at === null ? 'never used' : `last used ${last_used_at}`,
+  ]
+  if (monitors) parts.push(`monitors ${shorten(monitors)}`)
+  if (allowed_ips) parts.push(`from ${shorten(allowed_ips)}`)
+  return parts.join('  ')
 }
 
-/** Returns a duration such as `30d` or `12h` in milliseconds. Returns undefined if the text is no duration. */
-function parseLifetime(text: string): number | undefined {
-  const [, count, unit] = /^([1-9]\d{0,4})([dh])$/.exec(text) ?? []
-  return count === undefined ? undefined : Number(count) * (unit === 'd' ? 86_400_000 : 3_600_000)
+/** Longest list on a line. */
+const maxItems = 3
+
+function shorten(items: string[]): string {
+  const more = items.length - maxItems
+  return items.slice(0, maxItems).join(',') + (more > 0 ? ` and ${more} more` : '')
 }
 
-/** Returns the error's message, with the name of the option instead of the path of the field. */
-function toOptionMessage({ message, details: [detail] = [] }: ApiError): string {
-  if (!detail) return message
-  const option = detail.path.replace('/expires_at', '--expires').replace(/^\//, '--').replace('_', '-')
-  return `${option} ${detail.message}`
+/** What null means, if it is not "none". */
+const nullMeanings: Record<string, string> = {
+  rate_limit: 'default',
+  monitors: 'all',
+  allowed_ips: 'any',
+  expires_at: 'never',
+  last_used_at: 'never',
+  revoked_at: 'never',
 }
 
-/** Returns when the key expires. Adds a lifetime to the database's time, because that time decides about expiry. */
-async function resolveExpiry(db: Database['db'], { expires_at, lifetimeMs }: NewKey): Promise<Date | null> {
-  if (lifetimeMs !== undefined) return new Date((await databaseNow(db)).getTime() + lifetimeMs)
-  return expires_at == null ? null : (parseTime(expires_at) ?? null)
+/** Formats all fields, one per line. */
+function formatFields(key: KeyObject): string {
+  return Object.entries(key)
+    .map(([name, value]) => `${name}: ${formatField(name, value)}\n`)
+    .join('')
 }
 
-function describe(key: keys.ApiKey): string {
-  const expiry = key.expires_at ? `expires ${formatTime(key.expires_at)}` : 'never expires'
-  const lastUse = key.last_used_at ? `last used ${formatTime(key.last_used_at)}` : 'never used'
-  // Formats the name as JSON, so that it cannot break the line.
-  return [key.id, key.status, JSON.stringify(key.name), key.permissions.join(','), expiry, lastUse].join('  ')
+function formatField(name: string, value: KeyObject[keyof KeyObject]): string {
+  if (value === null) return nullMeanings[name] ?? 'none'
+  if (Array.isArray(value)) return value.join(', ')
+  if (typeof value === 'object') return `${value.key_id} ${JSON.stringify(value.key_name)}`
+  // Texts that people entered are JSON, so that they cannot break the line.
+  return name === 'name' || name === 'description' ? JSON.stringify(value) : String(value)
+}
+
+function toJson(value: object): string {
+  return `${JSON.stringify(value, null, 2)}\n`
 }

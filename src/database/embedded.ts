@@ -1,11 +1,10 @@
 import { once } from 'node:events'
-import { closeSync, existsSync, mkdirSync, openSync, renameSync, rmSync, statSync } from 'node:fs'
-import { dirname, join, resolve } from 'node:path'
+import { existsSync, renameSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
 import { PGlite } from '@electric-sql/pglite'
 import { createPgConfig } from '@electric-sql/pglite/node-postgres'
-import { tryLock } from 'fs-native-extensions'
 import type { PoolConfig } from 'pg'
 import { OperatorError } from '../operator-error.ts'
 
@@ -13,10 +12,10 @@ import { OperatorError } from '../operator-error.ts'
 const responseTimeoutMs = 30_000
 
 /**
- * Opens an embedded PostgreSQL (PGlite) on a directory, and creates it if it does not exist.
+ * Opens an embedded PostgreSQL (PGlite) in a locked directory, and creates it if it does not exist.
  * @param onFailure called if the database fails later, for example on a full disk. Only a new process can open it again.
  * @returns the options for pg.Pool; call `close` after the pool has ended
- * @throws OperatorError if the directory is not writable, or another process uses it
+ * @throws OperatorError if it cannot be opened
  */
 export async function openEmbedded(
   dataDir: string,
@@ -28,7 +27,6 @@ export async function openEmbedded(
     onFailure?: ((error: Error) => void) | undefined
   },
 ): Promise<{ poolConfig: PoolConfig; close: () => Promise<void> }> {
-  const lock = lockDirectory(dataDir)
   const pglite = await openDirectory(join(dataDir, 'postgres'), onProgress).catch((error: unknown) => {
     throw new OperatorError(
       `The embedded database in ${dataDir} cannot be opened (${describe(error)}): ` +
@@ -42,10 +40,7 @@ export async function openEmbedded(
       max: 1,
       idleTimeoutMillis: 0,
     },
-    close: async () => {
-      await pglite.close()
-      closeSync(lock)
-    },
+    close: () => pglite.close(),
   }
 }
 
@@ -91,37 +86,6 @@ export function watchFailures(
       }
     },
   }
-}
-
-/**
- * Locks the directory, because PGlite does not, and two processes on it overwrite each other's commits. The kernel
- * releases the lock when the process ends in any way, so that it is never stale.
- */
-function lockDirectory(dataDir: string): number {
-  let file: number
-  try {
-    createDirectory(resolve(dataDir))
-    file = openSync(join(dataDir, 'lock'), 'a')
-  } catch (error) {
-    throw new OperatorError(
-      `DATA_DIR ${dataDir} is not writable (${(error as NodeJS.ErrnoException).code ?? String(error)}): ` +
-        'give this user the right to write there, or name another directory',
-    )
-  }
-  if (!tryLock(file)) {
-    throw new OperatorError(
-      `The embedded database in ${dataDir} is in use by a running server: ` +
-        'use its API (such as POST /api/keys), stop it first, or use a PostgreSQL server (DATABASE_URL) for several processes',
-    )
-  }
-  return file
-}
-
-/** Creates the missing directories of a path. With `recursive`, mkdirSync never returns under /proc. */
-function createDirectory(path: string): void {
-  if (existsSync(path) && statSync(path).isDirectory()) return
-  if (path !== dirname(path)) createDirectory(dirname(path))
-  mkdirSync(path, { mode: 0o700 })
 }
 
 /**

@@ -1,6 +1,7 @@
 import type { Kysely, LogEvent } from 'kysely'
 import type { Config } from '../config.ts'
 import { parseDatabaseUrl } from '../database-url.ts'
+import { lockDirectory } from './data-directory.ts'
 import { lockTimeouts } from './locks.ts'
 import { migrate } from './migrate.ts'
 import {
@@ -70,6 +71,7 @@ export async function openDatabase(
 }
 
 async function openInProcess(dataDir: string, options: Options): Promise<Database> {
+  const unlock = await lockDirectory(dataDir)
   // Loaded only if it is used, because it takes about 0.5 GB of memory.
   const { openEmbedded } = await import('./embedded.ts')
   const embedded = await openEmbedded(dataDir, options)
@@ -85,6 +87,7 @@ async function openInProcess(dataDir: string, options: Options): Promise<Databas
     close: async () => {
       await pool.end()
       await embedded.close()
+      unlock()
     },
   }
 }

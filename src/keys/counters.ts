@@ -1,7 +1,8 @@
 import { type Selectable, sql } from 'kysely'
 import { precompiled } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
-import { isLastUsedStale, type KeyStatus, keyStatus } from './repository.ts'
+import type { KeyStatus } from '../enums.ts'
+import { isLastUsedStale, keyStatus } from './repository.ts'
 
 /** What a request needs to know about its key. */
 export const principalColumns = [

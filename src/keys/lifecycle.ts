@@ -197,7 +197,7 @@ function toExpiryLimits({ caller, lifetimeMaxDays }: KeyContext): keys.ExpiryLim
 }
 
 /** @throws ApiError 400 if the fields bind an admin key to monitors */
-function assertNotBoundAdmin({ permissions, monitors }: keys.KeyChanges): void {
+export function assertNotBoundAdmin({ permissions, monitors }: keys.KeyChanges): void {
   if (monitors != null && permissions?.includes('admin')) throw adminBoundToMonitors('/monitors')
 }
 

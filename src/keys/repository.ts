@@ -1,9 +1,8 @@
 import { type Kysely, type RawBuilder, type Selectable, sql } from 'kysely'
 import { prepared, sortFields } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
+import type { KeyStatus } from '../enums.ts'
 import type { Permission } from '../permissions.ts'
-
-export type KeyStatus = 'active' | 'expired' | 'revoked'
 
 /** A key without its hash, which only authentication reads. */
 export type ApiKey = Omit<Selectable<Tables['api_keys']>, 'secret_hash'> & {
@@ -12,7 +11,7 @@ export type ApiKey = Omit<Selectable<Tables['api_keys']>, 'secret_hash'> & {
   created_by_name: string | null
 }
 
-/** The status by the database's clock. Revoked takes precedence over expired. */
+/** The status by the database's clock. */
 export const keyStatus = sql<KeyStatus>`
   case when revoked_at is not null then 'revoked' when expires_at <= now() then 'expired' else 'active' end`
 

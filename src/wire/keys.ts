@@ -1,7 +1,8 @@
 import { Type } from 'typebox'
-import { permissions } from '../permissions.ts'
+import type { KeyStatus } from '../enums.ts'
+import { type Permission, permissions } from '../permissions.ts'
 import { describe, Nullable, strict, StringEnum } from './envelope.ts'
-import { Time } from './time.ts'
+import { formatTime, formatTimeOrNull, Time } from './time.ts'
 
 export const Name = Type.String({
   minLength: 1,
@@ -96,11 +97,14 @@ export const CreateKey = Type.Object(
   },
 )
 
+/** Longest overlap of a rotation: 7 days, in seconds. */
+export const maxOverlapSeconds = 604_800
+
 export const RotateKey = Type.Object(
   {
     overlap_seconds: Type.Integer({
       minimum: 0,
-      maximum: 604_800,
+      maximum: maxOverlapSeconds,
       default: 0,
       description:
         'How long the old key remains valid, in seconds, 0 to 604,800 (7 days). It never expires later than before.',
@@ -116,3 +120,55 @@ export const RotateKey = Type.Object(
 )
 
 export const KeyParams = Type.Object({ id: Type.String({ description: 'Id of the key.' }) })
+
+/** A key as the domain returns it. */
+type KeyRecord = {
+  id: string
+  name: string
+  description: string | null
+  permissions: Permission[]
+  status: KeyStatus
+  rate_limit: number | null
+  monitors: string[] | null
+  allowed_ips: string[] | null
+  expires_at: Date | null
+  created_at: Date
+  created_by: string | null
+  created_by_name: string | null
+  last_used_at: Date | null
+  last_used_address: string | null
+  revoked_at: Date | null
+  rotated_from: string | null
+  rotated_to: string | null
+}
+
+export type KeyObject = ReturnType<typeof serializeKey>
+
+/** The object of a new key, with the key itself. */
+export type NewKeyObject = ReturnType<typeof serializeNewKey>
+
+export function serializeKey(key: KeyRecord) {
+  return {
+    id: key.id,
+    name: key.name,
+    description: key.description,
+    permissions: key.permissions,
+    status: key.status,
+    rate_limit: key.rate_limit,
+    monitors: key.monitors,
+    allowed_ips: key.allowed_ips,
+    expires_at: formatTimeOrNull(key.expires_at),
+    created_at: formatTime(key.created_at),
+    created_by:
+      key.created_by === null ? null : { key_id: key.created_by, key_name: key.created_by_name ?? '' },
+    last_used_at: formatTimeOrNull(key.last_used_at),
+    last_used_address: key.last_used_address,
+    revoked_at: formatTimeOrNull(key.revoked_at),
+    rotated_from: key.rotated_from,
+    rotated_to: key.rotated_to,
+  }
+}
+
+export function serializeNewKey({ key, token }: { key: KeyRecord; token: string }) {
+  return { ...serializeKey(key), key: token }
+}

@@ -1,4 +1,5 @@
 import { Type } from 'typebox'
+import { keyStatuses } from '../../enums.ts'
 import { rotatedKeyConflict } from '../../errors.ts'
 import { Conflict, describe, Nullable, strict, StringEnum } from '../../wire/envelope.ts'
 import {
@@ -13,7 +14,7 @@ import {
 import { pageQuery } from '../../wire/pagination.ts'
 import { Time } from '../../wire/time.ts'
 
-const Status = StringEnum(['active', 'expired', 'revoked'], {
+const Status = StringEnum(keyStatuses, {
   description: 'Status of the key. revoked takes precedence over expired.',
 })
 const Id = Type.String({

@@ -2,6 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { type TSchema, Type } from 'typebox'
 import { OperatorError } from '../../operator-error.ts'
 import { quote } from '../../terminal.ts'
+import { describeFetchError, parseBaseUrl } from '../../wire/http-client.ts'
 import { idOf } from '../schemas/shared.ts'
 import { type ItemList, readList, type SourceItem } from './items.ts'
 import { bisect, isBeyond, maxStart, minStart, parseStart, toQuery, type Window } from './windows.ts'
@@ -62,15 +63,9 @@ type Options = {
   timeoutMs?: number
 }
 
-/**
- * Normalizes the URL of a Kener, because imports are recorded under it: removes trailing slashes and /api/v4. Returns
- * undefined if the text is not an http or https URL without credentials, query and fragment.
- */
+/** Normalizes the URL of a Kener, because imports are recorded under it: as parseBaseUrl, and removes /api/v4. */
 export function parseKenerUrl(text: string): string | undefined {
-  if (!URL.canParse(text)) return undefined
-  const { protocol, username, password, origin, pathname, search, hash } = new URL(text)
-  const isPlain = /^https?:$/.test(protocol) && username + password + search + hash === ''
-  return isPlain ? origin + pathname.replace(/\/+$/, '').replace(/\/api\/v4$/, '') : undefined
+  return parseBaseUrl(text)?.replace(/\/api\/v4$/, '')
 }
 
 /**
@@ -249,19 +244,10 @@ class TransientError extends Error {
   }
 }
 
-/**
- * Converts an error of fetch. Reports only its code, because the message may contain text of the server.
- * @throws TransientError for a network error, otherwise the error itself
- */
+/** @throws TransientError for a network error of fetch, otherwise the error itself */
 function toTransientError(error: unknown): never {
-  if (error instanceof OperatorError || !(error instanceof Error)) throw error
-  if (error.name === 'TimeoutError') throw new TransientError('did not respond in time')
-  // Errors of fetch have a cause; errors of our own code do not.
-  if (error.cause === undefined) throw error
-  const cause: unknown = error.cause instanceof AggregateError ? error.cause.errors[0] : error.cause
-  const code =
-    typeof cause === 'object' && cause !== null && 'code' in cause ? String(cause.code) : error.name
-  throw new TransientError(`cannot be reached (${code})`)
+  const reason = describeFetchError(error)
+  throw reason === undefined ? error : new TransientError(reason)
 }
 
 /** Returns milliseconds. Retry-After contains seconds or a date (RFC 9110, section 10.2.3). */

@@ -1,0 +1,24 @@
+import type { Kysely } from 'kysely'
+import { databaseNow } from '../database/clock.ts'
+import type { Tables } from '../database/schema.ts'
+import * as lifecycle from '../keys/lifecycle.ts'
+import { listKeys } from '../keys/repository.ts'
+import { createSecrets } from '../keys/secrets.ts'
+import { serializeKey, serializeNewKey } from '../wire/keys.ts'
+import type { KeyStore } from './key-store.ts'
+
+/** The command line reports changes on stderr, not in the log. */
+const silentLog = { info: () => undefined }
+
+/** The keys in a database. Methods throw an ApiError if they fail. */
+export function createDatabaseKeyStore(db: Kysely<Tables>, lifetimeMaxDays: number | null): KeyStore {
+  const context = { db, secrets: createSecrets(), log: silentLog, caller: null, lifetimeMaxDays }
+  return {
+    now: () => databaseNow(db),
+    create: async (attributes) => serializeNewKey(await lifecycle.createKey(context, attributes)),
+    list: async (status) => (await listKeys(db, { status })).map(serializeKey),
+    show: async (id) => serializeKey(await lifecycle.getKey(db, id)),
+    rotate: async (id, rotation) => serializeNewKey(await lifecycle.rotateKey(context, id, rotation)),
+    revoke: async (id) => serializeKey(await lifecycle.revokeKey(context, id)),
+  }
+}
