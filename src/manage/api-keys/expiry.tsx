@@ -84,13 +84,17 @@ type Props = {
   form: ExpiryForm
   error: string | undefined
   limits: ExpiryLimits
-  /** What "Keep" stands for; undefined if there is nothing to keep. */
+  /** Current expiry, which can be kept; undefined for a new key. */
   current?: Date | null | undefined
+  /** For a successor: the current expiry of its predecessor can only be kept if it is within the limits. */
+  isSuccessor?: boolean
 }
 
-export function ExpiryFields({ label, form, error, limits, current }: Props) {
-  const latest = latestExpiry(limits, useContext(Now))
-  const choices = expiryChoices(current, latest, useContext(Now))
+export function ExpiryFields({ label, form, error, limits, current, isSuccessor = false }: Props) {
+  const now = useContext(Now)
+  const latest = latestExpiry(limits, now)
+  const isLate = latest !== null && (!current || current > latest)
+  const choices = expiryChoices(isSuccessor && isLate ? undefined : current, latest, now)
   return (
     <>
       <Field id="expiry" label={label} hint={expiryHint(limits, latest)} error={error}>

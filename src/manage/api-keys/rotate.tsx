@@ -132,6 +132,7 @@ function RotatePage({ apiKey, isOwn, limits, successorId, form, errors }: Rotate
           error={errors.expires_at}
           limits={limits}
           current={apiKey.expires_at}
+          isSuccessor
         />
       </div>
     </ConfirmPage>
