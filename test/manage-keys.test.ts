@@ -303,6 +303,21 @@ await t.test('an edit cannot make a bound key admin, and cannot lock out its own
   t.match((await visitor.get(String(saved.headers.location))).body, 'Changes saved')
 })
 
+await t.test('a key with the longest values can be created and edited', async (t) => {
+  const { visitor, read } = await start(t)
+  const fields = {
+    name: '\u{1f511}'.repeat(100),
+    description: '\u{1f511}'.repeat(1_000),
+    permissions: 'read:monitors',
+    monitors: Array<string>(100).fill('m'.repeat(255)).join('\r\n'),
+    allowed_ips: Array<string>(50).fill('2001:db8:1111:2222:3333:4444:5555:6666/128').join('\r\n'),
+  }
+  const id = (keyIn(await visitor.submit(`${keys}/new`, fields)) ?? '').slice(6, 22)
+  const edited = await visitor.submit(`${keys}/${id}`, { ...fields, monitors: 'website', expiry: 'keep' })
+  t.equal(edited.statusCode, 303)
+  t.match(await read(id), { description: fields.description, monitors: ['website'] })
+})
+
 await t.test('the details show limits, creator and last address, escaped', async (t) => {
   const { replica, admin, visitor } = await start(t)
   const page = await visitor.submit(`${keys}/new`, {
