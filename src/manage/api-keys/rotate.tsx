@@ -113,7 +113,7 @@ function RotatePage({ apiKey, isOwn, limits, successorId, form, errors }: Rotate
         <Field
           id="overlap"
           label="Overlap"
-          hint="Both keys work for this long. The old key never expires later than it would without rotation."
+          hint="Both keys work for this long: select none if the key may have leaked. The old key never expires later than it would without rotation."
           error={errors.overlap_seconds}
         >
           {(ariaProps) => (
