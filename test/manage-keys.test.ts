@@ -118,8 +118,9 @@ await t.test('an invalid field has its message next to it, and the submitted val
     [{ ...valid, allowed_ips: '127.0.0.1\n10.0.0.0/33' }, 'allowed-ips', /^“10.0.0.0\/33” is not an address/],
     [{ ...valid, permissions: ['admin'], monitors: 'website' }, 'monitors', /may use all monitors/],
   ]
+  const hidden = readHidden((await visitor.get(`${keys}/new`)).body, `${keys}/new`)
   for (const [fields, id, message] of cases) {
-    const { statusCode, body } = await visitor.submit(`${keys}/new`, fields)
+    const { statusCode, body } = await visitor.post(`${keys}/new`, { ...hidden, ...fields })
     t.equal(statusCode, 400, JSON.stringify(fields))
     const [, shown = ''] = new RegExp(`id="${id}-error">([^<]*)</p>`).exec(body) ?? []
     t.match(shown, message)
@@ -282,99 +283,99 @@ await t.test(
   },
 )
 
-await t.test('an edit cannot make a bound key admin, and cannot lock out its own session', async (t) => {
-  const { replica, admin, visitor, read } = await start(t)
-  const { id } = await newKey(replica, { name: 'n', permissions: ['read:monitors'], monitors: ['website'] })
-  const bound = await visitor.submit(`${keys}/${id}`, {
-    name: 'n',
-    permissions: 'admin',
-    expiry: 'keep',
-    monitors: 'website',
+await t.test('limits and rotations', async (t) => {
+  const { replica, admin, visitor, read, list } = await start(t)
+
+  await t.test('an edit cannot make a bound key admin, and cannot lock out its own session', async (t) => {
+    const { id } = await newKey(replica, { name: 'n', permissions: ['read:monitors'], monitors: ['website'] })
+    const bound = await visitor.submit(`${keys}/${id}`, {
+      name: 'n',
+      permissions: 'admin',
+      expiry: 'keep',
+      monitors: 'website',
+    })
+    t.equal(bound.statusCode, 400)
+    t.match(bound.body, /id="permissions-error">[^<]*cannot be limited to monitors/)
+    t.same((await read(id)).permissions, ['read:monitors'])
+    const own = { name: 'boss', permissions: 'admin', expiry: 'keep' }
+    const locked = await visitor.submit(`${keys}/${admin.id}`, { ...own, allowed_ips: '203.0.113.7' })
+    t.equal(locked.statusCode, 400)
+    t.match(locked.body, /id="allowed-ips-error">[^<]*your own address, 127\.0\.0\.1/)
+    const saved = await visitor.submit(`${keys}/${admin.id}`, { ...own, allowed_ips: '127.0.0.0/8' })
+    t.equal(saved.statusCode, 303)
+    t.match((await visitor.get(String(saved.headers.location))).body, 'Changes saved')
   })
-  t.equal(bound.statusCode, 400)
-  t.match(bound.body, /id="permissions-error">[^<]*cannot be limited to monitors/)
-  t.same((await read(id)).permissions, ['read:monitors'])
-  const own = { name: 'boss', permissions: 'admin', expiry: 'keep' }
-  const locked = await visitor.submit(`${keys}/${admin.id}`, { ...own, allowed_ips: '203.0.113.7' })
-  t.equal(locked.statusCode, 400)
-  t.match(locked.body, /id="allowed-ips-error">[^<]*your own address, 127\.0\.0\.1/)
-  const saved = await visitor.submit(`${keys}/${admin.id}`, { ...own, allowed_ips: '127.0.0.0/8' })
-  t.equal(saved.statusCode, 303)
-  t.match((await visitor.get(String(saved.headers.location))).body, 'Changes saved')
-})
 
-await t.test('a key with the longest values can be created and edited', async (t) => {
-  const { visitor, read } = await start(t)
-  const fields = {
-    name: '\u{1f511}'.repeat(100),
-    description: '\u{1f511}'.repeat(1_000),
-    permissions: 'read:monitors',
-    monitors: Array<string>(100).fill('m'.repeat(255)).join('\r\n'),
-    allowed_ips: Array<string>(50).fill('2001:db8:1111:2222:3333:4444:5555:6666/128').join('\r\n'),
-  }
-  const id = (keyIn(await visitor.submit(`${keys}/new`, fields)) ?? '').slice(6, 22)
-  const edited = await visitor.submit(`${keys}/${id}`, { ...fields, monitors: 'website', expiry: 'keep' })
-  t.equal(edited.statusCode, 303)
-  t.match(await read(id), { description: fields.description, monitors: ['website'] })
-})
-
-await t.test('the details show limits, creator and last address, escaped', async (t) => {
-  const { replica, admin, visitor } = await start(t)
-  const page = await visitor.submit(`${keys}/new`, {
-    name: 'n',
-    permissions: 'read:monitors',
-    description: '</textarea><script>alert(1)</script>',
-    monitors: 'website',
-  })
-  const path = `${keys}/${(keyIn(page) ?? '').slice(6, 22)}`
-  await replica.db
-    .updateTable('api_keys')
-    .set({ last_used_at: new Date(), last_used_address: '203.0.113.7' })
-    .where('name', '=', 'n')
-    .execute()
-  const { body } = await visitor.get(path)
-  t.match(body, new RegExp(`Created.*by <a href="${keys}/${admin.id}">boss</a>`))
-  t.match(body, /Last use.*from <code>203\.0\.113\.7</)
-  t.match(body, /<dt>Monitors<\/dt><dd><ul class="tags"><li class="tag">website</)
-  t.match(body, /<dt>Addresses<\/dt><dd><span class="muted">Any</)
-  t.notMatch(body, /<script>|<\/textarea><\/textarea>/)
-  t.match((await visitor.get(keys)).body, /on <code>website<\/code>/)
-  t.match((await visitor.get(`${keys}?q=ALERT(1)`)).body, path, 'the list is searched by description')
-})
-
-await t.test(
-  'a rotated key and its successor link to each other; a revocation names what is active',
-  async (t) => {
-    const { replica, visitor, list } = await start(t)
-    const { id } = await newKey(replica, { name: 'first', permissions: ['read:monitors'] })
-    const { body: form } = await visitor.get(`${keys}/${id}/rotate`)
-    t.match(form, 'value="86400" selected')
-    t.match(form, 'value="keep" selected')
-    const rotate = async (of: string, fields: Record<string, string>) => {
-      const page = await visitor.submit(`${keys}/${of}/rotate`, { overlap_seconds: '86400', ...fields })
-      return (keyIn(page) ?? '').slice(6, 22)
+  await t.test('a key with the longest values can be created and edited', async (t) => {
+    const fields = {
+      name: '\u{1f511}'.repeat(100),
+      description: '\u{1f511}'.repeat(1_000),
+      permissions: 'read:monitors',
+      monitors: Array<string>(100).fill('m'.repeat(255)).join('\r\n'),
+      allowed_ips: Array<string>(50).fill('2001:db8:1111:2222:3333:4444:5555:6666/128').join('\r\n'),
     }
-    const second = await rotate(id, { expiry: 'date', expiry_date: '2999-01-02' })
-    t.equal((await list())[0].expires_at, '2999-01-02T23:59:59Z')
-    const old = (await visitor.get(`${keys}/${id}`)).body
-    t.match(old, new RegExp(`was rotated.*href="${keys}/${second}".*ends.*in 24 hours`))
-    t.notMatch(old, `${keys}/${id}/rotate`, 'it cannot be rotated again')
-    t.equal((await visitor.get(`${keys}/${id}/rotate`)).headers.location, `${keys}/${id}`)
-    t.match((await visitor.get(`${keys}/${second}`)).body, new RegExp(`Replaces.*href="${keys}/${id}"`))
-    const row = (await visitor.get(keys)).body.split('<tr').find((part) => part.includes(`data-id="${id}"`))
-    t.match(row, `href="${keys}/${second}"`)
-    t.notMatch(row, 'Rotate')
+    const id = (keyIn(await visitor.submit(`${keys}/new`, fields)) ?? '').slice(6, 22)
+    const edited = await visitor.submit(`${keys}/${id}`, { ...fields, monitors: 'website', expiry: 'keep' })
+    t.equal(edited.statusCode, 303)
+    t.match(await read(id), { description: fields.description, monitors: ['website'] })
+  })
 
-    const third = await rotate(second, { overlap_seconds: '0' })
-    t.match((await visitor.get(`${keys}/${id}/revoke`)).body, third, 'before the revocation')
-    await visitor.submit(`${keys}/${id}/revoke`, {})
-    const revoked = (await visitor.get(`${keys}/${id}`)).body
-    t.match(revoked, new RegExp(`its successor is active.*href="${keys}/${third}"`))
-    t.notMatch(revoked, new RegExp(`<li><a href="${keys}/${second}`), 'the second key has expired')
-    await visitor.submit(`${keys}/${third}/revoke`, {})
-    t.notMatch((await visitor.get(`${keys}/${id}`)).body, 'is active.')
-  },
-)
+  await t.test('the details show limits, creator and last address, escaped', async (t) => {
+    const page = await visitor.submit(`${keys}/new`, {
+      name: 'n',
+      permissions: 'read:monitors',
+      description: '</textarea><script>alert(1)</script>',
+      monitors: 'website',
+    })
+    const path = `${keys}/${(keyIn(page) ?? '').slice(6, 22)}`
+    await replica.db
+      .updateTable('api_keys')
+      .set({ last_used_at: new Date(), last_used_address: '203.0.113.7' })
+      .where('name', '=', 'n')
+      .execute()
+    const { body } = await visitor.get(path)
+    t.match(body, new RegExp(`Created.*by <a href="${keys}/${admin.id}">boss</a>`))
+    t.match(body, /Last use.*from <code>203\.0\.113\.7</)
+    t.match(body, /<dt>Monitors<\/dt><dd><ul class="tags"><li class="tag">website</)
+    t.match(body, /<dt>Addresses<\/dt><dd><span class="muted">Any</)
+    t.notMatch(body, /<script>|<\/textarea><\/textarea>/)
+    t.match((await visitor.get(keys)).body, /on <code>website<\/code>/)
+    t.match((await visitor.get(`${keys}?q=ALERT(1)`)).body, path, 'the list is searched by description')
+  })
+
+  await t.test(
+    'a rotated key and its successor link to each other; a revocation names what is active',
+    async (t) => {
+      const { id } = await newKey(replica, { name: 'first', permissions: ['read:monitors'] })
+      const { body: form } = await visitor.get(`${keys}/${id}/rotate`)
+      t.match(form, 'value="86400" selected')
+      t.match(form, 'value="keep" selected')
+      const rotate = async (of: string, fields: Record<string, string>) => {
+        const page = await visitor.submit(`${keys}/${of}/rotate`, { overlap_seconds: '86400', ...fields })
+        return (keyIn(page) ?? '').slice(6, 22)
+      }
+      const second = await rotate(id, { expiry: 'date', expiry_date: '2999-01-02' })
+      t.equal((await list())[0].expires_at, '2999-01-02T23:59:59Z')
+      const old = (await visitor.get(`${keys}/${id}`)).body
+      t.match(old, new RegExp(`was rotated.*href="${keys}/${second}".*ends.*in 24 hours`))
+      t.notMatch(old, `${keys}/${id}/rotate`, 'it cannot be rotated again')
+      t.equal((await visitor.get(`${keys}/${id}/rotate`)).headers.location, `${keys}/${id}`)
+      t.match((await visitor.get(`${keys}/${second}`)).body, new RegExp(`Replaces.*href="${keys}/${id}"`))
+      const row = (await visitor.get(keys)).body.split('<tr').find((part) => part.includes(`data-id="${id}"`))
+      t.match(row, `href="${keys}/${second}"`)
+      t.notMatch(row, 'Rotate')
+
+      const third = await rotate(second, { overlap_seconds: '0' })
+      t.match((await visitor.get(`${keys}/${id}/revoke`)).body, third, 'before the revocation')
+      await visitor.submit(`${keys}/${id}/revoke`, {})
+      const revoked = (await visitor.get(`${keys}/${id}`)).body
+      t.match(revoked, new RegExp(`its successor is active.*href="${keys}/${third}"`))
+      t.notMatch(revoked, new RegExp(`<li><a href="${keys}/${second}`), 'the second key has expired')
+      await visitor.submit(`${keys}/${third}/revoke`, {})
+      t.notMatch((await visitor.get(`${keys}/${id}`)).body, 'is active.')
+    },
+  )
+})
 
 await t.test('with KEY_LIFETIME_MAX_DAYS, forms offer only expiries that are allowed', async (t) => {
   const replica = await startReplica(t, { config: { keyLifetimeMaxDays: 45 } })
