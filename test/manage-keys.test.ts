@@ -23,6 +23,9 @@ await t.test('a key created by the form works and has the submitted attributes',
     expiry: 'date',
     expiry_date: '2999-12-31',
     rate_limit: '7',
+    description: ' Line 1\r\nLine 2 ',
+    monitors: 'website, payments-*\r\n\r\napi',
+    allowed_ips: '127.0.0.1\r\n2001:db8::/32',
   })
   t.equal(page.statusCode, 201)
   t.match(page.body, 'won’t be shown again')
@@ -34,6 +37,9 @@ await t.test('a key created by the form works and has the submitted attributes',
     permissions: ['read:monitors', 'write:incidents'],
     expires_at: '2999-12-31T23:59:59Z',
     rate_limit: 7,
+    description: 'Line 1\nLine 2',
+    monitors: ['website', 'payments-*', 'api'],
+    allowed_ips: ['127.0.0.1', '2001:db8::/32'],
   })
   t.ok(
     replica.log.some(
@@ -105,11 +111,18 @@ await t.test('an invalid field has its message next to it, and the submitted val
     [{ ...valid, expiry: '30', expiry_date: '2999-01-01' }, 'expiry', /On a date/],
     [{ ...valid, expiry: 'tomorrow' }, 'expiry', /from the list/],
     [{ ...valid, expiry: 'keep' }, 'expiry', /from the list/],
+    [{ ...valid, description: 'x'.repeat(1_001) }, 'description', /at most 1,000/],
+    [{ ...valid, monitors: 'website\nMy Site, *' }, 'monitors', /^“My Site” is not a tag.*\n“\*” is not/],
+    [{ ...valid, monitors: 'x'.repeat(256) }, 'monitors', /^“x{60}…” is not a tag[^“]*$/],
+    [{ ...valid, monitors: 'a\n'.repeat(101) }, 'monitors', /at most 100/],
+    [{ ...valid, allowed_ips: '127.0.0.1\n10.0.0.0/33' }, 'allowed-ips', /^“10.0.0.0\/33” is not an address/],
+    [{ ...valid, permissions: ['admin'], monitors: 'website' }, 'monitors', /may use all monitors/],
   ]
+  const hidden = readHidden((await visitor.get(`${keys}/new`)).body, `${keys}/new`)
   for (const [fields, id, message] of cases) {
-    const { statusCode, body } = await visitor.submit(`${keys}/new`, fields)
+    const { statusCode, body } = await visitor.post(`${keys}/new`, { ...hidden, ...fields })
     t.equal(statusCode, 400, JSON.stringify(fields))
-    const [, shown = ''] = new RegExp(`id="${id}-error">(.*?)</p>`).exec(body) ?? []
+    const [, shown = ''] = new RegExp(`id="${id}-error">([^<]*)</p>`).exec(body) ?? []
     t.match(shown, message)
     t.match(
       body,
@@ -119,6 +132,10 @@ await t.test('an invalid field has its message next to it, and the submitted val
     if (fields.name === 'kept-name') t.match(body, 'value="kept-name"')
     if (fields.rate_limit !== undefined) t.match(body, `value="${String(fields.rate_limit)}"`)
     if (fields.permissions?.includes('read:monitors')) t.match(body, /value="read:monitors" checked/)
+    for (const name of ['description', 'monitors', 'allowed_ips']) {
+      const [, entered] = new RegExp(`<textarea[^>]*name="${name}"[^>]*>([^<]*)<`).exec(body) ?? []
+      t.equal(entered, String(fields[name] ?? '').trim())
+    }
   }
   t.equal((await list()).length, 1, 'no key was created')
 })
@@ -218,14 +235,40 @@ await t.test(
   async (t) => {
     const { replica, visitor, read } = await start(t)
     const before = { name: 'before', permissions: ['write:monitors', 'read:monitors'] as Permission[] }
-    const { id } = await newKey(replica, { ...before, rateLimit: 9 })
+    const { id } = await newKey(replica, {
+      ...before,
+      rateLimit: 9,
+      monitors: ['b', 'a'],
+      allowedIps: ['::1'],
+    })
     const path = `${keys}/${id}`
     const hidden = readHidden((await visitor.get(path)).body, path)
-    const fields = { ...hidden, ...before, expiry: 'keep', rate_limit: '9' }
-    const edits = [{ name: 'after' }, { permissions: ['read:incidents'] }, { rate_limit: '' }]
+    const fields = {
+      ...hidden,
+      ...before,
+      expiry: 'keep',
+      rate_limit: '9',
+      monitors: 'a, b',
+      allowed_ips: '::1',
+    }
+    const edits = [
+      { name: 'after' },
+      { permissions: ['read:incidents'] },
+      { rate_limit: '' },
+      { description: 'one line' },
+      { monitors: 'a\r\nc-*' },
+      { allowed_ips: '' },
+    ]
     const replies = await Promise.all(edits.map((edit) => visitor.post(path, { ...fields, ...edit })))
     for (const { statusCode } of replies) t.equal(statusCode, 303)
-    t.match(await read(id), { name: 'after', permissions: ['read:incidents'], rate_limit: null })
+    t.match(await read(id), {
+      name: 'after',
+      permissions: ['read:incidents'],
+      rate_limit: null,
+      description: 'one line',
+      monitors: ['a', 'c-*'],
+      allowed_ips: null,
+    })
 
     const rejected = await visitor.post(path, { ...fields, name: 'again', expiry: 'gone' })
     t.equal(rejected.statusCode, 400)
@@ -239,6 +282,128 @@ await t.test(
     )
   },
 )
+
+await t.test('limits and rotations', async (t) => {
+  const { replica, admin, visitor, read, list } = await start(t)
+
+  await t.test('an edit cannot make a bound key admin, and cannot lock out its own session', async (t) => {
+    const { id } = await newKey(replica, { name: 'n', permissions: ['read:monitors'], monitors: ['website'] })
+    const bound = await visitor.submit(`${keys}/${id}`, {
+      name: 'n',
+      permissions: 'admin',
+      expiry: 'keep',
+      monitors: 'website',
+    })
+    t.equal(bound.statusCode, 400)
+    t.match(bound.body, /id="permissions-error">[^<]*cannot be limited to monitors/)
+    t.same((await read(id)).permissions, ['read:monitors'])
+    const own = { name: 'boss', permissions: 'admin', expiry: 'keep' }
+    const locked = await visitor.submit(`${keys}/${admin.id}`, { ...own, allowed_ips: '203.0.113.7' })
+    t.equal(locked.statusCode, 400)
+    t.match(locked.body, /id="allowed-ips-error">[^<]*your own address, 127\.0\.0\.1/)
+    const saved = await visitor.submit(`${keys}/${admin.id}`, { ...own, allowed_ips: '127.0.0.0/8' })
+    t.equal(saved.statusCode, 303)
+    t.match((await visitor.get(String(saved.headers.location))).body, 'Changes saved')
+  })
+
+  await t.test('a key with the longest values can be created and edited', async (t) => {
+    const fields = {
+      name: '\u{1f511}'.repeat(100),
+      description: '\u{1f511}'.repeat(1_000),
+      permissions: 'read:monitors',
+      monitors: Array<string>(100).fill('m'.repeat(255)).join('\r\n'),
+      allowed_ips: Array<string>(50).fill('2001:db8:1111:2222:3333:4444:5555:6666/128').join('\r\n'),
+    }
+    const id = (keyIn(await visitor.submit(`${keys}/new`, fields)) ?? '').slice(6, 22)
+    const edited = await visitor.submit(`${keys}/${id}`, { ...fields, monitors: 'website', expiry: 'keep' })
+    t.equal(edited.statusCode, 303)
+    t.match(await read(id), { description: fields.description, monitors: ['website'] })
+  })
+
+  await t.test('the details show limits, creator and last address, escaped', async (t) => {
+    const page = await visitor.submit(`${keys}/new`, {
+      name: 'n',
+      permissions: 'read:monitors',
+      description: '</textarea><script>alert(1)</script>',
+      monitors: 'website',
+    })
+    const path = `${keys}/${(keyIn(page) ?? '').slice(6, 22)}`
+    await replica.db
+      .updateTable('api_keys')
+      .set({ last_used_at: new Date(), last_used_address: '203.0.113.7' })
+      .where('name', '=', 'n')
+      .execute()
+    const { body } = await visitor.get(path)
+    t.match(body, new RegExp(`Created.*by <a href="${keys}/${admin.id}">boss</a>`))
+    t.match(body, /Last use.*from <code>203\.0\.113\.7</)
+    t.match(body, /<dt>Monitors<\/dt><dd><ul class="tags"><li class="tag">website</)
+    t.match(body, /<dt>Addresses<\/dt><dd><span class="muted">Any</)
+    t.notMatch(body, /<script>|<\/textarea><\/textarea>/)
+    t.match((await visitor.get(keys)).body, /on <code>website<\/code>/)
+    t.match((await visitor.get(`${keys}?q=ALERT(1)`)).body, path, 'the list is searched by description')
+  })
+
+  await t.test(
+    'a rotated key and its successor link to each other; a revocation names what is active',
+    async (t) => {
+      const { id } = await newKey(replica, { name: 'first', permissions: ['read:monitors'] })
+      const { body: form } = await visitor.get(`${keys}/${id}/rotate`)
+      t.match(form, 'value="86400" selected')
+      t.match(form, 'value="keep" selected')
+      const rotate = async (of: string, fields: Record<string, string>) => {
+        const page = await visitor.submit(`${keys}/${of}/rotate`, { overlap_seconds: '86400', ...fields })
+        return (keyIn(page) ?? '').slice(6, 22)
+      }
+      const second = await rotate(id, { expiry: 'date', expiry_date: '2999-01-02' })
+      t.equal((await list())[0].expires_at, '2999-01-02T23:59:59Z')
+      const old = (await visitor.get(`${keys}/${id}`)).body
+      t.match(old, new RegExp(`was rotated.*href="${keys}/${second}".*ends.*in 24 hours`))
+      t.notMatch(old, `${keys}/${id}/rotate`, 'it cannot be rotated again')
+      t.equal((await visitor.get(`${keys}/${id}/rotate`)).headers.location, `${keys}/${id}`)
+      t.match((await visitor.get(`${keys}/${second}`)).body, new RegExp(`Replaces.*href="${keys}/${id}"`))
+      const row = (await visitor.get(keys)).body.split('<tr').find((part) => part.includes(`data-id="${id}"`))
+      t.match(row, `href="${keys}/${second}"`)
+      t.notMatch(row, 'Rotate')
+
+      const third = await rotate(second, { overlap_seconds: '0' })
+      t.match((await visitor.get(`${keys}/${id}/revoke`)).body, third, 'before the revocation')
+      await visitor.submit(`${keys}/${id}/revoke`, {})
+      const revoked = (await visitor.get(`${keys}/${id}`)).body
+      t.match(revoked, new RegExp(`its successor is active.*href="${keys}/${third}"`))
+      t.notMatch(revoked, new RegExp(`<li><a href="${keys}/${second}`), 'the second key has expired')
+      await visitor.submit(`${keys}/${third}/revoke`, {})
+      t.notMatch((await visitor.get(`${keys}/${id}`)).body, 'is active.')
+    },
+  )
+})
+
+await t.test('with KEY_LIFETIME_MAX_DAYS, forms offer only expiries that are allowed', async (t) => {
+  const replica = await startReplica(t, { config: { keyLifetimeMaxDays: 45 } })
+  const { token } = await newKey(replica)
+  const visitor = await logIn(replica.app, token)
+  const { id } = await newKey(replica, { permissions: ['read:monitors'] })
+  const choices = async (path: string) =>
+    [...(await visitor.get(path)).body.matchAll(/<option value="(\w+)"/g)].map(([, value]) => value)
+  t.same(await choices(`${keys}/new`), ['latest', '7', '30', 'date'])
+  t.same(await choices(`${keys}/${id}`), ['keep', 'latest', '7', '30', 'date'])
+  t.same((await choices(`${keys}/${id}/rotate`)).slice(4), ['latest', '7', '30', 'date'])
+  const fields = { name: 'n', permissions: 'read:monitors' }
+  const late = await visitor.submit(`${keys}/new`, { ...fields, expiry: '365' })
+  t.equal(late.statusCode, 400)
+  t.match(late.body, /id="expiry-error">[^<]*at most 45 days/)
+  const lateRotation = await visitor.submit(`${keys}/${id}/rotate`, { overlap_seconds: '0', expiry: '90' })
+  t.equal(lateRotation.statusCode, 400)
+  t.match(lateRotation.body, /id="expiry-error">[^<]*at most 45 days/)
+  t.match(lateRotation.body, 'value="0" selected', 'the overlap is kept')
+  for (const page of [
+    await visitor.submit(`${keys}/new`, { ...fields, expiry: 'latest' }),
+    await visitor.submit(`${keys}/${id}/rotate`, { overlap_seconds: '0', expiry: 'latest' }),
+  ]) {
+    const me = await replica.call(keyIn(page) ?? '', 'GET /api/me')
+    const daysLeft = (Date.parse(me.json.data.expires_at) - Date.now()) / 86_400_000
+    t.ok(Math.abs(daysLeft - 45) < 0.01)
+  }
+})
 
 await t.test('revoking asks for confirmation, shows name and last use, and applies at once', async (t) => {
   const { replica, visitor } = await start(t)
@@ -285,10 +450,12 @@ await t.test('rotating shows the new key once, and the old key works for the ove
   t.equal(again.statusCode, 409, 'a form submitted twice')
   t.equal(keyIn(again), undefined)
   t.same({ ...(await read(id)), last_used_at: null }, { ...before, last_used_at: null }, 'changes nothing')
-  for (const overlap of ['', '-1', 'x', '604801']) {
-    t.equal((await visitor.submit(path, { overlap_seconds: overlap })).statusCode, 400, `overlap ${overlap}`)
-  }
   const successorPath = `${keys}/${successor.slice(6, 22)}/rotate`
+  for (const overlap of ['', '-1', 'x', '604801']) {
+    const rejected = await visitor.submit(successorPath, { overlap_seconds: overlap })
+    t.equal(rejected.statusCode, 400, `overlap ${overlap}`)
+    t.match(rejected.body, 'id="overlap-error"')
+  }
   t.ok(keyIn(await visitor.submit(successorPath, { overlap_seconds: '0' })))
   isErrorReply(t, await replica.call(successor, 'GET /api/me'), 401, 'KEY_EXPIRED', 'without overlap')
 })

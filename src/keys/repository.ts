@@ -128,6 +128,27 @@ export async function findKey(db: Kysely<Tables>, id: string): Promise<ApiKey | 
   return db.selectFrom('api_keys').select(selection).where('id', '=', id).executeTakeFirst()
 }
 
+/** An active key that replaced another one. */
+export type Successor = Pick<ApiKey, 'id' | 'name' | 'created_at'>
+
+/** Lists the active keys that replaced a key, directly or by further rotations: the newest 20, newest first. */
+export async function listActiveSuccessors(
+  db: Kysely<Tables>,
+  { rotated_to }: Pick<ApiKey, 'rotated_to'>,
+): Promise<Successor[]> {
+  if (rotated_to === null) return []
+  const { rows } = await sql<Successor>`
+    with recursive successors as (
+      select id, rotated_to from api_keys where id = ${rotated_to}
+      union
+      select api_keys.id, api_keys.rotated_to from api_keys join successors on api_keys.id = successors.rotated_to
+    )
+    select id, name, created_at from api_keys
+    where id in (select id from successors) and ${keyStatus} = 'active'
+    order by seq desc limit 20`.execute(db)
+  return rows
+}
+
 export type KeyFilter = {
   status?: KeyStatus | undefined
   /** A substring of the name or the description (both case-insensitive), or of the id. */

@@ -55,13 +55,13 @@ export function Field({ id, label, hint, error, children }: FieldProps) {
 
 type FieldGroupProps = Omit<FieldProps, 'children'> & { children: ComponentChildren }
 
-/** Groups controls under one label, for example checkboxes. */
+/** Groups controls under one label, as a part of a form. */
 export function FieldGroup({ id, label, hint, error, children }: FieldGroupProps) {
   return (
-    <fieldset class="field" id={id} aria-describedby={messageIds(id, hint, error)}>
+    <fieldset class="part" id={id} aria-describedby={messageIds(id, hint, error)}>
       <legend>{label}</legend>
-      {children}
       <FieldMessages id={id} hint={hint} error={error} />
+      {children}
     </fieldset>
   )
 }

@@ -160,6 +160,55 @@ for (const javaScriptEnabled of [true, false]) {
   )
 }
 
+await t.test(
+  'a key with limits is rotated, and leads to its successor, also once it is revoked',
+  { skip },
+  async (t) => {
+    const { open, admin, me, log } = await start(t)
+    for (const javaScriptEnabled of [true, false]) {
+      const page = await open({ javaScriptEnabled })
+      await logIn(page, admin.token)
+      const name = `backup-${javaScriptEnabled}`
+      await page.goto('/manage/settings/api-keys/new')
+      await page.getByLabel('Name').fill(name)
+      await page.getByLabel('Description').fill('Reports the backup.\nAsk the database team.')
+      await page.getByLabel('write:monitors').check()
+      await page.getByLabel('Limit to monitors').fill('Backup')
+      await page.getByLabel('Limit to addresses').fill('127.0.0.1\n2001:db8::/32')
+      await page.getByRole('button', { name: 'Create' }).click()
+      t.match(await page.locator('#monitors-error').innerText(), '“Backup” is not a tag')
+      await page.getByLabel('Limit to monitors').fill('backup-*')
+      await page.getByRole('button', { name: 'Create' }).click()
+      const first = await page.getByLabel(`API key: ${name}`).inputValue()
+      t.equal((await me(first)).status, 200)
+
+      await page.goto('/manage/settings/api-keys')
+      await page.getByRole('row', { name }).getByRole('link', { name: 'Rotate' }).click()
+      t.equal(await page.getByLabel('Overlap').inputValue(), '86400')
+      await page.getByRole('button', { name: 'Rotate' }).click()
+      const second = await page.getByLabel(`API key: ${name}`).inputValue()
+      await page.getByRole('link', { name: first.slice(6, 22) }).click()
+      t.match(await page.locator('main').innerText(), /was rotated[^]*ends in 24 hours/)
+      await page.getByRole('link', { name: 'Revoke' }).click()
+      await page.getByRole('button', { name: 'Revoke' }).click()
+      t.match(await page.locator('main').innerText(), 'its successor is active')
+      await page.getByRole('link', { name, exact: true }).click()
+      t.match(page.url(), second.slice(6, 22))
+      t.match(await page.getByLabel('Details').innerText(), /backup-\*\s+Addresses\s+127\.0\.0\.1/)
+      t.same([(await me(first)).status, (await me(second)).status], [401, 200])
+
+      // A form that is saved unchanged changes nothing, although browsers send other line breaks.
+      const description = page.getByLabel('Description')
+      t.equal(await description.inputValue(), 'Reports the backup.\nAsk the database team.')
+      await page.getByRole('button', { name: 'Save' }).click()
+      await page.getByText('Changes saved').waitFor()
+      t.same(log.findLast(({ event }) => event === 'key_changed')?.fields, [])
+      await page.getByRole('link', { name: first.slice(6, 22) }).click()
+      await page.getByRole('heading', { name }).waitFor()
+    }
+  },
+)
+
 await t.test('Copy copies the key, also without navigator.clipboard', { skip }, async (t) => {
   const { open, admin } = await start(t)
   for (const isSecure of [true, false]) {
@@ -176,8 +225,8 @@ await t.test('Copy copies the key, also without navigator.clipboard', { skip }, 
     await page.getByRole('button', { name: 'Copied' }).waitFor()
     const key = await page.getByLabel('API key: copied').inputValue()
     await page.goto('/manage/settings/api-keys')
-    await page.getByLabel('Name or ID').press('Control+V')
-    t.equal(await page.getByLabel('Name or ID').inputValue(), key)
+    await page.getByLabel('Name, description or ID').press('Control+V')
+    t.equal(await page.getByLabel('Name, description or ID').inputValue(), key)
   }
 })
 
@@ -236,16 +285,19 @@ await t.test('a form on another site is sent without the session', { skip }, asy
 await t.test('the list is filtered on input', { skip }, async (t) => {
   const { open, admin, db } = await start(t)
   for (const name of ['alpha', 'beta', 'gamma']) await newKey({ db }, { name })
+  await db.updateTable('api_keys').set({ description: 'For Delta' }).where('name', '=', 'gamma').execute()
   const page = await open()
   await logIn(page, admin.token)
   await page.goto('/manage/settings/api-keys')
   const shown = () => page.locator('tbody tr:visible').count()
   t.equal(await shown(), 4)
-  await page.getByLabel('Name or ID').pressSequentially('ALP')
+  await page.getByLabel('Name, description or ID').pressSequentially('ALP')
   t.equal(await shown(), 1)
-  await page.getByLabel('Name or ID').fill('nothing like it')
+  await page.getByLabel('Name, description or ID').fill('delta')
+  t.equal(await shown(), 1)
+  await page.getByLabel('Name, description or ID').fill('nothing like it')
   t.match(await page.getByRole('status').innerText(), 'No keys match')
-  await page.getByLabel('Name or ID').fill('')
+  await page.getByLabel('Name, description or ID').fill('')
   t.equal(await shown(), 4)
   await page.getByLabel('Status').selectOption('Revoked')
   t.equal(await shown(), 0)
@@ -301,7 +353,20 @@ await t.test('axe finds no violations, and no page scrolls horizontally', { skip
   })
   const { id } = await newKey({ db }, { name: 'x'.repeat(100), expiresAt: new Date(Date.now() + 1e8) })
   const revoked = await newKey({ db }, { name: 'revoked' })
+  const successor = await call(admin.token, `POST /api/keys/${revoked.id}/rotate`)
   await call(admin.token, `POST /api/keys/${revoked.id}/revoke`)
+  const bound = await newKey(
+    { db },
+    {
+      name: 'bound',
+      permissions: ['read:monitors'],
+      monitors: ['x'.repeat(255), 'website'],
+      allowedIps: ['2001:db8:1111:2222:3333:4444:5555:6666', '127.0.0.1'],
+    },
+  )
+  await call(admin.token, `PATCH /api/keys/${bound.id}`, { description: 'long '.repeat(150) })
+  const rotated = await newKey({ db }, { name: 'rotated' })
+  await call(admin.token, `POST /api/keys/${rotated.id}/rotate`, { overlap_seconds: 3_600 })
   const keys = '/manage/settings/api-keys'
 
   for (const [colorScheme, width] of [
@@ -333,6 +398,10 @@ await t.test('axe finds no violations, and no page scrolls horizontally', { skip
       '/new',
       `/${id}`,
       `/${revoked.id}`,
+      `/${successor.json.data.id}`,
+      `/${bound.id}`,
+      `/${rotated.id}`,
+      `/${rotated.id}/revoke`,
       `/${id}/rotate`,
       `/${id}/revoke`,
       '/none',
@@ -342,10 +411,12 @@ await t.test('axe finds no violations, and no page scrolls horizontally', { skip
     }
     await page.goto(`${keys}/new`)
     await page.getByLabel('Name').fill(' ')
+    await page.getByLabel('Limit to monitors').fill('y'.repeat(256))
     await page.getByRole('button', { name: 'Create' }).click()
     await page.getByRole('alert').waitFor()
     await check('rejected form')
     await page.getByLabel('Name').fill('checked')
+    await page.getByLabel('Limit to monitors').fill('')
     await page.getByLabel('admin').check()
     await page.getByRole('button', { name: 'Create' }).click()
     await page.getByRole('heading', { name: 'Copy your new key' }).waitFor()

@@ -4,10 +4,19 @@ import { databaseNow } from '../../database/clock.ts'
 import { toKeyContext } from '../../http/key-context.ts'
 import { createKey } from '../../keys/lifecycle.ts'
 import { generateKeyId } from '../../keys/token.ts'
-import { type FieldErrors, isValidationError, toFieldErrors } from '../form.ts'
+import { type FieldErrors, isValidationError } from '../form.ts'
 import { sendPage } from '../page.tsx'
 import { ErrorSummary, Form } from '../ui.tsx'
-import { emptyKeyForm, KeyFields, type KeyForm, parseNewKey, readKeyForm } from './form.tsx'
+import { toExpiryLimits } from './expiry.tsx'
+import { type FormSettings, KeyFields, toFormSettings } from './fields.tsx'
+import {
+  emptyKeyForm,
+  type KeyForm,
+  keyFormLimitBytes,
+  parseNewKey,
+  readKeyForm,
+  toKeyFieldErrors,
+} from './form.ts'
 import { readKeyId, sendIssuedKey } from './issued.tsx'
 import { Breadcrumbs, keysPath } from './ui.tsx'
 
@@ -16,23 +25,22 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     return sendForm(request, reply, { id: generateKeyId(), form: emptyKeyForm, errors: {} })
   })
 
-  app.post('/new', async function create(request, reply) {
+  app.post('/new', { bodyLimit: keyFormLimitBytes }, async function create(request, reply) {
     const id = readKeyId(request.body)
     const form = readKeyForm(request.body)
     try {
-      const attributes = parseNewKey(form, await databaseNow(app.db))
+      const attributes = parseNewKey(form, toExpiryLimits(request), await databaseNow(app.db))
       const issued = await createKey(toKeyContext(request), attributes, id)
       return await sendIssuedKey(request, reply, issued)
     } catch (error) {
       if (!isValidationError(error)) throw error
-      return sendForm(request, reply.code(400), { id, form, errors: toFieldErrors(error) })
+      return sendForm(request, reply.code(400), { id, form, errors: toKeyFieldErrors(error, form) })
     }
   })
 
   function sendForm(request: FastifyRequest, reply: FastifyReply, state: FormState) {
-    const { rateLimitMax } = app.config
     const page = { title: 'Generate New Key', section: 'settings' } as const
-    return sendPage(request, reply, page, <NewKeyPage {...state} rateLimitMax={rateLimitMax} />)
+    return sendPage(request, reply, page, <NewKeyPage {...state} settings={toFormSettings(request)} />)
   }
 }
 
@@ -40,7 +48,7 @@ export default routes
 
 type FormState = { id: string; form: KeyForm; errors: FieldErrors }
 
-function NewKeyPage({ id, form, errors, rateLimitMax }: FormState & { rateLimitMax: number }) {
+function NewKeyPage({ id, form, errors, settings }: FormState & { settings: FormSettings }) {
   return (
     <>
       <Breadcrumbs current="Generate New Key" />
@@ -48,7 +56,7 @@ function NewKeyPage({ id, form, errors, rateLimitMax }: FormState & { rateLimitM
       <Form action={`${keysPath}/new`} class="card form">
         <input type="hidden" name="id" value={id} />
         <ErrorSummary errors={errors} />
-        <KeyFields form={form} errors={errors} rateLimitMax={rateLimitMax} />
+        <KeyFields form={form} errors={errors} settings={settings} />
         <div class="buttons">
           <button class="primary">Create</button>
           <a class="button" href={keysPath}>

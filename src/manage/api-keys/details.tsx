@@ -2,25 +2,43 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { databaseNow } from '../../database/clock.ts'
+import { invalidField } from '../../errors.ts'
 import { requirePrincipal } from '../../http/auth.ts'
+import { clientAddress } from '../../http/client-address.ts'
 import { toKeyContext } from '../../http/key-context.ts'
+import { isAddressAllowed } from '../../keys/allowed-ips.ts'
 import { getKey, updateKey } from '../../keys/lifecycle.ts'
-import type { ApiKey } from '../../keys/repository.ts'
+import { type ApiKey, listActiveSuccessors, type Successor } from '../../keys/repository.ts'
 import { KeyParams } from '../../wire/keys.ts'
-import { type FieldErrors, isValidationError, toFieldErrors } from '../form.ts'
+import { type FieldErrors, isValidationError } from '../form.ts'
 import { sendPage } from '../page.tsx'
 import { ErrorSummary, Form, TimeAgo, TimeAgoOrNever } from '../ui.tsx'
+import { toExpiryLimits } from './expiry.tsx'
+import { type FormSettings, KeyFields, OriginalFields, toFormSettings } from './fields.tsx'
 import {
   fillKeyForm,
-  KeyFields,
   type KeyForm,
+  keyFormLimitBytes,
   type OriginalAttributes,
-  OriginalFields,
   parseKeyChanges,
   readKeyForm,
   readOriginal,
-} from './form.tsx'
-import { Breadcrumbs, keyPath, keysPath, PermissionTags, RateLimit, Status } from './ui.tsx'
+  toKeyFieldErrors,
+} from './form.ts'
+import {
+  Breadcrumbs,
+  canRotate,
+  Fact,
+  KeyLink,
+  keyPath,
+  keysPath,
+  LastUse,
+  PermissionTags,
+  RateLimit,
+  Status,
+  SuccessorWarning,
+  TagsOrAny,
+} from './ui.tsx'
 
 const Query = Type.Object({ notice: Type.Optional(Type.String()) })
 
@@ -35,20 +53,27 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     return sendDetails(request, reply, request.params.id, { notice })
   })
 
-  app.post('/:id', { schema: { params: KeyParams } }, async function update(request, reply) {
-    const { id } = request.params
-    const form = readKeyForm(request.body)
-    const original = readOriginal(request.body)
-    try {
-      const changes = parseKeyChanges(form, original, await databaseNow(app.db))
-      await updateKey(toKeyContext(request), id, changes)
-    } catch (error) {
-      if (!isValidationError(error)) throw error
-      const rejected = { form, original, errors: toFieldErrors(error) }
-      return sendDetails(request, reply.code(400), id, { rejected })
-    }
-    return reply.redirect(`${keyPath(id)}?notice=saved`, 303)
-  })
+  app.post(
+    '/:id',
+    { bodyLimit: keyFormLimitBytes, schema: { params: KeyParams } },
+    async function update(request, reply) {
+      const { id } = request.params
+      const form = readKeyForm(request.body)
+      const original = readOriginal(request.body)
+      try {
+        const limits = toExpiryLimits(request)
+        const changes = parseKeyChanges(form, original, limits, await databaseNow(app.db))
+        if (requirePrincipal(request).id === id)
+          assertAddressAllowed(changes.allowed_ips, clientAddress(request))
+        await updateKey(toKeyContext(request), id, changes)
+      } catch (error) {
+        if (!isValidationError(error)) throw error
+        const rejected = { form, original, errors: toKeyFieldErrors(error, form) }
+        return sendDetails(request, reply.code(400), id, { rejected })
+      }
+      return reply.redirect(`${keyPath(id)}?notice=saved`, 303)
+    },
+  )
 
   type State = { notice?: string | undefined; rejected?: EditState }
 
@@ -59,7 +84,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     { notice, rejected }: State,
   ) {
     const apiKey = await getKey(app.db, id)
-    const { rateLimitMax } = app.config
+    const isRevoked = apiKey.status === 'revoked'
+    const successors = isRevoked ? await listActiveSuccessors(app.db, apiKey) : []
+    const settings = toFormSettings(request)
     const stored = fillKeyForm(apiKey)
     return sendPage(
       request,
@@ -67,8 +94,13 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       { title: apiKey.name, section: 'settings', notice },
       <>
         <Heading apiKey={apiKey} />
-        <Facts apiKey={apiKey} isOwn={requirePrincipal(request).id === id} rateLimitMax={rateLimitMax} />
-        {apiKey.status === 'revoked' ? (
+        <Relation apiKey={apiKey} successors={successors} />
+        <Facts
+          apiKey={apiKey}
+          isOwn={requirePrincipal(request).id === id}
+          rateLimitMax={settings.rateLimitMax}
+        />
+        {isRevoked ? (
           <p class="muted">
             A revoked key cannot be changed. <a href={`${keysPath}/new`}>Generate a new key</a> if you need
             one.
@@ -76,7 +108,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         ) : (
           <EditForm
             apiKey={apiKey}
-            rateLimitMax={rateLimitMax}
+            settings={settings}
             {...(rejected ?? { form: stored, original: stored, errors: {} })}
           />
         )}
@@ -87,14 +119,21 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
 export default routes
 
-function Heading({ apiKey: { id, name, status } }: { apiKey: ApiKey }) {
+/** Prevents a lock-out: the session of the key ends with the next request from an address that is not allowed. */
+function assertAddressAllowed(allowed: string[] | null | undefined, address: string): void {
+  if (allowed !== undefined && !isAddressAllowed(allowed, address))
+    throw invalidField('/allowed_ips', `must include your own address, ${address}: this is your own key`)
+}
+
+function Heading({ apiKey }: { apiKey: ApiKey }) {
+  const { id, name, status } = apiKey
   return (
     <>
       <Breadcrumbs current={name} />
       <div class="heading">
         <h1>{name}</h1>
         <div class="buttons">
-          {status === 'active' && (
+          {canRotate(apiKey) && (
             <a class="button" href={`${keyPath(id)}/rotate`}>
               Rotate
             </a>
@@ -110,56 +149,83 @@ function Heading({ apiKey: { id, name, status } }: { apiKey: ApiKey }) {
   )
 }
 
-function Facts({ apiKey, isOwn, rateLimitMax }: { apiKey: ApiKey; isOwn: boolean; rateLimitMax: number }) {
+/** Says what became of a key that was rotated. */
+function Relation({ apiKey, successors }: { apiKey: ApiKey; successors: Successor[] }) {
+  const { status, rotated_to, expires_at } = apiKey
+  if (successors.length > 0) return <SuccessorWarning successors={successors} />
+  if (rotated_to === null || status !== 'active') return null
+  return (
+    <p class="notice">
+      This key was rotated. Its successor is <KeyLink id={rotated_to} />.{' '}
+      {expires_at && (
+        <>
+          This key ends <TimeAgo time={expires_at} />
+        </>
+      )}
+    </p>
+  )
+}
+
+type FactsProps = { apiKey: ApiKey; isOwn: boolean; rateLimitMax: number }
+
+function Facts({ apiKey, isOwn, rateLimitMax }: FactsProps) {
+  const { created_by, rotated_from, rotated_to } = apiKey
   return (
     <section class="card" aria-label="Details">
       <dl class="facts">
-        <dt>ID</dt>
-        <dd>
+        <Fact name="ID">
           <code>{apiKey.id}</code>
-        </dd>
-        <dt>Status</dt>
-        <dd>
+        </Fact>
+        {apiKey.description !== null && (
+          <Fact name="Description">
+            <span class="prose">{apiKey.description}</span>
+          </Fact>
+        )}
+        <Fact name="Status">
           <Status status={apiKey.status} />
           {isOwn && <span class="muted"> (you are logged in with this key)</span>}
-        </dd>
-        <dt>Permissions</dt>
-        <dd>
+        </Fact>
+        <Fact name="Permissions">
           <PermissionTags permissions={apiKey.permissions} />
-        </dd>
-        <dt>Limit</dt>
-        <dd>
+        </Fact>
+        <Fact name="Monitors">
+          <TagsOrAny items={apiKey.monitors} any="All" />
+        </Fact>
+        <Fact name="Addresses">
+          <TagsOrAny items={apiKey.allowed_ips} any="Any" />
+        </Fact>
+        <Fact name="Limit">
           <RateLimit limit={apiKey.rate_limit} rateLimitMax={rateLimitMax} />
-        </dd>
-        <dt>Created</dt>
-        <dd>
+        </Fact>
+        <Fact name="Created">
           <TimeAgo time={apiKey.created_at} />
-        </dd>
-        <dt>Last use</dt>
-        <dd>
-          <TimeAgoOrNever time={apiKey.last_used_at} />
-        </dd>
-        <dt>Expiry</dt>
-        <dd>
+          {created_by !== null && (
+            <>
+              {' '}
+              by <a href={keyPath(created_by)}>{apiKey.created_by_name ?? created_by}</a>
+            </>
+          )}
+        </Fact>
+        <Fact name="Last use">
+          <LastUse apiKey={apiKey} />
+        </Fact>
+        <Fact name="Expiry">
           <TimeAgoOrNever time={apiKey.expires_at} />
-        </dd>
+        </Fact>
         {apiKey.revoked_at && (
-          <>
-            <dt>Revoked</dt>
-            <dd>
-              <TimeAgo time={apiKey.revoked_at} />
-            </dd>
-          </>
+          <Fact name="Revoked">
+            <TimeAgo time={apiKey.revoked_at} />
+          </Fact>
         )}
-        {apiKey.rotated_from !== null && (
-          <>
-            <dt>Rotated from</dt>
-            <dd>
-              <a href={keyPath(apiKey.rotated_from)}>
-                <code>{apiKey.rotated_from}</code>
-              </a>
-            </dd>
-          </>
+        {rotated_to !== null && (
+          <Fact name="Replaced by">
+            <KeyLink id={rotated_to} />
+          </Fact>
+        )}
+        {rotated_from !== null && (
+          <Fact name="Replaces">
+            <KeyLink id={rotated_from} />
+          </Fact>
         )}
       </dl>
     </section>
@@ -167,21 +233,16 @@ function Facts({ apiKey, isOwn, rateLimitMax }: { apiKey: ApiKey; isOwn: boolean
 }
 
 type EditState = { form: KeyForm; original: OriginalAttributes; errors: FieldErrors }
-type EditFormProps = EditState & { apiKey: ApiKey; rateLimitMax: number }
+type EditFormProps = EditState & { apiKey: ApiKey; settings: FormSettings }
 
-function EditForm({ apiKey, form, original, errors, rateLimitMax }: EditFormProps) {
+function EditForm({ apiKey, form, original, errors, settings }: EditFormProps) {
   return (
     <section aria-labelledby="edit">
       <h2 id="edit">Edit</h2>
       <Form action={keyPath(apiKey.id)} class="card form">
         <OriginalFields {...original} />
         <ErrorSummary errors={errors} />
-        <KeyFields
-          form={form}
-          errors={errors}
-          rateLimitMax={rateLimitMax}
-          currentExpiry={apiKey.expires_at}
-        />
+        <KeyFields form={form} errors={errors} settings={settings} currentExpiry={apiKey.expires_at} />
         <div class="buttons">
           <button class="primary">Save</button>
         </div>

@@ -6,7 +6,7 @@ import { isKeyId } from '../../keys/token.ts'
 import { readText } from '../form.ts'
 import { sendPage } from '../page.tsx'
 import { Copyable, TimeAgo, TimeAgoOrNever } from '../ui.tsx'
-import { Breadcrumbs, keyPath, keysPath, PermissionTags } from './ui.tsx'
+import { Breadcrumbs, Fact, KeyLink, keyPath, keysPath, PermissionTags, TagsOrAny } from './ui.tsx'
 
 /** Reads the id of the key to create. It is generated with the form, so that a form sent twice creates one key. */
 export function readKeyId(body: unknown): string {
@@ -55,21 +55,26 @@ function IssuedKeyPage({ apiKey, token, origin, predecessor }: PageProps) {
           text={`curl -X GET ${origin}/api/me -H "Authorization: Bearer ${token}"`}
         />
         <dl class="facts">
-          <dt>Permissions</dt>
-          <dd>
+          <Fact name="Permissions">
             <PermissionTags permissions={apiKey.permissions} />
-          </dd>
-          <dt>Expiry</dt>
-          <dd>
+          </Fact>
+          {apiKey.monitors && (
+            <Fact name="Monitors">
+              <TagsOrAny items={apiKey.monitors} any="All" />
+            </Fact>
+          )}
+          {apiKey.allowed_ips && (
+            <Fact name="Addresses">
+              <TagsOrAny items={apiKey.allowed_ips} any="Any" />
+            </Fact>
+          )}
+          <Fact name="Expiry">
             <TimeAgoOrNever time={apiKey.expires_at} />
-          </dd>
+          </Fact>
           {predecessor && (
-            <>
-              <dt>Old key</dt>
-              <dd>
-                <OldKeyExpiry apiKey={predecessor.old} />
-              </dd>
-            </>
+            <Fact name="Old key">
+              <OldKeyExpiry apiKey={predecessor.old} />
+            </Fact>
           )}
         </dl>
         {predecessor?.isOwn && (
@@ -89,7 +94,7 @@ function IssuedKeyPage({ apiKey, token, origin, predecessor }: PageProps) {
 function OldKeyExpiry({ apiKey: { id, status, expires_at: expiry } }: { apiKey: OldKey }) {
   return (
     <>
-      <code>{id}</code>{' '}
+      <KeyLink id={id} />{' '}
       {status === 'active' && expiry ? (
         <>
           expires <TimeAgo time={expiry} />

@@ -4,7 +4,7 @@ import { listKeyPage } from '../../keys/lifecycle.ts'
 import type { ApiKey } from '../../keys/repository.ts'
 import { sendPage } from '../page.tsx'
 import { TimeAgoOrNever } from '../ui.tsx'
-import { Breadcrumbs, keyPath, keysPath, PermissionTags, RateLimit, Status } from './ui.tsx'
+import { Breadcrumbs, canRotate, keyPath, keysPath, PermissionTags, RateLimit, Status } from './ui.tsx'
 
 const pageSize = 50
 
@@ -80,7 +80,7 @@ function FilterForm({ status, text, isComplete }: Filter & { isComplete: boolean
       data-filters={isComplete ? 'keys' : undefined}
     >
       <label>
-        <span>Name or ID</span>
+        <span>Name, description or ID</span>
         <input type="search" name="q" value={text} maxLength={100} autocomplete="off" />
       </label>
       <label>
@@ -124,12 +124,24 @@ function KeyTable({ keys, rateLimitMax }: KeysProps) {
             <th scope="row" role="rowheader">
               <a href={keyPath(key.id)}>{key.name}</a>
               <code class="id">{key.id}</code>
+              {key.description !== null && <span class="more clamped description">{key.description}</span>}
             </th>
             <td role="cell" data-label="Permissions">
-              <PermissionTags permissions={key.permissions} />
+              <div>
+                <PermissionTags permissions={key.permissions} />
+                <Scope preposition="on" items={key.monitors} />
+                <Scope preposition="from" items={key.allowed_ips} />
+              </div>
             </td>
             <td role="cell" data-label="Status">
-              <Status status={key.status} />
+              <div>
+                <Status status={key.status} />
+                {key.rotated_to !== null && (
+                  <a class="more" href={keyPath(key.rotated_to)} aria-label={`Successor of ${key.name}`}>
+                    Successor
+                  </a>
+                )}
+              </div>
             </td>
             <td role="cell" data-label="Expiry">
               <TimeAgoOrNever time={key.expires_at} />
@@ -141,7 +153,7 @@ function KeyTable({ keys, rateLimitMax }: KeysProps) {
               <RateLimit limit={key.rate_limit} rateLimitMax={rateLimitMax} />
             </td>
             <td role="cell" class="actions">
-              {key.status === 'active' && (
+              {canRotate(key) && (
                 <a href={`${keyPath(key.id)}/rotate`} aria-label={`Rotate ${key.name}`}>
                   Rotate
                 </a>
@@ -156,6 +168,18 @@ function KeyTable({ keys, rateLimitMax }: KeysProps) {
         ))}
       </tbody>
     </table>
+  )
+}
+
+/** Shows the first monitor or address that a key is limited to, and how many more there are. */
+function Scope({ preposition, items }: { preposition: 'on' | 'from'; items: string[] | null }) {
+  if (items === null) return null
+  const [first, ...others] = items
+  return (
+    <span class="more clamped" title={items.slice(0, 20).join(', ')}>
+      {preposition} <code>{first}</code>
+      {others.length > 0 && ` and ${others.length} more`}
+    </span>
   )
 }
 

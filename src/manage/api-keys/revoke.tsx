@@ -2,20 +2,21 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { requirePrincipal } from '../../http/auth.ts'
 import { toKeyContext } from '../../http/key-context.ts'
 import { getKey, revokeKey } from '../../keys/lifecycle.ts'
-import type { ApiKey } from '../../keys/repository.ts'
+import { type ApiKey, listActiveSuccessors, type Successor } from '../../keys/repository.ts'
 import { KeyParams } from '../../wire/keys.ts'
 import { sendPage } from '../page.tsx'
-import { ConfirmPage, keyPath } from './ui.tsx'
+import { ConfirmPage, keyPath, SuccessorWarning } from './ui.tsx'
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get('/:id/revoke', { schema: { params: KeyParams } }, async function confirmRevocation(request, reply) {
     const key = await getKey(app.db, request.params.id)
+    const successors = await listActiveSuccessors(app.db, key)
     const isOwn = requirePrincipal(request).id === key.id
     return sendPage(
       request,
       reply,
       { title: `Revoke ${key.name}`, section: 'settings' },
-      <RevokePage apiKey={key} isOwn={isOwn} />,
+      <RevokePage apiKey={key} successors={successors} isOwn={isOwn} />,
     )
   })
 
@@ -27,7 +28,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
 export default routes
 
-function RevokePage({ apiKey, isOwn }: { apiKey: ApiKey; isOwn: boolean }) {
+type RevokePageProps = { apiKey: ApiKey; successors: Successor[]; isOwn: boolean }
+
+function RevokePage({ apiKey, successors, isOwn }: RevokePageProps) {
   return (
     <ConfirmPage
       verb="Revoke"
@@ -39,6 +42,8 @@ function RevokePage({ apiKey, isOwn }: { apiKey: ApiKey; isOwn: boolean }) {
         </>
       }
       warning={isOwn && 'You are logged in with this key. Revoking it ends your session.'}
-    />
+    >
+      {successors.length > 0 && <SuccessorWarning successors={successors} />}
+    </ConfirmPage>
   )
 }

@@ -1,87 +1,140 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { databaseNow } from '../../database/clock.ts'
 import { requirePrincipal } from '../../http/auth.ts'
 import { toKeyContext } from '../../http/key-context.ts'
 import { getKey, rotateKey } from '../../keys/lifecycle.ts'
-import type { ApiKey } from '../../keys/repository.ts'
+import type { ApiKey, ExpiryLimits } from '../../keys/repository.ts'
 import { generateKeyId } from '../../keys/token.ts'
 import { fromAjvErrors } from '../../wire/ajv-errors.ts'
 import { KeyParams, RotateKey } from '../../wire/keys.ts'
 import { findErrors } from '../../wire/validator.ts'
-import { readText } from '../form.ts'
+import { type FieldErrors, isValidationError, readText, toFieldErrors } from '../form.ts'
 import { sendPage } from '../page.tsx'
-import { Field } from '../ui.tsx'
+import { ErrorSummary, Field } from '../ui.tsx'
+import {
+  ExpiryFields,
+  type ExpiryForm,
+  isExpiryKept,
+  parseExpiry,
+  readExpiry,
+  toExpiryLimits,
+} from './expiry.tsx'
 import { readKeyId, sendIssuedKey } from './issued.tsx'
-import { ConfirmPage } from './ui.tsx'
+import { canRotate, ConfirmPage, keyPath } from './ui.tsx'
 
-const overlaps: [seconds: number, label: string][] = [
-  [0, 'None: the old key expires at once'],
-  [3_600, '1 hour'],
-  [86_400, '1 day'],
-  [604_800, '7 days'],
+const overlaps: [seconds: string, label: string][] = [
+  ['0', 'None: the old key expires at once'],
+  ['3600', '1 hour'],
+  ['86400', '24 hours'],
+  ['604800', '7 days'],
 ]
+
+/** Values as entered. */
+type RotationForm = ExpiryForm & { overlapSeconds: string }
+
+const defaults: RotationForm = { overlapSeconds: '86400', expiry: 'keep', expiryDate: '' }
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get('/:id/rotate', { schema: { params: KeyParams } }, async function confirmRotation(request, reply) {
     const key = await getKey(app.db, request.params.id)
-    const isOwn = requirePrincipal(request).id === key.id
-    return sendPage(
-      request,
-      reply,
-      { title: `Rotate ${key.name}`, section: 'settings' },
-      <RotatePage apiKey={key} isOwn={isOwn} successorId={generateKeyId()} />,
-    )
+    // The page of the key says why, and links to its successor.
+    if (!canRotate(key)) return reply.redirect(keyPath(key.id), 303)
+    return sendForm(request, reply, key, { successorId: generateKeyId(), form: defaults, errors: {} })
   })
 
   app.post('/:id/rotate', { schema: { params: KeyParams } }, async function rotate(request, reply) {
     const { id } = request.params
     const successorId = readKeyId(request.body)
-    const overlapSeconds = readOverlap(request.body)
-    const rotated = await rotateKey(toKeyContext(request), id, { overlapSeconds, successorId })
-    const isOwn = requirePrincipal(request).id === id
-    return sendIssuedKey(request, reply, rotated, { old: rotated.old, isOwn })
+    const form = readForm(request.body)
+    try {
+      const overlapSeconds = parseOverlap(form)
+      const expiresAt = isExpiryKept(form)
+        ? undefined
+        : parseExpiry(form, toExpiryLimits(request), await databaseNow(app.db))
+      const rotated = await rotateKey(toKeyContext(request), id, { overlapSeconds, expiresAt, successorId })
+      return await sendIssuedKey(request, reply, rotated, { old: rotated.old, isOwn: isOwnKey(request, id) })
+    } catch (error) {
+      if (!isValidationError(error)) throw error
+      const errors = toFieldErrors(error, ({ message }) => message)
+      return sendForm(request, reply.code(400), await getKey(app.db, id), { successorId, form, errors })
+    }
   })
 }
 
 export default routes
 
-function readOverlap(body: unknown): number {
-  const seconds = Number(readText(body, 'overlap_seconds') || NaN)
+function readForm(body: unknown): RotationForm {
+  return { overlapSeconds: readText(body, 'overlap_seconds'), ...readExpiry(body, 'keep') }
+}
+
+function parseOverlap({ overlapSeconds }: RotationForm): number {
+  const seconds = Number(overlapSeconds || NaN)
   const errors = findErrors(RotateKey, { overlap_seconds: seconds })
   if (errors.length > 0) throw fromAjvErrors(errors)
   return seconds
 }
 
-type RotatePageProps = { apiKey: ApiKey; isOwn: boolean; successorId: string }
+function isOwnKey(request: FastifyRequest, id: string): boolean {
+  return requirePrincipal(request).id === id
+}
 
-function RotatePage({ apiKey, isOwn, successorId }: RotatePageProps) {
+type FormState = { successorId: string; form: RotationForm; errors: FieldErrors }
+
+function sendForm(request: FastifyRequest, reply: FastifyReply, key: ApiKey, state: FormState) {
+  const page = { title: `Rotate ${key.name}`, section: 'settings' } as const
+  const isOwn = isOwnKey(request, key.id)
+  return sendPage(
+    request,
+    reply,
+    page,
+    <RotatePage apiKey={key} isOwn={isOwn} limits={toExpiryLimits(request)} {...state} />,
+  )
+}
+
+type RotatePageProps = FormState & { apiKey: ApiKey; isOwn: boolean; limits: ExpiryLimits }
+
+function RotatePage({ apiKey, isOwn, limits, successorId, form, errors }: RotatePageProps) {
   return (
     <ConfirmPage
       verb="Rotate"
       apiKey={apiKey}
       consequence={
         <>
-          This creates a new key that replaces <code>{apiKey.id}</code>. It has the same name, permissions,
-          limit and expiry.
+          This creates a new key that replaces <code>{apiKey.id}</code>. It has the same name, description,
+          permissions and limits.
         </>
       }
       warning={isOwn && 'You are logged in with this key. Your session ends when the key expires.'}
     >
       <input type="hidden" name="id" value={successorId} />
-      <Field
-        id="overlap"
-        label="Overlap"
-        hint="Both keys work for this long. The old key never expires later than it would without rotation."
-      >
-        {(ariaProps) => (
-          <select id="overlap" name="overlap_seconds" {...ariaProps}>
-            {overlaps.map(([seconds, label]) => (
-              <option key={seconds} value={seconds}>
-                {label}
-              </option>
-            ))}
-          </select>
-        )}
-      </Field>
+      <ErrorSummary errors={errors} />
+      <div class="columns">
+        <Field
+          id="overlap"
+          label="Overlap"
+          hint="Both keys work for this long: select none if the key may have leaked. The old key never expires later than it would without rotation."
+          error={errors.overlap_seconds}
+        >
+          {(ariaProps) => (
+            <select id="overlap" name="overlap_seconds" {...ariaProps}>
+              {overlaps.map(([seconds, label]) => (
+                <option key={seconds} value={seconds} selected={form.overlapSeconds === seconds}>
+                  {label}
+                </option>
+              ))}
+            </select>
+          )}
+        </Field>
+        <ExpiryFields
+          label="Expiry of the new key"
+          form={form}
+          error={errors.expires_at}
+          limits={limits}
+          current={apiKey.expires_at}
+          isSuccessor
+        />
+      </div>
     </ConfirmPage>
   )
 }

@@ -1,7 +1,7 @@
 import type { ComponentChildren } from 'preact'
-import type { ApiKey } from '../../keys/repository.ts'
+import type { ApiKey, Successor } from '../../keys/repository.ts'
 import { formatNumber } from '../format.ts'
-import { Form, TimeAgo } from '../ui.tsx'
+import { Form, TimeAgo, TimeAgoOrNever } from '../ui.tsx'
 
 export const keysPath = '/manage/settings/api-keys'
 
@@ -53,7 +53,7 @@ export function ConfirmPage({
         <p>
           {lastUse ? (
             <>
-              Last used: <TimeAgo time={lastUse} />
+              Last used: <LastUse apiKey={apiKey} />
             </>
           ) : (
             'This key has never been used.'
@@ -71,6 +71,79 @@ export function ConfirmPage({
         </Form>
       </section>
     </>
+  )
+}
+
+/** Only an active key without a successor can be rotated. */
+export function canRotate({ status, rotated_to }: Pick<ApiKey, 'status' | 'rotated_to'>): boolean {
+  return status === 'active' && rotated_to === null
+}
+
+/** A row of a list of facts. */
+export function Fact({ name, children }: { name: string; children: ComponentChildren }) {
+  return (
+    <>
+      <dt>{name}</dt>
+      <dd>{children}</dd>
+    </>
+  )
+}
+
+export function KeyLink({ id }: { id: string }) {
+  return (
+    <a href={keyPath(id)}>
+      <code>{id}</code>
+    </a>
+  )
+}
+
+/** Names the keys that a revocation leaves active. */
+export function SuccessorWarning({ successors }: { successors: Successor[] }) {
+  const isOne = successors.length === 1
+  return (
+    <div class="warning">
+      <p>
+        <strong>
+          This key was rotated, and {isOne ? 'its successor is' : 'these successors are'} active.
+        </strong>{' '}
+        If the key has leaked, revoke {isOne ? 'the successor' : 'them'} too, because a key can rotate itself.
+      </p>
+      <ul>
+        {successors.map(({ id, name, created_at }) => (
+          <li key={id}>
+            <a href={keyPath(id)}>{name}</a> <code>{id}</code> created <TimeAgo time={created_at} />
+          </li>
+        ))}
+      </ul>
+    </div>
+  )
+}
+
+export function LastUse({ apiKey: { last_used_at, last_used_address } }: { apiKey: ApiKey }) {
+  return (
+    <>
+      <TimeAgoOrNever time={last_used_at} />
+      {last_used_address !== null && (
+        <>
+          {' '}
+          from <code>{last_used_address}</code>
+        </>
+      )}
+    </>
+  )
+}
+
+/** @param any stands for no limit */
+export function TagsOrAny({ items, any }: { items: string[] | null; any: string }) {
+  if (items === null) return <span class="muted">{any}</span>
+  return (
+    <ul class="tags">
+      {items.map((item) => (
+        <li key={item} class="tag">
+          {item}
+        </li>
+      ))}
+    </ul>
   )
 }
 

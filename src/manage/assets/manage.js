@@ -58,7 +58,7 @@ if (filter && table) {
     for (const row of table.tBodies[0].rows) {
       const { name, id } = row.dataset
       const matches =
-        (name.includes(text.toLowerCase()) || id.includes(text)) &&
+        (name.includes(text.toLowerCase()) || id.includes(text) || describes(row, text)) &&
         (status.value === '' || status.value === row.dataset.status)
       row.hidden = !matches
       if (matches) matchCount++
@@ -66,6 +66,10 @@ if (filter && table) {
     table.hidden = matchCount === 0
     noMatches.hidden = matchCount > 0
     noMatches.textContent = matchCount > 0 ? '' : 'No keys match. Change the filter, or generate a new key.'
+  }
+  const describes = (row, text) => {
+    const description = row.querySelector('.description')
+    return description?.textContent.toLowerCase().includes(text.toLowerCase()) ?? false
   }
   // The page lacks the rows that the server has filtered out, so a wider filter needs a request.
   const isNarrower = () =>

@@ -1,0 +1,231 @@
+import type { FastifyRequest } from 'fastify'
+import { clientAddress } from '../../http/client-address.ts'
+import type { ExpiryLimits } from '../../keys/repository.ts'
+import { type Permission, permissionDescriptions, permissions } from '../../permissions.ts'
+import type { FieldErrors } from '../form.ts'
+import { formatNumber } from '../format.ts'
+import { Field, FieldGroup } from '../ui.tsx'
+import { ExpiryFields, toExpiryLimits } from './expiry.tsx'
+import type { KeyForm, OriginalAttributes } from './form.ts'
+
+/** What hints and choices depend on. */
+export type FormSettings = {
+  rateLimitMax: number
+  /** Address of the client that shows the form. */
+  address: string
+  limits: ExpiryLimits
+}
+
+export function toFormSettings(request: FastifyRequest): FormSettings {
+  return {
+    rateLimitMax: request.server.config.rateLimitMax,
+    address: clientAddress(request),
+    limits: toExpiryLimits(request),
+  }
+}
+
+/** Hidden fields with which parseKeyChanges finds what the form changes. */
+export function OriginalFields(original: OriginalAttributes) {
+  return (
+    <>
+      <input type="hidden" name="original_name" value={original.name} />
+      <input type="hidden" name="original_description" value={original.description} />
+      {original.permissions.map((permission) => (
+        <input type="hidden" name="original_permissions" value={permission} key={permission} />
+      ))}
+      <input type="hidden" name="original_monitors" value={original.monitors} />
+      <input type="hidden" name="original_allowed_ips" value={original.allowedIps} />
+      <input type="hidden" name="original_rate_limit" value={original.rateLimit} />
+    </>
+  )
+}
+
+type Props = {
+  form: KeyForm
+  errors: FieldErrors
+  settings: FormSettings
+  /** Current expiry of an existing key; undefined for a new key. */
+  currentExpiry?: Date | null
+}
+
+export function KeyFields({ form, errors, settings, currentExpiry }: Props) {
+  return (
+    <>
+      <Field
+        id="name"
+        label="Name"
+        hint="The client that uses the key, for example: monitoring-service"
+        error={errors.name}
+      >
+        {(ariaProps) => (
+          <input
+            id="name"
+            name="name"
+            value={form.name}
+            required
+            maxLength={100}
+            autocomplete="off"
+            {...ariaProps}
+          />
+        )}
+      </Field>
+      <Field
+        id="description"
+        label="Description"
+        hint="Optional: what the key is for, where it is stored, and which team to ask before it is revoked."
+        error={errors.description}
+      >
+        {(ariaProps) => (
+          <textarea id="description" name="description" rows={2} maxLength={1_000} {...ariaProps}>
+            {form.description}
+          </textarea>
+        )}
+      </Field>
+      <PermissionFields selected={form.permissions} error={errors.permissions} />
+      <FieldGroup
+        id="limits"
+        label="Limits"
+        hint="All optional. Each limits what a copied key, or a faulty client, can do."
+      >
+        <div class="columns">
+          <ScopeFields form={form} errors={errors} address={settings.address} />
+        </div>
+        <div class="columns">
+          <ExpiryFields
+            label="Expiry"
+            form={form}
+            error={errors.expires_at}
+            limits={settings.limits}
+            current={currentExpiry}
+          />
+          <Field
+            id="rate-limit"
+            label="Requests per minute"
+            hint={`Leave empty for the default of ${formatNumber(settings.rateLimitMax)}.`}
+            error={errors.rate_limit}
+          >
+            {(ariaProps) => (
+              <input
+                id="rate-limit"
+                name="rate_limit"
+                inputMode="numeric"
+                value={form.rateLimit}
+                autocomplete="off"
+                {...ariaProps}
+              />
+            )}
+          </Field>
+        </div>
+      </FieldGroup>
+    </>
+  )
+}
+
+/** Separates `admin`, because it includes the permissions that exist only as a part of it, such as creating keys. */
+function PermissionFields({ selected, error }: { selected: string[]; error: string | undefined }) {
+  return (
+    <FieldGroup
+      id="permissions"
+      label="Permissions"
+      hint="Select only what the client needs. No permission includes another."
+      error={error}
+    >
+      <div class="choices">
+        {permissions
+          .filter((permission) => permission !== 'admin')
+          .map((permission) => (
+            <PermissionChoice key={permission} permission={permission} selected={selected} />
+          ))}
+      </div>
+      <div class="apart">
+        <PermissionChoice permission="admin" selected={selected} descriptionId="admin-warning" />
+        <p id="admin-warning">
+          <strong>This key controls the whole service:</strong> it can read and delete everything, create and
+          revoke keys, and log in to this panel. It cannot be limited to monitors.
+        </p>
+      </div>
+    </FieldGroup>
+  )
+}
+
+type ChoiceProps = { permission: Permission; selected: string[]; descriptionId?: string }
+
+function PermissionChoice({ permission, selected, descriptionId }: ChoiceProps) {
+  return (
+    <label class="choice">
+      <input
+        type="checkbox"
+        name="permissions"
+        value={permission}
+        checked={selected.includes(permission)}
+        aria-describedby={descriptionId}
+      />
+      <span class="permission">
+        <code>{permission}</code> <span class="muted">{permissionDescriptions[permission]}</span>
+      </span>
+    </label>
+  )
+}
+
+type ScopeProps = Pick<Props, 'form' | 'errors'> & Pick<FormSettings, 'address'>
+
+function ScopeFields({ form, errors, address }: ScopeProps) {
+  return (
+    <>
+      <Field
+        id="monitors"
+        label="Limit to monitors"
+        hint={
+          <>
+            Tags, or starts of tags followed by <code>*</code>, one per line. The key cannot see or change
+            other monitors. Leave empty for all.
+          </>
+        }
+        error={errors.monitors}
+      >
+        {(ariaProps) => (
+          <textarea
+            id="monitors"
+            name="monitors"
+            class="code"
+            rows={2}
+            placeholder={'website\npayments-*'}
+            spellcheck={false}
+            autocomplete="off"
+            autocapitalize="none"
+            {...ariaProps}
+          >
+            {form.monitors}
+          </textarea>
+        )}
+      </Field>
+      <Field
+        id="allowed-ips"
+        label="Limit to addresses"
+        hint={
+          <>
+            IPv4 or IPv6 addresses or CIDRs, one per line. A copy is useless elsewhere. Leave empty for any.
+            Your own address is <code>{address}</code>.
+          </>
+        }
+        error={errors.allowed_ips}
+      >
+        {(ariaProps) => (
+          <textarea
+            id="allowed-ips"
+            name="allowed_ips"
+            class="code"
+            rows={2}
+            placeholder={'203.0.113.7\n2001:db8::/32'}
+            spellcheck={false}
+            autocomplete="off"
+            autocapitalize="none"
+            {...ariaProps}
+          >
+            {form.allowedIps}
+          </textarea>
+        )}
+      </Field>
+    </>
+  )
+}
