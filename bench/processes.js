@@ -26,7 +26,7 @@ export async function startContender(name, databaseUrl) {
 export async function startKener(env, execArgv = []) {
   const began = performance.now()
   // Logs are written, but discarded: reading them is not part of the measurement.
-  const child = fork(`${here}/../dist/src/server.js`, {
+  const child = fork(`${here}/../dist/src/bundle/server.js`, {
     execArgv: [...startFlags, ...execArgv],
     cwd: env.DATA_DIR ?? here,
     env: {

@@ -8,8 +8,8 @@ import type { Test } from 'tap'
 import { main } from '../src/cli/main.ts'
 import { assertNoSecret, recordKeys } from './sweep.ts'
 
-/** The compiled programs, as npm start and npm run cli run them. */
-const programs = join(import.meta.dirname, '../src')
+/** The bundled programs, as npm start and npm run cli run them. */
+export const programs = join(import.meta.dirname, '../src/bundle')
 
 export type Running = {
   child: ChildProcessWithoutNullStreams
@@ -39,7 +39,7 @@ export function shell(t: Test, script: string, env: Record<string, string>): Run
 
 /** Runs `npm` in the project's folder. */
 export function npm(t: Test, args: string[], env: Record<string, string>): Running {
-  return run(t, ['npm', ...args], { HOME: process.env.HOME ?? '', ...env }, join(programs, '../..'))
+  return run(t, ['npm', ...args], { HOME: process.env.HOME ?? '', ...env }, join(programs, '../../..'))
 }
 
 function run(t: Test, command: string[], env: Record<string, string>, cwd: string): Running {

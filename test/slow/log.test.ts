@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { createDatabase, times, waitUntil } from '../helper.ts'
 import { freePort } from '../postgres.ts'
-import { cliProcess, temporaryDirectory } from '../process.ts'
+import { cliProcess, programs, temporaryDirectory } from '../process.ts'
 import { ask, keepAlive } from './client.ts'
 import { isReady, startServer } from './replicas.ts'
 
@@ -13,7 +13,7 @@ import { isReady, startServer } from './replicas.ts'
 async function startWithFullDisk(t: Test, env: Record<string, string>) {
   const port = String(await freePort())
   const full = openSync('/dev/full', 'w')
-  const child = spawn(process.execPath, [join(import.meta.dirname, '../../src/server.js')], {
+  const child = spawn(process.execPath, [join(programs, 'server.js')], {
     cwd: temporaryDirectory(t),
     env: { PORT: port, ...env },
     stdio: ['ignore', full, 'inherit'],
@@ -80,7 +80,7 @@ await t.test('a reader of stdout that is stuck delays neither requests nor SIGTE
 await t.test('an error at the start ends the process even if stderr is full or stuck', async (t) => {
   const full = openSync('/dev/full', 'w')
   for (const stderr of [full, 'pipe'] as const) {
-    const child = spawn(process.execPath, [join(import.meta.dirname, '../../src/server.js')], {
+    const child = spawn(process.execPath, [join(programs, 'server.js')], {
       cwd: temporaryDirectory(t),
       env: { PORT: 'x'.repeat(100_000) },
       stdio: ['ignore', 'ignore', stderr],
