@@ -1,11 +1,10 @@
-import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import t from 'tap'
 import { connectToKener, type KenerClient } from '../../src/kener/import/client.ts'
 import { sourceComment, sourceIncident, sourceMonitor, startFakeKener } from '../fake-kener.ts'
 import { createDatabase, startReplica, waitUntil } from '../helper.ts'
 import { command, contentOf, fill, importInProcess } from '../kener-import.ts'
-import { cli, cliProcess, listening, start, temporaryDirectory } from '../process.ts'
+import { cli, cliProcess, embeddedDatabase, listening, start } from '../process.ts'
 
 async function listIncidents(client: KenerClient) {
   const lists = []
@@ -126,7 +125,7 @@ await t.test(
 await t.test('an import can write to the embedded database, unless a server is using it', async (t) => {
   const kener = await startFakeKener(t, { base: '/status' })
   fill(kener)
-  const env = { DATA_DIR: join(temporaryDirectory(t), 'data'), KENER_SOURCE_API_KEY: kener.key, PORT: '0' }
+  const env = { DATA_DIR: await embeddedDatabase(t), KENER_SOURCE_API_KEY: kener.key, PORT: '0' }
   const imported = await cliProcess(t, command({ url: `${kener.url}/` }), env)
   t.equal(imported.code, 0, imported.stderr)
   t.match(imported.stderr, /monitors: 2 new\nincidents: 1 new\ncomments: 2 new\n/)

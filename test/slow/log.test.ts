@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { createDatabase, times, waitUntil } from '../helper.ts'
 import { freePort } from '../postgres.ts'
-import { cliProcess, programs, temporaryDirectory } from '../process.ts'
+import { cliProcess, embeddedDatabase, programs, temporaryDirectory } from '../process.ts'
 import { ask, keepAlive } from './client.ts'
 import { isReady, startServer } from './replicas.ts'
 
@@ -47,7 +47,7 @@ await t.test('a full disk under stdout does not end the process, and loses only 
 })
 
 await t.test('a first key that cannot be printed is deleted, and the service serves', async (t) => {
-  const DATA_DIR = join(temporaryDirectory(t), 'data')
+  const DATA_DIR = await embeddedDatabase(t)
   const { child } = await startWithFullDisk(t, { DATA_DIR })
   child.kill('SIGTERM')
   t.same(await once(child, 'exit'), [0, null])
