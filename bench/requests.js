@@ -9,7 +9,9 @@ import { addKeys, addMinutes, addMonitors, addUnusedKeys, prepare } from './stor
 export async function compareRequests(place, extent) {
   const { rounds, seconds } = extent
   const contenders = await startContenders(place, extent)
-  for (const { options } of contenders) await load({ ...options, duration: extent.warmUpSeconds }).done
+  if (extent.warmUpSeconds > 0) {
+    for (const { options } of contenders) await load({ ...options, duration: extent.warmUpSeconds }).done
+  }
   for (let round = 0; round < rounds; round++) {
     for (const contender of contenders) contender.rounds.push(await measure(place, contender, seconds))
   }

@@ -35,9 +35,10 @@ const full = {
 const quick = { ...full, rounds: 3, seconds: 2 }
 const smoke = {
   rounds: 1,
-  seconds: 0.2,
-  warmUpSeconds: 0.2,
-  restartSeconds: 1,
+  // Load has a number of requests instead.
+  seconds: 0,
+  warmUpSeconds: 0,
+  restartSeconds: 0,
   keys: 50,
   storedKeys: 1_000,
   monitors: 200,

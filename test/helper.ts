@@ -10,7 +10,7 @@ import { pino } from 'pino'
 import type { Test } from 'tap'
 import { buildApp } from '../src/app.ts'
 import { type Config, readConfig } from '../src/config.ts'
-import { openDatabase, type requestTimeouts } from '../src/database/open.ts'
+import { openDatabase, type Timeouts } from '../src/database/open.ts'
 import type { Tables } from '../src/database/schema.ts'
 import { createKey } from '../src/keys/lifecycle.ts'
 import { createSecrets } from '../src/keys/secrets.ts'
@@ -79,7 +79,7 @@ export type Reply = Pick<LightMyRequestResponse, 'statusCode' | 'headers' | 'bod
 }
 
 // The service's own timeouts would cause 503s on a busy machine.
-const patientTimeouts = { connectMs: conditionTimeoutMs, statementMs: conditionTimeoutMs }
+export const patientTimeouts: Timeouts = { connectMs: conditionTimeoutMs, statementMs: conditionTimeoutMs }
 
 /**
  * Starts a replica of the service on the database at `url`, by default a new one. `extend` may register more routes.
@@ -96,7 +96,7 @@ export async function startReplica(
   }: {
     url?: string
     config?: Partial<Config>
-    timeouts?: typeof requestTimeouts
+    timeouts?: Timeouts
     extend?: (app: FastifyInstance) => void
   } = {},
 ): Promise<Replica> {

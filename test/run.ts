@@ -1,6 +1,6 @@
 import { fork } from 'node:child_process'
-import { readdirSync, statSync } from 'node:fs'
-import { availableParallelism } from 'node:os'
+import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { availableParallelism, tmpdir } from 'node:os'
 import { basename, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -28,8 +28,6 @@ type TestFile = { name: string; path: string; size: number }
 
 const all = [...listFiles(''), ...listFiles('slow')]
 const files = selectFiles()
-/** Slow tests run alone, each in a new process. */
-const filesPerWorker = files.some(isSlow) ? 1 : Infinity
 process.exitCode = await runWithDatabase(files)
 
 /** Lists the sources, because compiled files of renamed or deleted sources still exist. */
@@ -78,6 +76,7 @@ async function runWithDatabase(files: TestFile[]): Promise<number> {
         values.slow ? undefined : memoryDirectory(),
       )
   const template = `kener_template_${process.pid}`
+  const directory = mkdtempSync(join(tmpdir(), 'kener-embedded-'))
   try {
     await onServer(server.url, `create database ${template}`)
     const [row] = await onServer(
@@ -92,12 +91,14 @@ async function runWithDatabase(files: TestFile[]): Promise<number> {
     return await runFiles(files, {
       TEST_DATABASE_URL: server.url,
       TEST_TEMPLATE: template,
+      TEST_EMBEDDED: join(directory, 'data'),
       // Copying files takes a third of the time of logging each block. Before version 15 it is the only strategy.
       TEST_COPY_OPTIONS: version >= 150_000 ? 'strategy file_copy' : '',
     })
   } finally {
     await onServer(server.url, `drop database if exists ${template}`)
     await server.stop()
+    rmSync(directory, { recursive: true, force: true })
   }
 }
 
@@ -150,11 +151,7 @@ function runWorker(queue: TestFile[], environment: Record<string, string>, onFil
         '--max-semi-space-size=64',
         `--import=${pathToFileURL(join(import.meta.dirname, 'without-async-hooks.js')).href}`,
       ],
-      env: {
-        ...process.env,
-        ...environment,
-        ...(filesPerWorker > 1 && { TEST_FILES_SHARE_WORKER: '1' }),
-      },
+      env: { ...process.env, ...environment },
     })
     let current: { file: TestFile; startedAt: number } | undefined
     let comments: string[] = []
@@ -162,7 +159,6 @@ function runWorker(queue: TestFile[], environment: Record<string, string>, onFil
 
     let timer: NodeJS.Timeout | undefined
     let failuresOfFile = 0
-    let filesLeft = filesPerWorker
 
     function next(): void {
       clearTimeout(timer)
@@ -170,7 +166,7 @@ function runWorker(queue: TestFile[], environment: Record<string, string>, onFil
         output += `Killed after ${seconds(fileTimeoutMs)}.\n`
         worker.kill('SIGKILL')
       }, fileTimeoutMs)
-      const file = filesLeft-- > 0 ? queue.shift() : undefined
+      const file = queue.shift()
       if (file) current = { file, startedAt: performance.now() }
       worker.send(file ? { file: file.path } : {})
     }

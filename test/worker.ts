@@ -13,11 +13,11 @@ const report = createReport((message) => process.send?.(message))
 
 // The runner has a timeout per file. That of tap would apply to the whole process.
 t.setTimeout(0)
-// With a teardown, tap ends this test when it is idle, and with it the following files.
-if (process.env.TEST_FILES_SHARE_WORKER) {
-  t.teardown = () => {
-    throw new Error('Register the teardown with the test of a t.test')
-  }
+// With a teardown, tap would end this test when it is idle, and with it the following files. Those that a file registers
+// run at its end, in reverse order as those of tap.
+const teardowns: (() => unknown)[] = []
+t.teardown = (callback) => {
+  teardowns.push(callback)
 }
 t.pipe(report.parser)
 
@@ -26,19 +26,24 @@ process.on('message', ({ file }: { file?: string }) => {
     void run(file)
     return
   }
-  // Runs the teardown of the files. The process exits when nothing is left open.
+  // The process exits when nothing is left open.
   t.end()
   process.disconnect()
 })
 
 async function run(file: string): Promise<void> {
   const before = process.cpuUsage()
-  try {
-    await import(file)
-  } catch (error) {
-    t.fail('the file runs without an error', { error })
-  }
+  await attempt(() => import(file))
+  for (let teardown; (teardown = teardowns.pop());) await attempt(teardown)
   t.pass(endOfFile)
   const { user, system } = process.cpuUsage(before)
   process.send?.({ kind: 'end', ...report.takeCounts(), cpuMs: (user + system) / 1000 } satisfies FromWorker)
+}
+
+async function attempt(step: () => unknown): Promise<void> {
+  try {
+    await step()
+  } catch (error) {
+    t.fail('the file runs without an error', { error })
+  }
 }

@@ -41,7 +41,12 @@ export type Database = {
 /** The longest wait for a connection, for a statement, and, again, for locks that other transactions hold. */
 export const requestTimeouts: Timeouts = { connectMs: 2_000, statementMs: 2_000 }
 
-type Timeouts = { connectMs: number; statementMs: number }
+export type Timeouts = {
+  connectMs: number
+  statementMs: number
+  /** By default that of lockTimeouts. */
+  admissionLockMs?: number
+}
 
 /** Longest statement of a background job. */
 const jobStatementMs = 60_000
@@ -93,7 +98,11 @@ async function openInProcess(dataDir: string, options: Options): Promise<Databas
 }
 
 async function openServer(databaseUrl: string, max: number, options: Options): Promise<Database> {
-  const { connectMs, statementMs } = options.timeouts ?? requestTimeouts
+  const {
+    connectMs,
+    statementMs,
+    admissionLockMs = lockTimeouts.admissionMs,
+  } = options.timeouts ?? requestTimeouts
   const { target, applied, schema } = await prepareServer(parseDatabaseUrl(databaseUrl), options.onProgress)
   const open = (share: number, settings: { statementMs: number; lockMs: number }) =>
     openPool(
@@ -109,7 +118,7 @@ async function openServer(databaseUrl: string, max: number, options: Options): P
   const shares = shareConnections(max)
   const main = open(shares.main, { statementMs, lockMs: lockTimeouts.mainMs })
   const admission =
-    shares.admission === 0 ? main : open(shares.admission, { statementMs, lockMs: lockTimeouts.admissionMs })
+    shares.admission === 0 ? main : open(shares.admission, { statementMs, lockMs: admissionLockMs })
   const jobs =
     shares.jobs === 0 ? main : open(shares.jobs, { statementMs: jobStatementMs, lockMs: jobStatementMs })
   const db = createKysely(main, options)

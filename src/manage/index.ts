@@ -22,7 +22,7 @@ export default async function manage(app: FastifyInstance) {
   })
   await securePages(app)
   await app.register(staticFiles, {
-    root: join(import.meta.dirname, 'assets'),
+    root: join(import.meta.dirname, '../manage/assets'),
     prefix: '/assets/',
     index: false,
     // Registers a route per file, so that an unknown path reaches the not-found handler of the pages.

@@ -6,7 +6,7 @@ import t from 'tap'
 import { openDatabase } from '../../src/database/open.ts'
 import { newKey } from '../helper.ts'
 import { startPostgres } from '../postgres.ts'
-import { listening, start, temporaryDirectory } from '../process.ts'
+import { embeddedDatabase, listening, start, temporaryDirectory } from '../process.ts'
 
 const found = spawnSync('pg_config', ['--bindir'], { encoding: 'utf8' })
 const bin = found.status === 0 ? found.stdout.trim() : ''
@@ -54,7 +54,7 @@ await t.test(
 )
 
 await t.test('a copy of the embedded database, made while it is stopped, has the same key', async (t) => {
-  const [from, to] = [join(temporaryDirectory(t), 'data'), join(temporaryDirectory(t), 'copy')]
+  const [from, to] = [await embeddedDatabase(t), join(temporaryDirectory(t), 'copy')]
   const first = start(t, 'server', [], { DATA_DIR: from, PORT: '0' })
   const [key] = await first.shows(/kener_[0-9A-Za-z]{16}_[0-9A-Za-z]{49}/)
   first.child.kill('SIGTERM')

@@ -2,8 +2,9 @@ import t from 'tap'
 import { newKey, times } from '../helper.ts'
 import { type Answer, ask, keepAlive } from './client.ts'
 import { startReplicas } from './replicas.ts'
+import { scaled } from './scale.ts'
 
-const rounds = 50
+const rounds = scaled(50)
 const clientsPerReplica = 2
 /** Minimum requests of each client before the change, and requests after it. */
 const requestsBefore = 2

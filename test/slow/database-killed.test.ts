@@ -2,8 +2,9 @@ import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { startPostgres } from '../postgres.ts'
 import { checkAftermath, startLoad, startWithLedger } from './load.ts'
+import { scaled } from './scale.ts'
 
-const rounds = 3
+const rounds = 1 + scaled(2)
 const poolMax = 10
 
 await t.test(

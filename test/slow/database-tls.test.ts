@@ -3,6 +3,7 @@ import { chmodSync, chownSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { openDatabase } from '../../src/database/open.ts'
+import { createDatabase } from '../helper.ts'
 import { startPostgres } from '../postgres.ts'
 import { temporaryDirectory } from '../process.ts'
 
@@ -54,8 +55,7 @@ chmodSync(sockets, 0o777)
 const tls = [`ssl_cert_file=${certificates.cert}`, `ssl_key_file=${certificates.key}`]
 const secure = await startPostgres(['ssl=on', ...tls, `unix_socket_directories=${sockets}`])
 t.teardown(secure.stop)
-const plain = await startPostgres()
-t.teardown(plain.stop)
+const plainUrl = await createDatabase(t)
 const { port } = new URL(secure.url)
 const named = `postgres://postgres@localhost:${port}/postgres`
 const { root, other } = certificates
@@ -73,8 +73,8 @@ await t.test('sslmode decides whether the connection has TLS, and what is verifi
     [`${named}?sslmode=verify-full&sslrootcert=${other}`, /DATABASE_URL.*certificate/],
     [`${named}?sslmode=verify-ca&sslrootcert=${other}`, /DATABASE_URL.*certificate/],
     [`${named}?sslmode=verify-full`, /DATABASE_URL.*Add sslrootcert/],
-    [`${plain.url}?sslmode=prefer`, false],
-    [`${plain.url}?sslmode=require`, /DATABASE_URL.*does not support SSL/],
+    [`${plainUrl}?sslmode=prefer`, false],
+    [`${plainUrl}?sslmode=require`, /DATABASE_URL.*does not support SSL/],
   ]
   for (const [url, expected] of cases) {
     const result = await tryOpen(url)

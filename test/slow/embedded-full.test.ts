@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { statfsSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { listening, start, temporaryDirectory } from '../process.ts'
+import { embeddedDatabase, listening, start, temporaryDirectory } from '../process.ts'
 import { send, wide } from './load.ts'
 
 const megabyte = 1024 * 1024
@@ -19,7 +19,7 @@ function mountSmallDisk(t: Test): string | undefined {
 const disk = mountSmallDisk(t)
 
 await t.test('on a full disk, the process reports the failure and exits', { skip: !disk }, async (t) => {
-  const DATA_DIR = join(disk ?? '', 'data')
+  const DATA_DIR = await embeddedDatabase(t, join(disk ?? '', 'data'))
   const server = start(t, 'server', [], { DATA_DIR, PORT: '0', LOG_LEVEL: 'fatal', ...wide })
   const [key] = await server.shows(/kener_[0-9A-Za-z]{16}_[0-9A-Za-z]{49}/)
   const [origin] = await server.shows(/http:\/\/127\.0\.0\.1:\d+/)

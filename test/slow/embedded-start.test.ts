@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import t from 'tap'
 import { waitForRoomInMinute } from '../helper.ts'
-import { cliProcess, listening, start, temporaryDirectory } from '../process.ts'
+import { cliProcess, embeddedDatabase, listening, start, temporaryDirectory } from '../process.ts'
 
 const firstKey = /kener_[0-9A-Za-z]{16}_[0-9A-Za-z]{49}/
 const authorization = (key: string) => ({ headers: { authorization: `Bearer ${key}` } })
@@ -48,7 +48,7 @@ await t.test('on the embedded database, limits are exact and a kill loses nothin
 })
 
 await t.test('no first admin key is created if the CLI has created a key before', async (t) => {
-  const env = { DATA_DIR: join(temporaryDirectory(t), 'data'), PORT: '0' }
+  const env = { DATA_DIR: await embeddedDatabase(t), PORT: '0' }
   const created = await cliProcess(t, ['keys', 'create', '--name', 'mine', '--permissions', 'admin'], env)
   t.equal(created.code, 0)
   const server = start(t, 'server', [], env)

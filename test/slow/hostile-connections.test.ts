@@ -6,7 +6,14 @@ import { gzipSync } from 'node:zlib'
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
 import { formatToken, generateTokenParts } from '../../src/keys/token.ts'
-import { isWaitingForLock, newKey, type Replica, startReplica, waitUntil } from '../helper.ts'
+import {
+  isWaitingForLock,
+  newKey,
+  patientTimeouts,
+  type Replica,
+  startReplica,
+  waitUntil,
+} from '../helper.ts'
 import { conditionTimeoutMs } from '../timeouts.ts'
 
 type RawReply = { status: number; headers: Record<string, string>; body: string }
@@ -19,8 +26,8 @@ type Listening = Replica & {
   countKeys: () => Promise<number>
 }
 
-async function startListening(t: Test): Promise<Listening> {
-  const replica = await startReplica(t)
+async function startListening(t: Test, timeouts = patientTimeouts): Promise<Listening> {
+  const replica = await startReplica(t, { timeouts })
   await replica.app.listen({ host: '127.0.0.1', port: 0 })
   const { port } = replica.app.server.address() as { port: number }
   const admin = await newKey(replica)
@@ -280,7 +287,11 @@ await t.test('a client that disconnects within a body leaves nothing behind', as
 await t.test(
   'a request whose client disconnects before the response is logged, and does not delay the shutdown',
   async (t) => {
-    const { app, admin, open, log, db, countKeys } = await startListening(t)
+    const { app, admin, open, log, db, countKeys } = await startListening(t, {
+      ...patientTimeouts,
+      // Otherwise requests could be rejected before the test sees them wait.
+      admissionLockMs: conditionTimeoutMs,
+    })
     const get = `GET /api/me HTTP/1.1\r\n${keepAlive}`
     const post = `POST /api/keys HTTP/1.1\r\n${keepAlive}${bearer(admin.token)}${json}`
     const wrong = formatToken({ ...generateTokenParts(), id: admin.id })
@@ -292,14 +303,14 @@ await t.test(
     ]
     for (const [line, bytes] of cases) {
       log.length = 0
-      const lock = await db.startTransaction().execute()
-      await sql`lock table api_keys in access exclusive mode`.execute(lock)
-      const socket = await open()
-      socket.write(bytes)
-      await waitUntil(() => isWaitingForLock(db))
-      socket.destroy()
-      await waitUntil(() => isWithoutConnections(app))
-      await lock.rollback().execute()
+      await db.transaction().execute(async (lock) => {
+        await sql`lock table api_keys in access exclusive mode`.execute(lock)
+        const socket = await open()
+        socket.write(bytes)
+        await waitUntil(() => isWaitingForLock(db))
+        socket.destroy()
+        await waitUntil(() => isWithoutConnections(app))
+      })
       await waitUntil(() => log.some(({ msg }) => msg === 'request completed'))
       t.match(log, [{ ...line, msg: 'request completed' }], bytes.slice(0, 20))
       const waited = await Promise.race([

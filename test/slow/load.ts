@@ -6,6 +6,7 @@ import { shareConnections } from '../../src/database/open.ts'
 import { readMinutes } from '../../src/reports/hour-codec.ts'
 import { times } from '../helper.ts'
 import { cli, listening, type Running, start } from '../process.ts'
+import { loadPauseMs } from './scale.ts'
 
 /**
  * Clients that read and write without a pause during a fault of the database, and a ledger of all acknowledged writes,
@@ -175,7 +176,7 @@ export function startLoad(
     while (!over) {
       const rejected = await write[kind]()
       // Without a delay, clients would spend all CPU time on rejected requests.
-      if (rejected) await delay(20)
+      if (rejected || loadPauseMs > 0) await delay(Math.max(20, loadPauseMs))
     }
   })
 

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { createDatabase, times, waitUntil } from '../helper.ts'
 import { freePort } from '../postgres.ts'
-import { cliProcess, temporaryDirectory } from '../process.ts'
+import { cliProcess, embeddedDatabase, programs, temporaryDirectory } from '../process.ts'
 import { ask, keepAlive } from './client.ts'
 import { isReady, startServer } from './replicas.ts'
 
@@ -13,7 +13,7 @@ import { isReady, startServer } from './replicas.ts'
 async function startWithFullDisk(t: Test, env: Record<string, string>) {
   const port = String(await freePort())
   const full = openSync('/dev/full', 'w')
-  const child = spawn(process.execPath, [join(import.meta.dirname, '../../src/server.js')], {
+  const child = spawn(process.execPath, [join(programs, 'server.js')], {
     cwd: temporaryDirectory(t),
     env: { PORT: port, ...env },
     stdio: ['ignore', full, 'inherit'],
@@ -47,7 +47,7 @@ await t.test('a full disk under stdout does not end the process, and loses only 
 })
 
 await t.test('a first key that cannot be printed is deleted, and the service serves', async (t) => {
-  const DATA_DIR = join(temporaryDirectory(t), 'data')
+  const DATA_DIR = await embeddedDatabase(t)
   const { child } = await startWithFullDisk(t, { DATA_DIR })
   child.kill('SIGTERM')
   t.same(await once(child, 'exit'), [0, null])
@@ -80,7 +80,7 @@ await t.test('a reader of stdout that is stuck delays neither requests nor SIGTE
 await t.test('an error at the start ends the process even if stderr is full or stuck', async (t) => {
   const full = openSync('/dev/full', 'w')
   for (const stderr of [full, 'pipe'] as const) {
-    const child = spawn(process.execPath, [join(import.meta.dirname, '../../src/server.js')], {
+    const child = spawn(process.execPath, [join(programs, 'server.js')], {
       cwd: temporaryDirectory(t),
       env: { PORT: 'x'.repeat(100_000) },
       stdio: ['ignore', 'ignore', stderr],

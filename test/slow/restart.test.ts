@@ -6,6 +6,7 @@ import { newKey, times } from '../helper.ts'
 import { startBalancer } from './balancer.ts'
 import { ask, keepAlive } from './client.ts'
 import { isReady, startReplicas, startServer } from './replicas.ts'
+import { scaled } from './scale.ts'
 
 /** Counts lost requests by their error. */
 type Losses = Record<string, number>
@@ -17,6 +18,7 @@ function note(losses: Losses, error: unknown): void {
 
 /** Some clients send without a pause, some rarely. Every third request writes, and must not be sent twice. */
 const pausesMs = [0, 1, 20, 100, 400, 700, 1_000, 1_500]
+const clients = pausesMs.length * (1 + scaled(4))
 
 function nextRequest(count: number) {
   return count % 3 === 0
@@ -38,7 +40,7 @@ await t.test(
     let signalled = false
     let closing = 0
 
-    const load = times(40, async (client) => {
+    const load = times(clients, async (client) => {
       const agent = keepAlive()
       const pauseMs = pausesMs[client % pausesMs.length] ?? 0
       for (let count = client, isClosing = false; !isClosing; count++) {
@@ -59,13 +61,13 @@ await t.test(
       agent.destroy()
     })
 
-    await delay(2_000)
+    await delay(scaled(2_000))
     const began = performance.now()
     signalled = true
     server.child.kill('SIGTERM')
     await load
     t.same(losses, {}, 'no request is lost')
-    t.equal(closing, 40, 'every client receives Connection: close')
+    t.equal(closing, clients, 'every client receives Connection: close')
     t.same(await server.ended, { code: 0, signal: null })
     const seconds = (performance.now() - began) / 1000
     t.ok(seconds < 10, `it took ${seconds} s`)
@@ -143,7 +145,7 @@ await t.test('a rolling restart of three replicas behind a load balancer loses n
   let answered = 0
   let over = false
 
-  const load = times(40, async (client) => {
+  const load = times(clients, async (client) => {
     const agent = keepAlive()
     const pauseMs = pausesMs[client % pausesMs.length] ?? 0
     for (let count = client; !over; count++) {

@@ -25,7 +25,8 @@ export const minute = (meaning: string, more = '') =>
 
 const sentences = (...parts: string[]) => parts.filter((part) => part !== '').join(' ')
 
-const formatBound = (bound: number) => bound.toLocaleString('en')
+/** With commas. Not by toLocaleString, which loads the data of a locale and delays the start. */
+const formatBound = (bound: number) => String(bound).replace(/\B(?=(\d{3})+$)/g, ',')
 
 export const idOf = (resource: string) =>
   Type.Integer({ minimum: 1, maximum: maxId, description: `Id of the ${resource}.` })
