@@ -114,6 +114,13 @@ export const lifetimeTooLong = (days: number, latest: string) =>
     `must not be later than ${latest}: keys may be valid for at most ${days} days (KEY_LIFETIME_MAX_DAYS)`,
   )
 
+/** @param latest as for expiryTooLate */
+export const adminTooLong = (latest: string) =>
+  invalidField(
+    '/permissions',
+    `must not add admin to a key that expires later than ${latest}, when the calling key expires`,
+  )
+
 /** @param path the field that binds an admin key, or makes a bound key an admin key */
 export const adminBoundToMonitors = (path: '/monitors' | '/permissions') =>
   invalidField(
