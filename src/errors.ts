@@ -319,8 +319,8 @@ const serviceUnavailable = (message: string, cause?: unknown) =>
 export const databaseUnavailable = (cause?: unknown) =>
   serviceUnavailable('The database is unavailable: try again', cause)
 
-export const rowLocked = () =>
-  serviceUnavailable('Another change holds a lock that this request needs: try again')
+export const rowLocked = (cause?: unknown) =>
+  serviceUnavailable('Another change holds a lock that this request needs: try again', cause)
 
 export const tooManyInFlight = () =>
   serviceUnavailable('Too many requests of this API key are in flight: try again')

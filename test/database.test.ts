@@ -211,6 +211,23 @@ await t.test('a slow statement is 503, and no connection is closed', async (t) =
   t.same(await pids(), before)
 })
 
+await t.test('a change that waits too long for a locked row is 503, and the message says so', async (t) => {
+  const replica = await startReplica(t, { timeouts: { connectMs: 60_000, statementMs: 500 } })
+  const { token } = await newKey(replica)
+  await replica.call(token, 'PUT /api/monitors/m', { name: 'M' })
+  const locker = await replica.db.startTransaction().execute()
+  await sql`select from monitors for update`.execute(locker)
+  await waitUntil(async () => {
+    const { statusCode, json } = await replica.call(token, 'PATCH /api/monitors/m', { name: 'N' })
+    return (
+      statusCode === 503 &&
+      json.error.message === 'Another change holds a lock that this request needs: try again'
+    )
+  })
+  t.ok(replica.log.some(({ cause }) => cause === 'canceling statement due to lock timeout'))
+  await locker.rollback().execute()
+})
+
 await t.test('the statements that a connection has prepared do not depend on requests', async (t) => {
   // One connection for admission, and one for the rest.
   const replica = await startReplica(t, { config: { databasePoolMax: 2 } })
