@@ -4,9 +4,11 @@ import pg from 'pg'
 import t, { type Test } from 'tap'
 import { ConnectFailure, closesConnection, isUnavailable } from '../src/database/failures.ts'
 import { openDatabase, shareConnections } from '../src/database/open.ts'
+import { createLimits } from '../src/http/concurrency.ts'
 import { createTurns } from '../src/reports/turns.ts'
 import { describeError } from '../src/operator-error.ts'
 import { createDatabase, newKey, type Replica, startReplica, times, waitUntil } from './helper.ts'
+import { conditionTimeoutMs } from './timeouts.ts'
 
 /** Runs statements about a database on another one, so that they work if it accepts no connections. */
 async function onServer(...statements: string[]): Promise<void> {
@@ -322,6 +324,51 @@ for (const table of ['api_keys', 'rate_counters']) {
     )
   })
 }
+
+await t.test(
+  'a key has a bounded number of waiting requests, and each waits for a bounded time',
+  async (t) => {
+    const gone = new Set<string>()
+    const events: string[] = []
+    const acquire = (limits: ReturnType<typeof createLimits>, key: string, name: string) => {
+      let end: (error?: unknown) => void = () => undefined
+      limits.acquire(key, {
+        start: (endTurn) => {
+          events.push(`${name} started`)
+          end = endTurn
+        },
+        reject: ({ message }) => events.push(`${name}: ${message}`),
+        isGone: () => gone.has(name),
+      })
+      return (error?: unknown) => {
+        end(error)
+      }
+    }
+    const tooMany = 'Too many requests of this API key are in flight: try again'
+
+    const few = createLimits(1, { maxWaiting: 2, maxWaitMs: conditionTimeoutMs })
+    const ends = ['first', 'second', 'third', 'fourth'].map((name) => acquire(few, 'a', name))
+    acquire(few, 'b', 'other key')
+    t.same(events.splice(0), ['first started', `fourth: ${tooMany}`, 'other key started'])
+    gone.add('second')
+    acquire(few, 'a', 'fifth')
+    acquire(few, 'a', 'sixth')
+    const aborted = 'second: The connection was closed before the request was complete'
+    t.same(events.splice(0), [aborted, `sixth: ${tooMany}`], 'a client that has disconnected does not count')
+    ends[0]?.()
+    t.same(events.splice(0), ['third started'])
+    ends[2]?.(new ConnectFailure(new Error('refused')))
+    t.same(events.splice(0), ['fifth: refused'], 'waiting requests fail with the database')
+
+    const brief = createLimits(1, { maxWaiting: 2, maxWaitMs: 1 })
+    const end = acquire(brief, 'a', 'first')
+    acquire(brief, 'a', 'second')
+    await waitUntil(() => events.length === 2)
+    t.same(events.splice(0), ['first started', `second: ${tooMany}`])
+    end()
+    t.same(events, [], 'a request that was rejected does not start')
+  },
+)
 
 await t.test('admission has a third of the connections, jobs have one, and the total is kept', (t) => {
   t.same(
