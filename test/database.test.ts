@@ -185,7 +185,7 @@ await t.test('SQLSTATEs are classified: 503 or 500, and whether the connection i
     t.same([isUnavailable(withCode(code)), closesConnection(withCode(code))], [true, false], code)
   }
   const closing = ['08006', '25006', '25P03', '28000', '28P01', '3D000', '55000', '57P01', '57P03', '57P05']
-  for (const code of [...closing, 'ECONNRESET', '26000']) {
+  for (const code of [...closing, 'ECONNRESET', '26000', '42P05']) {
     t.same([isUnavailable(withCode(code)), closesConnection(withCode(code))], [true, true], code)
   }
   for (const code of ['23505', '22P02', '42P01', '42601', '25P02', '0A000', 'ENOENT']) {
@@ -228,6 +228,16 @@ await t.test('a change that waits too long for a locked row is 503, and the mess
   })
   t.ok(replica.log.some(({ cause }) => cause === 'canceling statement due to lock timeout'))
   await locker.rollback().execute()
+})
+
+await t.test('a pooler that loses prepared statements makes the service not ready', async (t) => {
+  const { replica } = await startWithKey(t)
+  const readiness = async () => (await replica.call(null, 'GET /readyz')).statusCode
+  t.equal(await readiness(), 200)
+  await sql`deallocate all`.execute(replica.app.admissionDb)
+  t.equal(await readiness(), 503)
+  // It recovers with another connection.
+  await waitUntil(async () => (await readiness()) === 200)
 })
 
 await t.test('the statements that a connection has prepared do not depend on requests', async (t) => {
