@@ -41,7 +41,7 @@ declare module 'fastify' {
   }
 }
 
-type Parts = Pick<Database, 'db' | 'admissionDb' | 'maxLockWaitMs' | 'connections'> & {
+type Parts = Pick<Database, 'db' | 'batchDb' | 'admissionDb' | 'maxLockWaitMs' | 'connections'> & {
   config: Config
   logger?: FastifyBaseLogger
   /** True after a signal to shut down. */
@@ -52,6 +52,7 @@ type Parts = Pick<Database, 'db' | 'admissionDb' | 'maxLockWaitMs' | 'connection
 export function buildApp({
   config,
   db,
+  batchDb,
   admissionDb,
   maxLockWaitMs,
   connections,
@@ -95,7 +96,7 @@ export function buildApp({
   app.server.on('connect', sendConnectError)
   app.decorate('config', config)
   app.register(database, { db, admissionDb, maxLockWaitMs })
-  app.decorate('writeReports', createReportWriter(db, maxLockWaitMs))
+  app.decorate('writeReports', createReportWriter(batchDb, maxLockWaitMs))
   app.register(traffic)
   app.register(requestLog)
   if (config.metricsPort !== undefined) {

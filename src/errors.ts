@@ -114,6 +114,13 @@ export const lifetimeTooLong = (days: number, latest: string) =>
     `must not be later than ${latest}: keys may be valid for at most ${days} days (KEY_LIFETIME_MAX_DAYS)`,
   )
 
+/** @param latest as for expiryTooLate */
+export const adminTooLong = (latest: string) =>
+  invalidField(
+    '/permissions',
+    `must not add admin to a key that expires later than ${latest}, when the calling key expires`,
+  )
+
 /** @param path the field that binds an admin key, or makes a bound key an admin key */
 export const adminBoundToMonitors = (path: '/monitors' | '/permissions') =>
   invalidField(
@@ -312,8 +319,8 @@ const serviceUnavailable = (message: string, cause?: unknown) =>
 export const databaseUnavailable = (cause?: unknown) =>
   serviceUnavailable('The database is unavailable: try again', cause)
 
-export const rowLocked = () =>
-  serviceUnavailable('Another change holds a lock that this request needs: try again')
+export const rowLocked = (cause?: unknown) =>
+  serviceUnavailable('Another change holds a lock that this request needs: try again', cause)
 
 export const tooManyInFlight = () =>
   serviceUnavailable('Too many requests of this API key are in flight: try again')

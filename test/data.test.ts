@@ -518,6 +518,39 @@ await t.test('a locked monitor delays reports about this monitor, and no others'
   t.ok((await waiting).every(({ statusCode }) => statusCode === 200))
 })
 
+for (const table of ['monitor_hours', 'monitor_days', 'last_reports'] as const) {
+  await t.test(`a locked row of ${table} delays reports about its monitor, and no others`, async (t) => {
+    const { db, call, key } = await start(t)
+    for (const tag of ['busy', 'free', 'new']) await call(key, 'POST /api/monitors', { tag, name: tag })
+    const timestamp = iso(thisMinute())
+    const report = (tag: string) => call(key, `POST /api/monitors/${tag}/data`, { status: 'UP', timestamp })
+    await report('busy')
+    const locker = await db.startTransaction().execute()
+    await sql`select from ${sql.table(table)} for update`.execute(locker)
+    let answered = 0
+    const waiting = times(10, async () => {
+      const reply = await report('busy')
+      answered++
+      return reply
+    })
+    for (let round = 0; round < 5; round++) {
+      const others = await times(20, (index) => report(index % 2 ? 'free' : 'new'))
+      t.ok(others.every(({ statusCode }) => statusCode === 200))
+      isErrorReply(t, await report('unknown'), 404, 'NOT_FOUND', 'an unknown monitor')
+      if (round > 0) t.notOk(await isWaitingForLock(db), 'no connection waits for the lock')
+    }
+    t.equal(answered, 0, 'the reports about its monitor wait')
+    await locker.commit().execute()
+    t.ok((await waiting).every(({ statusCode }) => statusCode === 200))
+    const { rows } = await sql<{ up: number }>`select up from monitor_days order by monitor_id`.execute(db)
+    t.same(
+      rows.map(({ up }) => up),
+      [1, 1, 1],
+      'each report is counted once',
+    )
+  })
+}
+
 await t.test('a page reads few more hours than it returns, however long the period is', async (t) => {
   const { call, key, db } = await start(t)
   const [from, to] = [iso(thisMinute() - 30 * 1440 * minuteMs), iso(thisMinute())]

@@ -4,9 +4,11 @@ import pg from 'pg'
 import t, { type Test } from 'tap'
 import { ConnectFailure, closesConnection, isUnavailable } from '../src/database/failures.ts'
 import { openDatabase, shareConnections } from '../src/database/open.ts'
+import { createLimits } from '../src/http/concurrency.ts'
 import { createTurns } from '../src/reports/turns.ts'
 import { describeError } from '../src/operator-error.ts'
 import { createDatabase, newKey, type Replica, startReplica, times, waitUntil } from './helper.ts'
+import { conditionTimeoutMs } from './timeouts.ts'
 
 /** Runs statements about a database on another one, so that they work if it accepts no connections. */
 async function onServer(...statements: string[]): Promise<void> {
@@ -183,7 +185,7 @@ await t.test('SQLSTATEs are classified: 503 or 500, and whether the connection i
     t.same([isUnavailable(withCode(code)), closesConnection(withCode(code))], [true, false], code)
   }
   const closing = ['08006', '25006', '25P03', '28000', '28P01', '3D000', '55000', '57P01', '57P03', '57P05']
-  for (const code of [...closing, 'ECONNRESET', '26000']) {
+  for (const code of [...closing, 'ECONNRESET', '26000', '42P05']) {
     t.same([isUnavailable(withCode(code)), closesConnection(withCode(code))], [true, true], code)
   }
   for (const code of ['23505', '22P02', '42P01', '42601', '25P02', '0A000', 'ENOENT']) {
@@ -209,6 +211,33 @@ await t.test('a slow statement is 503, and no connection is closed', async (t) =
   t.match(error, { code: '57014' }, 'the timeout of the server is the shorter one')
   t.ok(isUnavailable(error))
   t.same(await pids(), before)
+})
+
+await t.test('a change that waits too long for a locked row is 503, and the message says so', async (t) => {
+  const replica = await startReplica(t, { timeouts: { connectMs: 60_000, statementMs: 500 } })
+  const { token } = await newKey(replica)
+  await replica.call(token, 'PUT /api/monitors/m', { name: 'M' })
+  const locker = await replica.db.startTransaction().execute()
+  await sql`select from monitors for update`.execute(locker)
+  await waitUntil(async () => {
+    const { statusCode, json } = await replica.call(token, 'PATCH /api/monitors/m', { name: 'N' })
+    return (
+      statusCode === 503 &&
+      json.error.message === 'Another change holds a lock that this request needs: try again'
+    )
+  })
+  t.ok(replica.log.some(({ cause }) => cause === 'canceling statement due to lock timeout'))
+  await locker.rollback().execute()
+})
+
+await t.test('a pooler that loses prepared statements makes the service not ready', async (t) => {
+  const { replica } = await startWithKey(t)
+  const readiness = async () => (await replica.call(null, 'GET /readyz')).statusCode
+  t.equal(await readiness(), 200)
+  await sql`deallocate all`.execute(replica.app.admissionDb)
+  t.equal(await readiness(), 503)
+  // It recovers with another connection.
+  await waitUntil(async () => (await readiness()) === 200)
 })
 
 await t.test('the statements that a connection has prepared do not depend on requests', async (t) => {
@@ -305,6 +334,51 @@ for (const table of ['api_keys', 'rate_counters']) {
     )
   })
 }
+
+await t.test(
+  'a key has a bounded number of waiting requests, and each waits for a bounded time',
+  async (t) => {
+    const gone = new Set<string>()
+    const events: string[] = []
+    const acquire = (limits: ReturnType<typeof createLimits>, key: string, name: string) => {
+      let end: (error?: unknown) => void = () => undefined
+      limits.acquire(key, {
+        start: (endTurn) => {
+          events.push(`${name} started`)
+          end = endTurn
+        },
+        reject: ({ message }) => events.push(`${name}: ${message}`),
+        isGone: () => gone.has(name),
+      })
+      return (error?: unknown) => {
+        end(error)
+      }
+    }
+    const tooMany = 'Too many requests of this API key are in flight: try again'
+
+    const few = createLimits(1, { maxWaiting: 2, maxWaitMs: conditionTimeoutMs })
+    const ends = ['first', 'second', 'third', 'fourth'].map((name) => acquire(few, 'a', name))
+    acquire(few, 'b', 'other key')
+    t.same(events.splice(0), ['first started', `fourth: ${tooMany}`, 'other key started'])
+    gone.add('second')
+    acquire(few, 'a', 'fifth')
+    acquire(few, 'a', 'sixth')
+    const aborted = 'second: The connection was closed before the request was complete'
+    t.same(events.splice(0), [aborted, `sixth: ${tooMany}`], 'a client that has disconnected does not count')
+    ends[0]?.()
+    t.same(events.splice(0), ['third started'])
+    ends[2]?.(new ConnectFailure(new Error('refused')))
+    t.same(events.splice(0), ['fifth: refused'], 'waiting requests fail with the database')
+
+    const brief = createLimits(1, { maxWaiting: 2, maxWaitMs: 1 })
+    const end = acquire(brief, 'a', 'first')
+    acquire(brief, 'a', 'second')
+    await waitUntil(() => events.length === 2)
+    t.same(events.splice(0), ['first started', `second: ${tooMany}`])
+    end()
+    t.same(events, [], 'a request that was rejected does not start')
+  },
+)
 
 await t.test('admission has a third of the connections, jobs have one, and the total is kept', (t) => {
   t.same(

@@ -75,7 +75,6 @@ await t.test('invalid data is converted to the nearest valid value, and reported
     `monitor 3 "wrong": description of 10001 characters is truncated to 10000`,
     `monitor 3 "wrong": default_status "NONE" is not valid and becomes "NO_DATA"`,
     `monitor 3 "wrong": external_url "example.com" is not valid and becomes null`,
-    `monitor 3 "wrong": monitor_type "TELEPATHY" is not valid and becomes null`,
     `monitor 3 "wrong": confirmation_threshold 0 is not valid and becomes null`,
     `monitor 4 "...": tag becomes "monitor-4"`,
     `monitor 4 "...": characters that cannot be stored become \ufffd`,

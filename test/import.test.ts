@@ -135,6 +135,22 @@ await t.test('items that have changed at the source are updated, each by its own
   })
 })
 
+await t.test('a monitor that was hidden locally stays hidden, and the import says so', async (t) => {
+  const kener = await startFakeKener(t)
+  const { content } = kener
+  content.monitors = [sourceMonitor(1, 'secret'), sourceMonitor(2, 'web')]
+  const replica = await startReplica(t)
+  await importInProcess(replica.db, kener)
+  await replica.db.updateTable('monitors').set({ hidden: true }).where('tag', '=', 'secret').execute()
+  for (const each of content.monitors) Object.assign(each, { name: 'Changed', updated_at: '2026-01-28' })
+  const { output } = await importInProcess(replica.db, kener)
+  t.match(output, 'monitor 1 "secret": stays hidden, as it is locally\n')
+  t.notMatch(output, /monitor 2/)
+  const { monitors } = (await replica.call(null, 'GET /api/status')).json.data
+  t.match(monitors, [{ tag: 'web', name: 'Changed' }])
+  t.equal(monitors.length, 1)
+})
+
 await t.test('an incident whose monitors do not exist locally is not public', async (t) => {
   const kener = await startFakeKener(t)
   const { content } = kener

@@ -96,7 +96,7 @@ await t.test('an explicit null is returned as null', async (t) => {
 await t.test('monitors are filtered as in Kener', async (t) => {
   const { kener, call, key } = await start(t)
   await kener.createMonitor({ tag: 'a', name: 'A', status: 'INACTIVE', category_name: 'C' })
-  await kener.createMonitor({ tag: 'b', name: 'B', is_hidden: 'YES', monitor_type: 'TCP' })
+  await kener.createMonitor({ tag: 'b', name: 'B', is_hidden: 'YES', monitor_type: 'A later type' })
   await call(key, 'POST /api/monitors', { tag: 'c', name: 'C' })
   const tags = async (filter: Record<string, string>) =>
     (await kener.listMonitors(filter)).map(({ tag }) => tag)
@@ -106,7 +106,7 @@ await t.test('monitors are filtered as in Kener', async (t) => {
   t.same(await tags({ category_name: 'All Categories' }), ['c', 'b', 'a'])
   t.same(await tags({ is_hidden: 'YES' }), ['b'])
   t.same(await tags({ is_hidden: 'NO', status: 'ACTIVE' }), ['c'])
-  t.same(await tags({ monitor_type: 'TCP' }), ['b'])
+  t.same(await tags({ monitor_type: 'A later type' }), ['b'])
   t.same(await tags({ monitor_type: 'NONE' }), ['c'])
   t.same(await tags({ status: '', category_name: '', monitor_type: '', is_hidden: '', other: 'x' }), [
     'c',

@@ -175,6 +175,7 @@ await t.test('a JSON body is accepted with any Content-Type, as in Kener', async
     'application/json; charset=utf-8',
     'application/x-www-form-urlencoded',
     'text/plain',
+    'json',
     undefined,
   ]
   for (const [index, name] of names.entries()) {

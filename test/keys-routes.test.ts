@@ -438,6 +438,30 @@ await t.test('an expiring admin key cannot create or extend a key beyond its own
   const renamed = await call(expiring.token, `PATCH /api/keys/${expiring.id}`, { name: 'renamed' })
   t.match(renamed.json.data, { name: 'renamed', expires_at: own })
 
+  const reader = (await newKey({ db }, { permissions: ['read:monitors'] })).id
+  const grant = { permissions: ['admin'] }
+  const granted = await call(expiring.token, `PATCH /api/keys/${reader}`, grant)
+  isErrorReply(t, granted, 400, 'INVALID_REQUEST', 'admin for a key that never expires')
+  t.equal(
+    granted.json.error.message,
+    `Invalid body: /permissions must not add admin to a key that expires later than ${own}, when the calling key expires`,
+  )
+  await call(admin, `PATCH /api/keys/${reader}`, { expires_at: time(9) })
+  await rejects(`PATCH /api/keys/${reader}`, { ...grant, expires_at: time(8) })
+  t.same((await read(reader)).permissions, ['read:monitors'])
+  for (const [id, body] of [
+    [reader, { permissions: ['write:monitors'] }],
+    [reader, { ...grant, expires_at: own }],
+    [longer, { permissions: ['admin', 'read:monitors'] }],
+  ] as const) {
+    const reply = await call(expiring.token, `PATCH /api/keys/${id}`, body)
+    t.match(
+      reply.json.data,
+      body,
+      'other permissions, an early expiry, and a key that is an admin key already',
+    )
+  }
+
   const endless = (await create(admin)).json.data.id as string
   await rejects(`POST /api/keys/${endless}/rotate`, {})
   await rejects(`POST /api/keys/${endless}/rotate`, { expires_at: time(2) })

@@ -38,13 +38,14 @@ await t.test('every text is limited where it is stored, whatever stores it', asy
     db.transaction().execute(write)
   const createIncident = (incident: Parameters<typeof incidents.createIncident>[1]) =>
     inTransaction((trx) => incidents.createIncident(trx, incident))
+  const context = { db, callerId: 'a' }
   const readId = (_trx: unknown, id: number) => Promise.resolve(id)
 
   await monitors.createMonitor(db, attributes)
   const incident = await createIncident({ title: 'a' })
   const comment = (await comments.createComment(db, incident, { comment: 'a' }, null)).id
   const maintenance = { ...schedule, title: 'a', description: null, monitors: [] }
-  const maintenanceId = await maintenances.createMaintenance(db, maintenance, readId)
+  const maintenanceId = await maintenances.createMaintenance(context, maintenance, readId)
   const affected = Array.from({ length: maxAffectedMonitors + 1 }, () => ({
     monitor_tag: 'a',
     impact: 'DOWN' as const,
@@ -67,8 +68,8 @@ await t.test('every text is limited where it is stored, whatever stores it', asy
     ['comment', () => comments.createComment(db, incident, { comment: long }, null)],
     ['comment', () => comments.updateComment(db, incident, comment, { comment: long }, null)],
     ...(['title', 'description'] as const).flatMap((field): typeof writes => [
-      [field, () => maintenances.createMaintenance(db, { ...maintenance, [field]: long }, readId)],
-      [field, () => maintenances.updateMaintenance(db, maintenanceId, { [field]: long }, null, readId)],
+      [field, () => maintenances.createMaintenance(context, { ...maintenance, [field]: long }, readId)],
+      [field, () => maintenances.updateMaintenance(context, maintenanceId, { [field]: long }, null, readId)],
     ]),
     [
       'monitors',

@@ -226,15 +226,22 @@ await t.test(
   async (t) => {
     const now = at('2026-01-10')
     const stored = { schedule: schedule(expensive, '1999-01-01'), now, isNew: false }
-    await t.rejects(evaluate(stored, 20), { message: /rrule takes too long/ })
-    const { occurrences, until } = await evaluate({ schedule: schedule('FREQ=WEEKLY'), now, isNew: true })
+    await t.rejects(evaluate(stored, 'a', 20), { message: /rrule takes too long/ })
+    const weekly = { schedule: schedule('FREQ=WEEKLY'), now, isNew: true }
+    const { occurrences, until } = await evaluate(weekly, 'a')
     t.same([toText(occurrences), until], [['2026-01-15T00:00'], at('2026-01-17')])
     const never = { schedule: schedule('FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30'), now, isNew: true }
-    await t.rejects(evaluate(never), { message: /rrule must occur at least once/ })
-    const many = Array.from({ length: 102 }, () =>
-      evaluate({ schedule: schedule('FREQ=WEEKLY'), now, isNew: true }),
-    )
-    const results = await Promise.allSettled(many)
+    await t.rejects(evaluate(never, 'a'), { message: /rrule must occur at least once/ })
+    const results = await Promise.allSettled(Array.from({ length: 101 }, () => evaluate(weekly, 'a')))
     t.equal(results.filter(({ status }) => status === 'rejected').length, 1, 'the queue is bounded')
   },
 )
+
+await t.test('a caller waits for at most one evaluation of each other caller', async (t) => {
+  const now = at('2026-01-10')
+  const order: string[] = []
+  const callers = ['a', 'a', 'a', 'b', 'b', 'c']
+  const evaluation = { schedule: schedule('FREQ=WEEKLY'), now, isNew: true }
+  await Promise.all(callers.map((caller) => evaluate(evaluation, caller).then(() => order.push(caller))))
+  t.same(order, ['a', 'b', 'c', 'a', 'b', 'a'])
+})

@@ -6,11 +6,13 @@ import unsent from '../src/http/unsent.ts'
 import { waitUntil } from './helper.ts'
 
 const bodyBytes = 16 * 2 ** 20
-const request = 'GET /own HTTP/1.1\r\nhost: kener.test\r\n\r\n'
+const requestOf = (address: string) =>
+  `GET /own HTTP/1.1\r\nhost: kener.test\r\nx-forwarded-for: ${address}\r\n\r\n`
+const request = requestOf('192.0.2.1')
 
-async function start(t: Test, timeoutMs: number) {
-  const app = Fastify({ connectionTimeout: timeoutMs })
-  app.register(unsent, { maxBytes: 2 * bodyBytes })
+async function start(t: Test, timeoutMs: number, maxClientBytes = 2 * bodyBytes) {
+  const app = Fastify({ connectionTimeout: timeoutMs, trustProxy: true })
+  app.register(unsent, { maxBytes: 2 * bodyBytes, maxClientBytes })
   const shared = Buffer.alloc(bodyBytes)
   app.get('/own', (_request, reply) => reply.send(Buffer.alloc(bodyBytes)))
   app.get('/shared', (_request, reply) => reply.send(shared))
@@ -70,6 +72,18 @@ await t.test(
     t.ok((await Promise.all(others.map(receive))).every((bytes) => bytes > bodyBytes))
   },
 )
+
+await t.test('beyond the bound of one client, its own oldest response is reset', async (t) => {
+  const { open } = await start(t, 0, bodyBytes)
+  const addresses = ['192.0.2.1', '192.0.2.2', '192.0.2.2']
+  const sockets: Socket[] = []
+  for (const address of addresses) sockets.push(await open(requestOf(address)))
+  const received = await Promise.all(sockets.map(receive))
+  t.same(
+    received.map((bytes) => bytes > bodyBytes),
+    [true, false, true],
+  )
+})
 
 await t.test('a connection without progress is reset while a response is sent', async (t) => {
   const { app, open } = await start(t, 50)

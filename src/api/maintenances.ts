@@ -2,6 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { Kysely } from 'kysely'
 import type { Tables } from '../database/schema.ts'
 import { eventNotClosable } from '../errors.ts'
+import { requirePrincipal } from '../http/auth.ts'
 import { scopeOf } from '../http/permission-guard.ts'
 import * as events from '../maintenances/events.ts'
 import * as maintenances from '../maintenances/repository.ts'
@@ -72,8 +73,10 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         starts_at: parseValidTime(body.starts_at),
         rrule: body.rrule ?? once,
       }
-      const response = await maintenances.createMaintenance(app.db, maintenance, (trx, id) =>
-        toResponse(trx, id, scopeOf(request)),
+      const response = await maintenances.createMaintenance(
+        { db: app.db, callerId: requirePrincipal(request).id },
+        maintenance,
+        (trx, id) => toResponse(trx, id, scopeOf(request)),
       )
       return reply.code(201).send(response)
     },
@@ -115,8 +118,12 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         starts_at: parseOptionalTime(body.starts_at),
         rrule: body.rrule === null ? once : body.rrule,
       }
-      return maintenances.updateMaintenance(app.db, params.id, changes, scope, (trx, id) =>
-        toResponse(trx, id, scope),
+      return maintenances.updateMaintenance(
+        { db: app.db, callerId: requirePrincipal(request).id },
+        params.id,
+        changes,
+        scope,
+        (trx, id) => toResponse(trx, id, scope),
       )
     },
   )

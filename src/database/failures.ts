@@ -24,8 +24,8 @@ const failures: [pattern: RegExp, failure: Failure][] = [
   [/^25P0[34]$/, { connection: 'closed' }],
   // invalid_authorization_specification, invalid_catalog_name, object_not_in_prerequisite_state
   [/^(28...|3D000|55000)$/, { connection: 'closed' }],
-  // invalid_sql_statement_name: a pooler or a failover has lost the prepared statements
-  [/^26000$/, { connection: 'closed' }],
+  // invalid_sql_statement_name, duplicate_prepared_statement: a pooler or a failover has lost or mixed prepared statements
+  [/^(26000|42P05)$/, { connection: 'closed' }],
 ]
 
 const network = new Set([

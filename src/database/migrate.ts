@@ -1,6 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Kysely, sql, type Transaction } from 'kysely'
 import { migrations } from '../../migrations/index.ts'
+import { prepared } from './prepared.ts'
+import type { Tables } from './schema.ts'
 
 /**
  * Longest wait of a migration for a lock. While it waits, for example for the end of a dump, requests of the previous
@@ -46,9 +48,13 @@ export async function migrate<Tables>(
   }
 }
 
-/** @throws an error of PostgreSQL if the database is read only, or demoted to a standby. Writes nothing. */
-export async function assertWritable<Tables>(db: Kysely<Tables>): Promise<void> {
-  await sql`update rate_counters set used = used where false`.execute(db)
+/**
+ * Writes nothing. Its statement is prepared, as those of requests are.
+ * @throws an error of PostgreSQL if the database is read only, demoted to a standby, or behind a pooler that loses prepared
+ * statements
+ */
+export async function assertWritable(db: Kysely<Tables>): Promise<void> {
+  await prepared(sql`update rate_counters set used = used where false`).execute(db)
 }
 
 /** True if no migration is pending. Ignores those of a newer release. */

@@ -18,8 +18,13 @@ import type { Tables } from './schema.ts'
 import { configureForRequests } from './settings.ts'
 
 export type Database = {
-  /** For requests, except their admission. */
+  /** For requests, except their admission. Statements and transactions are run again while a lock is held. */
   db: Kysely<Tables>
+  /**
+   * The connections of `db`, for statements that serve several callers: they fail after lock_timeout, because only the
+   * callers concerned may wait for a lock.
+   */
+  batchDb: Kysely<Tables>
   /**
    * For what every request needs (keys, quotas, panel sessions) and readiness, so that they never wait for a connection
    * that other statements use. The same as `db` if there is only one connection.
@@ -84,6 +89,7 @@ async function openInProcess(dataDir: string, options: Options): Promise<Databas
   const db = createKysely(pool, options)
   return {
     db,
+    batchDb: db,
     admissionDb: db,
     jobs: db,
     applied: await migrate(db, options.onProgress),
@@ -126,6 +132,7 @@ async function openServer(databaseUrl: string, max: number, options: Options): P
   const pools = [...new Set([main, admission, jobs])]
   return {
     db,
+    batchDb: createKysely(main, options),
     admissionDb: createKysely(admission, options),
     jobs: shares.jobs === 0 ? db : createKysely(jobs, options),
     applied,

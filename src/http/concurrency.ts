@@ -24,11 +24,8 @@ declare module 'fastify' {
   }
 }
 
-/** Waiting requests of a key. */
-const maxWaiting = 1_000
-
-/** Longest wait. */
-const maxWaitMs = 10_000
+/** By default 1,000 requests of a key wait, each for at most 10 s. */
+const defaultWaiting = { maxWaiting: 1_000, maxWaitMs: 10_000 }
 
 /**
  * Limits the requests of a key that are in flight, so that no key uses all connections to the database. Further ones
@@ -87,10 +84,12 @@ type Turn = {
   isGone: () => boolean
 }
 
-type KeyTurns = { active: number; waiting: (Turn & { timer: NodeJS.Timeout })[] }
+type WaitingTurn = Turn & { timer: NodeJS.Timeout }
+
+type KeyTurns = { active: number; waiting: WaitingTurn[] }
 
 /** @param maxActive turns of a key at the same time */
-function createLimits(maxActive: number) {
+export function createLimits(maxActive: number, { maxWaiting, maxWaitMs } = defaultWaiting) {
   const keys = new Map<string, KeyTurns>()
 
   function acquire(id: string, turn: Turn): void {
@@ -100,7 +99,7 @@ function createLimits(maxActive: number) {
       start(id, key, turn)
       return
     }
-    if (key.waiting.length >= maxWaiting) key.waiting = key.waiting.filter(({ isGone }) => !isGone())
+    if (key.waiting.length >= maxWaiting) removeGone(key)
     if (key.waiting.length >= maxWaiting) {
       turn.reject(tooManyInFlight())
       return
@@ -117,7 +116,7 @@ function createLimits(maxActive: number) {
     turn.start((error) => {
       key.active--
       // The waiting requests would fail in the same way, later.
-      if (isDisconnected(error)) rejectAll(key, error)
+      if (isDisconnected(error)) rejectTurns(key.waiting.splice(0), error)
       while (key.active < maxActive && key.waiting.length > 0) startNext(id, key)
       if (key.active === 0) keys.delete(id)
     })
@@ -131,8 +130,14 @@ function createLimits(maxActive: number) {
     else start(id, key, next)
   }
 
-  function rejectAll(key: KeyTurns, error: Error): void {
-    for (const { reject, timer } of key.waiting.splice(0)) {
+  function removeGone(key: KeyTurns): void {
+    const gone = key.waiting.filter(({ isGone }) => isGone())
+    key.waiting = key.waiting.filter((waiting) => !gone.includes(waiting))
+    rejectTurns(gone, requestAborted())
+  }
+
+  function rejectTurns(turns: WaitingTurn[], error: Error): void {
+    for (const { reject, timer } of turns) {
       clearTimeout(timer)
       reject(error)
     }

@@ -1,7 +1,7 @@
 import type { ErrorObject } from 'ajv'
 import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { isUnavailable } from '../database/failures.ts'
+import { isRerunnable, isUnavailable } from '../database/failures.ts'
 import {
   ApiError,
   databaseUnavailable,
@@ -12,6 +12,7 @@ import {
   pathNotFound,
   payloadTooLarge,
   requestAborted,
+  rowLocked,
   unsupportedMediaType,
 } from '../errors.ts'
 import { fromAjvErrors } from '../wire/ajv-errors.ts'
@@ -55,6 +56,7 @@ function toApiError(error: unknown, request: FastifyRequest): ApiError {
 
 function fromOtherError(error: unknown): ApiError {
   if (error instanceof ApiError) return error
+  if (isRerunnable(error)) return rowLocked(error)
   return isUnavailable(error) ? databaseUnavailable(error) : internalError(error)
 }
 

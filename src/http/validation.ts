@@ -32,7 +32,7 @@ export default fp(
   (app, _options, done) => {
     app.removeAllContentTypeParsers()
     addJsonParser(app, 'application/json')
-    // Accepts a chunked body of any type if it is empty.
+    // Accepts a chunked body of any type, and without a valid one, if it is empty.
     app.addContentTypeParser('*', { parseAs: 'buffer' }, ({ is404 }, body, done) => {
       done(body.length === 0 || is404 ? null : unsupportedMediaType(), undefined)
     })
@@ -57,11 +57,13 @@ export default fp(
     app.addHook('onRequest', (request, _reply, next) => {
       next(validateHost(request.raw))
     })
-    app.addHook('preParsing', ({ headers, raw }, _reply, _payload, next) => {
-      // Many clients send a Content-Type without content, which Fastify would parse.
-      if (!hasContent(headers)) delete headers['content-type']
+    app.addHook('preParsing', (request, _reply, _payload, next) => {
+      const { headers } = request
+      // Many clients send a Content-Type without content, which Fastify would parse. It would reject an invalid one before
+      // it reads whether a chunked body has content.
+      if (!hasContent(headers) || request.mediaType === undefined) delete headers['content-type']
       // Otherwise Fastify never stops waiting for the body if the client has disconnected before.
-      next(raw.errored)
+      next(request.raw.errored)
     })
     app.addHook('preValidation', (request, _reply, next) => {
       // Treats null like no content, so that the error about a body with required fields names them.

@@ -3,6 +3,7 @@ import type { FastifyRequest } from 'fastify'
 import type { Kysely } from 'kysely'
 import { type Static, Type } from 'typebox'
 import type { Tables } from '../database/schema.ts'
+import { requirePrincipal } from '../http/auth.ts'
 import { scopeOf } from '../http/permission-guard.ts'
 import * as maintenances from '../maintenances/repository.ts'
 import { readPages, sendList } from './list.ts'
@@ -80,8 +81,10 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         enabled: true,
         monitors: toAffected(monitors, 'MAINTENANCE'),
       }
-      const response = await maintenances.createMaintenance(app.db, maintenance, (trx, id) =>
-        toResponse(trx, id, request),
+      const response = await maintenances.createMaintenance(
+        { db: app.db, callerId: requirePrincipal(request).id },
+        maintenance,
+        (trx, id) => toResponse(trx, id, request),
       )
       return reply.code(201).send(response)
     },
@@ -126,8 +129,12 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         enabled: status && status === 'ACTIVE',
         monitors: monitors && toAffected(monitors, 'MAINTENANCE'),
       }
-      return maintenances.updateMaintenance(app.db, id, changes, scopeOf(request), (trx) =>
-        toResponse(trx, id, request),
+      return maintenances.updateMaintenance(
+        { db: app.db, callerId: requirePrincipal(request).id },
+        id,
+        changes,
+        scopeOf(request),
+        (trx) => toResponse(trx, id, request),
       )
     },
   )

@@ -3,6 +3,7 @@ import { databaseNow } from '../database/clock.ts'
 import type { Tables } from '../database/schema.ts'
 import {
   adminBoundToMonitors,
+  adminTooLong,
   type ApiError,
   expiredKeyConflict,
   expiryInPast,
@@ -24,7 +25,10 @@ export type KeyContext = {
   db: Kysely<Tables>
   secrets: Secrets
   log: { info: (fields: object, message: string) => void }
-  /** The calling key, which cannot create or extend a key beyond its own expiry. Null: an operator of the service. */
+  /**
+   * The calling key. It can neither create or extend a key beyond its own expiry, nor grant `admin` to a key that expires
+   * later. Null: an operator of the service.
+   */
   caller: Pick<keys.ApiKey, 'id' | 'expires_at'> | null
   /** KEY_LIFETIME_MAX_DAYS. Null: no limit. */
   lifetimeMaxDays: number | null
@@ -75,8 +79,8 @@ export async function createKey(context: KeyContext, attributes: NewKey, id?: st
 }
 
 /**
- * @throws ApiError 400 if the new expiry is not allowed, or if an admin key would be bound to monitors, 404, 409 if the
- * key is revoked
+ * @throws ApiError 400 if the new expiry or `admin` is not allowed, or if an admin key would be bound to monitors, 404,
+ * 409 if the key is revoked
  */
 export async function updateKey(
   context: KeyContext,
@@ -86,12 +90,7 @@ export async function updateKey(
   const { db, log } = context
   assertNotBoundAdmin(changes)
   const key = await keys.updateKey(db, id, changes, toExpiryLimits(context)).catch(rethrowBoundAdmin(changes))
-  if (!key) {
-    const { status } = await getKey(db, id)
-    throw status === 'revoked' || changes.expires_at === undefined
-      ? revokedKeyConflict()
-      : await expiryError(context, changes.expires_at)
-  }
+  if (!key) throw await updateError(context, id, changes)
   log.info({ event: 'key_changed', subjectKeyId: key.id, fields: Object.keys(changes) }, 'key changed')
   return key
 }
@@ -165,6 +164,21 @@ export async function getKey(db: Kysely<Tables>, id: string): Promise<keys.ApiKe
   const key = await keys.findKey(db, id)
   if (!key) throw keyNotFound()
   return key
+}
+
+/** Returns why an update changed nothing. @throws ApiError 404 */
+async function updateError(
+  context: KeyContext,
+  id: string,
+  { permissions, expires_at }: keys.KeyChanges,
+): Promise<ApiError> {
+  const { status } = await getKey(context.db, id)
+  if (status === 'revoked') return revokedKeyConflict()
+  if (expires_at !== undefined) return expiryError(context, expires_at)
+  const callerExpiry = context.caller?.expires_at
+  return callerExpiry && permissions?.includes('admin')
+    ? adminTooLong(formatTime(callerExpiry))
+    : revokedKeyConflict()
 }
 
 /** Returns why a rotation changed nothing. @throws ApiError 404 */

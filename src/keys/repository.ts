@@ -187,9 +187,9 @@ export async function listKeys(
 export type KeyChanges = Partial<KeyAttributes>
 
 /**
- * Returns undefined if the key does not exist or is revoked, or if its expiry would become later than both its current
- * one and the latest allowed one. Deletes the key's sessions if it is no longer an active admin key, so that they do not
- * come back if it becomes one again.
+ * Returns undefined if the key does not exist or is revoked, if its expiry would become later than both its current one
+ * and the latest allowed one, or if it would become an admin key and expire later than the calling key. Deletes the key's
+ * sessions if it is no longer an active admin key, so that they do not come back if it becomes one again.
  */
 export async function updateKey(
   db: Kysely<Tables>,
@@ -200,6 +200,10 @@ export async function updateKey(
   const isExpiryAllowed = sql<boolean>`
     coalesce(${changes.expires_at}::timestamptz, 'infinity')
       <= greatest(coalesce(${latestExpiry(limits)}, 'infinity'), coalesce(expires_at, 'infinity'))`
+  const expiry =
+    changes.expires_at === undefined ? sql.ref('expires_at') : sql`${changes.expires_at}::timestamptz`
+  const isAdminAllowed = sql<boolean>`
+    ('admin' = any(permissions) or coalesce(${expiry}, 'infinity') <= ${limits.callerExpiresAt}::timestamptz)`
   return db
     .with('changed', (query) =>
       query
@@ -209,6 +213,9 @@ export async function updateKey(
         .where('id', '=', id)
         .where('revoked_at', 'is', null)
         .$if(changes.expires_at !== undefined, (limited) => limited.where(isExpiryAllowed))
+        .$if(limits.callerExpiresAt !== null && changes.permissions?.includes('admin') === true, (limited) =>
+          limited.where(isAdminAllowed),
+        )
         .returning(selection)
         .returning(isActiveAdmin.as('is_admin')),
     )

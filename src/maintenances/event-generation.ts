@@ -8,6 +8,9 @@ import { isSameRecurrence, isSameSchedule, once, type Schedule } from './schedul
 const isDue = sql`
   (enabled and (generated_until is null or generated_until < now() + interval '7 days'))`
 
+/** Differs from the ids of keys. */
+const jobCallerId = 'job'
+
 /**
  * Generates the due events of all enabled maintenances. Replicas may run it at the same time: see SKIP LOCKED.
  * @param onError called for a rule that cannot be evaluated; the other maintenances get their events
@@ -23,7 +26,8 @@ export async function generateDueEvents(
     const [due] = rows
     if (!due) return
     last = due.id
-    const plan = await evaluate({ schedule: due, now: due.now, isNew: false }).catch((error: unknown) => {
+    const evaluation = { schedule: due, now: due.now, isNew: false }
+    const plan = await evaluate(evaluation, jobCallerId).catch((error: unknown) => {
       onError(error, due.id)
     })
     if (plan) await db.transaction().execute((trx) => generateEventsUnlessLocked(trx, due, plan))

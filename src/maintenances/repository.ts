@@ -109,19 +109,23 @@ export type NewMaintenance = Schedule & {
   monitors: NewAffected[]
 }
 
+/** Rules of different callers are evaluated in turn. */
+export type MaintenanceContext = { db: Kysely<Tables>; callerId: string }
+
 /**
  * Creates a maintenance and its due events. Opens the transaction itself, because the rule is evaluated before it.
  * @param read returns the result, within the transaction
  * @throws ApiError 400 if the schedule is invalid, or if a monitor is unknown or repeated
  */
 export async function createMaintenance<Result>(
-  db: Kysely<Tables>,
+  { db, callerId }: MaintenanceContext,
   { monitors, ...maintenance }: NewMaintenance,
   read: (trx: Transaction<Tables>, id: number) => Promise<Result>,
 ): Promise<Result> {
   assertUniqueMonitors(monitors)
   assertValidSchedule(maintenance)
-  const plan = await evaluate({ schedule: maintenance, now: await databaseNow(db), isNew: true })
+  const evaluation = { schedule: maintenance, now: await databaseNow(db), isNew: true }
+  const plan = await evaluate(evaluation, callerId)
   return db.transaction().execute(async (trx) => {
     const monitorIds = await lockAffectedMonitors(trx, monitors)
     const { id } = await trx
@@ -162,7 +166,7 @@ const maxAttempts = 5
  * @throws ApiError 404, 403 if the maintenance affects monitors outside of the scope, 400 as createMaintenance does, 503 if other requests change the schedule all the time
  */
 export async function updateMaintenance<Result>(
-  db: Kysely<Tables>,
+  context: MaintenanceContext,
   id: number,
   changes: MaintenanceChanges,
   scope: Scope,
@@ -170,8 +174,8 @@ export async function updateMaintenance<Result>(
 ): Promise<Result> {
   assertUniqueMonitors(changes.monitors)
   for (let attempt = 0; attempt < maxAttempts; attempt++) {
-    const planned = await planUpdate(db, id, changes, scope)
-    const updated = await db.transaction().execute(async (trx) => {
+    const planned = await planUpdate(context, id, changes, scope)
+    const updated = await context.db.transaction().execute(async (trx) => {
       const isApplied = await applyUpdate(trx, id, changes, planned, scope)
       return isApplied && { result: await read(trx, id) }
     })
@@ -184,7 +188,7 @@ export async function updateMaintenance<Result>(
 type PlannedUpdate = { after: Schedule; plan: Plan | undefined }
 
 async function planUpdate(
-  db: Kysely<Tables>,
+  { db, callerId }: MaintenanceContext,
   id: number,
   changes: MaintenanceChanges,
   scope: Scope,
@@ -200,7 +204,8 @@ async function planUpdate(
   const isNew = !isSameSchedule(before, after)
   if (isNew) assertValidSchedule(after)
   const isPlanned = isNew || changes.enabled === true
-  return { after, plan: isPlanned ? await evaluate({ schedule: after, now: before.now, isNew }) : undefined }
+  const evaluation = { schedule: after, now: before.now, isNew }
+  return { after, plan: isPlanned ? await evaluate(evaluation, callerId) : undefined }
 }
 
 /** Returns false, and changes nothing, if the schedule is no longer the planned one. */

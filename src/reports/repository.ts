@@ -1,4 +1,4 @@
-import { type Kysely, sql, type Transaction } from 'kysely'
+import { type Kysely, type RawBuilder, sql, type Transaction } from 'kysely'
 import { prepared } from '../database/prepared.ts'
 import type { MonitorHoursTable, Tables } from '../database/schema.ts'
 import type { ReportStatus, Status } from '../enums.ts'
@@ -35,8 +35,8 @@ type WriteError = { outcome: 'unknown' } | { outcome: 'in_future'; index: number
 
 export type WriteResult = { outcome: 'written'; minutes: number } | WriteError
 
-/** The monitor's row is locked by another transaction, and nothing was written. */
-type Locked = { outcome: 'locked' }
+/** The monitor, or one of its rows, is locked by another transaction, and nothing was written. */
+export type Locked = { outcome: 'locked' }
 
 /** Clocks of clients may be ahead by this many minutes. */
 const maxClockSkewMinutes = 5
@@ -45,7 +45,8 @@ const maxClockSkewMinutes = 5
  * Writes reports about several monitors in one transaction. Locks the rows of the monitors first, ordered by id, so
  * that transactions about the same monitor are serialized and the totals match the minutes.
  *
- * @param whenLocked 'wait' for the transactions that lock a monitor, or 'skip' the monitors that are locked.
+ * @param whenLocked 'wait' for the transactions that lock a monitor, 'skip' the monitors that are locked, or 'skip_rows':
+ * also those of which a stored hour, day or last report is locked, which takes another statement.
  */
 export function writeReports(
   db: Kysely<Tables>,
@@ -55,16 +56,16 @@ export function writeReports(
 export function writeReports(
   db: Kysely<Tables>,
   items: MonitorReports[],
-  whenLocked: 'skip',
+  whenLocked: 'skip' | 'skip_rows',
 ): Promise<(WriteResult | Locked)[]>
 export function writeReports(
   db: Kysely<Tables>,
   items: MonitorReports[],
-  whenLocked: 'wait' | 'skip',
+  whenLocked: 'wait' | 'skip' | 'skip_rows',
 ): Promise<(WriteResult | Locked)[]> {
   return db.transaction().execute(async (trx) => {
     const tags = items.map(({ tag }) => tag)
-    const monitors = await lockMonitors(trx, tags, whenLocked)
+    const monitors = await lockMonitors(trx, tags, whenLocked === 'wait' ? 'wait' : 'skip')
     const accepted: ResolvedReport[] = []
     const results = items.map(({ tag, reports }): WriteResult | Locked => {
       const monitor = monitors.get(tag)
@@ -76,8 +77,15 @@ export function writeReports(
       accepted.push(...resolved)
       return { outcome: 'written', minutes: countMinutes(resolved) }
     })
-    await storeReports(trx, accepted)
-    return results
+    const locked = whenLocked === 'skip_rows' ? await lockRows(trx, accepted) : new Set<number>()
+    await storeReports(
+      trx,
+      accepted.filter(({ monitor_id }) => !locked.has(monitor_id)),
+    )
+    return results.map((result, index) => {
+      const { id = 0 } = monitors.get(tags[index] ?? '') ?? {}
+      return result.outcome === 'written' && locked.has(id) ? { outcome: 'locked' } : result
+    })
   })
 }
 
@@ -131,6 +139,25 @@ async function lockMonitors(
     from monitors ${join} locked using (id)
     where tag = any(${tags}::text[])`).execute(trx)
   return new Map(rows.map((row) => [row.tag, row]))
+}
+
+/**
+ * Locks the rows that storeReports updates, until commit. Returns the ids of the monitors of which another transaction
+ * locks one.
+ */
+async function lockRows(trx: Transaction<Tables>, reports: ResolvedReport[]): Promise<Set<number>> {
+  const wanted = toChunks(reports).flat()
+  const hours = sql`(select * from unnest(
+    ${wanted.map(({ monitor_id }) => monitor_id)}::integer[], ${wanted.map(({ hour }) => hour)}::integer[]
+  ) as wanted (monitor_id, hour))`
+  const lockedIn = (table: string, condition: RawBuilder<unknown>) => sql`
+    select monitor_id from ${sql.table(table)} where ${condition}
+    and ctid not in (select ctid from ${sql.table(table)} where ${condition} for no key update skip locked)`
+  const { rows } = await sql<{ monitor_id: number }>`
+    ${lockedIn('monitor_hours', sql`(monitor_id, hour) in ${hours}`)} union all
+    ${lockedIn('monitor_days', sql`(monitor_id, day) in (select monitor_id, floor(hour / 24.0)::integer from ${hours} as hours)`)} union all
+    ${lockedIn('last_reports', sql`monitor_id in (select monitor_id from ${hours} as hours)`)}`.execute(trx)
+  return new Set(rows.map(({ monitor_id }) => monitor_id))
 }
 
 function resolve({ from, to, second, status, latency_ms }: Report, monitor: Monitor): ResolvedReport {

@@ -1,10 +1,17 @@
 import type { Kysely } from 'kysely'
 import pLimit from 'p-limit'
 import { batch } from '../database/batch.ts'
+import { isRerunnable } from '../database/failures.ts'
 import { retryWhileLocked } from '../database/locks.ts'
 import type { Tables } from '../database/schema.ts'
 import { requestAborted, rowLocked } from '../errors.ts'
-import { type MonitorReports, type Report, writeReports, type WriteResult } from './repository.ts'
+import {
+  type Locked,
+  type MonitorReports,
+  type Report,
+  writeReports,
+  type WriteResult,
+} from './repository.ts'
 import { createTurns } from './turns.ts'
 
 /** Longest report: 366 days, in minutes. */
@@ -26,29 +33,54 @@ export type ReportWriter = ReturnType<typeof createReportWriter>
 /**
  * Writes reports in batches. A batch skips monitors that another transaction locks (for example while another replica
  * fills a year), so that it never delays reports about other monitors; only the skipped reports are tried again.
+ *
+ * It does wait, until lock_timeout, for a locked row of the stored reports, because skipping those takes another statement.
+ * Then the batch is written with that statement, and so are all reports about a monitor that it skipped, until its rows
+ * are unlocked.
  */
-export function createReportWriter(db: Kysely<Tables>, maxLockWaitMs: number) {
-  const writeUnlocked = batch((items: MonitorReports[]) => writeReports(db, items, 'skip'), maxBatchSize)
-  const writeAgain = batch((items: MonitorReports[]) => writeReports(db, items, 'skip'), maxBatchSize)
+export function createReportWriter(batchDb: Kysely<Tables>, maxLockWaitMs: number) {
+  /** Tags of the monitors whose rows were skipped. */
+  const contended = new Set<string>()
   const inTurn = createTurns()
   const limitLongWrites = pLimit(maxLongWrites)
 
-  async function writeBatched(item: MonitorReports): Promise<WriteResult> {
-    let result = await writeUnlocked(item)
-    if (result.outcome === 'locked') {
-      result = await retryWhileLocked(
-        () => writeAgain(item),
-        maxLockWaitMs,
-        ({ outcome }) => outcome === 'locked',
-      )
+  const writeBatch = batch(async (items: MonitorReports[]) => {
+    try {
+      return await writeReports(batchDb, items, 'skip')
+    } catch (error) {
+      if (!isRerunnable(error)) throw error
+      return writeUnlocked(items)
     }
+  }, maxBatchSize)
+
+  const writeContendedBatch = batch(writeUnlocked, maxBatchSize)
+
+  async function writeUnlocked(items: MonitorReports[]): Promise<(WriteResult | Locked)[]> {
+    const results = await writeReports(batchDb, items, 'skip_rows')
+    items.forEach(({ tag }, index) => {
+      if (results[index]?.outcome === 'locked') contended.add(tag)
+      else contended.delete(tag)
+    })
+    return results
+  }
+
+  async function writeBatched(item: MonitorReports): Promise<WriteResult> {
+    const result = await retryWhileLocked(
+      () => (contended.has(item.tag) ? writeContendedBatch(item) : writeBatch(item)),
+      maxLockWaitMs,
+      ({ outcome }) => outcome === 'locked',
+    )
     if (result.outcome === 'locked') throw rowLocked()
     return result
   }
 
+  function writeAlone(item: MonitorReports): Promise<WriteResult> {
+    return retryWhileLocked(() => limitLongWrites(() => writeOne(batchDb, item)), maxLockWaitMs)
+  }
+
   /**
    * @param isCancelled true if the client has disconnected: then a write that waits for others is not executed
-   * @throws ApiError 503 if the monitor stays locked
+   * @throws ApiError 503 if the monitor or one of its rows stays locked
    */
   return async function write(
     tag: string,
@@ -57,7 +89,7 @@ export function createReportWriter(db: Kysely<Tables>, maxLockWaitMs: number) {
   ): Promise<WriteResult> {
     const item = { tag, reports }
     const isShared = countMinutes(reports) <= maxBatchedMinutes
-    const work = isShared ? () => writeBatched(item) : () => limitLongWrites(() => writeAlone(db, item))
+    const work = isShared ? () => writeBatched(item) : () => writeAlone(item)
     const result = await inTurn(tag, { work, isShared, isCancelled })
     if (!result) throw requestAborted()
     return result
@@ -68,7 +100,7 @@ function countMinutes(reports: Report[]): number {
   return reports.reduce((sum, { from = 0, to = from + 1 }) => sum + to - from, 0)
 }
 
-async function writeAlone(db: Kysely<Tables>, item: MonitorReports): Promise<WriteResult> {
+async function writeOne(db: Kysely<Tables>, item: MonitorReports): Promise<WriteResult> {
   const [result] = await writeReports(db, [item], 'wait')
   if (!result) throw new Error('writeReports returned no result')
   return result

@@ -35,10 +35,12 @@ export async function readImports(
   return new Map(rows.map(({ source_id, ...imported }) => [source_id, imported]))
 }
 
-/** Returns the tags of all monitors, by id. */
-export async function readTags(db: Kysely<Tables>): Promise<Map<number, string>> {
-  const rows = await db.selectFrom('monitors').select(['id', 'tag']).execute()
-  return new Map(rows.map(({ id, tag }) => [id, tag]))
+export type LocalMonitor = { tag: string; hidden: boolean }
+
+/** Returns all monitors, by id. */
+export async function readLocalMonitors(db: Kysely<Tables>): Promise<Map<number, LocalMonitor>> {
+  const rows = await db.selectFrom('monitors').select(['id', 'tag', 'hidden']).execute()
+  return new Map(rows.map(({ id, tag, hidden }) => [id, { tag, hidden }]))
 }
 
 type NewMonitor = { attributes: MonitorAttributes; fields: ExtraFields }
@@ -57,8 +59,9 @@ export function importMonitor(
 }
 
 /**
- * Replaces a monitor that was imported before, except its tag and `stale_after_seconds`, which Kener does not have.
- * Returns false if the monitor does not exist.
+ * Replaces a monitor that was imported before, except its tag and `stale_after_seconds`, which Kener does not have. A
+ * hidden monitor stays hidden, because it may have been hidden locally: publishing it cannot be undone. Returns false if
+ * the monitor does not exist.
  */
 export function reimportMonitor(
   db: Kysely<Tables>,
@@ -67,8 +70,8 @@ export function reimportMonitor(
   { attributes, fields }: NewMonitor,
 ): Promise<boolean> {
   return db.transaction().execute(async (trx) => {
-    const monitor = await updateKenerMonitor(trx, tag, ({ stale_after_seconds }) => ({
-      attributes: { ...attributes, tag, stale_after_seconds },
+    const monitor = await updateKenerMonitor(trx, tag, ({ stale_after_seconds, hidden }) => ({
+      attributes: { ...attributes, tag, stale_after_seconds, hidden: hidden || attributes.hidden },
       fields,
     }))
     if (monitor) await recordImport(trx, 'monitor', from, monitor.id)

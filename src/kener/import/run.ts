@@ -17,7 +17,14 @@ import {
 } from './job.ts'
 import { type Tags, toMonitor, toTag } from './mapping.ts'
 import { type Notice, notice } from './progress.ts'
-import { type Imported, importMonitor, readImports, readTags, reimportMonitor } from './repository.ts'
+import {
+  type Imported,
+  importMonitor,
+  type LocalMonitor,
+  readImports,
+  readLocalMonitors,
+  reimportMonitor,
+} from './repository.ts'
 
 /**
  * Imports the monitors, incidents and comments of a Kener. An item that was imported before is only written again when
@@ -56,12 +63,12 @@ async function importMonitors(job: Job, counts: Counts): Promise<Tags> {
   const list = await kener.monitors()
   reportRejected(progress, counts, 'monitor', list)
   const known = await readImports(db, kener.url, 'monitor')
-  const localTags = await readTags(db)
-  const taken = new Set(localTags.values())
+  const localMonitors = await readLocalMonitors(db)
+  const taken = new Set([...localMonitors.values()].map(({ tag }) => tag))
   const imported = new Map<string, string>()
   for (const [index, { read }] of sortForImport(list.items).entries()) {
     progress.update(`monitors: ${index} of ${list.items.length}`)
-    count(counts, await importOneMonitor(job, read(), { known, localTags, taken, imported }))
+    count(counts, await importOneMonitor(job, read(), { known, localMonitors, taken, imported }))
   }
   countMissing(counts, known)
   return { find: (tag) => imported.get(tag) ?? (taken.has(tag) ? tag : undefined) }
@@ -69,8 +76,8 @@ async function importMonitors(job: Job, counts: Counts): Promise<Tags> {
 
 type MonitorContext = {
   known: Map<number, Imported>
-  /** Local tags by local id. */
-  localTags: Map<number, string>
+  /** By local id. */
+  localMonitors: Map<number, LocalMonitor>
   taken: Set<string>
   /** Local tags of imported monitors by their tag at the source. */
   imported: Map<string, string>
@@ -79,12 +86,12 @@ type MonitorContext = {
 async function importOneMonitor(
   { db, kener, dryRun, progress }: Job,
   item: SourceMonitor,
-  { known, localTags, taken, imported }: MonitorContext,
+  { known, localMonitors, taken, imported }: MonitorContext,
 ): Promise<Outcome> {
   const before = take(known, item.id)
-  const localTag = before && localTags.get(before.id)
-  if (before && localTag === undefined) return 'deleted locally'
-  if (localTag !== undefined) imported.set(item.tag, localTag)
+  const local = before && localMonitors.get(before.id)
+  if (before && !local) return 'deleted locally'
+  if (local) imported.set(item.tag, local.tag)
   const from = sourceOf(kener, item)
   if (before?.updated_at === from.updated_at) return 'unchanged'
   const warn = (message: Notice) => {
@@ -97,8 +104,9 @@ async function importOneMonitor(
   }
   const { value: monitor, warnings } = parsed
   const { tag } = monitor.attributes
-  if (localTag !== undefined) {
-    if (!dryRun && !(await reimportMonitor(db, from, localTag, monitor))) return 'deleted locally'
+  if (local) {
+    if (!dryRun && !(await reimportMonitor(db, from, local.tag, monitor))) return 'deleted locally'
+    if (local.hidden && !monitor.attributes.hidden) warn(notice`stays hidden, as it is locally`)
   } else if (!taken.has(tag) && (dryRun || (await importMonitor(db, from, monitor)))) {
     taken.add(tag)
     imported.set(item.tag, tag)

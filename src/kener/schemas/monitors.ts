@@ -4,20 +4,6 @@ import { maxLengths } from '../../limits.ts'
 import { Nullable, StringEnum } from '../../wire/envelope.ts'
 import { activity, idOf, nonBlankText, text, timestamps, timestampsExample } from './shared.ts'
 
-const monitorTypes = [
-  'API',
-  'PING',
-  'TCP',
-  'DNS',
-  'NONE',
-  'GROUP',
-  'SSL',
-  'SQL',
-  'HEARTBEAT',
-  'GAMEDIG',
-  'GRPC',
-] as const
-
 const descriptions = {
   tag: 'Identifies the monitor.',
   name: 'Name of the monitor.',
@@ -28,7 +14,7 @@ const descriptions = {
   status: 'INACTIVE: the monitor is disabled.',
   category_name: 'Category of the monitor.',
   monitor_type:
-    'How Kener checks the monitor. It is stored and returned, and not used. NONE: reported by clients only.',
+    'How Kener checks the monitor, such as API or PING. It is stored and returned, and not used. NONE: reported by clients only.',
   type_data: 'Settings of the check. They are stored and returned, and not used.',
   include_degraded_in_downtime: 'YES: minutes with the status DEGRADED count as down in the uptime.',
   is_hidden: 'YES: the public page does not show the monitor.',
@@ -113,7 +99,7 @@ const attributes = {
   status: Type.Optional(Nullable(activity(`${descriptions.status} Default: ACTIVE.`))),
   category_name: Type.Optional(Nullable(text(maxLengths.monitors.category_name, descriptions.category_name))),
   monitor_type: Type.Optional(
-    Nullable(StringEnum(monitorTypes, { description: `${descriptions.monitor_type} Default: API.` })),
+    Nullable(Type.String({ description: `${descriptions.monitor_type} Default: API.` })),
   ),
   type_data: Type.Optional(Nullable(describedObject(`${descriptions.type_data} ${merged}`))),
   include_degraded_in_downtime: Type.Optional(
@@ -169,7 +155,7 @@ export const ListMonitors = Type.Object({
   category_name: Type.Optional(
     Type.String({ description: 'Only monitors of this category. All Categories: no filter.' }),
   ),
-  monitor_type: Type.Optional(StringEnum(monitorTypes, { description: 'Only monitors of this type.' })),
+  monitor_type: Type.Optional(Type.String({ description: 'Only monitors of this type.' })),
   is_hidden: Type.Optional(yesNo('Only monitors that are hidden (YES) or visible (NO).')),
 })
 
