@@ -70,7 +70,7 @@ try {
     Object.assign(figures, await others[part](place, extent))
   }
   const ratios = compareWithTargets(rows)
-  const missed = findMissed(rows, ratios)
+  const missed = findMissed(rows, ratios, figures)
   const result = { machine: await describeMachine(), ratios, missed, figures, rows }
   if (flags.json) writeFileSync(flags.json, `${JSON.stringify(result, null, 2)}\n`)
   print(result)
