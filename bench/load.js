@@ -1,11 +1,11 @@
 /**
- * Runs autocannon once, in a separate process: receives its options as a message, and sends its results as one.
- * Records latencies in microseconds, because autocannon rounds them to milliseconds.
+ * Runs autocannon, in a separate process: receives its options as a message, and sends its results as one, until the
+ * parent process disconnects. Records latencies in microseconds, because autocannon rounds them to milliseconds.
  */
 import { createHistogram } from 'node:perf_hooks'
 import autocannon from 'autocannon'
 
-process.once('message', async (message) => {
+process.on('message', async (message) => {
   const { requests, timelineMs, ...options } = message
   const latency = createHistogram()
   const timeline = []
@@ -38,7 +38,6 @@ process.once('message', async (message) => {
     errors: errors + timeouts,
     timelineP99Ms: Array.from(timeline, (slot) => (slot ? slot.percentile(99) / 1000 : null)),
   })
-  process.disconnect()
 })
 
 function shuffled(list) {

@@ -1,18 +1,12 @@
 /**
- * Compares the layout of monitor data (60 minutes per row) with one row per minute, on ten million minutes; and the
- * list of monitors with few and with many stored minutes. Run after `npm run build`: node bench/monitor-data.js
+ * Compares the layout of monitor data (60 minutes per row) with one row per minute, on ten million minutes. Run after `npm run build`: node bench/monitor-data.js
  */
 import { sql } from 'kysely'
-import { buildApp } from '../dist/src/app.js'
-import { readConfig } from '../dist/src/config.js'
 import { openDatabase } from '../dist/src/database/open.js'
 import { removeOldMinutes } from '../dist/src/reports/retention.js'
 import { writeReports } from '../dist/src/reports/repository.js'
-import { createKey } from '../dist/src/keys/lifecycle.js'
-import { createSecrets } from '../dist/src/keys/secrets.js'
 import { startPostgres } from '../dist/test/postgres.js'
-import { median } from './median.js'
-import { addMonitors } from './stored.js'
+import { addMonitors, tagOf } from './stored.js'
 
 const monitors = 80
 const days = 90
@@ -40,33 +34,12 @@ async function size(table) {
   console.log(`${`size of ${table}`.padEnd(64)} ${rows[0].size.padStart(11)}`)
 }
 
-async function medianMs(run) {
-  const all = []
-  for (let round = 0; round < 41; round++) {
-    const began = performance.now()
-    await run()
-    all.push(performance.now() - began)
-  }
-  return median(all)
-}
-
-const app = buildApp({ config: readConfig({ RATE_LIMIT_MAX: '1000000' }), ...database })
-await app.ready()
-const key = await createKey(
-  { db, secrets: createSecrets(), log: { info() {} } },
-  { name: 'bench', permissions: ['read:monitors'], rate_limit: null, expires_at: null },
-)
-const headers = { authorization: `Bearer ${key.token}` }
-const list = () => app.inject({ url: '/api/monitors?limit=100', headers })
-
-await addMonitors(db, 1, 100)
-const few = await medianMs(list)
-await addMonitors(db, 101, 10_000)
+await addMonitors(db, { monitors })
 
 console.log(
   `${((monitors * minutes) / 1e6).toFixed(1)} million minutes of ${monitors} monitors, ${days} days each\n`,
 )
-const tag = (index) => `m${String(index + 1).padStart(6, '0')}`
+const tag = (index) => tagOf(index + 1)
 const fill = (index) =>
   writeReports(
     db,
@@ -117,11 +90,5 @@ await timed(
   20,
 )
 
-for (let index = monitors; index < 100; index++) await fill(index)
-await sql`vacuum analyze`.execute(db)
-const many = await medianMs(list)
-console.log(`\nlisting 100 of 100 monitors with no data: ${few.toFixed(2)} ms`)
-console.log(`listing 100 of 10,000, a hundred with 90 days of minutes: ${many.toFixed(2)} ms`)
-console.log(`ratio ${(many / few).toFixed(2)}`)
 await close()
 await server.stop()

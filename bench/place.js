@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
 import { freePort, startPostgres } from '../dist/test/postgres.js'
-import { startContender, startKener } from './processes.js'
+import { startContender, startKener, stopLoads } from './processes.js'
 
 /** Uses the PostgreSQL at `databaseUrl`, whose user must be able to create databases, or starts one with fsync on. */
 export async function openPlace(databaseUrl) {
@@ -47,6 +47,7 @@ export async function openPlace(databaseUrl) {
     },
     postgresVersion: async () => (await admin.query('show server_version')).rows[0].server_version,
     close: async () => {
+      stopLoads()
       await Promise.all(running.map(({ stop }) => stop()))
       for (const name of databases) await admin.query(`drop database if exists ${name} with (force)`)
       await admin.end()

@@ -56,18 +56,26 @@ async function isHealthy(url) {
   }
 }
 
+/** Processes that have finished, for the next load: starting one takes longer than a short load. */
+const idleLoads = []
+
+export function stopLoads() {
+  for (const child of idleLoads.splice(0)) child.disconnect()
+}
+
 /**
  * Runs autocannon in a separate process, with 50 connections by default.
  * @returns {{ started: Promise<void>, done: Promise<object> }} the results of load.js; rejects if a response does not
  *   have the expected status
  */
 export function load({ status = 200, ...options }) {
-  const child = fork(`${here}/load.js`, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
+  const child = idleLoads.pop() ?? fork(`${here}/load.js`, { stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
   child.send({ connections: 50, ...options, ...(isSmoke && { connections: 4, amount: 40 }) })
   const started = message(child, 'load')
   const done = started
     .then(() => message(child, 'load'))
     .then((result) => {
+      idleLoads.push(child)
       const others = Object.keys(result.statuses).filter((seen) => ![status].flat().includes(Number(seen)))
       if (others.length > 0 || result.errors > 0 || result.total === 0) {
         throw new Error(
@@ -92,13 +100,15 @@ export async function fillEmbedded(dataDir) {
   return keys
 }
 
-async function message(child, name) {
-  const ended = once(child, 'exit').then(([code]) => {
-    throw new Error(`${name} ended with ${code}`)
+function message(child, name) {
+  return new Promise((resolve, reject) => {
+    const onExit = (code) => reject(new Error(`${name} ended with ${code}`))
+    child.once('exit', onExit)
+    child.once('message', (received) => {
+      child.off('exit', onExit)
+      resolve(received)
+    })
   })
-  const [received] = await Promise.race([once(child, 'message'), ended])
-  ended.catch(() => {})
-  return received
 }
 
 function control(child) {

@@ -1,21 +1,30 @@
 /** Requests per second: GET /api/me of all contenders, and other requests to kener-api, in turns. */
-import { join } from 'node:path'
 import { deepStrictEqual } from 'node:assert'
+import { join } from 'node:path'
 import { me } from './contenders/me.js'
 import { median } from './median.js'
 import { fillEmbedded, load } from './processes.js'
-import { addKeys, addMinutes, addMonitors, addUnusedKeys, prepare } from './stored.js'
+import { addKeys, addMonitors, addUnusedKeys, prepare, progress, tagOf } from './stored.js'
 
-export async function compareRequests(place, extent) {
-  const { rounds, seconds } = extent
-  const contenders = await startContenders(place, extent)
-  if (extent.warmUpSeconds > 0) {
-    for (const { options } of contenders) await load({ ...options, duration: extent.warmUpSeconds }).done
+/** @param parts names of `starters` */
+export async function compareRequests(place, extent, parts) {
+  const { rounds, seconds, warmUpSeconds } = extent
+  const contenders = []
+  for (const part of ['ours', ...parts]) contenders.push(...(await starters[part](place, extent)))
+  for (const { name, options } of contenders) {
+    progress(`warming up: ${name}`)
+    if (warmUpSeconds > 0) await load({ ...options, duration: warmUpSeconds }).done
   }
-  for (let round = 0; round < rounds; round++) {
-    for (const contender of contenders) contender.rounds.push(await measure(place, contender, seconds))
+  for (let round = 1; round <= rounds; round++) {
+    for (const contender of contenders) {
+      const result = await measure(place, contender, seconds)
+      contender.rounds.push(result)
+      progress(
+        `round ${round} of ${rounds}: ${contender.name}: ${result.requestsPerSecond.toFixed(0)} requests/s`,
+      )
+    }
   }
-  const rows = contenders.map(({ id, name, rounds, memoryMb }) => ({
+  return contenders.map(({ id, name, rounds, memoryMb }) => ({
     id,
     name,
     requestsPerSecond: median(rounds.map((round) => round.requestsPerSecond)),
@@ -24,8 +33,6 @@ export async function compareRequests(place, extent) {
     statementsPerRequest: medianStatements(rounds),
     memoryMb: memoryMb(),
   }))
-  const bare = rows.find(({ id }) => id === 'bare').requestsPerSecond
-  return rows.map((row) => ({ ...row, ratioToBare: row.requestsPerSecond / bare }))
 }
 
 /** Null without pg_stat_statements. The embedded database is not counted. */
@@ -41,67 +48,137 @@ async function measure(place, { options }, seconds) {
   return { ...result, statementsPerRequest: statements / result.total }
 }
 
-/** The two sides of a comparison are next to each other, so that the load of the machine is the same for both. */
-async function startContenders(place, { storedKeys, monitors: monitorCount }) {
+const starters = { ours: startOurs, me: startPeers, lists: startLists }
+
+async function startOurs(place) {
+  const one = await kener(place, (db) => addKeys(db, 10))
+  await checkReplies('ours', one)
+  return [
+    contender('ours', 'kener-api', one, { headers: one.keys[0] }),
+    contender('stored_10', 'kener-api, 10 keys at random of 10', one, { requests: withKeys(one) }),
+  ]
+}
+
+async function startPeers(place, { keys, storedKeys }) {
   const peers = await place.newDatabase()
-  const one = await ours(place, (db) => addKeys(db, 10))
-  const thousand = await ours(place, (db) => addKeys(db, 1_000))
-  const million = await ours(place, async (db, databaseUrl) => {
-    const keys = await addKeys(db, 10)
+  const thousand = await kener(place, (db) => addKeys(db, Math.min(keys, 1_000)))
+  const million = await kener(place, async (db, databaseUrl) => {
+    const some = await addKeys(db, 10)
+    progress(`adding ${storedKeys} keys`)
     await addUnusedKeys(databaseUrl, storedKeys)
-    return keys
-  })
-  const monitors = await ours(place, async (db) => {
-    await addMonitors(db, 1, monitorCount)
-    await addMinutes(db, 'm000001')
-    return addKeys(db, 1)
+    return some
   })
   const dataDir = join(place.directory, 'data')
   const embeddedKeys = await fillEmbedded(dataDir)
   const embedded = { ...(await place.startKener({ DATA_DIR: dataDir })), keys: embeddedKeys }
-  const peer = async (name) => oneKey(await place.startContender(name, peers))
 
-  return Promise.all([
-    compete('bare', 'bare Fastify', await peer('bare')),
-    compete('memory', '@fastify/bearer-auth + rate-limit, in memory', await peer('memory')),
-    compete('ours', 'kener-api', oneKey(one)),
-    compete('per_request_sql', 'SELECT + rate-limiter-flexible', await peer('per-request-sql')),
-    compete('better_auth', 'better-auth, API keys', await peer('better-auth')),
-    compete('keys_1000', 'kener-api, 1,000 keys at random', thousand),
-    compete('stored_10', 'kener-api, 10 keys at random of 10', one),
-    compete('stored_1m', 'kener-api, 10 keys at random of 1,000,000', million),
-    compete('embedded', 'kener-api, embedded database', oneKey(embedded)),
-    compete(
-      'monitor',
-      'GET /api/monitors/:tag, 90 days of minutes',
-      oneKey(monitors),
-      '/api/monitors/m000001',
-    ),
-    compete('page', 'GET /api/monitors?limit=50 of 10,000', oneKey(monitors), '/api/monitors?limit=50'),
-  ])
+  const peer = async (id, name, file) => {
+    const started = await place.startContender(file, peers)
+    await checkReplies(id, started)
+    return contender(id, name, started, { headers: started.keys[0] })
+  }
+  return [
+    await peer('bare', 'bare Fastify', 'bare'),
+    await peer('memory', 'bearer-auth + rate-limit, in memory', 'memory'),
+    await peer('memory_same_duties', 'the same, with log, request id and headers', 'memory-same-duties'),
+    await peer('per_request_sql', 'SELECT + rate-limiter-flexible', 'per-request-sql'),
+    await peer('better_auth', 'better-auth, API keys', 'better-auth'),
+    contender('keys_1000', 'kener-api, 1,000 keys at random', thousand, { requests: withKeys(thousand) }),
+    contender('stored_1m', 'kener-api, 10 keys at random of 1,000,000', million, {
+      requests: withKeys(million),
+    }),
+    contender('embedded', 'kener-api, embedded database', embedded, { headers: embeddedKeys[0] }),
+  ]
 }
 
-async function ours(place, fill) {
+async function startLists(place, { monitors, history, incidents, reporting }) {
+  const permissions = ['read:monitors', 'write:monitors', 'read:incidents']
+  const start = (stored) =>
+    kener(place, async (db) => {
+      await addMonitors(db, stored)
+      return addKeys(db, 1, permissions)
+    })
+  const many = await start({ monitors, history, incidents })
+  const hundred = await start({ monitors: 100 })
+  const reported = await start({ monitors: reporting })
+  const etag = (await fetch(`${many.origin}/api/status`)).headers.get('etag')
+
+  const get = (id, name, server, path) => contender(id, name, server, { headers: server.keys[0] }, path)
+  const random = (id, name, server, paths, more = {}) =>
+    contender(id, name, server, {
+      requests: paths.map((path) => ({ path, ...more, headers: { ...server.keys[0], ...more.headers } })),
+    })
+  return [
+    get('monitor', 'GET /api/monitors/:tag, 90 days of minutes', many, `/api/monitors/${tagOf(1)}`),
+    get('page50', 'a page of 50 monitors of 10,000', many, '/api/monitors?limit=50'),
+    get('status_down', 'the same, ?status=DOWN', many, '/api/monitors?limit=50&status=DOWN'),
+    get('category', 'the same, ?category_name=', many, '/api/monitors?limit=50&category_name=Category%207'),
+    random('page50_random', 'random pages of 50 of 10,000', many, monitorPages(monitors)),
+    random('page50_100', 'random pages of 50 of 100', hundred, monitorPages(100)),
+    random('incidents50_random', 'random pages of 50 of 100,000 incidents', many, incidentPages(incidents)),
+    get('status100', 'GET /api/status, 100 monitors', hundred, '/api/status'),
+    contender(
+      'status10k_304',
+      'GET /api/status, 10,000 monitors, 304',
+      many,
+      { headers: { 'if-none-match': etag }, status: 304 },
+      '/api/status',
+    ),
+    get('status10k', 'GET /api/status, 10,000 monitors', many, '/api/status'),
+    random(
+      'reports',
+      'POST a report, 1,000 monitors',
+      reported,
+      Array.from({ length: reporting }, (_, index) => `/api/monitors/${tagOf(index + 1)}/data`),
+      {
+        method: 'POST',
+        body: JSON.stringify({ status: 'UP', latency_ms: 12 }),
+        headers: { 'content-type': 'application/json' },
+      },
+    ),
+  ]
+}
+
+/** Pages of which each has 50 monitors. */
+function monitorPages(monitors) {
+  return randomly((share) => cursorPath('monitors', `monitors ${tagOf(Math.floor(share * (monitors - 50)))}`))
+}
+
+function incidentPages(incidents) {
+  const newest = Date.now() / 1000
+  return randomly((share) =>
+    cursorPath('incidents', `incidents ${Math.floor(newest - share * (incidents - 50) * 600)}:1`),
+  )
+}
+
+function cursorPath(list, position) {
+  return `/api/${list}?limit=50&cursor=${Buffer.from(position).toString('base64url')}`
+}
+
+function randomly(make) {
+  return Array.from({ length: 5_000 }, () => make(Math.random()))
+}
+
+async function kener(place, fill) {
   const databaseUrl = await place.newDatabase()
   const keys = await prepare({ databaseUrl }, fill)
   return { ...(await place.startKener({ DATABASE_URL: databaseUrl })), keys }
 }
 
-function oneKey(contender) {
-  return { ...contender, keys: [contender.keys[0]] }
+function withKeys({ keys }) {
+  return keys.map((headers) => ({ headers }))
 }
 
-async function compete(id, name, { origin, keys, memoryMb }, path = '/api/me') {
-  const url = origin + path
-  if (path === '/api/me') await checkReplies(id, url, keys[0])
-  const credentials =
-    keys.length === 1 ? { headers: keys[0] } : { requests: keys.map((headers) => ({ headers })) }
-  return { id, name, options: { url, ...credentials }, rounds: [], memoryMb }
+function contender(id, name, { origin, memoryMb }, options, path = '/api/me') {
+  return { id, name, options: { url: origin + path, ...options }, rounds: [], memoryMb }
 }
 
 /** Checks that every contender returns the same body, and rejects an invalid key. */
-async function checkReplies(id, url, headers) {
-  deepStrictEqual(await (await fetch(url, { headers })).json(), me, `response of ${id}`)
+async function checkReplies(id, { origin, keys: [headers] }) {
+  const url = `${origin}/api/me`
+  const { success, data } = await (await fetch(url, { headers })).json()
+  const { last_used_at } = me.data
+  deepStrictEqual({ success, data: { ...data, last_used_at } }, me, `response of ${id}`)
   if (id === 'bare') return
   const { status } = await fetch(url, { headers: { authorization: headers.authorization + 'x' } })
   deepStrictEqual(status, 401, `response of ${id} to an invalid key`)

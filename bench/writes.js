@@ -8,7 +8,7 @@ const day = 1440
 export async function measureWrites(place, { rounds, seconds }) {
   const databaseUrl = await place.newDatabase()
   const [headers] = await prepare({ databaseUrl }, async (db) => {
-    await addMonitors(db, 1, 1_000)
+    await addMonitors(db, { monitors: 200 })
     return addKeys(db, 1, ['read:monitors', 'write:monitors', 'write:incidents'])
   })
   const { origin } = await place.startKener({ DATABASE_URL: databaseUrl })

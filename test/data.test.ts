@@ -551,6 +551,15 @@ for (const table of ['monitor_hours', 'monitor_days', 'last_reports'] as const) 
   })
 }
 
+/** Returns the number of hours that this connection has read, with those of earlier transactions. */
+async function readHours(trx: Replica['db']): Promise<number> {
+  const { rows } = await sql<{ hours: number }>`
+    select idx_tup_fetch::integer as hours from pg_stat_xact_user_tables where relname = 'monitor_hours'`.execute(
+    trx,
+  )
+  return rows[0]?.hours ?? 0
+}
+
 await t.test('a page reads few more hours than it returns, however long the period is', async (t) => {
   const { call, key, db } = await start(t)
   const [from, to] = [iso(thisMinute() - 30 * 1440 * minuteMs), iso(thisMinute())]
@@ -565,13 +574,57 @@ await t.test('a page reads few more hours than it returns, however long the peri
       await sql`set local enable_seqscan = off`.execute(trx)
       await sql`set local enable_bitmapscan = off`.execute(trx)
       const page = { from: 0, to: 2 ** 31, interval: 'minute', limit } as const
+      const before = await readHours(trx)
       t.equal((await readSeries(trx, 'm', page)).length, limit)
-      const { rows } = await sql<{ hours: number }>`
-        select idx_tup_fetch::integer as hours from pg_stat_xact_user_tables where relname = 'monitor_hours'`.execute(
-        trx,
-      )
-      const hours = rows[0]?.hours ?? 0
+      const hours = (await readHours(trx)) - before
       t.ok(hours > 0 && hours <= hoursMax, `${hours} hours for ${limit} minutes`)
     })
   }
+})
+
+await t.test('the stored totals of the past follow reports about the past', async (t) => {
+  const replica = await startReplica(t)
+  const { call, db } = replica
+  const { token: key } = await newKey(replica)
+  await call(key, 'PUT /api/monitors/one', { name: 'One' })
+  const now = Date.now()
+  const time = (minutesAgo: number) => `${new Date(now - minutesAgo * 60_000).toISOString().slice(0, 19)}Z`
+  const report = (status: string, minutesAgo: number) =>
+    call(key, 'POST /api/monitors/one/data', { status, timestamp: time(minutesAgo) })
+  const fill = (status: string, fromDaysAgo: number, toDaysAgo: number) =>
+    call(key, 'PUT /api/monitors/one/data', {
+      from: time(fromDaysAgo * 1440),
+      to: time(toDaysAgo * 1440),
+      status,
+      latency_ms: null,
+    })
+  const writes: [name: string, write: () => Promise<unknown>][] = [
+    ['the first report', () => report('UP', 0)],
+    ['100 days', () => fill('UP', 100, 0)],
+    ['an earlier hour', () => report('DOWN', 180)],
+    ['yesterday', () => report('DOWN', 1440)],
+    ['days of all spans', () => fill('DOWN', 60, 5)],
+    [
+      'a minute of a month ago',
+      () =>
+        call(key, `PATCH /api/v4/monitors/one/data/${Math.floor(now / 1000) - 30 * 86_400}`, {
+          status: 'DEGRADED',
+        }),
+    ],
+  ]
+  for (const [name, write] of writes) {
+    await write()
+    const uptime = async () => (await call(key, 'GET /api/monitors/one')).json.data.uptime
+    const stored = await uptime()
+    await db.updateTable('last_reports').set({ past_hour: null }).execute()
+    t.same(stored, await uptime(), name)
+  }
+
+  await report('UP', 0)
+  await db
+    .updateTable('last_reports')
+    .set({ past_totals: Array<number>(16).fill(10_000_000) })
+    .execute()
+  const { uptime } = (await call(key, 'GET /api/monitors/one')).json.data
+  t.equal(Math.round(uptime['30d'] * 100), 75, 'the stored totals are used')
 })

@@ -54,9 +54,11 @@ async function fill(db: Kysely<Tables>): Promise<void> {
     insert into last_reports (monitor_id, minute, reported_at, status)
     select id, ${now}::integer, ${now * 60}::bigint, case when id % 200 = 0 then 'DOWN' else 'UP' end from monitors
     `.execute(db)
+  // 90 days of a page of monitors.
   await sql`
     insert into monitor_days
-    select id, ${Math.floor(now / 1440)}::integer, 1, 0, 0, 0, 0, 0 from monitors`.execute(db)
+    select id, ${Math.floor(now / 1440)}::integer - days, 1, 0, 0, 0, 0, 0
+    from monitors, generate_series(0, 89) as days where tag between 'm1500' and 'm1560'`.execute(db)
   await sql`
     insert into incidents (title, state, started_at)
     select 'i', case when n % 500 = 0 then 'IDENTIFIED' else 'RESOLVED' end, now() - n * interval '1 hour'
@@ -80,7 +82,12 @@ async function explain(db: Kysely<Tables>, { sql: text, parameters }: CompiledQu
     value instanceof Date
       ? `'${value.toISOString()}'`
       : pg.escapeLiteral(Array.isArray(value) ? `{${value.join(',')}}` : String(value))
-  return db.connection().execute(async (connection) => {
+  // In a transaction, in which the hour does not end.
+  return db.transaction().execute(async (connection) => {
+    await sql`
+      update last_reports
+      set past_hour = floor(extract(epoch from now()) / 3600), past_totals = array_fill(0, array[16])
+      where monitor_id in (select monitor_id from monitor_days)`.execute(connection)
     await sql.raw(`prepare explained as ${text}`).execute(connection)
     const { rows } = await sql
       .raw<{ 'QUERY PLAN': [{ Plan: Plan }] }>(

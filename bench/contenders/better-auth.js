@@ -11,6 +11,7 @@ const options = {
   secret: 'nothing is signed with this in a benchmark',
   emailAndPassword: { enabled: true },
   telemetry: { enabled: false },
+  logger: { disabled: true },
   plugins: [apiKey({ rateLimit: { enabled: true, timeWindow: 60_000, maxRequests: 1_000_000_000 } })],
 }
 const { runMigrations } = await getMigrations(options)

@@ -8,8 +8,12 @@ export const me = {
     permissions: ['read:monitors'],
     created_at: '2026-01-01T00:00:00Z',
     id: 'bench00000000000',
+    description: null,
+    monitors: null,
+    allowed_ips: null,
     expires_at: null,
     rate_limit: null,
+    last_used_at: '2026-01-01T00:00:00Z',
   },
 }
 
@@ -30,8 +34,12 @@ const schema = {
             permissions: { type: 'array', items: text },
             created_at: text,
             id: text,
+            description: nothing,
+            monitors: nothing,
+            allowed_ips: nothing,
             expires_at: nothing,
             rate_limit: nothing,
+            last_used_at: text,
           },
         },
       },
@@ -39,9 +47,12 @@ const schema = {
   },
 }
 
-/** Serves GET /api/me behind the hooks that `guard` registers, and sends origin and key to the parent process. */
-export async function serveMe(guard, key) {
-  const app = Fastify()
+/**
+ * Serves GET /api/me behind the hooks that `guard` registers, and sends origin and key to the parent process.
+ * @param options of Fastify
+ */
+export async function serveMe(guard, key, options = {}) {
+  const app = Fastify(options)
   await guard(app)
   app.get('/api/me', { schema }, async () => me)
   await app.listen({ port: 0, host: '127.0.0.1' })

@@ -79,6 +79,9 @@ type LastReportsTable = {
   reported_at: ColumnType<string, number, number>
   status: ReportStatus
   latency_ms: number | null
+  /** The hour before which `past_totals` end. */
+  past_hour: number | null
+  past_totals: number[] | null
 }
 
 /** Totals of the reports over a span of time. */

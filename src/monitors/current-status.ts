@@ -63,12 +63,18 @@ const byPrecedence = (impact: Sql, report: Sql, otherwise: Sql) =>
 
 const worstImpact = sql`(array['DOWN', 'MAINTENANCE', 'DEGRADED', 'UP'])[worst / 2]`
 
-/** CTEs that define `current`: the monitors that are selected, with their last report, status and its source. */
-export const currentStatus = (monitors: Sql) => sql`
-  with ${impacts}, current as (
+/**
+ * CTEs that define `current`: the monitors that are selected, with their last report, status and its source.
+ * @param columns further columns, which may refer to `monitors`, `last` and `clock`
+ */
+export const currentStatus = (monitors: Sql, columns = sql``) => sql`
+  with ${impacts}, clock as materialized (
+    select floor(extract(epoch from now()) / 3600)::integer as this_hour
+  ), current as (
     select monitors.*, last.minute as last_minute, last.status as last_status, last.latency_ms as last_latency_ms,
       ${byPrecedence(sql`(array['incident', 'maintenance'])[worst % 2 + 1]`, sql`'report'`, sql`'default'`)} as status_source,
       ${byPrecedence(worstImpact, sql`last.status`, sql`default_status`)} as status
+      ${columns}
     from ${withStatusInputs(monitors)}
   )`
 

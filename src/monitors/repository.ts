@@ -7,7 +7,7 @@ import { withinLimits } from '../limits.ts'
 import { affectedByIncident, affectedByMaintenance, monitorIsVisible } from './affected.ts'
 import { currentStatus, selectPage } from './current-status.ts'
 import { type Scope, tagIsInScope } from './scope.ts'
-import { toUptime } from './uptime.ts'
+import { currentTotals, pastTotals, toUptimes } from './uptime.ts'
 
 export type MonitorAttributes = Omit<Selectable<Tables['monitors']>, 'id' | 'created_at' | 'updated_at'>
 
@@ -82,37 +82,17 @@ export async function getMonitorId(
 }
 
 /**
- * Adds the totals that uptime is calculated from to a page of monitors: the last 24 hours by hour, and the last 7, 30
- * and 90 UTC days by day, the current hour and day included. They are lateral, so that only the monitors of the page are
- * read. The clock is materialized, because evaluating it per row takes most of the statement's time.
+ * Adds the totals that uptime is calculated from: the last 24 hours by hour, and the last 7, 30 and 90 UTC days by day,
+ * the current hour and day included. The past is added up only if no report of this hour has stored it.
  */
 function withUptime(monitors: RawBuilder<unknown>) {
-  return sql<Row>`
-    ${currentStatus(monitors)}, clock as materialized (
-      select floor(seconds / 3600)::integer as this_hour, floor(seconds / 86400)::integer as today
-      from extract(epoch from now()) as seconds
-    )
-    select current.*, hours.day, week, month, quarter
-    from current, clock, lateral (
-      select json_build_array(sum(up), sum(degraded), sum(down), sum(maintenance)) as day
-      from monitor_hours
-      where monitor_id = current.id and hour > this_hour - 24
-    ) as hours, lateral (
-      select ${dayTotals(7)} as week, ${dayTotals(30)} as month, ${dayTotals(90)} as quarter from (
-        select sum(up) as up, sum(degraded) as degraded, sum(down) as down, sum(maintenance) as maintenance,
-          case when day > today - 7 then 7 when day > today - 30 then 30 else 90 end as days
-        from monitor_days
-        where monitor_id = current.id and day > today - 90
-        group by 5
-      ) as spans
-    ) as days
-    order by tag`
-}
-
-/** Totals of the last `days` days, from the spans of which each is a part. */
-function dayTotals(days: number) {
-  const within = sql`filter (where days <= ${sql.lit(days)})`
-  return sql`json_build_array(sum(up) ${within}, sum(degraded) ${within}, sum(down) ${within}, sum(maintenance) ${within})`
+  // A nested select, which is evaluated once: evaluating the clock per row takes most of the statement's time.
+  const hour = sql`(select this_hour from clock)`
+  const stored = sql`case when last.past_hour = ${hour} then last.past_totals end`
+  const columns = sql`,
+    array_to_json(coalesce(${stored}, ${pastTotals(sql`monitors.id`, hour)})) as past_totals,
+    array_to_json(${currentTotals(sql`monitors.id`, hour)}) as current_totals`
+  return sql<Row>`${currentStatus(monitors, columns)} select * from current order by tag`
 }
 
 const selectByTag = precompiled(withUptime(sql`(select * from monitors where tag = any($1))`))
@@ -121,24 +101,19 @@ type Row = Omit<Monitor, 'last_report' | 'uptime'> & {
   last_minute: number | null
   last_status: ReportStatus | null
   last_latency_ms: number | null
-} & Record<'day' | 'week' | 'month' | 'quarter', RowTotals>
-
-type RowTotals = Record<0 | 1 | 2 | 3, number | null>
+  past_totals: number[]
+  current_totals: number[]
+}
 
 function toMonitor(row: Row): Monitor {
-  const { last_minute, last_status, last_latency_ms, day, week, month, quarter, ...monitor } = row
-  const uptime = (totals: RowTotals) =>
-    toUptime(
-      { up: totals[0] ?? 0, degraded: totals[1] ?? 0, down: totals[2] ?? 0, maintenance: totals[3] ?? 0 },
-      monitor.degraded_counts_as_down,
-    )
+  const { last_minute, last_status, last_latency_ms, past_totals, current_totals, ...monitor } = row
   return {
     ...monitor,
     last_report:
       last_minute === null || last_status === null
         ? null
         : { minute: last_minute, status: last_status, latency_ms: last_latency_ms },
-    uptime: { '24h': uptime(day), '7d': uptime(week), '30d': uptime(month), '90d': uptime(quarter) },
+    uptime: toUptimes(past_totals, current_totals, monitor.degraded_counts_as_down),
   }
 }
 

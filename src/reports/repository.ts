@@ -2,6 +2,7 @@ import { type Kysely, type RawBuilder, sql, type Transaction } from 'kysely'
 import { prepared } from '../database/prepared.ts'
 import type { MonitorHoursTable, Tables } from '../database/schema.ts'
 import type { ReportStatus, Status } from '../enums.ts'
+import { pastTotals } from '../monitors/uptime.ts'
 import { hourKey, type MonitorHourReport, type ResolvedReport, toChunks } from './chunks.ts'
 import {
   addTotals,
@@ -81,6 +82,7 @@ export function writeReports(
     await storeReports(
       trx,
       accepted.filter(({ monitor_id }) => !locked.has(monitor_id)),
+      [...monitors.values()],
     )
     return results.map((result, index) => {
       const { id = 0 } = monitors.get(tags[index] ?? '') ?? {}
@@ -106,7 +108,7 @@ export function updateMinute(
     const report = { ...change(before, monitor.default_status), minute }
     const resolved = resolve({ from: minute, ...report }, monitor)
     if (isInFuture(resolved, monitor)) return { outcome: 'in_future', index: 0 }
-    await storeReports(trx, [resolved])
+    await storeReports(trx, [resolved], [monitor])
     return { outcome: 'written', report }
   })
 }
@@ -117,6 +119,7 @@ type Monitor = {
   tag: string
   default_status: Status
   is_locked: boolean
+  past_hour: number | null
   minute: number
   second: number
 }
@@ -134,9 +137,9 @@ async function lockMonitors(
     with locked as (
       select id, default_status from monitors where tag = any(${tags}::text[]) order by id for no key update ${skipLocked}
     )
-    select id, tag, locked.default_status, locked.id is not null as is_locked,
+    select id, tag, locked.default_status, locked.id is not null as is_locked, past_hour,
       floor(extract(epoch from now()) / 60)::integer as minute, floor(extract(second from now()))::integer as second
-    from monitors ${join} locked using (id)
+    from monitors ${join} locked using (id) left join last_reports on monitor_id = id
     where tag = any(${tags}::text[])`).execute(trx)
   return new Map(rows.map((row) => [row.tag, row]))
 }
@@ -185,9 +188,32 @@ function countMinutes(reports: ResolvedReport[]): number {
   return minutes.size
 }
 
-async function storeReports(trx: Transaction<Tables>, reports: ResolvedReport[]): Promise<void> {
+/** @param monitors the locked monitors that the reports are about, at least */
+async function storeReports(
+  trx: Transaction<Tables>,
+  reports: ResolvedReport[],
+  monitors: Monitor[],
+): Promise<void> {
   for (const chunk of toChunks(reports)) await storeChunk(trx, chunk)
   if (reports.length > 0) await upsertLatestReports(trx, reports)
+  const starts = new Map<number, number>()
+  for (const { monitor_id, from } of reports) {
+    starts.set(monitor_id, Math.min(from, starts.get(monitor_id) ?? from))
+  }
+  const outdated = monitors.filter(({ id, minute, past_hour }) => {
+    const hour = Math.floor(minute / 60)
+    const start = starts.get(id)
+    return start !== undefined && (past_hour !== hour || start < hour * 60)
+  })
+  if (outdated.length > 0) await updatePastTotals(trx, outdated)
+}
+
+/** Stores what the uptime of the current hour needs of the past, so that lists do not add it up. */
+async function updatePastTotals(trx: Transaction<Tables>, monitors: Monitor[]): Promise<void> {
+  await prepared(sql`
+    update last_reports set past_hour = this_hour, past_totals = ${pastTotals(sql`monitor_id`, sql`this_hour`)}
+    from (select floor(extract(epoch from now()) / 3600)::integer as this_hour) as clock
+    where monitor_id = any(${monitors.map(({ id }) => id)}::integer[])`).execute(trx)
 }
 
 /** `is_removed`: retention has removed the hour. Reports about it are ignored, because its day contains its totals. */
