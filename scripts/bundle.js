@@ -11,7 +11,7 @@ const root = join(import.meta.dirname, '..')
 const outdir = join(root, 'dist/src/bundle')
 
 rmSync(outdir, { recursive: true, force: true })
-await build({
+const { metafile } = await build({
   absWorkingDir: root,
   entryPoints: ['src/server.ts', 'src/cli.ts'],
   outdir,
@@ -21,11 +21,21 @@ await build({
   format: 'esm',
   platform: 'node',
   target: 'node20',
-  // Native or WebAssembly; pg-native is optional, and not installed.
-  external: ['@node-rs/argon2', '@electric-sql/pglite', 'fs-native-extensions', 'pg-native'],
+  // Native or WebAssembly; pg-native is optional, and not installed; cookie is CommonJS and imported dynamically.
+  external: ['@node-rs/argon2', '@electric-sql/pglite', 'fs-native-extensions', 'pg-native', 'cookie'],
+  metafile: true,
   // CommonJS packages load the modules of Node by `require`, which ES modules do not have.
   banner: {
     js: "import { createRequire as requireOf } from 'node:module'\nconst require = requireOf(import.meta.url)",
   },
   logLevel: 'warning',
 })
+
+for (const [importer, { imports }] of Object.entries(metafile.inputs)) {
+  for (const { kind, path } of imports) {
+    if (kind !== 'dynamic-import' || metafile.inputs[path]?.format !== 'cjs') continue
+    throw new Error(
+      `${importer} imports ${path} dynamically, whose named exports a bundle lacks: make it external`,
+    )
+  }
+}

@@ -262,6 +262,10 @@ await t.test(
     const server = npm(t, ['start'], { DATABASE_URL, PORT: '0' })
     const origin = await listening(server)
     t.equal((await fetch(`${origin}/healthz`)).status, 200)
+    // Files and packages that the bundle loads separately.
+    for (const path of ['/manage/login', '/manage/assets/manage.css', '/docs', '/openapi.json']) {
+      t.equal((await fetch(origin + path)).status, 200, path)
+    }
     server.child.kill('SIGTERM')
     // The output ends when every process that holds it has exited.
     t.equal((await server.ended).code, 0)
