@@ -19,6 +19,9 @@ declare module 'fastify' {
 /** Longest reuse of a text. The rest of a second is for sending it. */
 const maxAgeMs = 800
 
+/** Age from which a request that reuses a text also starts the next computation, so that no later one waits for it. */
+const refreshAgeMs = 500
+
 /** Methods that write nothing: RFC 9110, section 9.2.1. */
 const safeMethods = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
 
@@ -41,12 +44,12 @@ export default fp(
 
     app.decorate('sharePublicOutput', (compute) => {
       let latest: Output | undefined
-      const isCurrent = (output: Output) =>
-        output.writes === writes && performance.now() - output.readAt < maxAgeMs
+      let isComputing = false
 
       const computeNext = batch(async (requests: null[]) => {
         const start = { readAt: performance.now(), writes }
-        const body = await compute()
+        isComputing = true
+        const body = await compute().finally(() => (isComputing = false))
         // Keeps an equal buffer, because clients that read slowly would otherwise each keep one in memory.
         latest = latest?.body.equals(body)
           ? { ...latest, ...start }
@@ -55,8 +58,17 @@ export default fp(
         return requests.map(() => output)
       })
 
+      function findCurrent(): Output | undefined {
+        if (latest?.writes !== writes) return undefined
+        const ageMs = performance.now() - latest.readAt
+        if (ageMs >= maxAgeMs) return undefined
+        // If it fails, it fails again for the first request that needs it.
+        if (ageMs >= refreshAgeMs && !isComputing) computeNext(null).catch(() => undefined)
+        return latest
+      }
+
       return async (request, reply) => {
-        const { body, etag } = latest && isCurrent(latest) ? latest : await computeNext(null)
+        const { body, etag } = findCurrent() ?? (await computeNext(null))
         reply.header('etag', etag).header('cache-control', 'public, max-age=30')
         if (matchesEtag(request.headers['if-none-match'], etag)) return reply.code(304).send()
         return reply.send(body)
