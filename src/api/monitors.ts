@@ -277,7 +277,8 @@ function toWriteResponse(result: WriteResult, timePath: (index: number) => strin
   }
 }
 
-function serializeMonitor({ last_report: last, ...monitor }: monitors.Monitor) {
+function serializeMonitor(monitor: monitors.Monitor) {
+  const { last_report: last } = monitor
   return {
     ...monitor,
     last_report: last && {
