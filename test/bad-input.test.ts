@@ -1,10 +1,12 @@
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { fromAjvErrors } from '../src/wire/ajv-errors.ts'
 import { compileCoercing, compileJson, findErrors } from '../src/wire/validator.ts'
-import { isErrorReply, newKey, type Replica, startReplica } from './helper.ts'
+import { isErrorReply, newKey, type Replica, shareReplica, startReplica } from './helper.ts'
 
-async function start(t: Test): Promise<Replica & { admin: string; countKeys: () => Promise<number> }> {
-  const replica = await startReplica(t)
+const share = shareReplica(t)
+
+async function start(): Promise<Replica & { admin: string; countKeys: () => Promise<number> }> {
+  const replica = await share()
   const { token } = await newKey(replica)
   const countKeys = async () => (await replica.db.selectFrom('api_keys').select('id').execute()).length
   return { ...replica, admin: token, countKeys }
@@ -14,7 +16,7 @@ const good = { name: 'n', permissions: ['read:monitors'] }
 const json = { 'content-type': 'application/json' }
 
 await t.test('an invalid body is rejected with the path of each error, and stores nothing', async (t) => {
-  const { call, admin, countKeys } = await start(t)
+  const { call, admin, countKeys } = await start()
   const cases: [path: string, body: unknown][] = [
     ['/name', { permissions: ['admin'] }],
     ['/permissions', { name: 'n' }],
@@ -66,7 +68,7 @@ await t.test('an invalid body is rejected with the path of each error, and store
 await t.test(
   'a body that would occupy the event loop for long is rejected before it is parsed',
   async (t) => {
-    const { call, admin } = await start(t)
+    const { call, admin } = await start()
     const post = async (payload: string) =>
       (await call(admin, 'POST /api/keys', undefined, { headers: json, payload })).json.error
         .message as string
@@ -84,7 +86,7 @@ await t.test(
 )
 
 await t.test('a body that is not a JSON object is rejected', async (t) => {
-  const { call, admin, countKeys } = await start(t)
+  const { call, admin, countKeys } = await start()
   const bodies = [
     'null',
     '[]',
@@ -138,7 +140,7 @@ await t.test('a body that is not a JSON object is rejected', async (t) => {
 })
 
 await t.test('a body larger than 1 MiB is 413, a type other than JSON is 415', async (t) => {
-  const { call, admin, countKeys } = await start(t)
+  const { call, admin, countKeys } = await start()
   const padded = (bytes: number) => {
     const text = JSON.stringify({ ...good, name: '' })
     return text.replace('""', `"${'x'.repeat(bytes - text.length)}"`)
@@ -168,7 +170,7 @@ await t.test('a body larger than 1 MiB is 413, a type other than JSON is 415', a
 })
 
 await t.test('an invalid query is rejected', async (t) => {
-  const { call, admin } = await start(t)
+  const { call, admin } = await start()
   const cases: [path: string, query: string][] = [
     ['/limit', 'limit=0'],
     ['/limit', 'limit=101'],
@@ -204,7 +206,7 @@ await t.test('an invalid query is rejected', async (t) => {
 })
 
 await t.test('a cursor is only valid for the list that issued it', async (t) => {
-  const { call, admin } = await start(t)
+  const { call, admin } = await start()
   for (const tag of ['a', 'b']) {
     await call(admin, 'POST /api/monitors', { tag, name: tag })
     const points = ['00:00', '00:01', '01:00'].map((time) => ({
@@ -241,7 +243,7 @@ await t.test('a cursor is only valid for the list that issued it', async (t) => 
 })
 
 await t.test('numbers may have leading zeros', async (t) => {
-  const { call, admin } = await start(t)
+  const { call, admin } = await start()
   t.equal((await call(admin, 'GET /api/keys?limit=050')).statusCode, 200)
   isErrorReply(t, await call(admin, 'GET /api/keys?limit=0101'), 400, 'INVALID_REQUEST', 'a larger number')
   const page = (await call(admin, 'GET /api/v4/maintenances/events?page=01&limit=007')).json
@@ -249,7 +251,7 @@ await t.test('numbers may have leading zeros', async (t) => {
 })
 
 await t.test('routes without a body accept no body or an empty one', async (t) => {
-  const { call, admin, db } = await start(t)
+  const { call, admin, db } = await start()
   const { id } = await newKey({ db })
   isErrorReply(
     t,
@@ -308,7 +310,7 @@ await t.test('an internal error reveals no internal details', async (t) => {
 })
 
 await t.test('a body designed to be slow to validate is rejected with a small response', async (t) => {
-  const { call, admin } = await start(t)
+  const { call, admin } = await start()
   const nested = `{"name":${'["\\u0000",'.repeat(45_000)}1${']'.repeat(45_000)}}`
   const bodies = [
     nested,
@@ -325,7 +327,7 @@ await t.test('a body designed to be slow to validate is rejected with a small re
 })
 
 await t.test('a body that is compressed or not UTF-8 is 415', async (t) => {
-  const { call, admin } = await start(t)
+  const { call, admin } = await start()
   for (const headers of [
     { ...json, 'content-encoding': 'gzip' },
     { 'content-type': 'application/json; charset=utf-16' },
@@ -343,7 +345,7 @@ await t.test('a body that is compressed or not UTF-8 is 415', async (t) => {
 })
 
 await t.test('the largest valid values are accepted', async (t) => {
-  const { call, admin } = await start(t)
+  const { call, admin } = await start()
   const largest = {
     name: '💡'.repeat(100),
     permissions: [

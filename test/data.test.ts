@@ -3,10 +3,21 @@ import t, { type Test } from 'tap'
 import type { Config } from '../src/config.ts'
 import { removeOldMinutes } from '../src/reports/retention.ts'
 import { readSeries } from '../src/reports/series.ts'
-import { isErrorReply, isWaitingForLock, newKey, type Replica, startReplica, times } from './helper.ts'
+import {
+  isErrorReply,
+  isWaitingForLock,
+  newKey,
+  type Replica,
+  shareReplica,
+  startReplica,
+  times,
+} from './helper.ts'
 
-async function start(t: Test, config: Partial<Config> = {}): Promise<Replica & { key: string }> {
-  const replica = await startReplica(t, { config })
+const share = shareReplica(t)
+
+/** @param config starts a replica for this test alone */
+async function start(t: Test, config?: Partial<Config>): Promise<Replica & { key: string }> {
+  const replica = config ? await startReplica(t, { config }) : await share()
   const { token } = await newKey(replica)
   await replica.call(token, 'POST /api/monitors', { tag: 'm', name: 'M' })
   return { ...replica, key: token }

@@ -1,8 +1,10 @@
-import t, { type Test } from 'tap'
-import { isErrorReply, isWaitingForLock, newKey, type Replica, startReplica, waitUntil } from './helper.ts'
+import t from 'tap'
+import { isErrorReply, isWaitingForLock, newKey, type Replica, shareReplica, waitUntil } from './helper.ts'
 
-async function start(t: Test): Promise<Replica & { key: string }> {
-  const replica = await startReplica(t)
+const share = shareReplica(t)
+
+async function start(): Promise<Replica & { key: string }> {
+  const replica = await share()
   const { token } = await newKey(replica)
   for (const tag of ['api', 'web']) await replica.call(token, 'POST /api/monitors', { tag, name: tag })
   return { ...replica, key: token }
@@ -12,7 +14,7 @@ const iso = (ms: number) => `${new Date(ms).toISOString().slice(0, 19)}Z`
 const hour = 3_600_000
 
 await t.test('an incident has monitors, a state, and comments, newest first', async (t) => {
-  const { call, key } = await start(t)
+  const { call, key } = await start()
   const created = await call(key, 'POST /api/incidents', {
     title: 'API is down',
     monitors: [
@@ -50,7 +52,7 @@ await t.test('an incident has monitors, a state, and comments, newest first', as
 })
 
 await t.test('RESOLVED ends an incident, any other state clears the end', async (t) => {
-  const { call, key } = await start(t)
+  const { call, key } = await start()
   const { id } = (await call(key, 'POST /api/incidents', { title: 'i', started_at: '2026-01-01T00:00:00Z' }))
     .json.data
   const path = `/api/incidents/${String(id)}` as const
@@ -85,7 +87,7 @@ await t.test('RESOLVED ends an incident, any other state clears the end', async 
 })
 
 await t.test('an incident with a planned end stays open until then, also if its state changes', async (t) => {
-  const { call, key } = await start(t)
+  const { call, key } = await start()
   const ended_at = iso(Date.now() + hour)
   const affected = { monitors: [{ monitor_tag: 'api', impact: 'MAINTENANCE' }] }
   const { id, ...created } = (await call(key, 'POST /api/incidents', { title: 'i', ended_at, ...affected }))
@@ -104,7 +106,7 @@ await t.test('an incident with a planned end stays open until then, also if its 
 })
 
 await t.test('PATCH updates only the given fields, and replaces all monitors', async (t) => {
-  const { call, key } = await start(t)
+  const { call, key } = await start()
   const monitors = [{ monitor_tag: 'api', impact: 'DOWN' }]
   const { id } = (await call(key, 'POST /api/incidents', { title: 'old', monitors })).json.data
   const patch = async (body: object) =>
@@ -119,7 +121,7 @@ await t.test('PATCH updates only the given fields, and replaces all monitors', a
 })
 
 await t.test('a rejected request stores nothing', async (t) => {
-  const { call, key, db } = await start(t)
+  const { call, key, db } = await start()
   const bad: [path: string, body: unknown][] = [
     [
       '/monitors/1/monitor_tag',
@@ -195,7 +197,7 @@ await t.test('a rejected request stores nothing', async (t) => {
 })
 
 await t.test('comments are listed, updated and deleted', async (t) => {
-  const { call, key } = await start(t)
+  const { call, key } = await start()
   const { id } = (await call(key, 'POST /api/incidents', { title: 'i' })).json.data
   const path = `/api/incidents/${String(id)}/comments` as const
   const times = [
@@ -235,7 +237,7 @@ await t.test('comments are listed, updated and deleted', async (t) => {
 })
 
 await t.test('the list is ordered by start, newest first, and has filters and pages', async (t) => {
-  const { call, key } = await start(t)
+  const { call, key } = await start()
   const now = Date.now()
   const make = async (title: string, body: object) =>
     (await call(key, 'POST /api/incidents', { title, ...body })).json.data.id as number
@@ -278,7 +280,7 @@ await t.test('the list is ordered by start, newest first, and has filters and pa
 await t.test(
   'the worst impact of open incidents determines the status: DOWN, MAINTENANCE, DEGRADED',
   async (t) => {
-    const { call, key } = await start(t)
+    const { call, key } = await start()
     await call(key, 'POST /api/monitors/api/data', { status: 'UP' })
     const status = async () => {
       const { data } = (await call(key, 'GET /api/monitors/api')).json
@@ -319,7 +321,7 @@ await t.test(
 )
 
 await t.test('ids are positive integers', async (t) => {
-  const { call, key } = await start(t)
+  const { call, key } = await start()
   for (const id of ['0', '-1', '1abc', 'x', '1.5', '%00']) {
     isErrorReply(t, await call(key, `GET /api/incidents/${id}`), 400, 'INVALID_REQUEST', id)
   }
@@ -337,7 +339,7 @@ await t.test('ids are positive integers', async (t) => {
 })
 
 await t.test('concurrent updates and deletes of an incident and its parts do not deadlock', async (t) => {
-  const { call, key } = await start(t)
+  const { call, key } = await start()
   for (let round = 0; round < 40; round++) {
     await call(key, 'POST /api/monitors', { tag: 'doomed', name: 'Doomed', hidden: round % 3 === 0 })
     const affected = { monitors: [{ monitor_tag: 'doomed', impact: 'DOWN' }] }
@@ -354,7 +356,7 @@ await t.test('concurrent updates and deletes of an incident and its parts do not
 })
 
 await t.test('a monitor that is deleted concurrently is rejected as unknown', async (t) => {
-  const { call, key, db } = await start(t)
+  const { call, key, db } = await start()
   const body = { title: 'T', monitors: [{ monitor_tag: 'web', impact: 'DOWN' }] }
   for (const route of ['POST /api/incidents', 'PATCH /api/incidents/1'] as const) {
     const deletion = await db.startTransaction().execute()

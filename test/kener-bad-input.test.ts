@@ -1,9 +1,11 @@
 import t from 'tap'
-import { isErrorReply } from './helper.ts'
+import { isErrorReply, shareReplica } from './helper.ts'
 import { newYear, start, thisMinute } from './kener.ts'
 
+const share = shareReplica(t)
+
 await t.test('invalid input is rejected with 400, and nothing is stored', async (t) => {
-  const { kener, call, key, db } = await start(t)
+  const { kener, call, key, db } = await start(await share())
   await kener.createMonitor({ tag: 'm', name: 'M', type_data: { a: 1 } })
   await kener.fillData('m', { start_ts: newYear, end_ts: newYear + 60, status: 'UP', latency: 1 })
   const { id } = await kener.createIncident({ title: 'T', start_date_time: newYear })

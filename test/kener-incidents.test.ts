@@ -1,8 +1,11 @@
 import t from 'tap'
+import { shareReplica } from './helper.ts'
 import { fails, newYear, start, thisMinute } from './kener.ts'
 
+const share = shareReplica(t)
+
 await t.test('incidents: a Kener client can create, read, update and delete them', async (t) => {
-  const { kener } = await start(t)
+  const { kener } = await start(await share())
   for (const tag of ['a', 'b']) await kener.createMonitor({ tag, name: tag })
   const created = await kener.createIncident({
     title: ' Slow ',
@@ -65,7 +68,7 @@ await t.test('incidents: a Kener client can create, read, update and delete them
 })
 
 await t.test('incidents are filtered by start and by monitor', async (t) => {
-  const { kener } = await start(t)
+  const { kener } = await start(await share())
   for (const tag of ['a', 'b', 'c']) await kener.createMonitor({ tag, name: tag })
   for (const [index, tags] of [...[['a'], ['b'], ['a', 'b'], []].entries()].reverse()) {
     const monitors = tags.map((monitor_tag) => ({ monitor_tag, impact: 'DEGRADED' }))
@@ -85,7 +88,7 @@ await t.test('incidents are filtered by start and by monitor', async (t) => {
 })
 
 await t.test('comments: a new comment sets the state of the incident, an update does not', async (t) => {
-  const { kener } = await start(t)
+  const { kener } = await start(await share())
   const { id } = await kener.createIncident({ title: 'T', start_date_time: newYear })
   const first = await kener.createComment(id, {
     comment: ' C ',
@@ -126,7 +129,7 @@ await t.test('comments: a new comment sets the state of the incident, an update 
 })
 
 await t.test('RESOLVED ends an incident that has a planned end', async (t) => {
-  const { kener } = await start(t)
+  const { kener } = await start(await share())
   const planned = { title: 'T', start_date_time: newYear, end_date_time: thisMinute() + 86_400 }
   const { id } = await kener.createIncident(planned)
   await kener.createComment(id, { comment: 'Over', state: 'RESOLVED', timestamp: newYear + 600 })

@@ -1,10 +1,12 @@
 import { sql } from 'kysely'
 import t from 'tap'
-import { isWaitingForLock, times, waitUntil } from './helper.ts'
+import { isWaitingForLock, shareReplica, times, waitUntil } from './helper.ts'
 import { fails, newYear, start } from './kener.ts'
 
+const share = shareReplica(t)
+
 await t.test('monitors: a Kener client can create, read, update and delete them', async (t) => {
-  const { kener } = await start(t)
+  const { kener } = await start(await share())
   t.same(await kener.listMonitors(), [])
   const created = await kener.createMonitor({ tag: ' earth ', name: ' Earth ' })
   t.match(
@@ -83,7 +85,7 @@ await t.test('monitors: a Kener client can create, read, update and delete them'
 })
 
 await t.test('an explicit null is returned as null', async (t) => {
-  const { kener, call, key } = await start(t)
+  const { kener, call, key } = await start(await share())
   t.equal((await kener.createMonitor({ tag: 'null', name: 'N', cron: null })).cron, null)
   await call(key, 'POST /api/monitors', { tag: 'own', name: 'O' })
   t.match(await kener.getMonitor('own'), {
@@ -94,7 +96,7 @@ await t.test('an explicit null is returned as null', async (t) => {
 })
 
 await t.test('monitors are filtered as in Kener', async (t) => {
-  const { kener, call, key } = await start(t)
+  const { kener, call, key } = await start(await share())
   await kener.createMonitor({ tag: 'a', name: 'A', status: 'INACTIVE', category_name: 'C' })
   await kener.createMonitor({ tag: 'b', name: 'B', is_hidden: 'YES', monitor_type: 'A later type' })
   await call(key, 'POST /api/monitors', { tag: 'c', name: 'C' })
@@ -118,7 +120,7 @@ await t.test('monitors are filtered as in Kener', async (t) => {
 })
 
 await t.test('data: minutes can be filled, read, and updated one by one', async (t) => {
-  const { kener } = await start(t)
+  const { kener } = await start(await share())
   await kener.createMonitor({ tag: 'm', name: 'M' })
   const fill = { start_ts: newYear + 30, end_ts: newYear + 630, status: 'UP', latency: 100.4 }
   t.equal(await kener.fillData('m', fill), 10, 'bounds are rounded down, and the end is exclusive')
@@ -166,7 +168,7 @@ await t.test('data: minutes can be filled, read, and updated one by one', async 
 })
 
 await t.test('a long period is read page by page', async (t) => {
-  const { kener, statements } = await start(t)
+  const { kener, statements } = await start(await share())
   await kener.createMonitor({ tag: 'm', name: 'M' })
   const days = 30
   const written = await kener.fillData('m', {
@@ -193,7 +195,7 @@ await t.test('a long period is read page by page', async (t) => {
 await t.test(
   'concurrent updates of different fields of a minute, or of an object, are all applied',
   async (t) => {
-    const { kener } = await start(t)
+    const { kener } = await start(await share())
     await kener.createMonitor({ tag: 'm', name: 'M' })
     const minutes = Array.from({ length: 20 }, (_, index) => newYear + index * 60)
     await Promise.all(
@@ -211,7 +213,7 @@ await t.test(
 )
 
 await t.test('extra fields are bounded, and so are the values of a body', async (t) => {
-  const { kener, call, key } = await start(t)
+  const { kener, call, key } = await start(await share())
   const big = (length: number) => ({ a: 'x'.repeat(length) })
   await kener.createMonitor({ tag: 'm', name: 'M', type_data: big(60_000) })
   await fails(
@@ -236,7 +238,7 @@ await t.test('extra fields are bounded, and so are the values of a body', async 
 })
 
 await t.test('an update of a minute uses the default status that a concurrent update sets', async (t) => {
-  const { kener, db } = await start(t)
+  const { kener, db } = await start(await share())
   await kener.createMonitor({ tag: 'm', name: 'M' })
   const other = await db.startTransaction().execute()
   await other.updateTable('monitors').set({ default_status: 'DOWN' }).execute()
@@ -247,7 +249,7 @@ await t.test('an update of a minute uses the default status that a concurrent up
 })
 
 await t.test('lists of any length are complete and ordered, and are read in pages', async (t) => {
-  const { kener, db, statements } = await start(t)
+  const { kener, db, statements } = await start(await share())
   await sql`
     insert into monitors (tag, name, default_status, enabled, hidden, degraded_counts_as_down)
     select 'm' || number, 'M', 'UP', true, false, false from generate_series(1, 120) as number`.execute(db)

@@ -1,10 +1,12 @@
 import t from 'tap'
 import { type Permission, permissions } from '../src/permissions.ts'
-import { isErrorReply, newKey, startReplica, times, waitForRoomInMinute } from './helper.ts'
+import { isErrorReply, newKey, shareReplica, startReplica, times, waitForRoomInMinute } from './helper.ts'
 import { newYear, start, thisMinute } from './kener.ts'
 
+const share = shareReplica(t)
+
 await t.test('resources created in one format are correct in the other', async (t) => {
-  const { kener, call, key } = await start(t)
+  const { kener, call, key } = await start(await share())
   await kener.createMonitor({
     ...{ tag: 'kener', name: 'Kener', status: 'INACTIVE', is_hidden: 'YES', category_name: 'C' },
     ...{
@@ -170,7 +172,7 @@ await t.test('rate limits and their headers are those of /api', async (t) => {
 })
 
 await t.test('a JSON body is accepted with any Content-Type, as in Kener', async (t) => {
-  const { call, key, kener } = await start(t)
+  const { call, key, kener } = await start(await share())
   const names = [
     'application/json; charset=utf-8',
     'application/x-www-form-urlencoded',
@@ -199,7 +201,7 @@ await t.test('a JSON body is accepted with any Content-Type, as in Kener', async
 })
 
 await t.test('the number of statements of a list does not depend on its length', async (t) => {
-  const { kener, db, statements } = await start(t)
+  const { kener, db, statements } = await start(await share())
   for (const tag of ['a', 'b']) await kener.createMonitor({ tag, name: tag })
   await times(30, (index) =>
     kener.createIncident({
@@ -228,7 +230,7 @@ await t.test('the number of statements of a list does not depend on its length',
 })
 
 await t.test('paths of Kener that are not served are 404', async (t) => {
-  const { call, key } = await start(t)
+  const { call, key } = await start(await share())
   for (const path of [
     '',
     '/',

@@ -1,12 +1,11 @@
 import type { Test } from 'tap'
-import { newKey, type Replica, startReplica } from './helper.ts'
+import { newKey, type Replica } from './helper.ts'
 import { createKenerClient, KenerError } from './kener-client.ts'
 
-/** Starts a replica with an admin key, and a Kener client that uses it. */
+/** Creates an admin key, and a Kener client that uses it. */
 export async function start(
-  t: Test,
+  replica: Replica,
 ): Promise<Replica & { key: string; kener: ReturnType<typeof createKenerClient> }> {
-  const replica = await startReplica(t)
   const { token } = await newKey(replica)
   return { ...replica, key: token, kener: createKenerClient(replica, token) }
 }

@@ -1,5 +1,5 @@
 import { sql } from 'kysely'
-import t, { type Test } from 'tap'
+import t from 'tap'
 import { permissions } from '../src/permissions.ts'
 import {
   createDatabase,
@@ -8,12 +8,15 @@ import {
   isWaitingForLock,
   newKey,
   type Replica,
+  shareReplica,
   startReplica,
   waitUntil,
 } from './helper.ts'
 
-async function start(t: Test): Promise<Replica & { admin: string; adminId: string }> {
-  const replica = await startReplica(t)
+const share = shareReplica(t)
+
+async function start(): Promise<Replica & { admin: string; adminId: string }> {
+  const replica = await share()
   const { token, id } = await newKey(replica, { name: 'root' })
   return { ...replica, admin: token, adminId: id }
 }
@@ -39,7 +42,7 @@ const fields = [
 ]
 
 await t.test('GET /api/me describes the calling key', async (t) => {
-  const { db, call } = await start(t)
+  const { db, call } = await start()
   const { token, id } = await newKey(
     { db },
     { name: 'my-api-key', permissions: ['read:monitors', 'write:incidents'], rateLimit: 7 },
@@ -66,7 +69,7 @@ await t.test('GET /api/me describes the calling key', async (t) => {
 })
 
 await t.test('a created key is returned once, and is valid', async (t) => {
-  const { call, admin, adminId, db } = await start(t)
+  const { call, admin, adminId, db } = await start()
   const wanted = {
     name: 'monitoring-service',
     description: 'Opens incidents',
@@ -115,7 +118,7 @@ await t.test('a created key is returned once, and is valid', async (t) => {
 })
 
 await t.test('a key with only a name and permissions never expires and has the default limit', async (t) => {
-  const { call, admin } = await start(t)
+  const { call, admin } = await start()
   for (const more of [{}, { expires_at: null, rate_limit: null }]) {
     const { json } = await call(admin, 'POST /api/keys', {
       name: 'n',
@@ -129,7 +132,7 @@ await t.test('a key with only a name and permissions never expires and has the d
 await t.test(
   'the list is newest first, is filtered by status, and pages neither skip nor repeat keys',
   async (t) => {
-    const { call, admin, adminId, db } = await start(t)
+    const { call, admin, adminId, db } = await start()
     const ids: string[] = []
     for (let count = 0; count < 25; count++) ids.unshift((await newKey({ db })).id)
     ids.push(adminId)
@@ -159,7 +162,7 @@ await t.test(
 )
 
 await t.test('keys are found by text, by expiry and by last use', async (t) => {
-  const { call, admin, adminId, db } = await start(t)
+  const { call, admin, adminId, db } = await start()
   const add = async (body: object) =>
     (await call(admin, 'POST /api/keys', { permissions: ['read:monitors'], ...body })).json.data
   const backup = await add({ name: 'Backup', expires_at: '2998-01-01T00:00:00Z' })
@@ -188,14 +191,14 @@ await t.test('keys are found by text, by expiry and by last use', async (t) => {
 })
 
 await t.test('the last page has no next_cursor, also when it is full', async (t) => {
-  const { call, admin, db } = await start(t)
+  const { call, admin, db } = await start()
   await newKey({ db })
   t.equal((await call(admin, 'GET /api/keys?limit=2')).json.pagination.next_cursor, null)
   t.type((await call(admin, 'GET /api/keys?limit=1')).json.pagination.next_cursor, 'string')
 })
 
 await t.test('PATCH updates only the given fields', async (t) => {
-  const { call, admin, db } = await start(t)
+  const { call, admin, db } = await start()
   const { id } = await newKey({ db }, { name: 'old', permissions: ['read:monitors'], rateLimit: 5 })
   const patch = async (body: object) => (await call(admin, `PATCH /api/keys/${id}`, body)).json.data
   const before = (await call(admin, `GET /api/keys/${id}`)).json.data
@@ -219,7 +222,7 @@ await t.test('PATCH updates only the given fields', async (t) => {
 })
 
 await t.test('a revocation is irreversible and idempotent', async (t) => {
-  const { call, admin, db } = await start(t)
+  const { call, admin, db } = await start()
   const { token, id } = await newKey({ db })
   const first = await call(admin, `POST /api/keys/${id}/revoke`)
   t.equal(first.statusCode, 200)
@@ -242,7 +245,7 @@ await t.test('a revocation is irreversible and idempotent', async (t) => {
 await t.test(
   'a successor has the attributes of the rotated key, which expires after the overlap, never later than before',
   async (t) => {
-    const { call, admin, db } = await start(t)
+    const { call, admin, db } = await start()
     const inAnHour = new Date(Math.floor(Date.now() / 1000) * 1000 + 3_600_000)
     const old = await newKey(
       { db },
@@ -282,14 +285,14 @@ await t.test(
 )
 
 await t.test('an expired key cannot be rotated', async (t) => {
-  const { call, admin, db } = await start(t)
+  const { call, admin, db } = await start()
   const { id } = await newKey({ db })
   await expire({ db }, id)
   isErrorReply(t, await call(admin, `POST /api/keys/${id}/rotate`), 409, 'CONFLICT', 'expired')
 })
 
 await t.test('a key rotates and revokes itself, and gains nothing by it', async (t) => {
-  const { call, admin, db } = await start(t)
+  const { call, admin, db } = await start()
   const inAnHour = new Date(Math.floor(Date.now() / 1000) * 1000 + 3_600_000)
   const wanted = { permissions: ['read:monitors'] as const, monitors: ['website'], rateLimit: 9 }
   const own = await newKey({ db }, { ...wanted, permissions: [...wanted.permissions], expiresAt: inAnHour })
@@ -369,7 +372,7 @@ await t.test('KEY_LIFETIME_MAX_DAYS bounds the expiry of new, changed and rotate
 })
 
 await t.test('an admin key cannot be bound to monitors', async (t) => {
-  const { call, admin } = await start(t)
+  const { call, admin } = await start()
   const create = (body: object) => call(admin, 'POST /api/keys', { name: 'n', ...body })
   const monitors = ['website']
   const path = (reply: Awaited<ReturnType<typeof call>>) => {
@@ -386,7 +389,7 @@ await t.test('an admin key cannot be bound to monitors', async (t) => {
 })
 
 await t.test('a rotation may set the expiry of the new key', async (t) => {
-  const { call, admin, db } = await start(t)
+  const { call, admin, db } = await start()
   const { id } = await newKey({ db })
   const path = `POST /api/keys/${id}/rotate` as const
   const past = await call(admin, path, { expires_at: '2020-01-01T00:00:00Z' })
@@ -397,7 +400,7 @@ await t.test('a rotation may set the expiry of the new key', async (t) => {
 })
 
 await t.test('an expiring admin key cannot create or extend a key beyond its own expiry', async (t) => {
-  const { call, admin, db } = await start(t)
+  const { call, admin, db } = await start()
   const time = (hours: number) => `${new Date(Date.now() + hours * 3_600_000).toISOString().slice(0, 19)}Z`
   const own = time(1)
   const expiring = await newKey({ db }, { expiresAt: new Date(own) })
@@ -473,7 +476,7 @@ await t.test('an expiring admin key cannot create or extend a key beyond its own
 })
 
 await t.test('of concurrent rotations without overlap, one succeeds', async (t) => {
-  const { call, admin, db } = await start(t)
+  const { call, admin, db } = await start()
   const { id } = await newKey({ db })
   const replies = await Promise.all(
     Array.from({ length: 20 }, () => call(admin, `POST /api/keys/${id}/rotate`)),
@@ -485,7 +488,7 @@ await t.test('of concurrent rotations without overlap, one succeeds', async (t) 
 })
 
 await t.test('a rotation that waited for another one finds the key expired', async (t) => {
-  const { call, admin, db } = await start(t)
+  const { call, admin, db } = await start()
   const { id } = await newKey({ db })
   const first = await db.startTransaction().execute()
   await first.selectFrom('api_keys').select('id').where('id', '=', id).forUpdate().execute()
@@ -498,7 +501,7 @@ await t.test('a rotation that waited for another one finds the key expired', asy
 })
 
 await t.test('an unknown id is 404', async (t) => {
-  const { call, admin } = await start(t)
+  const { call, admin } = await start()
   for (const id of ['AAAAAAAAAAAAAAAA', 'x', '%2e%2e', "'; drop table api_keys; --".replaceAll(' ', '%20')]) {
     isErrorReply(t, await call(admin, `GET /api/keys/${id}`), 404, 'NOT_FOUND', `GET ${id}`)
     isErrorReply(
@@ -514,7 +517,7 @@ await t.test('an unknown id is 404', async (t) => {
 })
 
 await t.test('last_used_at is updated when a key is used, but not for every request', async (t) => {
-  const { call, admin, db, statements } = await start(t)
+  const { call, admin, db, statements } = await start()
   const { token, id } = await newKey({ db })
   const lastUse = async () =>
     (await call(admin, `GET /api/keys/${id}`)).json.data.last_used_at as string | null

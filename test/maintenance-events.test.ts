@@ -1,11 +1,13 @@
 import { sql } from 'kysely'
 import t from 'tap'
-import { createDatabase, isErrorReply, times, waitUntil } from './helper.ts'
+import { createDatabase, isErrorReply, shareReplica, startReplica, times, waitUntil } from './helper.ts'
 import { alreadyOngoing, day, generateDueEvents, hour, iso, minute, start } from './maintenances.ts'
 import { listening, start as startProcess } from './process.ts'
 
+const share = shareReplica(t)
+
 await t.test('a recurring maintenance has the events of 7 days, and at least one future event', async (t) => {
-  const { make, events } = await start(t)
+  const { make, events } = await start(await share())
   const now = Date.now()
   const daily = await make({ starts_at: iso(now - 40 * day - 10 * minute), rrule: 'FREQ=DAILY' })
   t.equal(daily.rrule, 'FREQ=DAILY')
@@ -24,8 +26,8 @@ await t.test('a recurring maintenance has the events of 7 days, and at least one
 
 await t.test('due events are generated once each, even if several replicas generate them', async (t) => {
   const url = await createDatabase(t)
-  const { db, make, events, pass } = await start(t, url)
-  const other = await start(t, url)
+  const { db, make, events, pass } = await start(await startReplica(t, { url }))
+  const other = await start(await startReplica(t, { url }))
   const created = await times(5, () => make({ starts_at: iso(Date.now() + hour), rrule: 'FREQ=DAILY' }))
   const once = await make()
   const disabled = await make({ rrule: 'FREQ=DAILY', enabled: false })
@@ -52,7 +54,7 @@ await t.test('due events are generated once each, even if several replicas gener
 })
 
 await t.test('a maintenance that another replica has locked is skipped', async (t) => {
-  const { db, make, events, pass } = await start(t)
+  const { db, make, events, pass } = await start(await share())
   const [busy, free] = [await make({ rrule: 'FREQ=DAILY' }), await make({ rrule: 'FREQ=DAILY' })]
   for (const { id } of [busy, free]) await pass(id, day)
   const before = (await events(busy.id)).length
@@ -68,7 +70,7 @@ await t.test('a maintenance that another replica has locked is skipped', async (
 
 await t.test('the process generates events at start and every hour', async (t) => {
   const url = await createDatabase(t)
-  const { make, events, pass } = await start(t, url)
+  const { make, events, pass } = await start(await startReplica(t, { url }))
   const { id } = await make({ rrule: 'FREQ=DAILY' })
   await pass(id, 2 * day)
   const before = (await events(id)).length
@@ -88,7 +90,7 @@ await t.test('the process generates events at start and every hour', async (t) =
 })
 
 await t.test('an event that was deleted or moved is not generated again', async (t) => {
-  const { db, make, events, pass, call, key } = await start(t)
+  const { db, make, events, pass, call, key } = await start(await share())
   const { id } = await make({ rrule: 'FREQ=DAILY' })
   const [first, second, ...rest] = await events(id)
   const path = `/api/maintenances/${id}/events` as const
@@ -108,7 +110,7 @@ await t.test('an event that was deleted or moved is not generated again', async 
 })
 
 await t.test('events that a disabled maintenance missed are not generated later', async (t) => {
-  const { db, make, events, pass, call, key } = await start(t)
+  const { db, make, events, pass, call, key } = await start(await share())
   const created = await make({ rrule: 'FREQ=DAILY', enabled: false })
   t.same(await events(created.id), [])
   await call(key, `PATCH /api/maintenances/${created.id}`, { enabled: true })
@@ -128,7 +130,7 @@ await t.test('events that a disabled maintenance missed are not generated later'
 })
 
 await t.test('a new schedule replaces future events, and keeps past and ongoing ones', async (t) => {
-  const { make, events, pass, call, key } = await start(t)
+  const { make, events, pass, call, key } = await start(await share())
   const { id } = await make({ ...alreadyOngoing(), rrule: 'FREQ=DAILY' })
   await pass(id, 2 * day)
   const path = `/api/maintenances/${id}` as const
@@ -160,7 +162,7 @@ await t.test('a new schedule replaces future events, and keeps past and ongoing 
 })
 
 await t.test('a new schedule replaces a single ongoing event, but not one that has ended', async (t) => {
-  const { make, events, pass, call, key } = await start(t)
+  const { make, events, pass, call, key } = await start(await share())
   const { id } = await make(alreadyOngoing())
   const path = `/api/maintenances/${id}` as const
   const later = iso(Date.now() + day)
@@ -178,7 +180,7 @@ await t.test('a new schedule replaces a single ongoing event, but not one that h
 })
 
 await t.test('a new schedule does not restore an event that was closed or deleted', async (t) => {
-  const { make, events, call, key } = await start(t)
+  const { make, events, call, key } = await start(await share())
   const later = iso(Date.now() - 9 * minute)
   const ongoingOf = async (id: number) => (await events(id)).filter(({ state }) => state === 'ONGOING')
   for (const change of [
@@ -205,7 +207,7 @@ await t.test('a new schedule does not restore an event that was closed or delete
 })
 
 await t.test('a new duration changes the future events that were not moved', async (t) => {
-  const { make, events, pass, call, key } = await start(t)
+  const { make, events, pass, call, key } = await start(await share())
   const { id } = await make({ ...alreadyOngoing(), rrule: 'FREQ=DAILY' })
   const [ongoing, deleted, moved, ...rest] = await events(id)
   const path = `/api/maintenances/${id}/events` as const
@@ -237,7 +239,7 @@ await t.test('a new duration changes the future events that were not moved', asy
 })
 
 await t.test('a recurring maintenance that becomes a single occurrence has one ongoing event', async (t) => {
-  const { make, events, call, key } = await start(t)
+  const { make, events, call, key } = await start(await share())
   const { id } = await make({ ...alreadyOngoing(), rrule: 'FREQ=DAILY' })
   await call(key, `PATCH /api/maintenances/${id}`, { rrule: null, starts_at: iso(Date.now() - 5 * minute) })
   t.match(await events(id), [{ state: 'ONGOING' }])
@@ -245,7 +247,7 @@ await t.test('a recurring maintenance that becomes a single occurrence has one o
 })
 
 await t.test('an update of other fields keeps the events', async (t) => {
-  const { make, events, call, key } = await start(t)
+  const { make, events, call, key } = await start(await share())
   const created = await make({ rrule: 'FREQ=DAILY', monitors: [{ monitor_tag: 'api', impact: 'UP' }] })
   const generated = await events(created.id)
   const changes = { title: 'New', description: 'Text', monitors: [{ monitor_tag: 'web', impact: 'DOWN' }] }
@@ -256,7 +258,7 @@ await t.test('an update of other fields keeps the events', async (t) => {
 })
 
 await t.test('the state of an event depends on the clock of the database', async (t) => {
-  const { db, make, call, key } = await start(t)
+  const { db, make, call, key } = await start(await share())
   const { id } = await make()
   const cases: [starts: number, ends: number, state: string][] = [
     [61 * minute, 90 * minute, 'SCHEDULED'],
@@ -276,7 +278,7 @@ await t.test('the state of an event depends on the clock of the database', async
 })
 
 await t.test('an event can be closed from some states, and is 409 in others', async (t) => {
-  const { db, make, events, call, key } = await start(t)
+  const { db, make, events, call, key } = await start(await share())
   const { id } = await make({ rrule: 'FREQ=DAILY' })
   const all = await events(id)
   const path = (index: number) => `/api/maintenances/${id}/events/${all[index]?.id}` as const
@@ -322,7 +324,7 @@ await t.test('an event can be closed from some states, and is 409 in others', as
 })
 
 await t.test('an event is either moved or closed, and must end after it starts', async (t) => {
-  const { make, events, call, key } = await start(t)
+  const { make, events, call, key } = await start(await share())
   const { id } = await make()
   const [event] = await events(id)
   const path = `/api/maintenances/${id}/events/${event?.id}` as const
@@ -346,7 +348,7 @@ await t.test('an event is either moved or closed, and must end after it starts',
 })
 
 await t.test('an event of another maintenance is not found', async (t) => {
-  const { make, events, call, key } = await start(t)
+  const { make, events, call, key } = await start(await share())
   const [one, other] = [await make(), await make()]
   const [event] = await events(one.id)
   const elsewhere = `/api/maintenances/${other.id}/events/${event?.id}` as const

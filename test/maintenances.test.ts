@@ -1,10 +1,12 @@
 import { sql } from 'kysely'
 import t from 'tap'
-import { isErrorReply, isWaitingForLock, waitUntil } from './helper.ts'
+import { isErrorReply, isWaitingForLock, shareReplica, waitUntil } from './helper.ts'
 import { alreadyOngoing, day, generateDueEvents, hour, inAnHour, iso, minute, start } from './maintenances.ts'
 
+const share = shareReplica(t)
+
 await t.test('a maintenance that occurs once has its monitors and one event', async (t) => {
-  const { make, events, call, key } = await start(t)
+  const { make, events, call, key } = await start(await share())
   const when = inAnHour()
   const created = await make({
     ...when,
@@ -41,7 +43,7 @@ await t.test('a maintenance that occurs once has its monitors and one event', as
 })
 
 await t.test('a rejected request stores nothing', async (t) => {
-  const { db, make, call, key } = await start(t)
+  const { db, make, call, key } = await start(await share())
   const good = { title: 'm', ...inAnHour() }
   const bad: [path: string, body: object][] = [
     ['/title', { ...good, title: ' ' }],
@@ -82,7 +84,7 @@ await t.test('a rejected request stores nothing', async (t) => {
 })
 
 await t.test('unknown ids are 404, and deleting a maintenance deletes its events', async (t) => {
-  const { db, make, call, key } = await start(t)
+  const { db, make, call, key } = await start(await share())
   const { id } = await make({ monitors: [{ monitor_tag: 'api' }] })
   t.equal((await call(key, `DELETE /api/maintenances/${id}`)).statusCode, 204)
   for (const route of [
@@ -99,7 +101,7 @@ await t.test('unknown ids are 404, and deleting a maintenance deletes its events
 })
 
 await t.test('lists have filters and pages: maintenances newest first, events soonest first', async (t) => {
-  const { make, call, key } = await start(t)
+  const { make, call, key } = await start(await share())
   const starts = iso(Date.now() + 2 * hour)
   await make({ title: 'second', starts_at: starts, monitors: [{ monitor_tag: 'api' }] })
   await make({ title: 'first', starts_at: starts, enabled: false })
@@ -134,7 +136,7 @@ await t.test('lists have filters and pages: maintenances newest first, events so
 await t.test(
   'the worst impact of ongoing maintenances and open incidents determines the status',
   async (t) => {
-    const { db, make, call, key, events } = await start(t)
+    const { db, make, call, key, events } = await start(await share())
     await call(key, 'POST /api/monitors/api/data', { status: 'DOWN' })
     const status = async () => {
       const { data } = (await call(key, 'GET /api/monitors/api')).json
@@ -202,7 +204,7 @@ await t.test(
 )
 
 await t.test('the public status has ongoing and upcoming maintenances of visible monitors', async (t) => {
-  const { make, call, key } = await start(t)
+  const { make, call, key } = await start(await share())
   await call(key, 'POST /api/monitors', { tag: 'secret', name: 'S', hidden: true })
   await call(key, 'POST /api/monitors', { tag: 'retired', name: 'R', enabled: false })
   const about = (...tags: string[]) => ({ monitors: tags.map((monitor_tag) => ({ monitor_tag })) })
@@ -238,7 +240,7 @@ await t.test('the public status has ongoing and upcoming maintenances of visible
 })
 
 await t.test('the public status contains at most the next 100 maintenances', async (t) => {
-  const { make, call } = await start(t)
+  const { make, call } = await start(await share())
   const shuffled = Array.from({ length: 101 }, (_, index) => (index * 10) % 101)
   for (const position of shuffled) {
     await make({ title: String(position), starts_at: iso(Date.now() + day + position * minute) })
@@ -251,7 +253,7 @@ await t.test('the public status contains at most the next 100 maintenances', asy
 })
 
 await t.test('an update compares its schedule with that of a concurrent update', async (t) => {
-  const { call, key, db, make, events } = await start(t)
+  const { call, key, db, make, events } = await start(await share())
   const { id } = await make()
   const other = await db.startTransaction().execute()
   await sql`update maintenances set duration_seconds = 7200`.execute(other)
@@ -265,7 +267,7 @@ await t.test('an update compares its schedule with that of a concurrent update',
 })
 
 await t.test('concurrent updates and deletes of a maintenance and its parts do not deadlock', async (t) => {
-  const { db, call, key, make } = await start(t)
+  const { db, call, key, make } = await start(await share())
   for (let round = 0; round < 30; round++) {
     await call(key, 'POST /api/monitors', { tag: 'doomed', name: 'Doomed' })
     const affected = { monitors: [{ monitor_tag: 'doomed' }] }
@@ -283,7 +285,7 @@ await t.test('concurrent updates and deletes of a maintenance and its parts do n
 })
 
 await t.test('a monitor that is deleted concurrently is rejected as unknown', async (t) => {
-  const { call, key, db, make } = await start(t)
+  const { call, key, db, make } = await start(await share())
   const body = { title: 'T', ...inAnHour(), monitors: [{ monitor_tag: 'web' }] }
   const { id } = await make()
   for (const route of ['POST /api/maintenances', `PATCH /api/maintenances/${id}`] as const) {

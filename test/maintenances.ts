@@ -1,7 +1,6 @@
 import { sql } from 'kysely'
-import type { Test } from 'tap'
 import * as eventGeneration from '../src/maintenances/event-generation.ts'
-import { newKey, type Replica, startReplica } from './helper.ts'
+import { newKey, type Replica } from './helper.ts'
 
 type ReceivedEvent = { id: number; starts_at: string; ends_at: string; state: string }
 
@@ -12,9 +11,8 @@ export function generateDueEvents(db: Replica['db']): Promise<void> {
   })
 }
 
-/** Starts a replica with an admin key and the monitors `api` and `web`. */
-export async function start(t: Test, url?: string) {
-  const replica = await startReplica(t, url === undefined ? {} : { url })
+/** Creates an admin key and the monitors `api` and `web`. */
+export async function start(replica: Replica) {
   const { call, db } = replica
   const { token: key } = await newKey(replica)
   for (const tag of ['api', 'web']) await call(key, `PUT /api/monitors/${tag}`, { name: tag })

@@ -1,8 +1,10 @@
-import t, { type Test } from 'tap'
-import { isErrorReply, newKey, type Replica, startReplica, times } from './helper.ts'
+import t from 'tap'
+import { isErrorReply, newKey, type Replica, shareReplica, startReplica, times } from './helper.ts'
 
-async function start(t: Test): Promise<Replica & { key: string }> {
-  const replica = await startReplica(t)
+const share = shareReplica(t)
+
+async function start(): Promise<Replica & { key: string }> {
+  const replica = await share()
   const { token } = await newKey(replica)
   return { ...replica, key: token }
 }
@@ -35,7 +37,7 @@ const all = {
 }
 
 await t.test('a monitor requires a tag and a name; all other fields have defaults', async (t) => {
-  const { call, key } = await start(t)
+  const { call, key } = await start()
   const reply = await call(key, 'POST /api/monitors', { tag: 'api', name: 'API' })
   t.equal(reply.statusCode, 201)
   const { created_at, updated_at, ...rest } = reply.json.data
@@ -48,7 +50,7 @@ await t.test('a monitor requires a tag and a name; all other fields have default
 })
 
 await t.test('a tag is unique, also for concurrent requests', async (t) => {
-  const { call, key } = await start(t)
+  const { call, key } = await start()
   const replies = await times(20, () => call(key, 'POST /api/monitors', { tag: 'one', name: 'One' }))
   t.equal(replies.filter(({ statusCode }) => statusCode === 201).length, 1)
   t.equal(
@@ -58,7 +60,7 @@ await t.test('a tag is unique, also for concurrent requests', async (t) => {
 })
 
 await t.test('PUT creates with 201, replaces with 200, and is idempotent', async (t) => {
-  const { call, key } = await start(t)
+  const { call, key } = await start()
   const created = await call(key, 'PUT /api/monitors/code', { tag: 'code', ...all })
   t.equal(created.statusCode, 201)
   t.match(created.json.data, all)
@@ -95,7 +97,7 @@ await t.test('PUT creates with 201, replaces with 200, and is idempotent', async
 })
 
 await t.test('PATCH updates only the given fields', async (t) => {
-  const { call, key } = await start(t)
+  const { call, key } = await start()
   await call(key, 'POST /api/monitors', { tag: 'm', ...all })
   t.match((await call(key, 'PATCH /api/monitors/m', { name: 'Other' })).json.data, { ...all, name: 'Other' })
   const nulls = { description: null, category_name: null, external_url: null, stale_after_seconds: null }
@@ -111,7 +113,7 @@ await t.test('PATCH updates only the given fields', async (t) => {
 })
 
 await t.test('DELETE deletes the data, and removes the monitor from incidents', async (t) => {
-  const { call, key, db } = await start(t)
+  const { call, key, db } = await start()
   await call(key, 'POST /api/monitors', { tag: 'deleted', name: 'Deleted' })
   await call(key, 'POST /api/monitors/deleted/data', { status: 'UP' })
   const monitors = [{ monitor_tag: 'deleted', impact: 'DOWN' }]
@@ -128,7 +130,7 @@ await t.test('DELETE deletes the data, and removes the monitor from incidents', 
 })
 
 await t.test('the list is ordered by tag, filters, and pages without skipping or repeating', async (t) => {
-  const { call, key } = await start(t)
+  const { call, key } = await start()
   const tags = ['a', 'a-b', 'a0', 'a_b', 'aa', 'b', 'z9']
   for (const [index, tag] of [...tags].reverse().entries()) {
     const body = {
@@ -162,7 +164,7 @@ await t.test('the list is ordered by tag, filters, and pages without skipping or
 })
 
 await t.test('a page takes the same number of statements, whatever its length', async (t) => {
-  const { call, key, statements } = await start(t)
+  const { call, key, statements } = await start()
   const count = async (path: `GET ${string}`) => {
     await call(key, path)
     // A write, because the text of the public status is reused without one.
@@ -193,7 +195,7 @@ await t.test('a page takes the same number of statements, whatever its length', 
 })
 
 await t.test('concurrent reads share statements, and each returns its own monitor', async (t) => {
-  const { call, key, statements } = await start(t)
+  const { call, key, statements } = await start()
   const tags = ['one', 'two', 'three']
   for (const tag of tags) await call(key, `PUT /api/monitors/${tag}`, { name: `The ${tag}` })
   statements.length = 0
@@ -206,7 +208,7 @@ await t.test('concurrent reads share statements, and each returns its own monito
 await t.test(
   'concurrent requests share a page, but not with a request that starts after a write',
   async (t) => {
-    const { call, key, statements } = await start(t)
+    const { call, key, statements } = await start()
     const name = async () => (await call(key, 'GET /api/monitors')).json.data[0].name as string
     await call(key, 'PUT /api/monitors/one', { name: 'first' })
     statements.length = 0
@@ -223,7 +225,7 @@ await t.test(
 )
 
 await t.test('an invalid monitor is rejected with the path of each invalid field', async (t) => {
-  const { call, key, db } = await start(t)
+  const { call, key, db } = await start()
   const valid = { tag: 'valid', name: 'Valid' }
   const cases: [path: string, body: unknown][] = [
     ['/tag', { name: 'x' }],
