@@ -77,7 +77,10 @@ const neighbours: Record<string, Neighbour> = {
     )
   },
   '95 concurrent lists': ({ origin, token }) =>
-    Promise.resolve(repeat(95, () => ask(`${origin}/api/monitors?limit=100`, { key: token }))),
+    // Different ones, because requests for the same list share a statement.
+    Promise.resolve(
+      repeat(95, (client) => ask(`${origin}/api/monitors?limit=${client + 6}`, { key: token })),
+    ),
   'a locked counter': async (context) => {
     await ask(`${context.origin}/api/me`, { key: context.token })
     const id = context.token.split('_')[1] ?? ''
@@ -192,6 +195,8 @@ for (const [name, start] of Object.entries(neighbours)) {
       p99Ms = Math.min(p99Ms, beside.p99Ms)
     }
     await end()
+    // The shared server has no autovacuum, and the next neighbour would measure what this one has left behind.
+    await client.query('vacuum analyze')
     t.ok(p99Ms <= maxMs, `p99 ${p99Ms} ms, alone ${alone.p99Ms} ms`)
   })
 }
