@@ -85,7 +85,7 @@ function parseDuration(text: string): number | undefined {
   return count === undefined ? undefined : Number(count) * (unitMs[unit] ?? NaN)
 }
 
-/** What a response with an error says. */
+/** The text of a response with an error. */
 type Failure = { message: string; details?: ErrorDetail[] | undefined }
 
 /** Returns what the service rejected, as an error of the command line. */

@@ -145,7 +145,7 @@ function shorten(items: string[]): string {
   return items.slice(0, maxItems).join(',') + (more > 0 ? ` and ${more} more` : '')
 }
 
-/** What null means, if it is not "none". */
+/** The meaning of null, if it is not "none". */
 const nullMeanings: Record<string, string> = {
   rate_limit: 'default',
   monitors: 'all',

@@ -2,9 +2,10 @@ import { type Selectable, sql } from 'kysely'
 import { precompiled } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import type { KeyStatus } from '../enums.ts'
-import { isLastUsedStale, keyStatus } from './repository.ts'
+import { isLastUsedStale } from './authentication.ts'
+import { keyStatus } from './repository.ts'
 
-/** What a request needs to know about its key. */
+/** Columns of a key that its requests need. */
 export const principalColumns = [
   'id',
   'name',

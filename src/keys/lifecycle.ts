@@ -16,6 +16,7 @@ import {
 } from '../errors.ts'
 import { paginate, parseCursor } from '../wire/pagination.ts'
 import { formatTime } from '../wire/time.ts'
+import type { ExpiryLimits } from './expiry.ts'
 import * as keys from './repository.ts'
 import type { Secrets } from './secrets.ts'
 import { formatToken, generateTokenParts } from './token.ts'
@@ -206,7 +207,7 @@ async function expiryError(
   return lifetimeTooLong(lifetimeMaxDays, formatTime(new Date(now.getTime() + lifetimeMaxDays * 86_400_000)))
 }
 
-function toExpiryLimits({ caller, lifetimeMaxDays }: KeyContext): keys.ExpiryLimits {
+function toExpiryLimits({ caller, lifetimeMaxDays }: KeyContext): ExpiryLimits {
   return { callerExpiresAt: caller?.expires_at ?? null, lifetimeMaxDays }
 }
 

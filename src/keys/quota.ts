@@ -14,7 +14,7 @@ import {
   selectAndIncrement,
   selectAndIncrementUnlocked,
 } from './counters.ts'
-import { type LastUse, touchKeys } from './repository.ts'
+import { type LastUse, touchKeys } from './authentication.ts'
 
 /** The rate limit of a key after a request. Windows start on the full minute of the database's clock. */
 export type Quota = {

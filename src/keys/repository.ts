@@ -1,8 +1,9 @@
-import { type Kysely, type RawBuilder, type Selectable, sql } from 'kysely'
-import { prepared, sortFields } from '../database/prepared.ts'
+import { type Kysely, type Selectable, sql } from 'kysely'
+import { sortFields } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import type { KeyStatus } from '../enums.ts'
 import type { Permission } from '../permissions.ts'
+import { type ExpiryLimits, latestExpiry, lifetimeEnd, wholeSecond } from './expiry.ts'
 
 /** A key without its hash, which only authentication reads. */
 export type ApiKey = Omit<Selectable<Tables['api_keys']>, 'secret_hash'> & {
@@ -51,24 +52,6 @@ export type KeyAttributes = {
   allowed_ips: string[] | null
   expires_at: Date | null
 }
-
-/** What bounds the expiry of keys that are created or changed. */
-export type ExpiryLimits = {
-  /** Expiry of the calling key. Null: no limit. */
-  callerExpiresAt: Date | null
-  /** KEY_LIFETIME_MAX_DAYS. Null: no limit. */
-  lifetimeMaxDays: number | null
-}
-
-/** The latest expiry that a lifetime from now allows. Null: no limit. */
-export const lifetimeEnd = ({ lifetimeMaxDays }: ExpiryLimits) =>
-  sql<Date | null>`(now() + make_interval(days => ${lifetimeMaxDays}::integer))`
-
-/** The latest allowed expiry. Null: no limit, because least() ignores nulls. */
-const latestExpiry = (limits: ExpiryLimits): RawBuilder<Date | null> =>
-  sql`least(${limits.callerExpiresAt}::timestamptz, ${lifetimeEnd(limits)})`
-
-const wholeSecond = (time: RawBuilder<Date | null>) => sql<Date | null>`date_trunc('second', ${time})`
 
 type NewKey = KeyAttributes & {
   id: string
@@ -307,47 +290,3 @@ export async function rotateKey(
   const { old_status: status, old_expires_at: expires_at, ...key } = row
   return { key, old: { id, status, expires_at } }
 }
-
-/** Returns the hashes in the order of the ids: undefined for a key that does not exist. */
-export async function findHashes(
-  db: Kysely<Tables>,
-  ids: readonly string[],
-): Promise<(string | undefined)[]> {
-  const { rows } = await prepared(sql<{ id: string; secret_hash: string }>`
-    select id, secret_hash from api_keys where id = any(${ids})`).execute(db)
-  const hashes = new Map(rows.map(({ id, secret_hash }) => [id, secret_hash]))
-  return ids.map((id) => hashes.get(id))
-}
-
-/** Stores a hash with the current parameters, unless another replica has replaced `from` already. */
-export async function replaceHash(
-  db: Kysely<Tables>,
-  { id, from, to }: { id: string; from: string; to: string },
-): Promise<void> {
-  await db
-    .updateTable('api_keys')
-    .set({ secret_hash: to })
-    .where('id', '=', id)
-    .where('secret_hash', '=', from)
-    .execute()
-}
-
-/** `address` is that of the client. */
-export type LastUse = { id: string; address: string }
-
-/** Updates `last_used_at` and `last_used_address`. Skips locked rows: the next request updates them. */
-export async function touchKeys(db: Kysely<Tables>, uses: readonly LastUse[]): Promise<void> {
-  const addresses = new Map(uses.map(({ id, address }) => [id, address]))
-  await prepared(sql`
-    with unlocked as (
-      select id, address
-      from unnest(${[...addresses.keys()]}::text[], ${[...addresses.values()]}::text[]) as use (id, address)
-      join api_keys using (id)
-      where ${isLastUsedStale} for no key update of api_keys skip locked
-    )
-    update api_keys set last_used_at = now(), last_used_address = unlocked.address
-    from unlocked where unlocked.id = api_keys.id`).execute(db)
-}
-
-/** Limits writes to one per minute and key. `last_used_at` is documented as accurate to 5 minutes. */
-export const isLastUsedStale = sql<boolean>`coalesce(last_used_at < now() - interval '1 minute', true)`

@@ -8,7 +8,7 @@ import { forbidden } from '../errors.ts'
 import type { Principal } from '../http/auth.ts'
 import { clientAddress } from '../http/client-address.ts'
 import { isAddressAllowed } from '../keys/allowed-ips.ts'
-import { touchKeys } from '../keys/repository.ts'
+import { touchKeys } from '../keys/authentication.ts'
 import { endSession, readSessions, startSession } from './session-repository.ts'
 
 /**

@@ -1,6 +1,6 @@
 import type { FastifyRequest } from 'fastify'
 import { clientAddress } from '../../http/client-address.ts'
-import type { ExpiryLimits } from '../../keys/repository.ts'
+import type { ExpiryLimits } from '../../keys/expiry.ts'
 import { type Permission, permissionDescriptions, permissions } from '../../permissions.ts'
 import type { FieldErrors } from '../form.ts'
 import { formatNumber } from '../format.ts'
@@ -8,7 +8,7 @@ import { Field, FieldGroup } from '../ui.tsx'
 import { ExpiryFields, toExpiryLimits } from './expiry.tsx'
 import type { KeyForm, OriginalAttributes } from './form.ts'
 
-/** What hints and choices depend on. */
+/** Hints and choices depend on these. */
 export type FormSettings = {
   rateLimitMax: number
   /** Address of the client that shows the form. */

@@ -1,0 +1,89 @@
+import { sql, type Transaction } from 'kysely'
+import { prepared } from '../database/prepared.ts'
+import type { MonitorHoursTable, Tables } from '../database/schema.ts'
+import { hourKey } from './chunks.ts'
+import { emptyHour, type Hour, type Totals, toTotals } from './hour-codec.ts'
+
+/** `is_removed`: retention has removed the hour. Reports about it are ignored, because its day contains its totals. */
+export type MonitorHour = Hour & { monitor_id: number; hour: number; is_removed: boolean }
+export type DayTotals = { monitor_id: number; day: number; totals: Totals }
+
+/** Reads hours; an hour that is not stored is empty. */
+export async function readHours(
+  trx: Transaction<Tables>,
+  wanted: { monitor_id: number; hour: number }[],
+): Promise<Map<string, MonitorHour>> {
+  const hours = new Map<string, MonitorHour>()
+  for (const { monitor_id, hour } of wanted) {
+    hours.set(hourKey({ monitor_id, hour }), { monitor_id, hour, is_removed: false, ...emptyHour() })
+  }
+  const distinct = [...hours.values()]
+  const { rows } = await prepared(sql<
+    { monitor_id: number; hour: number } & (
+      ({ is_removed: false } & MonitorHoursTable) | { is_removed: true }
+    )
+  >`
+    select wanted.monitor_id, wanted.hour, is_removed,
+      up, degraded, down, maintenance, latency_count, latency_sum, statuses, latencies
+    from unnest(${distinct.map(({ monitor_id }) => monitor_id)}::integer[], ${distinct.map(({ hour }) => hour)}::integer[])
+      as wanted (monitor_id, hour)
+    left join monitor_hours as stored on stored.monitor_id = wanted.monitor_id and stored.hour = wanted.hour
+    cross join lateral (select floor(wanted.hour / 24.0)::integer as day) as days
+    cross join lateral (
+      select coalesce((
+        select removed_hours & (1 << (wanted.hour - days.day * 24)) from monitor_days
+        where monitor_id = wanted.monitor_id and day = days.day
+      ), 0) <> 0 as is_removed
+    ) as removal
+    where is_removed or stored.hour is not null`).execute(trx)
+  for (const row of rows) {
+    const hour = hours.get(hourKey(row))
+    if (!hour) throw new Error('An hour was read that is not wanted')
+    if (row.is_removed) hour.is_removed = true
+    else Object.assign(hour, { totals: toTotals(row), statuses: row.statuses, latencies: row.latencies })
+  }
+  return hours
+}
+
+/** Sends one array per column; the bytes of all hours are concatenated, and split by the database. */
+export async function upsertHours(trx: Transaction<Tables>, hours: MonitorHour[]): Promise<void> {
+  const statuses = Buffer.concat(hours.map((hour) => hour.statuses))
+  const latencies = Buffer.concat(hours.map((hour) => hour.latencies))
+  await prepared(sql`
+    insert into monitor_hours
+      (monitor_id, hour, up, degraded, down, maintenance, latency_count, latency_sum, statuses, latencies)
+    select monitor_id, hour, up, degraded, down, maintenance, latency_count, latency_sum,
+      substring(${statuses}::bytea from (position::integer - 1) * 60 + 1 for 60),
+      substring(${latencies}::bytea from (position::integer - 1) * 240 + 1 for 240)
+    from unnest(
+      ${hours.map(({ monitor_id }) => monitor_id)}::integer[], ${hours.map(({ hour }) => hour)}::integer[],
+      ${column(hours, 'up')}::smallint[], ${column(hours, 'degraded')}::smallint[], ${column(hours, 'down')}::smallint[],
+      ${column(hours, 'maintenance')}::smallint[], ${column(hours, 'latency_count')}::smallint[],
+      ${column(hours, 'latency_sum')}::bigint[]
+    ) with ordinality
+      as row (monitor_id, hour, up, degraded, down, maintenance, latency_count, latency_sum, position)
+    on conflict (monitor_id, hour) do update set
+      up = excluded.up, degraded = excluded.degraded, down = excluded.down, maintenance = excluded.maintenance,
+      latency_count = excluded.latency_count, latency_sum = excluded.latency_sum,
+      statuses = excluded.statuses, latencies = excluded.latencies`).execute(trx)
+}
+
+/** Adds the differences, because the totals of a day outlive its minutes. */
+export async function addToDays(trx: Transaction<Tables>, days: DayTotals[]): Promise<void> {
+  await prepared(sql`
+    insert into monitor_days as stored (monitor_id, day, up, degraded, down, maintenance, latency_count, latency_sum)
+    select * from unnest(
+      ${days.map(({ monitor_id }) => monitor_id)}::integer[], ${days.map(({ day }) => day)}::integer[],
+      ${column(days, 'up')}::integer[], ${column(days, 'degraded')}::integer[], ${column(days, 'down')}::integer[],
+      ${column(days, 'maintenance')}::integer[], ${column(days, 'latency_count')}::integer[],
+      ${column(days, 'latency_sum')}::bigint[])
+    on conflict (monitor_id, day) do update set
+      up = stored.up + excluded.up, degraded = stored.degraded + excluded.degraded,
+      down = stored.down + excluded.down, maintenance = stored.maintenance + excluded.maintenance,
+      latency_count = stored.latency_count + excluded.latency_count,
+      latency_sum = stored.latency_sum + excluded.latency_sum`).execute(trx)
+}
+
+function column(rows: { totals: Totals }[], name: keyof Totals): number[] {
+  return rows.map(({ totals }) => totals[name])
+}
