@@ -111,7 +111,7 @@ export function createVerificationQueue(options: Partial<typeof defaults> = {}) 
   }
 
   /**
-   * Of several tokens of one key, at most one is valid. A token that was skipped before is preferred, because clients
+   * Selects one token per key, because at most one is valid. A token that was skipped before is preferred, because clients
    * repeat a valid token and have no reason to repeat a guess.
    */
   function selectOnePerKey(found: Found[]): Found[] {
