@@ -20,7 +20,16 @@ export async function prepare({ databaseUrl, dataDir = '' }, fill) {
 
 /** @returns request headers, one per key; the first key is the one in the response body of the other contenders */
 export async function addKeys(db, count, permissions = me.data.permissions) {
-  const context = { db, secrets: createSecrets(), log: { info() {} } }
+  const actor = { key: null, via: 'cli', address: null, request_id: null }
+  const context = {
+    db,
+    actor,
+    auditRetentionDays: 400,
+    secrets: createSecrets(),
+    log: { info() {} },
+    caller: null,
+    lifetimeMaxDays: null,
+  }
   const attributes = { name: me.data.key_name, permissions, rate_limit: null, expires_at: null }
   const all = []
   while (all.length < count) {

@@ -12,6 +12,7 @@ import * as removedHours from './2026-11-26-removed-hours.ts'
 import * as reportTimes from './2026-11-26-report-times.ts'
 import * as staysHidden from './2026-11-26-stays-hidden.ts'
 import * as listSpeed from './2026-11-26-z-list-speed.ts'
+import * as auditEvents from './2026-11-26-zz-audit-events.ts'
 
 /** Sorted by name, which is the order in which they are applied. */
 export const migrations: Record<string, Migration> = {
@@ -28,4 +29,5 @@ export const migrations: Record<string, Migration> = {
   '2026-11-26-report-times': reportTimes,
   '2026-11-26-stays-hidden': staysHidden,
   '2026-11-26-z-list-speed': listSpeed,
+  '2026-11-26-zz-audit-events': auditEvents,
 }

@@ -45,6 +45,7 @@ export function readConfig(env: NodeJS.ProcessEnv) {
     authFailureLimitMax: read('AUTH_FAILURE_LIMIT_MAX', positiveInteger(1_000_000_000), 30),
     trustProxy: read('TRUST_PROXY', trustProxy, false),
     dataRetentionDays: read('DATA_RETENTION_DAYS', positiveInteger(36_500), 90),
+    auditRetentionDays: read('AUDIT_RETENTION_DAYS', positiveInteger(36_500), 400),
     keyLifetimeMaxDays: read('KEY_LIFETIME_MAX_DAYS', positiveInteger(36_500), null),
     metricsPort: read('METRICS_PORT', port, undefined),
     logLevel: read('LOG_LEVEL', logLevel, 'info'),

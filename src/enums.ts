@@ -27,3 +27,39 @@ export const statusesBySeverity: readonly Status[] = ['DOWN', 'MAINTENANCE', 'DE
 /** Revoked takes precedence over expired. */
 export const keyStatuses = ['active', 'expired', 'revoked'] as const
 export type KeyStatus = (typeof keyStatuses)[number]
+
+/** The kinds of audit events. */
+export const auditActions = [
+  'key.created',
+  'key.updated',
+  'key.rotated',
+  'key.revoked',
+  'key.deleted',
+  'monitor.created',
+  'monitor.updated',
+  'monitor.deleted',
+  'heartbeat.created',
+  'heartbeat.deleted',
+  'incident.created',
+  'incident.updated',
+  'incident.deleted',
+  'comment.created',
+  'comment.updated',
+  'comment.deleted',
+  'maintenance.created',
+  'maintenance.updated',
+  'maintenance.deleted',
+  'maintenance_event.updated',
+  'maintenance_event.deleted',
+  'panel.logged_in',
+  'panel.logged_out',
+  'import.completed',
+] as const
+export type AuditAction = (typeof auditActions)[number]
+
+export const auditTargetTypes = ['key', 'monitor', 'incident', 'maintenance', 'import'] as const
+export type AuditTargetType = (typeof auditTargetTypes)[number]
+
+/** The ways in which a change is made. */
+export const auditVias = ['api', 'panel', 'cli', 'import'] as const
+export type AuditVia = (typeof auditVias)[number]

@@ -4,11 +4,12 @@ import type { Logger } from 'pino'
 import { print } from './cli/io.ts'
 import type { Database } from './database/open.ts'
 import { removeOldTraffic } from './database/traffic.ts'
-import { createKey, type KeyContext } from './keys/lifecycle.ts'
-import { deleteKey, listKeys } from './keys/repository.ts'
+import { createKey, deleteKey, type KeyContext } from './keys/lifecycle.ts'
+import { listKeys } from './keys/repository.ts'
 import { createSecrets } from './keys/secrets.ts'
 import { generateDueEvents } from './maintenances/event-generation.ts'
 import { removeEndedSessions } from './manage/session-repository.ts'
+import { removeExpiredAuditEvents } from './audit/repository.ts'
 import { removeOldMinutes } from './reports/retention.ts'
 
 /**
@@ -18,20 +19,19 @@ import { removeOldMinutes } from './reports/retention.ts'
 export async function createFirstAdminKey(
   { db }: Pick<Database, 'db'>,
   {
-    lifetimeMaxDays,
     log,
     origin,
-  }: Pick<KeyContext, 'lifetimeMaxDays'> & {
+    ...limits
+  }: Pick<KeyContext, 'lifetimeMaxDays' | 'auditRetentionDays'> & {
     log: Pick<Logger, 'info' | 'error'>
     origin: string
   },
   stdout: Writable = process.stdout,
 ): Promise<void> {
   if ((await listKeys(db, { limit: 1 })).length > 0) return
-  const { key, token } = await createKey(
-    { db, secrets: createSecrets(), log, caller: null, lifetimeMaxDays },
-    { name: 'first-admin', permissions: ['admin'] },
-  )
+  const actor = { key: null, via: 'cli' as const, address: null, request_id: null }
+  const context = { db, actor, secrets: createSecrets(), log, caller: null, ...limits }
+  const { key, token } = await createKey(context, { name: 'first-admin', permissions: ['admin'] })
   const text = `
   Your first API key, with the permission admin. Copy it now: it is not shown again.
 
@@ -42,7 +42,7 @@ export async function createFirstAdminKey(
 
 `
   await print({ stdout }, text).catch(async (error: unknown) => {
-    await deleteKey(db, key.id)
+    await deleteKey(context, key)
     log.error({ err: error }, 'the first key could not be printed: the next start creates another one')
   })
 }
@@ -68,6 +68,10 @@ export function startHourlyJobs(
     retention: async () => {
       const hours = await removeOldMinutes(db, retentionDays)
       if (hours > 0) log.info({ hours }, 'removed minutes past their retention')
+    },
+    audit: async () => {
+      const events = await removeExpiredAuditEvents(db)
+      if (events > 0) log.info({ events }, 'removed audit events past their retention')
     },
     sessions: () => removeEndedSessions(db),
     traffic: () => removeOldTraffic(db),

@@ -60,9 +60,14 @@ async function serve(): Promise<void> {
   })
   const signal = signals.wait()
   if (config.databaseUrl === undefined) {
-    const { dataDir, keyLifetimeMaxDays: lifetimeMaxDays } = config
+    const { dataDir, keyLifetimeMaxDays: lifetimeMaxDays, auditRetentionDays } = config
     storeOrigin(dataDir, app.listeningOrigin)
-    await createFirstAdminKey(database, { lifetimeMaxDays, log: logger, origin: app.listeningOrigin })
+    await createFirstAdminKey(database, {
+      lifetimeMaxDays,
+      auditRetentionDays,
+      log: logger,
+      origin: app.listeningOrigin,
+    })
   }
   const stopJobs = startHourlyJobs(database, config.dataRetentionDays, logger)
 

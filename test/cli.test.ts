@@ -394,8 +394,9 @@ await t.test(
   'a first key that cannot be printed is deleted, so that the next start creates one',
   async (t) => {
     const { app, db, log } = await startReplica(t)
+    const limits = { lifetimeMaxDays: 30, auditRetentionDays: 400 }
     const createFirst = (stdout: Output) =>
-      createFirstAdminKey({ db }, { lifetimeMaxDays: 30, log: app.log, origin: 'http://127.0.0.1' }, stdout)
+      createFirstAdminKey({ db }, { ...limits, log: app.log, origin: 'http://127.0.0.1' }, stdout)
     await createFirst(new Output({ fails: 'ENOSPC' }))
     t.ok(log.some(({ msg }) => String(msg).startsWith('the first key could not be printed')))
     const [first, second] = [new Output(), new Output()]

@@ -19,6 +19,7 @@ await t.test('without variables, the defaults apply', async (t) => {
     authFailureLimitMax: 30,
     trustProxy: false,
     dataRetentionDays: 90,
+    auditRetentionDays: 400,
     metricsPort: undefined,
     logLevel: 'info',
   })

@@ -8,6 +8,7 @@ import { type Kysely, sql } from 'kysely'
 import pg from 'pg'
 import { pino } from 'pino'
 import type { Test } from 'tap'
+import type { ChangeContext } from '../src/audit/transaction.ts'
 import { buildApp } from '../src/app.ts'
 import { type Config, readConfig } from '../src/config.ts'
 import { openDatabase, type Timeouts } from '../src/database/open.ts'
@@ -238,6 +239,12 @@ async function emptyTables(db: Replica['db']): Promise<void> {
   await sql.raw(`truncate ${String(rows[0]?.tables)} restart identity cascade`).execute(db)
 }
 
+/** The context of changes by an operator. */
+export function operator(db: Kysely<Tables>): ChangeContext {
+  const actor = { key: null, via: 'cli' as const, address: null, request_id: null }
+  return { db, actor, auditRetentionDays: 400 }
+}
+
 /** Creates a key without the API. */
 export async function newKey(
   { db }: Pick<Replica, 'db'>,
@@ -258,7 +265,7 @@ export async function newKey(
   } = {},
 ): Promise<{ token: string; id: string }> {
   const log = { info: () => undefined }
-  const context = { db, secrets: createSecrets(), log, caller: null, lifetimeMaxDays: null }
+  const context = { ...operator(db), secrets: createSecrets(), log, caller: null, lifetimeMaxDays: null }
   const { token, key } = await createKey(context, {
     name,
     permissions,

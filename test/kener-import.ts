@@ -4,6 +4,7 @@ import type { Tables } from '../src/database/schema.ts'
 import { connectToKener } from '../src/kener/import/client.ts'
 import { createProgress } from '../src/kener/import/progress.ts'
 import { importFromKener } from '../src/kener/import/run.ts'
+import { operator } from './helper.ts'
 import { type FakeKener, sourceComment, sourceIncident, sourceMonitor } from './fake-kener.ts'
 
 export const command = (kener: { url: string }, ...more: string[]) => [
@@ -61,7 +62,7 @@ export async function importInProcess(
   })
   const wait = () => Promise.resolve()
   const isComplete = await importFromKener({
-    db,
+    ...operator(db),
     kener: connectToKener(url, key, { wait }),
     dryRun,
     progress: createProgress(stream),

@@ -1,6 +1,5 @@
-import type { Transaction } from 'kysely'
 import t from 'tap'
-import type { Tables } from '../src/database/schema.ts'
+import { auditedTransaction, type Change } from '../src/audit/transaction.ts'
 import * as comments from '../src/incidents/comments.ts'
 import * as incidents from '../src/incidents/repository.ts'
 import { insertKenerMonitor, updateKenerMonitor } from '../src/kener/repository.ts'
@@ -8,7 +7,7 @@ import { maxAffectedMonitors, maxDepth } from '../src/limits.ts'
 import * as maintenances from '../src/maintenances/repository.ts'
 import { affectedByIncident } from '../src/monitors/affected.ts'
 import * as monitors from '../src/monitors/repository.ts'
-import { newKey, startReplica } from './helper.ts'
+import { newKey, operator, startReplica } from './helper.ts'
 
 const attributes = {
   tag: 'a',
@@ -34,16 +33,16 @@ const deep = (levels: number) =>
 
 await t.test('every text is limited where it is stored, whatever stores it', async (t) => {
   const { db } = await startReplica(t)
-  const inTransaction = <Result>(write: (trx: Transaction<Tables>) => Promise<Result>) =>
-    db.transaction().execute(write)
+  const context = operator(db)
+  const change = <Result>(write: (change: Change) => Promise<Result>) => auditedTransaction(context, write)
   const createIncident = (incident: Parameters<typeof incidents.createIncident>[1]) =>
-    inTransaction((trx) => incidents.createIncident(trx, incident))
-  const context = { db, callerId: 'a' }
+    change((change) => incidents.createIncident(change, incident))
   const readId = (_trx: unknown, id: number) => Promise.resolve(id)
 
-  await monitors.createMonitor(db, attributes)
+  await change((change) => monitors.createMonitor(change, attributes))
   const incident = await createIncident({ title: 'a' })
-  const comment = (await comments.createComment(db, incident, { comment: 'a' }, null)).id
+  const comment = (await change((change) => comments.createComment(change, incident, { comment: 'a' }, null)))
+    .id
   const maintenance = { ...schedule, title: 'a', description: null, monitors: [] }
   const maintenanceId = await maintenances.createMaintenance(context, maintenance, readId)
   const affected = Array.from({ length: maxAffectedMonitors + 1 }, () => ({
@@ -51,29 +50,39 @@ await t.test('every text is limited where it is stored, whatever stores it', asy
     impact: 'DOWN' as const,
   }))
   const kener = (fields: object) =>
-    inTransaction((trx) => insertKenerMonitor(trx, { ...attributes, tag: 'b' }, fields))
+    change((change) => insertKenerMonitor(change, { ...attributes, tag: 'b' }, fields))
   const kenerUpdate = (fields: object) =>
-    inTransaction((trx) => updateKenerMonitor(trx, 'a', () => ({ attributes: {}, fields })))
+    change((change) => updateKenerMonitor(change, 'a', () => ({ attributes: {}, fields })))
   const writes: [field: string, write: () => Promise<unknown>][] = [
     ...(['tag', 'name', 'description', 'category_name', 'external_url'] as const).flatMap(
       (field): typeof writes => [
-        [field, () => monitors.createMonitor(db, { ...attributes, tag: 'b', [field]: long })],
-        [field, () => monitors.putMonitor(db, { ...attributes, tag: 'b', [field]: long })],
-        [field, () => monitors.updateMonitor(db, 'a', { [field]: long })],
+        [
+          field,
+          () =>
+            change((change) => monitors.createMonitor(change, { ...attributes, tag: 'b', [field]: long })),
+        ],
+        [
+          field,
+          () => change((change) => monitors.putMonitor(change, { ...attributes, tag: 'b', [field]: long })),
+        ],
+        [field, () => change((change) => monitors.updateMonitor(change, 'a', { [field]: long }))],
       ],
     ),
     ['title', () => createIncident({ title: long })],
-    ['title', () => inTransaction((trx) => incidents.updateIncident(trx, incident, { title: long }, null))],
+    ['title', () => change((change) => incidents.updateIncident(change, incident, { title: long }, null))],
     ['comment', () => createIncident({ title: 'b', comment: long })],
-    ['comment', () => comments.createComment(db, incident, { comment: long }, null)],
-    ['comment', () => comments.updateComment(db, incident, comment, { comment: long }, null)],
+    ['comment', () => change((change) => comments.createComment(change, incident, { comment: long }, null))],
+    [
+      'comment',
+      () => change((change) => comments.updateComment(change, incident, comment, { comment: long }, null)),
+    ],
     ...(['title', 'description'] as const).flatMap((field): typeof writes => [
       [field, () => maintenances.createMaintenance(context, { ...maintenance, [field]: long }, readId)],
       [field, () => maintenances.updateMaintenance(context, maintenanceId, { [field]: long }, null, readId)],
     ]),
     [
       'monitors',
-      () => inTransaction((trx) => affectedByIncident.insert(trx, incident, affected, new Map([['a', 1]]))),
+      () => change(({ trx }) => affectedByIncident.insert(trx, incident, affected, new Map([['a', 1]]))),
     ],
     ['image', () => kener({ image: 'x'.repeat(65_536) })],
     ['image', () => kenerUpdate({ image: 'x'.repeat(65_536) })],
@@ -86,13 +95,15 @@ await t.test('every text is limited where it is stored, whatever stores it', asy
   t.match(await db.selectFrom('monitors').selectAll().execute(), { length: 1 })
   t.match(await db.selectFrom('kener_monitors').selectAll().execute(), { length: 0 })
   t.match(await kener({ type_data: deep(maxDepth - 1), image: '\u{1f30d}'.repeat(30_000) }), { tag: 'b' })
-  await monitors.updateMonitor(db, 'b', { name: '\u{1f30d}'.repeat(255) })
+  await change((change) => monitors.updateMonitor(change, 'b', { name: '\u{1f30d}'.repeat(255) }))
 })
 
 await t.test('a row that exceeds the limits can be read, changed and deleted', async (t) => {
   const { call, db } = await startReplica(t)
   const key = (await newKey({ db })).token
-  await monitors.createMonitor(db, { ...attributes, tag: 'large' })
+  await auditedTransaction(operator(db), (change) =>
+    monitors.createMonitor(change, { ...attributes, tag: 'large' }),
+  )
   const { id } = await monitors.getMonitorId(db, 'large')
   const fields = { image: 'x'.repeat(100_000), type_data: deep(40), monitor_settings_json: { a: 1 } }
   await db

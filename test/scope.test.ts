@@ -241,7 +241,7 @@ await t.test('an incident that comes to affect others while it is changed stays 
   const id = ids.own ?? 0
   const trx = await db.startTransaction().execute()
   const both = ['own-1', 'other'].map((monitor_tag) => ({ monitor_tag, impact: 'DOWN' as const }))
-  await updateIncident(trx, id, { monitors: both }, null)
+  await updateIncident({ trx, record: () => undefined }, id, { monitors: both }, null)
   const change = call(bound, `PATCH /api/incidents/${id}`, {
     monitors: [{ monitor_tag: 'own-1', impact: 'DEGRADED' }],
   })

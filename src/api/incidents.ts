@@ -2,6 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { Kysely } from 'kysely'
 import type { Tables } from '../database/schema.ts'
 import type { Impact } from '../enums.ts'
+import { change } from '../http/change-context.ts'
 import { scopeOf } from '../http/permission-guard.ts'
 import * as comments from '../incidents/comments.ts'
 import * as incidents from '../incidents/repository.ts'
@@ -82,9 +83,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     },
     async function create(request, reply) {
       const { body } = request
-      const response = await app.db.transaction().execute(async (trx) => {
-        const id = await incidents.createIncident(trx, { ...body, ...parseTimes(body) })
-        return toResponse(trx, id, scopeOf(request))
+      const response = await change(request, async (change) => {
+        const id = await incidents.createIncident(change, { ...body, ...parseTimes(body) })
+        return toResponse(change.trx, id, scopeOf(request))
       })
       return reply.code(201).send(response)
     },
@@ -121,9 +122,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     async function update(request) {
       const { params, body } = request
       const scope = scopeOf(request)
-      return app.db.transaction().execute(async (trx) => {
-        await incidents.updateIncident(trx, params.id, { ...body, ...parseTimes(body) }, scope)
-        return toResponse(trx, params.id, scope)
+      return change(request, async (change) => {
+        await incidents.updateIncident(change, params.id, { ...body, ...parseTimes(body) }, scope)
+        return toResponse(change.trx, params.id, scope)
       })
     },
   )
@@ -139,8 +140,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 204: NoContent },
       },
     },
-    async function remove({ params }, reply) {
-      await incidents.deleteIncident(app.db, params.id)
+    async function remove(request, reply) {
+      await change(request, (change) => incidents.deleteIncident(change, request.params.id))
       return reply.code(204).send(null)
     },
   )
@@ -184,7 +185,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     async function createComment(request, reply) {
       const { timestamp, ...rest } = request.body
       const comment = { ...rest, commented_at: parseOptionalTime(timestamp) }
-      const created = await comments.createComment(app.db, request.params.id, comment, scopeOf(request))
+      const created = await change(request, (change) =>
+        comments.createComment(change, request.params.id, comment, scopeOf(request)),
+      )
       return reply.code(201).send({ success: true, data: serializeComment(created) })
     },
   )
@@ -205,7 +208,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       const { id, comment_id: commentId } = request.params
       const { timestamp, ...rest } = request.body
       const changes = { ...rest, commented_at: parseOptionalTime(timestamp) }
-      const updated = await comments.updateComment(app.db, id, commentId, changes, scopeOf(request))
+      const updated = await change(request, (change) =>
+        comments.updateComment(change, id, commentId, changes, scopeOf(request)),
+      )
       return { success: true as const, data: serializeComment(updated) }
     },
   )
@@ -223,7 +228,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     },
     async function deleteComment(request, reply) {
       const { id, comment_id: commentId } = request.params
-      await comments.deleteComment(app.db, id, commentId, scopeOf(request))
+      await change(request, (change) => comments.deleteComment(change, id, commentId, scopeOf(request)))
       return reply.code(204).send(null)
     },
   )

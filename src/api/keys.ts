@@ -1,6 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { revokedKeyConflict } from '../errors.ts'
-import { toKeyContext } from '../http/key-context.ts'
+import { toKeyContext } from '../http/change-context.ts'
 import * as lifecycle from '../keys/lifecycle.ts'
 import { Conflict, describe, Envelope, Page } from '../wire/envelope.ts'
 import { CreateKey, KeyParams, RotateKey, serializeKey } from '../wire/keys.ts'

@@ -2,7 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { Kysely } from 'kysely'
 import type { Tables } from '../database/schema.ts'
 import { eventNotClosable } from '../errors.ts'
-import { requirePrincipal } from '../http/auth.ts'
+import { change, toChangeContext } from '../http/change-context.ts'
 import { scopeOf } from '../http/permission-guard.ts'
 import * as events from '../maintenances/events.ts'
 import * as maintenances from '../maintenances/repository.ts'
@@ -74,7 +74,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         rrule: body.rrule ?? once,
       }
       const response = await maintenances.createMaintenance(
-        { db: app.db, callerId: requirePrincipal(request).id },
+        toChangeContext(request),
         maintenance,
         (trx, id) => toResponse(trx, id, scopeOf(request)),
       )
@@ -118,12 +118,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         starts_at: parseOptionalTime(body.starts_at),
         rrule: body.rrule === null ? once : body.rrule,
       }
-      return maintenances.updateMaintenance(
-        { db: app.db, callerId: requirePrincipal(request).id },
-        params.id,
-        changes,
-        scope,
-        (trx, id) => toResponse(trx, id, scope),
+      return maintenances.updateMaintenance(toChangeContext(request), params.id, changes, scope, (trx, id) =>
+        toResponse(trx, id, scope),
       )
     },
   )
@@ -139,8 +135,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 204: NoContent },
       },
     },
-    async function remove({ params }, reply) {
-      await maintenances.deleteMaintenance(app.db, params.id)
+    async function remove(request, reply) {
+      await change(request, (change) => maintenances.deleteMaintenance(change, request.params.id))
       return reply.code(204).send(null)
     },
   )
@@ -191,10 +187,11 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       const { id, event_id: eventId } = request.params
       const { body } = request
       const scope = scopeOf(request)
-      const event =
+      const event = await change(request, (change) =>
         body.state === undefined
-          ? await events.moveEvent(app.db, id, eventId, parseSpan(body), scope)
-          : await events.closeEvent(app.db, id, eventId, body.state, scope)
+          ? events.moveEvent(change, id, eventId, parseSpan(body), scope)
+          : events.closeEvent(change, id, eventId, body.state, scope),
+      )
       return { success: true as const, data: serializeEvent(event) }
     },
   )
@@ -210,8 +207,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 204: NoContent },
       },
     },
-    async function deleteEvent({ params }, reply) {
-      await events.deleteEvent(app.db, params.id, params.event_id)
+    async function deleteEvent(request, reply) {
+      const { id, event_id: eventId } = request.params
+      await change(request, (change) => events.deleteEvent(change, id, eventId))
       return reply.code(204).send(null)
     },
   )

@@ -1,6 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { requirePrincipal } from '../http/auth.ts'
-import { toKeyContext } from '../http/key-context.ts'
+import { toKeyContext } from '../http/change-context.ts'
 import { revokeKey, rotateKey } from '../keys/lifecycle.ts'
 import { describe, Envelope } from '../wire/envelope.ts'
 import { RotateKey, serializeKey } from '../wire/keys.ts'

@@ -4,6 +4,7 @@ import type { FastifyRequest } from 'fastify'
 import type { Static } from 'typebox'
 import { batch } from '../database/batch.ts'
 import { invalidField, monitorNotFound, tagMismatch, tagTaken } from '../errors.ts'
+import { change } from '../http/change-context.ts'
 import { scopeOf } from '../http/permission-guard.ts'
 import { isAborted } from '../http/request-log.ts'
 import * as monitors from '../monitors/repository.ts'
@@ -91,8 +92,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         },
       },
     },
-    async function createMonitor({ body }, reply) {
-      const monitor = await monitors.createMonitor(app.db, body)
+    async function createMonitor(request, reply) {
+      const monitor = await change(request, (change) => monitors.createMonitor(change, request.body))
       return reply.code(201).send({ success: true, data: serializeMonitor(monitor) })
     },
   )
@@ -130,9 +131,13 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         },
       },
     },
-    async function putMonitor({ params: { tag }, body }, reply) {
+    async function putMonitor(request, reply) {
+      const { params, body } = request
+      const { tag } = params
       if (body.tag !== undefined && body.tag !== tag) throw tagMismatch(tag)
-      const { created, monitor } = await monitors.putMonitor(app.db, { ...body, tag })
+      const { created, monitor } = await change(request, (change) =>
+        monitors.putMonitor(change, { ...body, tag }),
+      )
       return reply.code(created ? 201 : 200).send({ success: true, data: serializeMonitor(monitor) })
     },
   )
@@ -149,10 +154,11 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: describe(OneMonitor, 'The updated monitor') },
       },
     },
-    async function updateMonitor({ params, body }) {
-      const monitor = await app.db.transaction().execute(async (trx) => {
-        await monitors.updateMonitor(trx, params.tag, body)
-        return monitors.getMonitor(trx, params.tag)
+    async function updateMonitor(request) {
+      const { params, body } = request
+      const monitor = await change(request, async (change) => {
+        await monitors.updateMonitor(change, params.tag, body)
+        return monitors.getMonitor(change.trx, params.tag)
       })
       return { success: true as const, data: serializeMonitor(monitor) }
     },
@@ -169,8 +175,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 204: NoContent },
       },
     },
-    async function deleteMonitor({ params }, reply) {
-      await monitors.deleteMonitor(app.db, params.tag)
+    async function deleteMonitor(request, reply) {
+      await change(request, (change) => monitors.deleteMonitor(change, request.params.tag))
       return reply.code(204).send(null)
     },
   )

@@ -1,6 +1,5 @@
-import type { Kysely } from 'kysely'
+import type { ChangeContext } from '../audit/transaction.ts'
 import { databaseNow } from '../database/clock.ts'
-import type { Tables } from '../database/schema.ts'
 import * as lifecycle from '../keys/lifecycle.ts'
 import { listKeys } from '../keys/repository.ts'
 import { createSecrets } from '../keys/secrets.ts'
@@ -11,8 +10,18 @@ import type { KeyStore } from './key-store.ts'
 const silentLog = { info: () => undefined }
 
 /** The keys in a database. Methods throw an ApiError if they fail. */
-export function createDatabaseKeyStore(db: Kysely<Tables>, lifetimeMaxDays: number | null): KeyStore {
-  const context = { db, secrets: createSecrets(), log: silentLog, caller: null, lifetimeMaxDays }
+export function createDatabaseKeyStore(
+  changeContext: ChangeContext,
+  lifetimeMaxDays: number | null,
+): KeyStore {
+  const { db } = changeContext
+  const context = {
+    ...changeContext,
+    secrets: createSecrets(),
+    log: silentLog,
+    caller: null,
+    lifetimeMaxDays,
+  }
   return {
     now: () => databaseNow(db),
     create: async (attributes) => serializeNewKey(await lifecycle.createKey(context, attributes)),

@@ -1,5 +1,8 @@
+import type { Kysely } from 'kysely'
+import type { ChangeContext } from '../audit/transaction.ts'
 import { readConfig } from '../config.ts'
 import { type Database, openDatabase } from '../database/open.ts'
+import type { Tables } from '../database/schema.ts'
 import { describeError } from '../operator-error.ts'
 import { type Io, print, printError } from './io.ts'
 
@@ -22,6 +25,12 @@ export async function withDatabase<Result>(
   } finally {
     await database.close()
   }
+}
+
+/** Returns the context of changes by an operator. */
+export function toChangeContext({ env }: Io, db: Kysely<Tables>, via: 'cli' | 'import'): ChangeContext {
+  const { auditRetentionDays } = readConfig(env)
+  return { db, actor: { key: null, via, address: null, request_id: null }, auditRetentionDays }
 }
 
 export async function migrate(io: Io): Promise<number> {

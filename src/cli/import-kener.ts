@@ -7,7 +7,7 @@ import { findKey } from '../keys/repository.ts'
 import { parseToken } from '../keys/token.ts'
 import { OperatorError } from '../operator-error.ts'
 import { UsageError } from './arguments.ts'
-import { withDatabase } from './database.ts'
+import { toChangeContext, withDatabase } from './database.ts'
 import type { Io } from './io.ts'
 
 /** Returns exit code 1 if some items were skipped. */
@@ -33,7 +33,9 @@ export async function importKener(io: Io, urlText: string, dryRun: boolean): Pro
       },
     })
     try {
-      return (await importFromKener({ db, kener, dryRun, progress })) ? 0 : 1
+      return (await importFromKener({ ...toChangeContext(io, db, 'import'), kener, dryRun, progress }))
+        ? 0
+        : 1
     } catch (error) {
       progress.clear()
       if (!isUnavailable(error)) throw error

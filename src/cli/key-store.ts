@@ -7,7 +7,7 @@ import { parseToken } from '../keys/token.ts'
 import { OperatorError } from '../operator-error.ts'
 import type { KeyObject, NewKeyObject } from '../wire/keys.ts'
 import { createDatabaseKeyStore } from './database-key-store.ts'
-import { withDatabase } from './database.ts'
+import { toChangeContext, withDatabase } from './database.ts'
 import { connectToServer } from './http-key-store.ts'
 import type { Io } from './io.ts'
 import { toFailure } from './key-options.ts'
@@ -40,7 +40,7 @@ export async function withKeyStore<Result>(
   }
   try {
     return await withDatabase(io, ({ db }) =>
-      use(createDatabaseKeyStore(db, readConfig(io.env).keyLifetimeMaxDays)),
+      use(createDatabaseKeyStore(toChangeContext(io, db, 'cli'), readConfig(io.env).keyLifetimeMaxDays)),
     )
   } catch (error) {
     if (error instanceof DirectoryInUseError) return use(connectToHolder(io, error))

@@ -1,5 +1,15 @@
 import type { ColumnType, Generated, GeneratedAlways } from 'kysely'
-import type { ClosingState, Impact, MaintenanceImpact, ReportStatus, State, Status } from '../enums.ts'
+import type {
+  AuditAction,
+  AuditTargetType,
+  AuditVia,
+  ClosingState,
+  Impact,
+  MaintenanceImpact,
+  ReportStatus,
+  State,
+  Status,
+} from '../enums.ts'
 import type { Permission } from '../permissions.ts'
 
 /** The tables as the migrations leave them. */
@@ -20,6 +30,7 @@ export type Tables = {
   maintenance_events: MaintenanceEventsTable
   admin_sessions: AdminSessionsTable
   traffic: TrafficTable
+  audit_events: AuditEventsTable
 }
 
 type ApiKeysTable = {
@@ -184,4 +195,23 @@ type AdminSessionsTable = {
 type TrafficTable = {
   minute: number
   requests: number
+}
+
+type AuditEventsTable = {
+  /** bigint, which pg returns as a string. */
+  id: ColumnType<string, never, never>
+  /** Whole seconds. */
+  at: ColumnType<Date, never, never>
+  /** Null: an operator of the service. */
+  actor_key_id: string | null
+  actor_key_name: string | null
+  via: AuditVia
+  action: AuditAction
+  target_type: AuditTargetType
+  target_id: string
+  target_name: string | null
+  changes: ColumnType<Record<string, [before: unknown, after: unknown]>, string, never>
+  address: string | null
+  request_id: string | null
+  retained_until: Date
 }

@@ -1,4 +1,5 @@
-import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
+import { type Kysely, type Selectable, sql } from 'kysely'
+import { type Change, diff } from '../audit/transaction.ts'
 import { sortFields } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import type { State } from '../enums.ts'
@@ -6,7 +7,14 @@ import { commentNotFound, incidentNotFound } from '../errors.ts'
 import { withinLimits } from '../limits.ts'
 import { affectedByIncident } from '../monitors/affected.ts'
 import type { Scope } from '../monitors/scope.ts'
-import { currentSecond, endedAtFor } from './repository.ts'
+import {
+  currentSecond,
+  diffComments,
+  endedAtFor,
+  type Incident,
+  lockIncident,
+  toTarget,
+} from './repository.ts'
 
 export type Comment = Selectable<Tables['incident_comments']>
 
@@ -71,28 +79,34 @@ export type CommentChanges = {
  * Adds a comment; its state, if given, becomes the state of the incident.
  * @throws ApiError 404, 403 if the incident affects monitors outside of the scope
  */
-export function createComment(
-  db: Kysely<Tables>,
+export async function createComment(
+  change: Change,
   incidentId: number,
   { comment, state, commented_at }: CommentChanges & { comment: string },
   scope: Scope,
 ): Promise<Comment> {
-  return db.transaction().execute(async (trx) => {
-    await affectedByIncident.assertChangeable(trx, incidentId, scope)
-    const currentState = await applyState(trx, incidentId, state, commented_at)
-    return trx
-      .insertInto('incident_comments')
-      .values(
-        withinLimits('incident_comments', {
-          incident_id: incidentId,
-          comment,
-          state: currentState,
-          commented_at: commented_at ?? currentSecond,
-        }),
-      )
-      .returningAll()
-      .executeTakeFirstOrThrow()
+  const { trx, record } = change
+  await affectedByIncident.assertChangeable(trx, incidentId, scope)
+  const incident = await lockIncident(trx, incidentId)
+  const currentState = await applyState(change, incident, state, commented_at)
+  const created = await trx
+    .insertInto('incident_comments')
+    .values(
+      withinLimits('incident_comments', {
+        incident_id: incidentId,
+        comment,
+        state: currentState,
+        commented_at: commented_at ?? currentSecond,
+      }),
+    )
+    .returningAll()
+    .executeTakeFirstOrThrow()
+  record({
+    action: 'comment.created',
+    target: toTarget(incident),
+    changes: diffComments({}, created),
   })
+  return created
 }
 
 /**
@@ -100,36 +114,38 @@ export function createComment(
  * @param options `appliesState: false` leaves the incident's state alone.
  * @throws ApiError 404, 403 if the incident affects monitors outside of the scope
  */
-export function updateComment(
-  db: Kysely<Tables>,
+export async function updateComment(
+  change: Change,
   incidentId: number,
   id: number,
   changes: CommentChanges,
   scope: Scope,
   { appliesState = true } = {},
 ): Promise<Comment> {
-  return db.transaction().execute(async (trx) => {
-    await affectedByIncident.assertChangeable(trx, incidentId, scope)
-    // Locks the incident before the comment, because deleting an incident locks in this order.
-    await sql`select from incidents where id = ${incidentId} for no key update`.execute(trx)
-    const updated = await trx
-      .updateTable('incident_comments')
-      .set({ ...sortFields(withinLimits('incident_comments', changes)), updated_at: sql`now()` })
-      .where('incident_id', '=', incidentId)
-      .where('id', '=', id)
-      .returningAll()
-      .returning(isNewest.as('is_newest'))
-      .executeTakeFirst()
-    if (!updated) throw commentNotFound()
-    const { is_newest, ...comment } = updated
-    await applyState(
-      trx,
-      incidentId,
-      appliesState && is_newest ? changes.state : undefined,
-      changes.commented_at,
-    )
-    return comment
+  const { trx, record } = change
+  await affectedByIncident.assertChangeable(trx, incidentId, scope)
+  // Locks the incident before the comment, because deleting an incident locks in this order.
+  const incident = await lockIncident(trx, incidentId)
+  const before = await getComment(trx, incidentId, id, null)
+  const { is_newest, ...comment } = await trx
+    .updateTable('incident_comments')
+    .set({ ...sortFields(withinLimits('incident_comments', changes)), updated_at: sql`now()` })
+    .where('id', '=', id)
+    .returningAll()
+    .returning(isNewest.as('is_newest'))
+    .executeTakeFirstOrThrow()
+  record({
+    action: 'comment.updated',
+    target: toTarget(incident),
+    changes: diffComments(before, comment),
   })
+  await applyState(
+    change,
+    incident,
+    appliesState && is_newest ? changes.state : undefined,
+    changes.commented_at,
+  )
+  return comment
 }
 
 const isNewest = sql<boolean>`
@@ -140,39 +156,43 @@ const isNewest = sql<boolean>`
   )`
 
 /** @throws ApiError 404, 403 if the incident affects monitors outside of the scope */
-export function deleteComment(
-  db: Kysely<Tables>,
+export async function deleteComment(
+  { trx, record }: Change,
   incidentId: number,
   id: number,
   scope: Scope,
 ): Promise<void> {
-  return db.transaction().execute(async (trx) => {
-    await affectedByIncident.assertChangeable(trx, incidentId, scope)
-    const { numDeletedRows } = await trx
-      .deleteFrom('incident_comments')
-      .where('incident_id', '=', incidentId)
-      .where('id', '=', id)
-      .executeTakeFirst()
-    if (numDeletedRows === 0n) throw commentNotFound()
+  await affectedByIncident.assertChangeable(trx, incidentId, scope)
+  const incident = await lockIncident(trx, incidentId)
+  const comment = await getComment(trx, incidentId, id, null)
+  await trx.deleteFrom('incident_comments').where('id', '=', id).execute()
+  record({
+    action: 'comment.deleted',
+    target: toTarget(incident),
+    changes: diffComments(comment, {}),
   })
 }
 
-/** Marks the incident as updated, and sets its state if one is given. @returns its state. @throws ApiError 404 */
+/** Marks the incident as updated, and sets its state if one is given. @returns its state */
 async function applyState(
-  trx: Transaction<Tables>,
-  id: number,
+  { trx, record }: Change,
+  before: Incident,
   state: State | undefined,
   resolved_at: Date | undefined,
 ): Promise<State> {
-  const updated = await trx
+  const after = await trx
     .updateTable('incidents')
     .set({
       ...(state && { state, ended_at: endedAtFor(state, { resolved_at }) }),
       updated_at: sql`now()`,
     })
-    .where('id', '=', id)
-    .returning('state')
-    .executeTakeFirst()
-  if (!updated) throw incidentNotFound()
-  return updated.state
+    .where('id', '=', before.id)
+    .returningAll()
+    .executeTakeFirstOrThrow()
+  record({
+    action: 'incident.updated',
+    target: toTarget(after),
+    changes: diff(before, after, ['state', 'ended_at']),
+  })
+  return after.state
 }

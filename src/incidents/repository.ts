@@ -1,4 +1,5 @@
 import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
+import { type Change, diff, diffDeleted, diffNew, type FieldChanges } from '../audit/transaction.ts'
 import { prepared, sortFields } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import type { Impact, State } from '../enums.ts'
@@ -84,12 +85,16 @@ export async function listPublicIncidents(db: Kysely<Tables>): Promise<PublicInc
 
 /** @throws ApiError 404, also if the incident affects no monitor of the scope */
 export async function getIncident(db: Kysely<Tables>, id: number, scope: Scope): Promise<Incident> {
+  const incident = await findIncident(db, id, scope)
+  if (!incident) throw incidentNotFound()
+  return incident
+}
+
+async function findIncident(db: Kysely<Tables>, id: number, scope: Scope): Promise<Incident | undefined> {
   const { rows } = await sql<Incident>`
     select ${columns(scope)} from incidents
     where id = ${id} and ${affectedByIncident.isInScope(scope)}`.execute(db)
-  const [incident] = rows
-  if (!incident) throw incidentNotFound()
-  return incident
+  return rows[0]
 }
 
 export type NewIncident = {
@@ -104,11 +109,33 @@ export type NewIncident = {
   comment?: string | undefined
 }
 
+/** Fields whose changes audit events record. */
+export const auditedFields = ['title', 'state', 'started_at', 'ended_at', 'monitors'] as const
+
+/** Returns the changes of a comment, for audit events: also its id, because their target is its incident. */
+export function diffComments(before: Partial<StoredComment>, after: Partial<StoredComment>): FieldChanges {
+  const changes = diff(toAudited(before), toAudited(after), ['comment', 'state', 'timestamp'])
+  return Object.keys(changes).length > 0
+    ? { comment_id: [before.id ?? null, after.id ?? null], ...changes }
+    : {}
+}
+
+type StoredComment = Selectable<Tables['incident_comments']>
+
+function toAudited({ commented_at, ...comment }: Partial<StoredComment>) {
+  return { ...comment, timestamp: commented_at }
+}
+
+/** The target of audit events about an incident and its comments. */
+export function toTarget({ id, title }: Pick<Incident, 'id' | 'title'>) {
+  return { type: 'incident' as const, id: String(id), name: title }
+}
+
 /**
  * Creates an incident, with its first comment if there is one.
  * @returns its id. @throws ApiError 400 if a monitor is unknown or repeated, or if the end is before the start
  */
-export async function createIncident(trx: Transaction<Tables>, incident: NewIncident): Promise<number> {
+export async function createIncident({ trx, record }: Change, incident: NewIncident): Promise<number> {
   const { title, ended_at, monitors = [], comment } = incident
   assertUniqueMonitors(monitors)
   const inferredState = sql<State>`
@@ -120,12 +147,17 @@ export async function createIncident(trx: Transaction<Tables>, incident: NewInci
   const created = await trx
     .insertInto('incidents')
     .values(withinLimits('incidents', { title, state, started_at, ended_at: ended_at ?? defaultEnd }))
-    .returning(['id', 'state'])
+    .returningAll()
     .executeTakeFirstOrThrow()
     .catch(rethrowEndBeforeStart(incident))
   await affectedByIncident.insert(trx, created.id, monitors, monitorIds)
+  record({
+    action: 'incident.created',
+    target: toTarget(created),
+    changes: diffNew({ ...created, monitors }, auditedFields),
+  })
   if (comment !== undefined) {
-    await trx
+    const first = await trx
       .insertInto('incident_comments')
       .values(
         withinLimits('incident_comments', {
@@ -135,7 +167,9 @@ export async function createIncident(trx: Transaction<Tables>, incident: NewInci
           commented_at: currentSecond,
         }),
       )
-      .execute()
+      .returningAll()
+      .executeTakeFirstOrThrow()
+    record({ action: 'comment.created', target: toTarget(created), changes: diffComments({}, first) })
   }
   return created.id
 }
@@ -156,7 +190,7 @@ export type IncidentChanges = {
  * @throws ApiError 404, 403 if the incident affects monitors outside of the scope, or 400 as createIncident does
  */
 export async function updateIncident(
-  trx: Transaction<Tables>,
+  { trx, record }: Change,
   id: number,
   { monitors, ...changes }: IncidentChanges,
   scope: Scope,
@@ -165,7 +199,8 @@ export async function updateIncident(
   const { started_at, ended_at, state } = changes
   const monitorIds = await lockAffectedMonitors(trx, monitors ?? [])
   await affectedByIncident.assertChangeable(trx, id, scope)
-  const { numUpdatedRows } = await trx
+  const before = await lockIncident(trx, id)
+  await trx
     .updateTable('incidents')
     .set({
       ...sortFields(withinLimits('incidents', changes)),
@@ -173,10 +208,34 @@ export async function updateIncident(
       updated_at: sql`now()`,
     })
     .where('id', '=', id)
-    .executeTakeFirst()
+    .execute()
     .catch(rethrowEndBeforeStart(changes))
-  if (numUpdatedRows === 0n) throw incidentNotFound()
   if (monitors) await affectedByIncident.replace(trx, id, monitors, monitorIds)
+  const after = await getIncident(trx, id, null)
+  record({
+    action: 'incident.updated',
+    target: toTarget(after),
+    changes: diff(before, after, auditedFields),
+  })
+}
+
+/** Locks an incident as lockExistingIncident does. @throws ApiError 404 */
+export async function lockIncident(trx: Transaction<Tables>, id: number): Promise<Incident> {
+  const incident = await lockExistingIncident(trx, id)
+  if (!incident) throw incidentNotFound()
+  return incident
+}
+
+/**
+ * Locks an incident until commit. Returns undefined if it does not exist. Call it after its monitors are locked, and
+ * before its comments are, because a deletion locks in this order, and the reverse order deadlocks.
+ */
+export async function lockExistingIncident(
+  trx: Transaction<Tables>,
+  id: number,
+): Promise<Incident | undefined> {
+  await sql`select from incidents where id = ${id} for no key update`.execute(trx)
+  return findIncident(trx, id, null)
 }
 
 /**
@@ -213,7 +272,12 @@ const rethrowEndBeforeStart =
   }
 
 /** @throws ApiError 404 */
-export async function deleteIncident(db: Kysely<Tables>, id: number): Promise<void> {
-  const { numDeletedRows } = await db.deleteFrom('incidents').where('id', '=', id).executeTakeFirst()
-  if (numDeletedRows === 0n) throw incidentNotFound()
+export async function deleteIncident({ trx, record }: Change, id: number): Promise<void> {
+  const incident = await lockIncident(trx, id)
+  await trx.deleteFrom('incidents').where('id', '=', id).execute()
+  record({
+    action: 'incident.deleted',
+    target: toTarget(incident),
+    changes: diffDeleted(incident, auditedFields),
+  })
 }

@@ -1,6 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { type Static, Type } from 'typebox'
 import { databaseNow } from '../database/clock.ts'
+import { change } from '../http/change-context.ts'
 import { scopeOf } from '../http/permission-guard.ts'
 import * as comments from '../incidents/comments.ts'
 import { readPages, sendList } from './list.ts'
@@ -53,11 +54,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     async (request, reply) => {
       const { comment, state, timestamp } = request.body
       const seconds = timestamp ?? toSeconds(await databaseNow(app.db))
-      const created = await comments.createComment(
-        app.db,
-        request.params.incident_id,
-        { comment: comment.trim(), state, commented_at: toMinuteStart(seconds) },
-        scopeOf(request),
+      const values = { comment: comment.trim(), state, commented_at: toMinuteStart(seconds) }
+      const created = await change(request, (change) =>
+        comments.createComment(change, request.params.incident_id, values, scopeOf(request)),
       )
       return reply.code(201).send({ comment: serializeComment(created) })
     },
@@ -94,19 +93,14 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       },
     },
     async (request) => {
-      const { params } = request
+      const { incident_id: incidentId, comment_id: id } = request.params
       const { comment, state, timestamp } = request.body
       const commented_at = timestamp === undefined ? undefined : toMinuteStart(timestamp)
       const changes = { comment, state, commented_at }
       // In Kener only a new comment sets the state of the incident, an update does not.
       const options = { appliesState: false }
-      const updated = await comments.updateComment(
-        app.db,
-        params.incident_id,
-        params.comment_id,
-        changes,
-        scopeOf(request),
-        options,
+      const updated = await change(request, (change) =>
+        comments.updateComment(change, incidentId, id, changes, scopeOf(request), options),
       )
       return { comment: serializeComment(updated) }
     },
@@ -124,9 +118,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       },
     },
     async (request) => {
-      const { params } = request
-      await comments.deleteComment(app.db, params.incident_id, params.comment_id, scopeOf(request))
-      return { message: `Comment with id '${params.comment_id}' deleted successfully` }
+      const { incident_id: incidentId, comment_id: id } = request.params
+      await change(request, (change) => comments.deleteComment(change, incidentId, id, scopeOf(request)))
+      return { message: `Comment with id '${id}' deleted successfully` }
     },
   )
 }

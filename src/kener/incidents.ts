@@ -3,6 +3,7 @@ import type { FastifyRequest } from 'fastify'
 import type { Kysely } from 'kysely'
 import { type Static, Type } from 'typebox'
 import type { Tables } from '../database/schema.ts'
+import { change } from '../http/change-context.ts'
 import { scopeOf } from '../http/permission-guard.ts'
 import * as incidents from '../incidents/repository.ts'
 import { renameFields } from './errors.ts'
@@ -82,9 +83,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         state: 'INVESTIGATING' as const,
         monitors: toAffected(monitors, 'DOWN'),
       }
-      const response = await app.db.transaction().execute(async (trx) => {
-        const id = await incidents.createIncident(trx, incident).catch(renameTimes)
-        return toResponse(trx, id, request)
+      const response = await change(request, async (change) => {
+        const id = await incidents.createIncident(change, incident).catch(renameTimes)
+        return toResponse(change.trx, id, request)
       })
       return reply.code(201).send(response)
     },
@@ -125,9 +126,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         ended_at: toEnd(end_date_time),
         monitors: monitors && toAffected(monitors, 'DOWN'),
       }
-      return app.db.transaction().execute(async (trx) => {
-        await incidents.updateIncident(trx, id, changes, scopeOf(request)).catch(renameTimes)
-        return toResponse(trx, id, request)
+      return change(request, async (change) => {
+        await incidents.updateIncident(change, id, changes, scopeOf(request)).catch(renameTimes)
+        return toResponse(change.trx, id, request)
       })
     },
   )
@@ -143,8 +144,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: Message },
       },
     },
-    async ({ params: { incident_id: id } }) => {
-      await incidents.deleteIncident(app.db, id)
+    async (request) => {
+      const { incident_id: id } = request.params
+      await change(request, (change) => incidents.deleteIncident(change, id))
       return { message: `Incident with id '${id}' deleted successfully` }
     },
   )

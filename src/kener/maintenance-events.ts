@@ -3,6 +3,7 @@ import type { FastifyRequest } from 'fastify'
 import type { Static } from 'typebox'
 import { databaseNow } from '../database/clock.ts'
 import type { EventState } from '../enums.ts'
+import { change } from '../http/change-context.ts'
 import { scopeOf } from '../http/permission-guard.ts'
 import * as events from '../maintenances/events.ts'
 import { renameFields, rethrowConflictAsInvalid } from './errors.ts'
@@ -111,21 +112,14 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     async (request) => {
       const { maintenance_id: maintenanceId, event_id: id } = request.params
       const { status, start_date_time: start = 0, end_date_time: end = 0 } = request.body
-      const update =
+      const scope = scopeOf(request)
+      const span = { starts_at: toMinuteStart(start), ends_at: toMinuteStart(end) }
+      const updated = await change(request, (change) =>
         status === undefined
-          ? events
-              .moveEvent(
-                app.db,
-                maintenanceId,
-                id,
-                { starts_at: toMinuteStart(start), ends_at: toMinuteStart(end) },
-                scopeOf(request),
-              )
-              .catch(renameEnd)
-          : events
-              .closeEvent(app.db, maintenanceId, id, status, scopeOf(request))
-              .catch(rethrowConflictAsInvalid)
-      return { event: serializeEvent(await update, request) }
+          ? events.moveEvent(change, maintenanceId, id, span, scope).catch(renameEnd)
+          : events.closeEvent(change, maintenanceId, id, status, scope).catch(rethrowConflictAsInvalid),
+      )
+      return { event: serializeEvent(updated, request) }
     },
   )
 
@@ -140,8 +134,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: Message },
       },
     },
-    async ({ params: { maintenance_id: maintenanceId, event_id: id } }) => {
-      await events.deleteEvent(app.db, maintenanceId, id)
+    async (request) => {
+      const { maintenance_id: maintenanceId, event_id: id } = request.params
+      await change(request, (change) => events.deleteEvent(change, maintenanceId, id))
       return { message: `Event with id '${id}' deleted successfully` }
     },
   )

@@ -3,7 +3,7 @@ import type { FastifyRequest } from 'fastify'
 import type { Kysely } from 'kysely'
 import { type Static, Type } from 'typebox'
 import type { Tables } from '../database/schema.ts'
-import { requirePrincipal } from '../http/auth.ts'
+import { change, toChangeContext } from '../http/change-context.ts'
 import { scopeOf } from '../http/permission-guard.ts'
 import * as maintenances from '../maintenances/repository.ts'
 import { readPages, sendList } from './list.ts'
@@ -82,7 +82,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         monitors: toAffected(monitors, 'MAINTENANCE'),
       }
       const response = await maintenances.createMaintenance(
-        { db: app.db, callerId: requirePrincipal(request).id },
+        toChangeContext(request),
         maintenance,
         (trx, id) => toResponse(trx, id, request),
       )
@@ -129,12 +129,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         enabled: status && status === 'ACTIVE',
         monitors: monitors && toAffected(monitors, 'MAINTENANCE'),
       }
-      return maintenances.updateMaintenance(
-        { db: app.db, callerId: requirePrincipal(request).id },
-        id,
-        changes,
-        scopeOf(request),
-        (trx) => toResponse(trx, id, request),
+      return maintenances.updateMaintenance(toChangeContext(request), id, changes, scopeOf(request), (trx) =>
+        toResponse(trx, id, request),
       )
     },
   )
@@ -150,8 +146,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: Message },
       },
     },
-    async ({ params: { maintenance_id: id } }) => {
-      await maintenances.deleteMaintenance(app.db, id)
+    async (request) => {
+      const { maintenance_id: id } = request.params
+      await change(request, (change) => maintenances.deleteMaintenance(change, id))
       return { message: `Maintenance with id '${id}' deleted successfully` }
     },
   )

@@ -1,6 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { invalidField, monitorNotFound } from '../errors.ts'
+import { change } from '../http/change-context.ts'
 import { scopeOf } from '../http/permission-guard.ts'
 import { deleteMonitor } from '../monitors/repository.ts'
 import { readPages, sendList } from './list.ts'
@@ -62,9 +63,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 201: CreatedMonitor },
       },
     },
-    async ({ body }, reply) => {
-      const { attributes, fields } = toNewMonitor(body)
-      const monitor = await app.db.transaction().execute((trx) => insertKenerMonitor(trx, attributes, fields))
+    async (request, reply) => {
+      const { attributes, fields } = toNewMonitor(request.body)
+      const monitor = await change(request, (change) => insertKenerMonitor(change, attributes, fields))
       if (!monitor) throw invalidField('/tag', 'must not be the tag of an existing monitor')
       return reply.code(201).send({ monitor: serializeMonitor(monitor) })
     },
@@ -96,12 +97,11 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: OneMonitor },
       },
     },
-    async ({ params, body }) => {
-      const monitor = await app.db
-        .transaction()
-        .execute((trx) =>
-          updateKenerMonitor(trx, params.monitor_tag, (before) => toChanges(body, before.fields)),
-        )
+    async (request) => {
+      const { params, body } = request
+      const monitor = await change(request, (change) =>
+        updateKenerMonitor(change, params.monitor_tag, (before) => toChanges(body, before.fields)),
+      )
       if (!monitor) throw monitorNotFound()
       return { monitor: serializeMonitor(monitor) }
     },
@@ -118,8 +118,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: Message },
       },
     },
-    async ({ params: { monitor_tag: tag } }) => {
-      await deleteMonitor(app.db, tag)
+    async (request) => {
+      const { monitor_tag: tag } = request.params
+      await change(request, (change) => deleteMonitor(change, tag))
       return { message: `Monitor '${tag}' deleted successfully` }
     },
   )

@@ -1,4 +1,5 @@
 import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
+import { type Change, diff, type FieldChanges } from '../audit/transaction.ts'
 import type { Tables } from '../database/schema.ts'
 import { invalidRequest, monitorNotFound } from '../errors.ts'
 import { isNestedTooDeeply, maxDepth } from '../limits.ts'
@@ -76,34 +77,46 @@ export async function getKenerMonitor(db: Kysely<Tables>, tag: string): Promise<
 
 /** Returns undefined, and stores nothing, if the tag is taken. */
 export async function insertKenerMonitor(
-  trx: Transaction<Tables>,
+  change: Change,
   attributes: MonitorAttributes,
   fields: ExtraFields,
 ): Promise<KenerMonitor | undefined> {
   assertExtraFieldsLimits(fields)
-  if (!(await insertMonitor(trx, attributes))) return undefined
-  await storeExtraFields(trx, attributes.tag, fields)
-  return getKenerMonitor(trx, attributes.tag)
+  if (!(await insertMonitor(change, attributes, diffExtraFields({}, fields)))) return undefined
+  await storeExtraFields(change.trx, attributes.tag, fields)
+  return getKenerMonitor(change.trx, attributes.tag)
 }
 
 /**
  * Updates a monitor. Returns undefined if it does not exist.
- * @param change returns the attributes that change, and all extra fields, given the stored monitor
+ * @param update returns the attributes that change, and all extra fields, given the stored monitor
  */
 export async function updateKenerMonitor(
-  trx: Transaction<Tables>,
+  change: Change,
   tag: string,
-  change: (before: KenerMonitor) => { attributes: Partial<MonitorAttributes>; fields: ExtraFields },
+  update: (before: KenerMonitor) => { attributes: Partial<MonitorAttributes>; fields: ExtraFields },
 ): Promise<KenerMonitor | undefined> {
+  const { trx } = change
   // Locks the monitor before it is read, because two concurrent merges of an object would lose one of the changes.
   await sql`select from monitors where tag = ${tag} for no key update`.execute(trx)
   const [before] = await listKenerMonitors(trx, { tag })
   if (!before) return undefined
-  const { attributes, fields } = change(before)
+  const { attributes, fields } = update(before)
   assertExtraFieldsLimits(fields, before.fields)
-  await updateMonitor(trx, tag, attributes)
+  await updateMonitor(change, tag, attributes, diffExtraFields(before.fields, fields))
   await storeExtraFields(trx, tag, fields)
   return getKenerMonitor(trx, tag)
+}
+
+/** Audit events record that these fields were changed, but not their values, which may contain secrets. */
+const unrecordedFields = ['type_data', 'monitor_settings_json'] as const
+
+function diffExtraFields(before: ExtraFields, after: ExtraFields): FieldChanges {
+  const changes = diff(before, after, ['image', 'cron', 'monitor_type', 'confirmation_threshold'])
+  for (const field of Object.keys(diff(before, after, unrecordedFields))) {
+    changes[field] = ['(not recorded)', '(not recorded)']
+  }
+  return changes
 }
 
 /** Longest JSON of the extra fields of one monitor, in characters. A list contains all monitors, so it must be bounded. */

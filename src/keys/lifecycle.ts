@@ -1,4 +1,5 @@
 import type { Kysely } from 'kysely'
+import { auditedTransaction, type Change, type ChangeContext, diff, diffNew } from '../audit/transaction.ts'
 import { databaseNow } from '../database/clock.ts'
 import type { Tables } from '../database/schema.ts'
 import {
@@ -22,8 +23,7 @@ import type { Secrets } from './secrets.ts'
 import { formatToken, generateTokenParts } from './token.ts'
 
 /** Dependencies of changes to keys. Each change is logged with an `event`; alerts rely on the names of events. */
-export type KeyContext = {
-  db: Kysely<Tables>
+export type KeyContext = ChangeContext & {
   secrets: Secrets
   log: { info: (fields: object, message: string) => void }
   /**
@@ -54,21 +54,22 @@ export async function createKey(context: KeyContext, attributes: NewKey, id?: st
   const { db, secrets, log, caller } = context
   assertNotBoundAdmin(attributes)
   const parts = generateTokenParts(id)
-  const key = await keys.insertKey(
-    db,
-    {
-      description: null,
-      rate_limit: null,
-      monitors: null,
-      allowed_ips: null,
-      expires_at: null,
-      ...attributes,
-      id: parts.id,
-      secret_hash: await secrets.hash(parts.secret),
-      created_by: caller?.id ?? null,
-    },
-    toExpiryLimits(context),
-  )
+  const newKey = {
+    description: null,
+    rate_limit: null,
+    monitors: null,
+    allowed_ips: null,
+    expires_at: null,
+    ...attributes,
+    id: parts.id,
+    secret_hash: await secrets.hash(parts.secret),
+    created_by: caller?.id ?? null,
+  }
+  const key = await auditedTransaction(context, async (change) => {
+    const created = await keys.insertKey(change.trx, newKey, toExpiryLimits(context))
+    if (created) recordCreated(change, created)
+    return created
+  })
   if (!key) {
     throw (await keys.findKey(db, parts.id))
       ? keyAlreadyCreated()
@@ -77,6 +78,27 @@ export async function createKey(context: KeyContext, attributes: NewKey, id?: st
   secrets.markVerified(parts)
   log.info({ event: 'key_created', subjectKeyId: key.id }, 'key created')
   return { key, token: formatToken(parts) }
+}
+
+/** Fields whose changes audit events record. */
+const auditedFields = [
+  'name',
+  'description',
+  'permissions',
+  'rate_limit',
+  'monitors',
+  'allowed_ips',
+  'expires_at',
+  'rotated_from',
+] as const
+
+function recordCreated({ record }: Change, key: keys.ApiKey): void {
+  record({ action: 'key.created', target: toTarget(key), changes: diffNew(key, auditedFields) })
+}
+
+/** The target of audit events about a key. */
+export function toTarget({ id, name }: Pick<keys.ApiKey, 'id' | 'name'>) {
+  return { type: 'key' as const, id, name }
 }
 
 /**
@@ -88,22 +110,45 @@ export async function updateKey(
   id: string,
   changes: keys.KeyChanges,
 ): Promise<keys.ApiKey> {
-  const { db, log } = context
   assertNotBoundAdmin(changes)
-  const key = await keys.updateKey(db, id, changes, toExpiryLimits(context)).catch(rethrowBoundAdmin(changes))
+  const key = await auditedTransaction(context, async ({ trx, record }) => {
+    const before = await keys.lockKey(trx, id)
+    const updated =
+      before &&
+      (await keys.updateKey(trx, id, changes, toExpiryLimits(context)).catch(rethrowBoundAdmin(changes)))
+    if (!updated) return undefined
+    record({
+      action: 'key.updated',
+      target: toTarget(updated),
+      changes: diff(before, updated, auditedFields),
+    })
+    return updated
+  })
   if (!key) throw await updateError(context, id, changes)
-  log.info({ event: 'key_changed', subjectKeyId: key.id, fields: Object.keys(changes) }, 'key changed')
+  context.log.info(
+    { event: 'key_changed', subjectKeyId: key.id, fields: Object.keys(changes) },
+    'key changed',
+  )
   return key
 }
 
 /** Revokes a key. Idempotent and irreversible. @throws ApiError 404 */
 export async function revokeKey(
-  { db, log }: Pick<KeyContext, 'db' | 'log'>,
+  context: ChangeContext & Pick<KeyContext, 'log'>,
   id: string,
 ): Promise<keys.ApiKey> {
-  const key = await keys.revokeKey(db, id)
-  if (!key) throw keyNotFound()
-  log.info({ event: 'key_revoked', subjectKeyId: key.id }, 'key revoked')
+  const key = await auditedTransaction(context, async ({ trx, record }) => {
+    const before = await keys.lockKey(trx, id)
+    const revoked = before && (await keys.revokeKey(trx, id))
+    if (!revoked) throw keyNotFound()
+    record({
+      action: 'key.revoked',
+      target: toTarget(revoked),
+      changes: diff(before, revoked, ['revoked_at']),
+    })
+    return revoked
+  })
+  context.log.info({ event: 'key_revoked', subjectKeyId: key.id }, 'key revoked')
   return key
 }
 
@@ -120,18 +165,27 @@ export async function rotateKey(
 ): Promise<RotatedKey> {
   const { db, secrets, log, caller } = context
   const parts = generateTokenParts(successorId)
-  const rotated = await keys.rotateKey(
-    db,
-    {
-      id,
-      successorId: parts.id,
-      secretHash: await secrets.hash(parts.secret),
-      overlapSeconds,
-      expiresAt,
-      callerId: caller?.id ?? null,
-    },
-    toExpiryLimits(context),
-  )
+  const rotation = {
+    id,
+    successorId: parts.id,
+    secretHash: await secrets.hash(parts.secret),
+    overlapSeconds,
+    expiresAt,
+    callerId: caller?.id ?? null,
+  }
+  const rotated = await auditedTransaction(context, async (change) => {
+    const before = await keys.lockKey(change.trx, id)
+    const result = before && (await keys.rotateKey(change.trx, rotation, toExpiryLimits(context)))
+    if (!result) return undefined
+    const after = { ...before, rotated_to: result.key.id, expires_at: result.old.expires_at }
+    change.record({
+      action: 'key.rotated',
+      target: toTarget(before),
+      changes: diff(before, after, ['rotated_to', 'expires_at']),
+    })
+    recordCreated(change, result.key)
+    return result
+  })
   if (!rotated) {
     if (await keys.findKey(db, parts.id)) throw keyAlreadyCreated()
     throw await rotationError(context, id, expiresAt)
@@ -139,6 +193,17 @@ export async function rotateKey(
   secrets.markVerified(parts)
   log.info({ event: 'key_rotated', subjectKeyId: id, successorKeyId: rotated.key.id }, 'key rotated')
   return { ...rotated, token: formatToken(parts) }
+}
+
+/** Deletes a key that was never used. Other keys are revoked, so that their ids stay known. */
+export async function deleteKey(
+  context: ChangeContext,
+  key: Pick<keys.ApiKey, 'id' | 'name'>,
+): Promise<void> {
+  await auditedTransaction(context, async ({ trx, record }) => {
+    await keys.deleteKey(trx, key.id)
+    record({ action: 'key.deleted', target: toTarget(key) })
+  })
 }
 
 type Rotation = {

@@ -1,4 +1,4 @@
-import { type Kysely, type Selectable, sql } from 'kysely'
+import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
 import { sortFields } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import type { KeyStatus } from '../enums.ts'
@@ -109,6 +109,12 @@ export async function insertKey(
 
 export async function findKey(db: Kysely<Tables>, id: string): Promise<ApiKey | undefined> {
   return db.selectFrom('api_keys').select(selection).where('id', '=', id).executeTakeFirst()
+}
+
+/** Locks a key until commit. Returns undefined if it does not exist. */
+export async function lockKey(trx: Transaction<Tables>, id: string): Promise<ApiKey | undefined> {
+  await sql`select from api_keys where id = ${id} for no key update`.execute(trx)
+  return findKey(trx, id)
 }
 
 /** An active key that replaced another one. */
@@ -224,7 +230,6 @@ export async function revokeKey(db: Kysely<Tables>, id: string): Promise<ApiKey 
     .executeTakeFirst()
 }
 
-/** Deletes a key that was never used. Other keys are revoked, so that their ids stay known. */
 export async function deleteKey(db: Kysely<Tables>, id: string): Promise<void> {
   await db.deleteFrom('api_keys').where('id', '=', id).execute()
 }

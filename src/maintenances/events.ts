@@ -1,4 +1,5 @@
 import { type Kysely, type Selectable, sql } from 'kysely'
+import { type Change, diff, type FieldChanges } from '../audit/transaction.ts'
 import type { Tables } from '../database/schema.ts'
 import type { ClosingState, EventState } from '../enums.ts'
 import { eventNotClosable, eventNotFound, invalidField, maintenanceNotFound } from '../errors.ts'
@@ -6,7 +7,7 @@ import { affectedByMaintenance } from '../monitors/affected.ts'
 import { eventIsOngoing } from '../monitors/current-status.ts'
 import type { Scope } from '../monitors/scope.ts'
 import { eventState } from './event-state.ts'
-import type { Maintenance } from './repository.ts'
+import { lockMaintenance, type Maintenance, toTarget } from './repository.ts'
 
 export type Event = Selectable<Tables['maintenance_events']> & { state: EventState }
 
@@ -112,27 +113,29 @@ const closableStates: Record<ClosingState, EventState[]> = {
  * @throws ApiError 404, 403 if the maintenance affects monitors outside of the scope, 409 if the state of the event does
  * not allow it
  */
-export function closeEvent(
-  db: Kysely<Tables>,
+export async function closeEvent(
+  change: Change,
   maintenanceId: number,
   id: number,
   state: ClosingState,
   scope: Scope,
 ): Promise<Event> {
   const allowed = closableStates[state]
-  return db.transaction().execute(async (trx) => {
-    await affectedByMaintenance.assertChangeable(trx, maintenanceId, scope)
-    const { rows } = await sql<Event>`
-      update maintenance_events set closed_as = ${state}, updated_at = now(),
-        ends_at = case when ${eventIsOngoing}
-          then least(ends_at, greatest(date_trunc('minute', now()), starts_at + interval '1 minute')) else ends_at end
-      where id = ${id} and maintenance_id = ${maintenanceId} and (${eventState}) = any(${allowed}::text[])
-      returning ${columns}`.execute(trx)
-    const [closed] = rows
-    if (closed) return closed
-    const event = await getEvent(trx, maintenanceId, id, scope)
-    throw eventNotClosable(event.state, state, allowed)
+  const { before, maintenance } = await lockEvent(change, maintenanceId, id, scope)
+  const { rows } = await sql<Event>`
+    update maintenance_events set closed_as = ${state}, updated_at = now(),
+      ends_at = case when ${eventIsOngoing}
+        then least(ends_at, greatest(date_trunc('minute', now()), starts_at + interval '1 minute')) else ends_at end
+    where id = ${id} and (${eventState}) = any(${allowed}::text[])
+    returning ${columns}`.execute(change.trx)
+  const [closed] = rows
+  if (!closed) throw eventNotClosable(before.state, state, allowed)
+  change.record({
+    action: 'maintenance_event.updated',
+    target: toTarget(maintenance),
+    changes: diffEvents(before, closed),
   })
+  return closed
 }
 
 /**
@@ -141,34 +144,59 @@ export function closeEvent(
  * its start
  */
 export async function moveEvent(
-  db: Kysely<Tables>,
+  change: Change,
   maintenanceId: number,
   id: number,
   { starts_at, ends_at }: Pick<Event, 'starts_at' | 'ends_at'>,
   scope: Scope,
 ): Promise<Event> {
   if (ends_at <= starts_at) throw invalidField('/ends_at', 'must be after starts_at')
-  return db.transaction().execute(async (trx) => {
-    await affectedByMaintenance.assertChangeable(trx, maintenanceId, scope)
-    const { rows } = await sql<Event>`
-      update maintenance_events
-      set starts_at = ${starts_at}::timestamptz, ends_at = ${ends_at}::timestamptz, updated_at = now()
-      where id = ${id} and maintenance_id = ${maintenanceId} returning ${columns}`.execute(trx)
-    const [moved] = rows
-    if (!moved) throw eventNotFound()
-    return moved
+  const { before, maintenance } = await lockEvent(change, maintenanceId, id, scope)
+  const { rows } = await sql<Event>`
+    update maintenance_events
+    set starts_at = ${starts_at}::timestamptz, ends_at = ${ends_at}::timestamptz, updated_at = now()
+    where id = ${id} returning ${columns}`.execute(change.trx)
+  const [moved] = rows
+  if (!moved) throw eventNotFound()
+  change.record({
+    action: 'maintenance_event.updated',
+    target: toTarget(maintenance),
+    changes: diffEvents(before, moved),
   })
+  return moved
 }
 
 /**
  * Deletes an event. It is not generated again, because `generated_until` of the maintenance is not changed.
  * @throws ApiError 404
  */
-export async function deleteEvent(db: Kysely<Tables>, maintenanceId: number, id: number): Promise<void> {
-  const { numDeletedRows } = await db
-    .deleteFrom('maintenance_events')
-    .where('maintenance_id', '=', maintenanceId)
-    .where('id', '=', id)
-    .executeTakeFirst()
-  if (numDeletedRows === 0n) throw eventNotFound()
+export async function deleteEvent(change: Change, maintenanceId: number, id: number): Promise<void> {
+  const { before, maintenance } = await lockEvent(change, maintenanceId, id, null)
+  await change.trx.deleteFrom('maintenance_events').where('id', '=', id).execute()
+  change.record({
+    action: 'maintenance_event.deleted',
+    target: toTarget(maintenance),
+    changes: diffEvents(before, {}),
+  })
+}
+
+/**
+ * Locks the maintenance of an event, and thereby the event, until commit.
+ * @throws ApiError 404, 403 if the maintenance affects monitors outside of the scope
+ */
+async function lockEvent(
+  { trx }: Change,
+  maintenanceId: number,
+  id: number,
+  scope: Scope,
+): Promise<{ before: Event; maintenance: Maintenance }> {
+  await affectedByMaintenance.assertChangeable(trx, maintenanceId, scope)
+  const maintenance = await lockMaintenance(trx, maintenanceId)
+  return { before: await getEvent(trx, maintenanceId, id, scope), maintenance }
+}
+
+/** Returns the changes of an event, for audit events: also its id, because their target is its maintenance. */
+function diffEvents(before: Event, after: Partial<Event>): FieldChanges {
+  const changes = diff(before, after, ['state', 'starts_at', 'ends_at'])
+  return Object.keys(changes).length > 0 ? { event_id: [before.id, after.id ?? null], ...changes } : {}
 }

@@ -1,4 +1,12 @@
 import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
+import {
+  auditedTransaction,
+  type Change,
+  type ChangeContext,
+  diff,
+  diffDeleted,
+  diffNew,
+} from '../audit/transaction.ts'
 import { databaseNow } from '../database/clock.ts'
 import { sortFields } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
@@ -109,8 +117,21 @@ export type NewMaintenance = Schedule & {
   monitors: NewAffected[]
 }
 
-/** Rules of different callers are evaluated in turn. */
-export type MaintenanceContext = { db: Kysely<Tables>; callerId: string }
+/** Fields whose changes audit events record. */
+const auditedFields = [
+  'title',
+  'description',
+  'starts_at',
+  'rrule',
+  'duration_seconds',
+  'enabled',
+  'monitors',
+] as const
+
+/** The target of audit events about a maintenance and its events. */
+export function toTarget({ id, title }: Pick<Maintenance, 'id' | 'title'>) {
+  return { type: 'maintenance' as const, id: String(id), name: title }
+}
 
 /**
  * Creates a maintenance and its due events. Opens the transaction itself, because the rule is evaluated before it.
@@ -118,25 +139,36 @@ export type MaintenanceContext = { db: Kysely<Tables>; callerId: string }
  * @throws ApiError 400 if the schedule is invalid, or if a monitor is unknown or repeated
  */
 export async function createMaintenance<Result>(
-  { db, callerId }: MaintenanceContext,
+  context: ChangeContext,
   { monitors, ...maintenance }: NewMaintenance,
   read: (trx: Transaction<Tables>, id: number) => Promise<Result>,
 ): Promise<Result> {
   assertUniqueMonitors(monitors)
   assertValidSchedule(maintenance)
-  const evaluation = { schedule: maintenance, now: await databaseNow(db), isNew: true }
-  const plan = await evaluate(evaluation, callerId)
-  return db.transaction().execute(async (trx) => {
+  const evaluation = { schedule: maintenance, now: await databaseNow(context.db), isNew: true }
+  const plan = await evaluate(evaluation, callerOf(context))
+  return auditedTransaction(context, async ({ trx, record }) => {
     const monitorIds = await lockAffectedMonitors(trx, monitors)
-    const { id } = await trx
+    const created = await trx
       .insertInto('maintenances')
       .values(sortFields(withinLimits('maintenances', maintenance)))
-      .returning('id')
+      .returningAll()
       .executeTakeFirstOrThrow()
-    await affectedByMaintenance.insert(trx, id, monitors.map(withImpact), monitorIds)
-    await generateEvents(trx, id, plan)
-    return read(trx, id)
+    const affected = monitors.map(withImpact)
+    await affectedByMaintenance.insert(trx, created.id, affected, monitorIds)
+    await generateEvents(trx, created.id, plan)
+    record({
+      action: 'maintenance.created',
+      target: toTarget(created),
+      changes: diffNew({ ...created, monitors: affected }, auditedFields),
+    })
+    return read(trx, created.id)
   })
+}
+
+/** Rules of different callers are evaluated in turn. */
+function callerOf({ actor }: ChangeContext): string {
+  return actor.key?.id ?? actor.via
 }
 
 function withImpact({ monitor_tag, impact = 'MAINTENANCE' }: NewAffected): Affected {
@@ -166,7 +198,7 @@ const maxAttempts = 5
  * @throws ApiError 404, 403 if the maintenance affects monitors outside of the scope, 400 as createMaintenance does, 503 if other requests change the schedule all the time
  */
 export async function updateMaintenance<Result>(
-  context: MaintenanceContext,
+  context: ChangeContext,
   id: number,
   changes: MaintenanceChanges,
   scope: Scope,
@@ -175,9 +207,9 @@ export async function updateMaintenance<Result>(
   assertUniqueMonitors(changes.monitors)
   for (let attempt = 0; attempt < maxAttempts; attempt++) {
     const planned = await planUpdate(context, id, changes, scope)
-    const updated = await context.db.transaction().execute(async (trx) => {
-      const isApplied = await applyUpdate(trx, id, changes, planned, scope)
-      return isApplied && { result: await read(trx, id) }
+    const updated = await auditedTransaction(context, async (change) => {
+      const isApplied = await applyUpdate(change, id, changes, planned, scope)
+      return isApplied && { result: await read(change.trx, id) }
     })
     if (updated) return updated.result
   }
@@ -188,12 +220,12 @@ export async function updateMaintenance<Result>(
 type PlannedUpdate = { after: Schedule; plan: Plan | undefined }
 
 async function planUpdate(
-  { db, callerId }: MaintenanceContext,
+  context: ChangeContext,
   id: number,
   changes: MaintenanceChanges,
   scope: Scope,
 ): Promise<PlannedUpdate> {
-  const before = await db
+  const before = await context.db
     .selectFrom('maintenances')
     .select([...scheduleColumns, sql<Date>`now()`.as('now')])
     .where('id', '=', id)
@@ -205,12 +237,12 @@ async function planUpdate(
   if (isNew) assertValidSchedule(after)
   const isPlanned = isNew || changes.enabled === true
   const evaluation = { schedule: after, now: before.now, isNew }
-  return { after, plan: isPlanned ? await evaluate(evaluation, callerId) : undefined }
+  return { after, plan: isPlanned ? await evaluate(evaluation, callerOf(context)) : undefined }
 }
 
 /** Returns false, and changes nothing, if the schedule is no longer the planned one. */
 async function applyUpdate(
-  trx: Transaction<Tables>,
+  { trx, record }: Change,
   id: number,
   changes: MaintenanceChanges,
   { after, plan }: PlannedUpdate,
@@ -218,13 +250,7 @@ async function applyUpdate(
 ): Promise<boolean> {
   const monitorIds = await lockAffectedMonitors(trx, changes.monitors ?? [])
   await affectedByMaintenance.assertChangeable(trx, id, scope)
-  const before = await trx
-    .selectFrom('maintenances')
-    .select(scheduleColumns)
-    .where('id', '=', id)
-    .forNoKeyUpdate()
-    .executeTakeFirst()
-  if (!before) throw maintenanceNotFound()
+  const before = await lockMaintenance(trx, id)
   const isUnchanged = isSameSchedule(before, after)
   if (!isSameSchedule(changeSchedule(before, changes), after) || (!isUnchanged && !plan)) return false
   const { monitors, title, description, enabled, rrule } = changes
@@ -237,7 +263,19 @@ async function applyUpdate(
   if (monitors) await affectedByMaintenance.replace(trx, id, monitors.map(withImpact), monitorIds)
   await rescheduleEvents(trx, id, before, after)
   if (plan) await generateEvents(trx, id, plan)
+  const updated = await getMaintenance(trx, id, null)
+  record({
+    action: 'maintenance.updated',
+    target: toTarget(updated),
+    changes: diff(before, updated, auditedFields),
+  })
   return true
+}
+
+/** Locks a maintenance until commit. Call it after its monitors are locked. @throws ApiError 404 */
+export async function lockMaintenance(trx: Transaction<Tables>, id: number): Promise<Maintenance> {
+  await sql`select from maintenances where id = ${id} for no key update`.execute(trx)
+  return getMaintenance(trx, id, null)
 }
 
 const scheduleColumns = ['starts_at', 'rrule', 'duration_seconds'] as const
@@ -253,7 +291,12 @@ function changeSchedule(before: Schedule, changes: MaintenanceChanges): Schedule
 }
 
 /** Deletes a maintenance and its events. @throws ApiError 404 */
-export async function deleteMaintenance(db: Kysely<Tables>, id: number): Promise<void> {
-  const { numDeletedRows } = await db.deleteFrom('maintenances').where('id', '=', id).executeTakeFirst()
-  if (numDeletedRows === 0n) throw maintenanceNotFound()
+export async function deleteMaintenance({ trx, record }: Change, id: number): Promise<void> {
+  const maintenance = await lockMaintenance(trx, id)
+  await trx.deleteFrom('maintenances').where('id', '=', id).execute()
+  record({
+    action: 'maintenance.deleted',
+    target: toTarget(maintenance),
+    changes: diffDeleted(maintenance, auditedFields),
+  })
 }

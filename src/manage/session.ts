@@ -2,13 +2,16 @@ import { hash, randomBytes } from 'node:crypto'
 import { promisify } from 'node:util'
 import type { FastifyReply, FastifyRequest, onRequestAsyncHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
+import { auditedTransaction } from '../audit/transaction.ts'
 import { batch } from '../database/batch.ts'
 import { retryWhileLocked } from '../database/locks.ts'
 import { forbidden } from '../errors.ts'
 import type { Principal } from '../http/auth.ts'
+import { change, toChangeContext } from '../http/change-context.ts'
 import { clientAddress } from '../http/client-address.ts'
 import { isAddressAllowed } from '../keys/allowed-ips.ts'
 import { touchKeys } from '../keys/authentication.ts'
+import { toTarget } from '../keys/lifecycle.ts'
 import { endSession, readSessions, startSession } from './session-repository.ts'
 
 /**
@@ -86,9 +89,12 @@ export default fp(
     app.decorate('logIn', async (request, reply, principal) => {
       const previousToken = readToken(request, sessionCookie)
       const token = setTokenCookie(request, reply, sessionCookie)
-      if (!(await startSession(app.db, digestOf(token), principal.id))) throw forbidden('admin')
+      await auditedTransaction(toChangeContext(request, principal), async ({ trx, record }) => {
+        if (!(await startSession(trx, digestOf(token), principal.id))) throw forbidden('admin')
+        if (previousToken !== undefined) await endSession(trx, digestOf(previousToken))
+        record({ action: 'panel.logged_in', target: toTarget(principal) })
+      })
       request.principal = principal
-      if (previousToken !== undefined) await endSession(app.db, digestOf(previousToken))
       const address = clientAddress(request)
       await touchKeys(app.db, [{ id: principal.id, address }])
       request.log.info({ event: 'logged_in', keyId: principal.id, address }, 'logged in')
@@ -96,11 +102,17 @@ export default fp(
 
     app.decorate('logOut', async (request, reply) => {
       const token = readToken(request, sessionCookie)
-      if (token !== undefined) await endSession(app.db, digestOf(token))
+      const { principal } = request
+      if (principal) {
+        await change(request, async ({ trx, record }) => {
+          if (token !== undefined) await endSession(trx, digestOf(token))
+          record({ action: 'panel.logged_out', target: toTarget(principal) })
+        })
+      } else if (token !== undefined) await endSession(app.db, digestOf(token))
       reply.clearCookie(sessionCookie, { path: '/manage' })
-      if (request.principal === null) return
+      if (!principal) return
       request.log.info(
-        { event: 'logged_out', keyId: request.principal.id, address: clientAddress(request) },
+        { event: 'logged_out', keyId: principal.id, address: clientAddress(request) },
         'logged out',
       )
     })

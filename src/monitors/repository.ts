@@ -1,8 +1,9 @@
 import { type Kysely, type RawBuilder, type Selectable, sql, type Updateable } from 'kysely'
+import { type Change, diff, diffDeleted, diffNew, type FieldChanges } from '../audit/transaction.ts'
 import { precompiled, prepared, sortFields } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import type { ReportStatus, Status } from '../enums.ts'
-import { monitorNotFound, tagTaken } from '../errors.ts'
+import { changedConcurrently, monitorNotFound, tagTaken } from '../errors.ts'
 import { withinLimits } from '../limits.ts'
 import { affectedByIncident, affectedByMaintenance, monitorIsVisible } from './affected.ts'
 import { currentStatus, selectPage } from './current-status.ts'
@@ -121,76 +122,129 @@ function toMonitor(row: Row): Monitor {
   }
 }
 
+/** Fields whose changes audit events record. */
+const auditedFields = [
+  'name',
+  'description',
+  'category_name',
+  'external_url',
+  'enabled',
+  'hidden',
+  'default_status',
+  'stale_after_seconds',
+  'degraded_counts_as_down',
+] as const
+
 /** @throws ApiError 409 if the tag is taken. */
-export function createMonitor(db: Kysely<Tables>, attributes: MonitorAttributes): Promise<Monitor> {
-  // In a transaction, so that a concurrent DELETE cannot remove the monitor before it is read.
-  return db.transaction().execute(async (trx) => {
-    if (!(await insertMonitor(trx, attributes))) throw tagTaken(attributes.tag)
-    return getMonitor(trx, attributes.tag)
-  })
+export async function createMonitor(change: Change, attributes: MonitorAttributes): Promise<Monitor> {
+  if (!(await insertMonitor(change, attributes))) throw tagTaken(attributes.tag)
+  return getMonitor(change.trx, attributes.tag)
 }
 
-/** Returns false if the tag is taken. */
-export async function insertMonitor(db: Kysely<Tables>, attributes: MonitorAttributes): Promise<boolean> {
-  const inserted = await db
+/**
+ * Returns false if the tag is taken.
+ * @param otherChanges of what is stored with the monitor in the same transaction
+ */
+export async function insertMonitor(
+  { trx, record }: Change,
+  attributes: MonitorAttributes,
+  otherChanges: FieldChanges = {},
+): Promise<boolean> {
+  const inserted = await trx
     .insertInto('monitors')
     .values(sortFields(withinLimits('monitors', attributes)))
     .onConflict((conflict) => conflict.column('tag').doNothing())
-    .returning('id')
+    .returningAll()
     .executeTakeFirst()
-  return inserted !== undefined
+  if (!inserted) return false
+  const changes = { ...diffNew(inserted, auditedFields), ...otherChanges }
+  record({ action: 'monitor.created', target: toTarget(inserted), changes })
+  return true
 }
+
+function toTarget({ tag, name }: Pick<MonitorAttributes, 'tag' | 'name'>) {
+  return { type: 'monitor' as const, id: tag, name }
+}
+
+/** How often a PUT is tried again because the monitor was created and deleted by other requests meanwhile. */
+const maxPutAttempts = 5
 
 /** Creates a monitor, or replaces the attributes of the monitor with this tag, whose data stays. */
-export function putMonitor(
-  db: Kysely<Tables>,
+export async function putMonitor(
+  change: Change,
   attributes: MonitorAttributes,
 ): Promise<{ created: boolean; monitor: Monitor }> {
-  return db.transaction().execute(async (trx) => {
-    const { created } = await trx
-      .insertInto('monitors')
-      .values(sortFields(withinLimits('monitors', attributes)))
-      .onConflict((conflict) =>
-        conflict.column('tag').doUpdateSet({ ...sortFields(attributes), updated_at: sql`now()` }),
-      )
-      // xmax is 0 only for a freshly inserted row.
-      .returning(sql<boolean>`xmax = 0`.as('created'))
-      .executeTakeFirstOrThrow()
-    return { created, monitor: await getMonitor(trx, attributes.tag) }
-  })
+  const { tag } = attributes
+  for (let attempt = 0; attempt < maxPutAttempts; attempt++) {
+    const created = !(await replaceAttributes(change, tag, attributes))
+    if (!created || (await insertMonitor(change, attributes)))
+      return { created, monitor: await getMonitor(change.trx, tag) }
+  }
+  throw changedConcurrently()
 }
 
-/** @throws ApiError 404 if the monitor does not exist. */
+/**
+ * @param otherChanges as of insertMonitor
+ * @throws ApiError 404 if the monitor does not exist.
+ */
 export async function updateMonitor(
-  db: Kysely<Tables>,
+  change: Change,
   tag: string,
   changes: Updateable<Tables['monitors']>,
+  otherChanges: FieldChanges = {},
 ): Promise<void> {
-  const { numUpdatedRows } = await db
+  if (!(await replaceAttributes(change, tag, changes, otherChanges))) throw monitorNotFound()
+}
+
+/** Returns false if the monitor does not exist. */
+async function replaceAttributes(
+  { trx, record }: Change,
+  tag: string,
+  changes: Updateable<Tables['monitors']>,
+  otherChanges: FieldChanges = {},
+): Promise<boolean> {
+  const before = await trx
+    .selectFrom('monitors')
+    .selectAll()
+    .where('tag', '=', tag)
+    .forNoKeyUpdate()
+    .executeTakeFirst()
+  if (!before) return false
+  const after = await trx
     .updateTable('monitors')
     .set({ ...sortFields(withinLimits('monitors', changes)), updated_at: sql`now()` })
-    .where('tag', '=', tag)
-    .executeTakeFirst()
-  if (numUpdatedRows === 0n) throw monitorNotFound()
+    .where('id', '=', before.id)
+    .returningAll()
+    .executeTakeFirstOrThrow()
+  record({
+    action: 'monitor.updated',
+    target: toTarget(after),
+    changes: { ...diff(before, after, auditedFields), ...otherChanges },
+  })
+  return true
 }
 
 /**
  * Deletes a monitor and its data. Incidents and maintenances that the public page does not show because of this monitor
  * stay hidden. @throws ApiError 404 if the monitor does not exist.
  */
-export function deleteMonitor(db: Kysely<Tables>, tag: string): Promise<void> {
-  return db.transaction().execute(async (trx) => {
-    const monitor = await trx
-      .selectFrom('monitors')
-      .select(['id', monitorIsVisible.as('is_visible')])
-      .where('tag', '=', tag)
-      .forUpdate()
-      .executeTakeFirst()
-    if (!monitor) throw monitorNotFound()
-    if (!monitor.is_visible) {
-      await affectedByIncident.keepHidden(trx, monitor.id)
-      await affectedByMaintenance.keepHidden(trx, monitor.id)
-    }
-    await trx.deleteFrom('monitors').where('id', '=', monitor.id).execute()
+export async function deleteMonitor({ trx, record }: Change, tag: string): Promise<void> {
+  const monitor = await trx
+    .selectFrom('monitors')
+    .selectAll()
+    .select(monitorIsVisible.as('is_visible'))
+    .where('tag', '=', tag)
+    .forUpdate()
+    .executeTakeFirst()
+  if (!monitor) throw monitorNotFound()
+  if (!monitor.is_visible) {
+    await affectedByIncident.keepHidden(trx, monitor.id)
+    await affectedByMaintenance.keepHidden(trx, monitor.id)
+  }
+  await trx.deleteFrom('monitors').where('id', '=', monitor.id).execute()
+  record({
+    action: 'monitor.deleted',
+    target: toTarget(monitor),
+    changes: diffDeleted(monitor, auditedFields),
   })
 }

@@ -92,11 +92,12 @@ type IncidentContext = {
 }
 
 async function importWithComments(
-  { db, kener, dryRun, progress }: Job,
+  job: Job,
   item: SourceItem,
   timeline: Timeline,
   { known, seen, tags, countsByKind }: IncidentContext,
 ): Promise<void> {
+  const { kener, dryRun, progress } = job
   const before = take(known.incidents, item.id)
   if (before?.exists_locally === false) {
     count(countsByKind.incidents, 'deleted locally')
@@ -128,7 +129,7 @@ async function importWithComments(
   const isStored =
     dryRun ||
     (!incident && comments.length === 0) ||
-    (await importIncident(db, { id: before?.id, incident, comments }))
+    (await importIncident(job, { id: before?.id, incident, comments }))
   if (!isStored) {
     count(countsByKind.incidents, 'deleted locally')
     return

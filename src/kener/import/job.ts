@@ -1,13 +1,12 @@
 import { hash } from 'node:crypto'
-import type { Kysely } from 'kysely'
-import type { Tables } from '../../database/schema.ts'
+import type { ChangeContext } from '../../audit/transaction.ts'
 import { isStorable } from '../../wire/validator.ts'
 import type { KenerClient } from './client.ts'
 import type { ItemList, SourceItem } from './items.ts'
 import { type Notice, notice, type Progress } from './progress.ts'
 import type { Imported, Source } from './repository.ts'
 
-export type Job = { db: Kysely<Tables>; kener: KenerClient; dryRun: boolean; progress: Progress }
+export type Job = ChangeContext & { kener: KenerClient; dryRun: boolean; progress: Progress }
 
 export const outcomes = [
   'new',

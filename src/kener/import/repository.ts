@@ -1,7 +1,16 @@
 import { type Kysely, sql, type Transaction } from 'kysely'
+import { auditedTransaction, type Change, type ChangeContext, diff } from '../../audit/transaction.ts'
 import type { Tables } from '../../database/schema.ts'
 import type { Comment } from '../../incidents/comments.ts'
-import type { Affected, Incident } from '../../incidents/repository.ts'
+import {
+  type Affected,
+  auditedFields,
+  diffComments,
+  getIncident,
+  type Incident,
+  lockExistingIncident,
+  toTarget,
+} from '../../incidents/repository.ts'
 import { affectedByIncident, lockExistingMonitorsForShare, tagsOf } from '../../monitors/affected.ts'
 import type { MonitorAttributes } from '../../monitors/repository.ts'
 import { withinLimits } from '../../limits.ts'
@@ -47,13 +56,13 @@ type NewMonitor = { attributes: MonitorAttributes; fields: ExtraFields }
 
 /** Returns false, and stores nothing, if the tag is taken. */
 export function importMonitor(
-  db: Kysely<Tables>,
+  context: ChangeContext,
   from: Source,
   { attributes, fields }: NewMonitor,
 ): Promise<boolean> {
-  return db.transaction().execute(async (trx) => {
-    const monitor = await insertKenerMonitor(trx, attributes, fields)
-    if (monitor) await recordImport(trx, 'monitor', from, monitor.id)
+  return auditedTransaction(context, async (change) => {
+    const monitor = await insertKenerMonitor(change, attributes, fields)
+    if (monitor) await recordImport(change.trx, 'monitor', from, monitor.id)
     return monitor !== undefined
   })
 }
@@ -64,17 +73,17 @@ export function importMonitor(
  * the monitor does not exist.
  */
 export function reimportMonitor(
-  db: Kysely<Tables>,
+  context: ChangeContext,
   from: Source,
   tag: string,
   { attributes, fields }: NewMonitor,
 ): Promise<boolean> {
-  return db.transaction().execute(async (trx) => {
-    const monitor = await updateKenerMonitor(trx, tag, ({ stale_after_seconds, hidden }) => ({
+  return auditedTransaction(context, async (change) => {
+    const monitor = await updateKenerMonitor(change, tag, ({ stale_after_seconds, hidden }) => ({
       attributes: { ...attributes, tag, stale_after_seconds, hidden: hidden || attributes.hidden },
       fields,
     }))
-    if (monitor) await recordImport(trx, 'monitor', from, monitor.id)
+    if (monitor) await recordImport(change.trx, 'monitor', from, monitor.id)
     return monitor !== undefined
   })
 }
@@ -107,20 +116,28 @@ export type CommentValues = Pick<Comment, 'comment' | 'state' | 'commented_at'>
  * if the incident no longer exists.
  */
 export function importIncident(
-  db: Kysely<Tables>,
+  context: ChangeContext,
   { id: localId, incident, comments }: IncidentImport,
 ): Promise<boolean> {
-  return db.transaction().execute(async (trx) => {
+  return auditedTransaction(context, async (change) => {
+    const { trx, record } = change
     const monitorIds = await lockExistingMonitorsForShare(trx, tagsOf(incident?.monitors ?? []))
+    const before = localId === undefined ? undefined : await lockExistingIncident(trx, localId)
+    if (localId !== undefined && !before) return false
     const id = await storeIncident(trx, localId, incident?.values)
-    if (id === undefined) return false
     if (incident) {
       const existing = incident.monitors.filter(({ monitor_tag }) => monitorIds.has(monitor_tag))
       await affectedByIncident.replace(trx, id, existing, monitorIds)
       if (incident.affectsMonitors && existing.length === 0) await hideIncident(trx, id)
       await recordImport(trx, 'incident', incident.from, id)
     }
-    for (const comment of comments) await storeComment(trx, id, comment)
+    const after = await getIncident(trx, id, null)
+    record({
+      action: before ? 'incident.updated' : 'incident.created',
+      target: toTarget(after),
+      changes: diff(before ?? {}, after, auditedFields),
+    })
+    for (const comment of comments) await storeComment(change, after, comment)
     return true
   })
 }
@@ -129,17 +146,14 @@ async function storeIncident(
   trx: Transaction<Tables>,
   id: number | undefined,
   values: IncidentValues | undefined,
-): Promise<number | undefined> {
+): Promise<number> {
   if (id !== undefined) {
-    // Locks the incident before its comments, even if only comments are stored: a deletion locks in this order, and the
-    // reverse order would deadlock.
-    const updated = await trx
+    await trx
       .updateTable('incidents')
       .set({ ...(values && withinLimits('incidents', values)), updated_at: sql`now()` })
       .where('id', '=', id)
-      .returning('id')
-      .executeTakeFirst()
-    return updated?.id
+      .execute()
+    return id
   }
   if (!values) throw new Error('A new incident requires values')
   const inserted = await trx
@@ -155,27 +169,41 @@ async function hideIncident(trx: Transaction<Tables>, id: number): Promise<void>
 }
 
 async function storeComment(
-  trx: Transaction<Tables>,
-  incidentId: number,
+  { trx, record }: Change,
+  incident: Incident,
   { id, from, values }: CommentImport,
 ): Promise<void> {
   withinLimits('incident_comments', values)
+  const before =
+    id === undefined
+      ? undefined
+      : await trx
+          .selectFrom('incident_comments')
+          .selectAll()
+          .where('incident_id', '=', incident.id)
+          .where('id', '=', id)
+          .executeTakeFirst()
+  // A comment that was deleted in the meantime stays deleted.
+  if (id !== undefined && !before) return
   const stored =
     id === undefined
       ? await trx
           .insertInto('incident_comments')
-          .values({ incident_id: incidentId, ...values })
-          .returning('id')
-          .executeTakeFirst()
+          .values({ incident_id: incident.id, ...values })
+          .returningAll()
+          .executeTakeFirstOrThrow()
       : await trx
           .updateTable('incident_comments')
           .set({ ...values, updated_at: sql`now()` })
-          .where('incident_id', '=', incidentId)
           .where('id', '=', id)
-          .returning('id')
-          .executeTakeFirst()
-  // A comment that was deleted in the meantime stays deleted.
-  if (stored) await recordImport(trx, 'comment', from, stored.id)
+          .returningAll()
+          .executeTakeFirstOrThrow()
+  record({
+    action: before ? 'comment.updated' : 'comment.created',
+    target: toTarget(incident),
+    changes: diffComments(before ?? {}, stored),
+  })
+  await recordImport(trx, 'comment', from, stored.id)
 }
 
 /** Records that an item was imported. @throws OperatorError if another import has stored the item in the meantime */

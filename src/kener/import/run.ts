@@ -1,3 +1,4 @@
+import { auditedTransaction } from '../../audit/transaction.ts'
 import { quote } from '../../terminal.ts'
 import type { SourceMonitor } from './client.ts'
 import { importIncidents } from './incidents.ts'
@@ -44,7 +45,19 @@ export async function importFromKener(job: Job): Promise<boolean> {
   for (const [kind, counts] of Object.entries(countsByKind))
     job.progress.print(`${kind}: ${describe(counts)}`)
   if (job.dryRun) job.progress.print('Dry run: nothing was written')
+  else await recordRun(job, countsByKind)
   return Object.values(countsByKind).every(({ skipped }) => skipped === undefined)
+}
+
+/** Records the import itself: each item has audit events of its own. */
+async function recordRun(job: Job, countsByKind: CountsByKind): Promise<void> {
+  const { url } = job.kener
+  const changes = Object.fromEntries(
+    Object.entries(countsByKind).map(([kind, counts]) => [kind, [null, describe(counts)] as [null, string]]),
+  )
+  await auditedTransaction(job, async ({ record }) => {
+    record({ action: 'import.completed', target: { type: 'import', id: url, name: null }, changes })
+  })
 }
 
 /** Sorts monitors that keep their tag first, so that a changed tag does not take the tag of another one. */
@@ -84,10 +97,11 @@ type MonitorContext = {
 }
 
 async function importOneMonitor(
-  { db, kener, dryRun, progress }: Job,
+  job: Job,
   item: SourceMonitor,
   { known, localMonitors, taken, imported }: MonitorContext,
 ): Promise<Outcome> {
+  const { kener, dryRun, progress } = job
   const before = take(known, item.id)
   const local = before && localMonitors.get(before.id)
   if (before && !local) return 'deleted locally'
@@ -105,9 +119,9 @@ async function importOneMonitor(
   const { value: monitor, warnings } = parsed
   const { tag } = monitor.attributes
   if (local) {
-    if (!dryRun && !(await reimportMonitor(db, from, local.tag, monitor))) return 'deleted locally'
+    if (!dryRun && !(await reimportMonitor(job, from, local.tag, monitor))) return 'deleted locally'
     if (local.hidden && !monitor.attributes.hidden) warn(notice`stays hidden, as it is locally`)
-  } else if (!taken.has(tag) && (dryRun || (await importMonitor(db, from, monitor)))) {
+  } else if (!taken.has(tag) && (dryRun || (await importMonitor(job, from, monitor)))) {
     taken.add(tag)
     imported.set(item.tag, tag)
   } else if (tag === item.tag) {

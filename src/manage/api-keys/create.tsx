@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { databaseNow } from '../../database/clock.ts'
-import { toKeyContext } from '../../http/key-context.ts'
+import { toKeyContext } from '../../http/change-context.ts'
 import { createKey } from '../../keys/lifecycle.ts'
 import { generateKeyId } from '../../keys/token.ts'
 import { type FieldErrors, isValidationError } from '../form.ts'

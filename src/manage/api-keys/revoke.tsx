@@ -1,6 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { requirePrincipal } from '../../http/auth.ts'
-import { toKeyContext } from '../../http/key-context.ts'
+import { toKeyContext } from '../../http/change-context.ts'
 import { getKey, revokeKey } from '../../keys/lifecycle.ts'
 import { type ApiKey, listActiveSuccessors, type Successor } from '../../keys/repository.ts'
 import { KeyParams } from '../../wire/keys.ts'
