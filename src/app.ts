@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
+import auditRoutes from './api/audit.ts'
 import docsRoutes from './api/docs.ts'
 import healthRoutes from './api/health.ts'
 import incidentRoutes from './api/incidents.ts'
@@ -140,6 +141,7 @@ async function api(app: FastifyInstance) {
   app.register(monitorRoutes, { prefix: '/monitors' })
   app.register(incidentRoutes, { prefix: '/incidents' })
   app.register(maintenanceRoutes, { prefix: '/maintenances' })
+  app.register(auditRoutes, { prefix: '/audit' })
   app.register(statusRoutes, { prefix: '/status' })
   app.register(kener, { prefix: '/v4' })
 }

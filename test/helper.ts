@@ -240,8 +240,8 @@ async function emptyTables(db: Replica['db']): Promise<void> {
 }
 
 /** The context of changes by an operator. */
-export function operator(db: Kysely<Tables>): ChangeContext {
-  const actor = { key: null, via: 'cli' as const, address: null, request_id: null }
+export function operator(db: Kysely<Tables>, via: 'cli' | 'import' = 'cli'): ChangeContext {
+  const actor = { key: null, via, address: null, request_id: null }
   return { db, actor, auditRetentionDays: 400 }
 }
 

@@ -62,7 +62,7 @@ export async function importInProcess(
   })
   const wait = () => Promise.resolve()
   const isComplete = await importFromKener({
-    ...operator(db),
+    ...operator(db, 'import'),
     kener: connectToKener(url, key, { wait }),
     dryRun,
     progress: createProgress(stream),

@@ -1,6 +1,7 @@
 import { type Kysely, type Selectable, sql } from 'kysely'
 import type { Tables } from '../database/schema.ts'
 import type { AuditAction } from '../enums.ts'
+import { paginate, parseCursor } from '../wire/pagination.ts'
 
 export type AuditEvent = Omit<Selectable<Tables['audit_events']>, 'retained_until'>
 
@@ -13,9 +14,10 @@ export type AuditFilter = {
   /** Matches times in [from, to). */
   from?: Date | undefined
   to?: Date | undefined
-  /** Time and id of the last event of the previous page. */
-  cursor?: Pick<AuditEvent, 'at' | 'id'> | undefined
 }
+
+/** Time and id of the last event of the previous page. */
+type After = { after?: Pick<AuditEvent, 'at' | 'id'> | undefined }
 
 const columns = [
   'id',
@@ -33,9 +35,9 @@ const columns = [
 ] as const
 
 /** Lists audit events, newest first. */
-export async function listAuditEvents(
+async function listAuditEvents(
   db: Kysely<Tables>,
-  { actor, action, target, from, to, cursor }: AuditFilter,
+  { actor, action, target, from, to, after }: AuditFilter & After,
   limit: number,
 ): Promise<AuditEvent[]> {
   return db
@@ -46,13 +48,34 @@ export async function listAuditEvents(
     .$if(target !== undefined, (query) => query.where('target_id', '=', target ?? ''))
     .$if(from !== undefined, (query) => query.where('at', '>=', from ?? new Date()))
     .$if(to !== undefined, (query) => query.where('at', '<', to ?? new Date()))
-    .$if(cursor !== undefined, (query) =>
-      query.where(sql<boolean>`(at, id) < (${cursor?.at}::timestamptz, ${cursor?.id}::bigint)`),
+    .$if(after !== undefined, (query) =>
+      query.where(sql<boolean>`(at, id) < (${after?.at}::timestamptz, ${after?.id}::bigint)`),
     )
     .orderBy('at', 'desc')
     .orderBy('id', 'desc')
     .limit(limit)
     .execute()
+}
+
+/**
+ * Returns a page of audit events, newest first.
+ * @throws ApiError 400 for an invalid cursor
+ */
+export async function listAuditPage(
+  db: Kysely<Tables>,
+  filter: AuditFilter,
+  { cursor, limit }: { cursor?: string | undefined; limit: number },
+) {
+  const after =
+    cursor === undefined ? undefined : parsePosition(parseCursor(cursor, 'audit', /^\d{1,11}:\d{1,18}$/))
+  const rows = await listAuditEvents(db, { ...filter, after }, limit + 1)
+  return paginate(rows, limit, 'audit', ({ at, id }) => `${at.getTime() / 1000}:${id}`)
+}
+
+/** Ids are bigint, which do not fit the positions of other lists. */
+function parsePosition(text: string): Pick<AuditEvent, 'at' | 'id'> {
+  const [seconds, id = ''] = text.split(':')
+  return { at: new Date(Number(seconds) * 1000), id }
 }
 
 /** Events that one statement of the export reads. */
@@ -61,15 +84,15 @@ const exportPageLength = 1_000
 /** Yields all matching events that exist at the start, newest first, in pages, so that an export of any length takes little memory. */
 export async function* exportAuditEvents(
   db: Kysely<Tables>,
-  filter: Omit<AuditFilter, 'cursor'>,
+  filter: AuditFilter,
 ): AsyncGenerator<AuditEvent[]> {
-  let cursor: AuditFilter['cursor']
+  let after: After['after']
   for (;;) {
-    const page = await listAuditEvents(db, { ...filter, cursor }, exportPageLength)
+    const page = await listAuditEvents(db, { ...filter, after }, exportPageLength)
     yield page
     const last = page.at(-1)
     if (page.length < exportPageLength || !last) return
-    cursor = { at: last.at, id: last.id }
+    after = { at: last.at, id: last.id }
   }
 }
 

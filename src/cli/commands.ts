@@ -109,6 +109,20 @@ ${urlHelp}`,
     },
   },
   {
+    name: 'audit',
+    synopsis: '[--since WHEN] [--json] [--url URL]',
+    description: `Lists audit events, newest first: time, action, target, the key that made the change, and the changed fields with
+their values before and after.
+--since: a time like 2026-01-01T00:00:00Z, or a duration before now like 7d or 12h; without it, all events
+--json: prints an array of the event objects of the API
+${urlHelp}`,
+    async run(args, io) {
+      const options = parseArguments(args, { since: text, json: flag, url: text }).values
+      const { listAuditEvents } = await import('./audit.ts')
+      return listAuditEvents(io, options)
+    },
+  },
+  {
     name: 'migrate',
     description: 'Applies the pending migrations of the database. The server also does this when it starts.',
     async run(args, io) {

@@ -59,6 +59,16 @@ export function parseExpiry(text: string): Expiry {
   )
 }
 
+/** Parses --since, a time or a duration before now. @throws UsageError */
+export function parseSince(text: string | undefined): { at: Date } | { beforeMs: number } | undefined {
+  if (text === undefined) return undefined
+  const beforeMs = parseDuration(text)
+  if (beforeMs !== undefined) return { beforeMs }
+  const at = parseTime(text)
+  if (at) return { at }
+  throw new UsageError('--since must be a time like 2026-01-01T00:00:00Z, or a duration like 7d or 12h')
+}
+
 /** Parses --overlap, and returns seconds. @throws UsageError */
 export function parseOverlap(text = '0'): number {
   const seconds = text === '0' ? 0 : (parseDuration(text) ?? NaN) / 1000

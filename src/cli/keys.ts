@@ -10,7 +10,7 @@ import {
   parseOverlap,
   parseUrl,
 } from './key-options.ts'
-import { type KeyStore, withKeyStore } from './key-store.ts'
+import { type Backend, withBackend } from './backend.ts'
 
 /** An option of all commands, and one of those that print keys. */
 type Server = { url?: string | undefined }
@@ -24,10 +24,10 @@ export async function createKey(
 ): Promise<number> {
   const attributes = parseKeyOptions(options)
   const expiry = expires === undefined ? undefined : parseExpiry(expires)
-  return withKeyStore(io, parseUrl(url), async (store) => {
-    const expires_at = (await resolveExpiry(store, expiry)) ?? null
-    const { key: token, ...key } = await store.create({ ...attributes, expires_at })
-    await printKey(io, token).catch((error: unknown) => revokeUnprinted(store, key.id, error))
+  return withBackend(io, parseUrl(url), async (backend) => {
+    const expires_at = (await resolveExpiry(backend, expiry)) ?? null
+    const { key: token, ...key } = await backend.create({ ...attributes, expires_at })
+    await printKey(io, token).catch((error: unknown) => revokeUnprinted(backend, key.id, error))
     printError(io, `Created ${describe(key)}\n${copyNow}\n`)
     return 0
   })
@@ -37,8 +37,8 @@ export async function listKeys(
   io: Io,
   { url, status, json = false }: Server & Format & { status: KeyStatus | undefined },
 ): Promise<number> {
-  return withKeyStore(io, parseUrl(url), async (store) => {
-    const keys = await store.list(status)
+  return withBackend(io, parseUrl(url), async (backend) => {
+    const keys = await backend.list(status)
     await print(io, json ? toJson(keys) : keys.map((key) => `${describe(key)}\n`).join(''))
     if (keys.length === 0 && !json) {
       printError(
@@ -53,8 +53,8 @@ export async function listKeys(
 }
 
 export async function showKey(io: Io, id: string, { url, json = false }: Server & Format): Promise<number> {
-  return withKeyStore(io, parseUrl(url), async (store) => {
-    const key = await store.show(id)
+  return withBackend(io, parseUrl(url), async (backend) => {
+    const key = await backend.show(id)
     await print(io, json ? toJson(key) : formatFields(key))
     return 0
   })
@@ -69,14 +69,14 @@ export async function rotateKey(
   const expiry = expires === undefined ? undefined : parseExpiry(expires)
   const stateOfOld =
     overlapSeconds === 0 ? 'has expired' : `remains valid for ${overlap ?? ''}, unless it expires before`
-  return withKeyStore(io, parseUrl(url), async (store) => {
+  return withBackend(io, parseUrl(url), async (backend) => {
     // Before the rotation, which cannot be undone.
     assertOpen(io)
-    const expiresAt = await resolveExpiry(store, expiry)
-    const { key: token, ...key } = await store.rotate(id, { overlapSeconds, expiresAt })
+    const expiresAt = await resolveExpiry(backend, expiry)
+    const { key: token, ...key } = await backend.rotate(id, { overlapSeconds, expiresAt })
     await printKey(io, token).catch((error: unknown) =>
       revokeUnprinted(
-        store,
+        backend,
         key.id,
         error,
         `. The old key ${id} ${stateOfOld}, and cannot be rotated again: create a new key with keys create`,
@@ -88,21 +88,21 @@ export async function rotateKey(
 }
 
 export async function revokeKey(io: Io, id: string, { url }: Server): Promise<number> {
-  return withKeyStore(io, parseUrl(url), async (store) => {
-    printError(io, `Revoked ${describe(await store.revoke(id))}\n`)
+  return withBackend(io, parseUrl(url), async (backend) => {
+    printError(io, `Revoked ${describe(await backend.revoke(id))}\n`)
     return 0
   })
 }
 
 /** Revokes a key that was created but not printed. @param consequence continues the error */
 async function revokeUnprinted(
-  store: KeyStore,
+  backend: Backend,
   id: string,
   error: unknown,
   consequence = '',
 ): Promise<never> {
   const reason = messageOf(error)
-  await store.revoke(id).catch((failure: unknown) => {
+  await backend.revoke(id).catch((failure: unknown) => {
     throw new OperatorError(
       `The key could not be printed (${reason}), and could not be revoked either (${messageOf(failure)}): run keys revoke ${id}${consequence}`,
     )
@@ -115,9 +115,9 @@ function messageOf(error: unknown): string {
 }
 
 /** Adds a duration to the time of the service, because that time decides about expiry. */
-async function resolveExpiry(store: KeyStore, expiry: Expiry | undefined): Promise<Date | undefined> {
+async function resolveExpiry(backend: Backend, expiry: Expiry | undefined): Promise<Date | undefined> {
   if (expiry === undefined) return undefined
-  return 'at' in expiry ? expiry.at : new Date((await store.now()).getTime() + expiry.afterMs)
+  return 'at' in expiry ? expiry.at : new Date((await backend.now()).getTime() + expiry.afterMs)
 }
 
 /** Formats a key as one line. */

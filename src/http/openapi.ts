@@ -64,6 +64,7 @@ const tags: [name: string, description: string][] = [
   ['monitors', 'Monitored services, and reports of their status'],
   ['incidents', 'Incidents, the monitors that they affect, and their comments'],
   ['maintenances', 'Planned maintenances, the monitors that they affect, and their events'],
+  ['audit', 'Audit events: what each key has changed'],
   ['status', 'The public status, without a key'],
   ['v4', 'The API of Kener 4, for its clients. An invalid request has the code BAD_REQUEST.'],
   ['health', 'Probes for orchestrators and load balancers'],

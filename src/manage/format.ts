@@ -35,3 +35,9 @@ export function formatRelative(time: Date, now: Date): string {
 export function formatNumber(count: number): string {
   return count.toLocaleString('en')
 }
+
+/** `key.updated`: `Key updated` */
+export function formatAction(action: string): string {
+  const text = action.replace(/[._]/g, ' ')
+  return text.charAt(0).toUpperCase() + text.slice(1)
+}

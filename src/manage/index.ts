@@ -6,6 +6,7 @@ import staticFiles from '@fastify/static'
 import type { FastifyInstance } from 'fastify'
 import { formRequired } from '../errors.ts'
 import { securePages } from '../http/page-security.ts'
+import auditRoutes from './audit.tsx'
 import apiKeyRoutes from './api-keys/routes.ts'
 import logInRoutes from './log-in.tsx'
 import overviewRoutes from './overview.tsx'
@@ -75,5 +76,6 @@ async function authenticatedPages(app: FastifyInstance) {
   app.addHook('onRequest', app.requireSession)
   app.addHook('onRequest', app.limitConcurrency)
   app.register(overviewRoutes)
+  app.register(auditRoutes, { prefix: '/audit' })
   app.register(apiKeyRoutes, { prefix: '/settings' })
 }

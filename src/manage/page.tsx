@@ -7,7 +7,7 @@ import { CsrfToken, Form, Now } from './ui.tsx'
 
 type Page = {
   title: string
-  section?: 'overview' | 'settings'
+  section?: 'overview' | 'settings' | 'audit'
   /** Confirms the last action. */
   notice?: string | undefined
   /** Path that a reload opens instead of this page, because this page must not be shown twice. */
@@ -108,6 +108,9 @@ function Header({ section, userName }: { section: Page['section']; userName: str
             </a>
             <a href="/manage/settings" aria-current={section === 'settings' ? 'page' : undefined}>
               Settings
+            </a>
+            <a href="/manage/audit" aria-current={section === 'audit' ? 'page' : undefined}>
+              Audit
             </a>
             <a href="/docs">Docs</a>
           </nav>

@@ -1,6 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
+import { type AuditEvent, listAuditPage } from '../../audit/repository.ts'
 import { databaseNow } from '../../database/clock.ts'
 import { invalidField } from '../../errors.ts'
 import { requirePrincipal } from '../../http/auth.ts'
@@ -10,6 +11,7 @@ import { isAddressAllowed } from '../../keys/allowed-ips.ts'
 import { getKey, updateKey } from '../../keys/lifecycle.ts'
 import { type ApiKey, listActiveSuccessors, type Successor } from '../../keys/repository.ts'
 import { KeyParams } from '../../wire/keys.ts'
+import { AuditEvents, auditPath } from '../audit-events.tsx'
 import { type FieldErrors, isValidationError } from '../form.ts'
 import { sendPage } from '../page.tsx'
 import { ErrorSummary, Form, TimeAgo, TimeAgoOrNever } from '../ui.tsx'
@@ -46,6 +48,9 @@ const notices = new Map([
   ['saved', 'Changes saved. They apply to every request from now on.'],
   ['revoked', 'Key revoked. Every request with it is rejected from now on.'],
 ])
+
+/** Newest changes that the page of a key shows. */
+const historyLength = 10
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get('/:id', { schema: { params: KeyParams, querystring: Query } }, async function show(request, reply) {
@@ -86,6 +91,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     const apiKey = await getKey(app.db, id)
     const isRevoked = apiKey.status === 'revoked'
     const successors = isRevoked ? await listActiveSuccessors(app.db, apiKey) : []
+    const history = await listAuditPage(app.db, { target: id }, { limit: historyLength })
     const settings = toFormSettings(request)
     const stored = fillKeyForm(apiKey)
     return sendPage(
@@ -112,6 +118,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
             {...(rejected ?? { form: stored, original: stored, errors: {} })}
           />
         )}
+        <History id={id} events={history.data} />
       </>,
     )
   }
@@ -228,6 +235,23 @@ function Facts({ apiKey, isOwn, rateLimitMax }: FactsProps) {
           </Fact>
         )}
       </dl>
+    </section>
+  )
+}
+
+function History({ id, events }: { id: string; events: AuditEvent[] }) {
+  return (
+    <section aria-labelledby="history">
+      <h2 id="history">History</h2>
+      {events.length === 0 ? (
+        <p class="muted">No changes of this key are recorded.</p>
+      ) : (
+        <AuditEvents events={events} label="Changes of this key, newest first" />
+      )}
+      <p>
+        <a href={`${auditPath}?target=${id}`}>All changes of this key</a> ·{' '}
+        <a href={`${auditPath}?actor=${id}`}>What this key has changed</a>
+      </p>
     </section>
   )
 }

@@ -5,15 +5,19 @@ import { ApiError } from '../errors.ts'
 import type { NewKey } from '../keys/lifecycle.ts'
 import { parseToken } from '../keys/token.ts'
 import { OperatorError } from '../operator-error.ts'
+import type { AuditEventObject } from '../wire/audit.ts'
 import type { KeyObject, NewKeyObject } from '../wire/keys.ts'
-import { createDatabaseKeyStore } from './database-key-store.ts'
+import { createDatabaseBackend } from './database-backend.ts'
 import { toChangeContext, withDatabase } from './database.ts'
-import { connectToServer } from './http-key-store.ts'
+import { connectToServer } from './http-backend.ts'
 import type { Io } from './io.ts'
 import { toFailure } from './key-options.ts'
 
-/** The keys of the service, as objects of the API, newest first. All methods throw an OperatorError if they fail. */
-export type KeyStore = {
+/**
+ * What commands work on: a database, or a server. Keys and events are objects of the API, newest first. All methods throw
+ * an OperatorError if they fail.
+ */
+export type Backend = {
   /** Returns the time of the service, which decides about expiry. */
   now: () => Promise<Date>
   create: (attributes: NewKey) => Promise<NewKeyObject>
@@ -21,26 +25,27 @@ export type KeyStore = {
   show: (id: string) => Promise<KeyObject>
   rotate: (id: string, rotation: Rotation) => Promise<NewKeyObject>
   revoke: (id: string) => Promise<KeyObject>
+  /** Returns the audit events since a time, by default all, in pages. */
+  auditEvents: (since: Date | undefined) => AsyncIterable<AuditEventObject[]>
 }
 
 type Rotation = { overlapSeconds: number; expiresAt: Date | undefined }
 
 /**
- * Runs `use` with the keys of the configured database, or, while a server holds the embedded database, with the API of
- * that server.
+ * Runs `use` with the configured database, or, while a server holds the embedded database, with the API of that server.
  * @param url the server whose API is used in any case
  */
-export async function withKeyStore<Result>(
+export async function withBackend<Result>(
   io: Io,
   url: string | undefined,
-  use: (store: KeyStore) => Promise<Result>,
+  use: (backend: Backend) => Promise<Result>,
 ): Promise<Result> {
   if (url !== undefined) {
     return use(connectToServer(url, requireApiKey(io, `With --url, commands use the API of ${url}`)))
   }
   try {
     return await withDatabase(io, ({ db }) =>
-      use(createDatabaseKeyStore(toChangeContext(io, db, 'cli'), readConfig(io.env).keyLifetimeMaxDays)),
+      use(createDatabaseBackend(toChangeContext(io, db, 'cli'), readConfig(io.env).keyLifetimeMaxDays)),
     )
   } catch (error) {
     if (error instanceof DirectoryInUseError) return use(connectToHolder(io, error))
@@ -48,7 +53,7 @@ export async function withKeyStore<Result>(
   }
 }
 
-function connectToHolder(io: Io, { origin, dataDir }: DirectoryInUseError): KeyStore {
+function connectToHolder(io: Io, { origin, dataDir }: DirectoryInUseError): Backend {
   const inUse = `The embedded database in ${dataDir} is in use by a`
   if (origin === undefined) {
     throw new OperatorError(

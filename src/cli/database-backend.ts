@@ -1,19 +1,18 @@
+import { exportAuditEvents } from '../audit/repository.ts'
 import type { ChangeContext } from '../audit/transaction.ts'
 import { databaseNow } from '../database/clock.ts'
 import * as lifecycle from '../keys/lifecycle.ts'
 import { listKeys } from '../keys/repository.ts'
 import { createSecrets } from '../keys/secrets.ts'
+import { serializeAuditEvent } from '../wire/audit.ts'
 import { serializeKey, serializeNewKey } from '../wire/keys.ts'
-import type { KeyStore } from './key-store.ts'
+import type { Backend } from './backend.ts'
 
 /** The command line reports changes on stderr, not in the log. */
 const silentLog = { info: () => undefined }
 
-/** The keys in a database. Methods throw an ApiError if they fail. */
-export function createDatabaseKeyStore(
-  changeContext: ChangeContext,
-  lifetimeMaxDays: number | null,
-): KeyStore {
+/** A database. Methods throw an ApiError if they fail. */
+export function createDatabaseBackend(changeContext: ChangeContext, lifetimeMaxDays: number | null): Backend {
   const { db } = changeContext
   const context = {
     ...changeContext,
@@ -29,5 +28,8 @@ export function createDatabaseKeyStore(
     show: async (id) => serializeKey(await lifecycle.getKey(db, id)),
     rotate: async (id, rotation) => serializeNewKey(await lifecycle.rotateKey(context, id, rotation)),
     revoke: async (id) => serializeKey(await lifecycle.revokeKey(context, id)),
+    async *auditEvents(since) {
+      for await (const events of exportAuditEvents(db, { from: since })) yield events.map(serializeAuditEvent)
+    },
   }
 }

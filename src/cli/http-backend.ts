@@ -2,22 +2,23 @@ import { type ErrorDetail, keyNotFound } from '../errors.ts'
 import { isKeyId, parseToken } from '../keys/token.ts'
 import { OperatorError } from '../operator-error.ts'
 import { quote } from '../terminal.ts'
+import type { AuditEventObject } from '../wire/audit.ts'
 import { describeFetchError } from '../wire/http-client.ts'
 import type { KeyObject, NewKeyObject } from '../wire/keys.ts'
 import { formatTime } from '../wire/time.ts'
 import { toFailure } from './key-options.ts'
-import type { KeyStore } from './key-store.ts'
+import type { Backend } from './backend.ts'
 
 type Success<Data> = { success: true; data: Data; pagination: { next_cursor: string | null } }
 type Failure = { success: false; error: { message: string; details?: ErrorDetail[] } }
 
 /**
- * The keys of a running server, through its API.
+ * A running server, through its API.
  * @param url a result of parseBaseUrl
  * @param apiKey a key with the permission admin
  * @param timeoutMs longest time for one response including its body, in milliseconds
  */
-export function connectToServer(url: string, apiKey: string, timeoutMs = 30_000): KeyStore {
+export function connectToServer(url: string, apiKey: string, timeoutMs = 30_000): Backend {
   let token = apiKey
 
   return {
@@ -54,6 +55,19 @@ export function connectToServer(url: string, apiKey: string, timeoutMs = 30_000)
     },
 
     revoke: async (id) => (await send<KeyObject>('POST', `${toPath(id)}/revoke`)).data,
+
+    async *auditEvents(since) {
+      for (let cursor: string | null | undefined; cursor !== null;) {
+        const query = new URLSearchParams({
+          limit: '100',
+          ...(since && { from: formatTime(since) }),
+          ...(cursor !== undefined && { cursor }),
+        })
+        const { data, pagination } = await send<AuditEventObject[]>('GET', `/audit?${query.toString()}`)
+        yield data
+        cursor = pagination.next_cursor
+      }
+    },
   }
 
   async function send<Data>(

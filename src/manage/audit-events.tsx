@@ -1,0 +1,81 @@
+import type { AuditEvent } from '../audit/repository.ts'
+import { keyPath } from './api-keys/ui.tsx'
+import { formatAction } from './format.ts'
+import { TimeAgo } from './ui.tsx'
+
+export const auditPath = '/manage/audit'
+
+/** Lists audit events with the values before and after each change. */
+export function AuditEvents({ events, label }: { events: AuditEvent[]; label: string }) {
+  return (
+    <ol class="events" aria-label={label}>
+      {events.map((event) => (
+        <li key={event.id} class="card">
+          <p>
+            <strong>{formatAction(event.action)}</strong> <Target event={event} />
+          </p>
+          <p class="muted">
+            <TimeAgo time={event.at} /> by <Actor event={event} />
+          </p>
+          <Changes changes={event.changes} />
+        </li>
+      ))}
+    </ol>
+  )
+}
+
+function Target({ event: { target_type: type, target_id: id, target_name: name } }: { event: AuditEvent }) {
+  const text = (
+    <>
+      {name} <code class="muted">{type === 'incident' || type === 'maintenance' ? `#${id}` : id}</code>
+    </>
+  )
+  return type === 'key' ? <a href={keyPath(id)}>{text}</a> : text
+}
+
+function Actor({ event }: { event: AuditEvent }) {
+  const { actor_key_id: id, actor_key_name: name, via, address } = event
+  return (
+    <>
+      {id === null ? 'an operator' : <a href={keyPath(id)}>{name}</a>} {viaNames[via]}
+      {address !== null && (
+        <>
+          {' '}
+          from <code>{address}</code>
+        </>
+      )}
+    </>
+  )
+}
+
+const viaNames = {
+  api: 'with the API',
+  panel: 'in the panel',
+  cli: 'on the command line',
+  import: 'with an import',
+}
+
+function Changes({ changes }: Pick<AuditEvent, 'changes'>) {
+  const fields = Object.entries(changes)
+  if (fields.length === 0) return null
+  return (
+    <dl class="changes">
+      {fields.map(([field, [before, after]]) => (
+        <div key={field}>
+          <dt>{field.replaceAll('_', ' ')}</dt>
+          <dd>
+            {before !== null && <Value value={before} isBefore />}
+            {before !== null && after !== null && <span aria-hidden="true"> → </span>}
+            {after !== null && <Value value={after} />}
+          </dd>
+        </div>
+      ))}
+    </dl>
+  )
+}
+
+/** A value that was replaced or deleted is struck through. */
+function Value({ value, isBefore = false }: { value: unknown; isBefore?: boolean }) {
+  const text = typeof value === 'string' ? value : JSON.stringify(value)
+  return isBefore ? <del>{text}</del> : <ins>{text}</ins>
+}

@@ -1,0 +1,113 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { Type } from 'typebox'
+import { listAuditPage } from '../audit/repository.ts'
+import { auditActions } from '../enums.ts'
+import { AuditEvents, auditPath } from './audit-events.tsx'
+import { formatAction } from './format.ts'
+import { sendPage } from './page.tsx'
+
+const pageSize = 50
+
+const Day = Type.String({ default: '', pattern: '^(\\d{4}-\\d{2}-\\d{2})?$' })
+
+const Query = Type.Object({
+  action: Type.Enum(['', ...auditActions], { default: '' }),
+  actor: Type.String({ default: '', maxLength: 255 }),
+  target: Type.String({ default: '', maxLength: 2_048 }),
+  from: Day,
+  to: Day,
+  cursor: Type.Optional(Type.String({ maxLength: 1_000 })),
+})
+
+const routes: FastifyPluginAsyncTypebox = async (app) => {
+  app.get('/', { schema: { querystring: Query } }, async function list(request, reply) {
+    const { action, actor, target, from, to, cursor } = request.query
+    const filter = {
+      action: action === '' ? undefined : action,
+      actor: actor.trim() || undefined,
+      target: target.trim() || undefined,
+      from: toDayStart(from),
+      to: toDayStart(to, 1),
+    }
+    const { data, pagination } = await listAuditPage(app.db, filter, { cursor, limit: pageSize })
+    const fields = { action, actor, target, from, to }
+    return sendPage(
+      request,
+      reply,
+      { title: 'Audit events', section: 'audit' },
+      <>
+        <h1>Audit events</h1>
+        <p class="muted">
+          Every change of keys, monitors, incidents and maintenances, and every log-in, newest first. Days are
+          in UTC.
+        </p>
+        <FilterForm fields={fields} />
+        {data.length === 0 ? (
+          <p class="empty card">No audit events match these filters.</p>
+        ) : (
+          <AuditEvents events={data} label="Audit events, newest first" />
+        )}
+        <PageLinks fields={fields} isFirst={cursor === undefined} next={pagination.next_cursor} />
+      </>,
+    )
+  })
+}
+
+export default routes
+
+/** Returns undefined for no day, and for one that no calendar has. @param offset in days */
+function toDayStart(day: string, offset = 0): Date | undefined {
+  const time = Date.parse(`${day}T00:00:00Z`)
+  return Number.isNaN(time) ? undefined : new Date(time + offset * 86_400_000)
+}
+
+type Fields = Record<'action' | 'actor' | 'target' | 'from' | 'to', string>
+
+function FilterForm({ fields }: { fields: Fields }) {
+  return (
+    <form class="filter" method="get" action={auditPath} role="search">
+      <label>
+        <span>Action</span>
+        <select name="action">
+          {['', ...auditActions].map((action) => (
+            <option key={action} value={action} selected={action === fields.action}>
+              {action === '' ? 'All' : formatAction(action)}
+            </option>
+          ))}
+        </select>
+      </label>
+      <label>
+        <span>By the key with this ID</span>
+        <input name="actor" value={fields.actor} maxLength={255} autocomplete="off" spellcheck={false} />
+      </label>
+      <label>
+        <span>ID or tag of the target</span>
+        <input name="target" value={fields.target} maxLength={2_048} autocomplete="off" spellcheck={false} />
+      </label>
+      <label>
+        <span>From</span>
+        <input type="date" name="from" value={fields.from} />
+      </label>
+      <label>
+        <span>To</span>
+        <input type="date" name="to" value={fields.to} />
+      </label>
+      <button>Filter</button>
+      {Object.values(fields).some((value) => value !== '') && <a href={auditPath}>Show all</a>}
+    </form>
+  )
+}
+
+type PageLinksProps = { fields: Fields; isFirst: boolean; next: string | null }
+
+function PageLinks({ fields, isFirst, next }: PageLinksProps) {
+  if (isFirst && next === null) return null
+  const toPath = (more: Record<string, string>) =>
+    `${auditPath}?${new URLSearchParams({ ...fields, ...more }).toString()}`
+  return (
+    <nav class="pages" aria-label="Pages">
+      {!isFirst && <a href={toPath({})}>Newest events</a>}
+      {next !== null && <a href={toPath({ cursor: next })}>Older events</a>}
+    </nav>
+  )
+}
