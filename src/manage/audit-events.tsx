@@ -1,6 +1,7 @@
 import type { AuditEvent } from '../audit/repository.ts'
 import { keyPath } from './api-keys/ui.tsx'
-import { formatAction } from './format.ts'
+import { parseTime } from '../wire/time.ts'
+import { formatAction, formatDateTime } from './format.ts'
 import { TimeAgo } from './ui.tsx'
 
 export const auditPath = '/manage/audit'
@@ -62,7 +63,7 @@ function Changes({ changes }: Pick<AuditEvent, 'changes'>) {
     <dl class="changes">
       {fields.map(([field, [before, after]]) => (
         <div key={field}>
-          <dt>{field.replaceAll('_', ' ')}</dt>
+          <dt>{formatField(field)}</dt>
           <dd>
             {before !== null && <Value value={before} isBefore />}
             {before !== null && after !== null && <span aria-hidden="true"> → </span>}
@@ -76,6 +77,23 @@ function Changes({ changes }: Pick<AuditEvent, 'changes'>) {
 
 /** A value that was replaced or deleted is struck through. */
 function Value({ value, isBefore = false }: { value: unknown; isBefore?: boolean }) {
-  const text = typeof value === 'string' ? value : JSON.stringify(value)
+  const text = formatValue(value)
   return isBefore ? <del>{text}</del> : <ins>{text}</ins>
+}
+
+/** `expires_at`: `Expires at` */
+function formatField(field: string): string {
+  const text = field
+    .replaceAll('_', ' ')
+    .replace(/\bips$/, 'IPs')
+    .replace(/\bid$/, 'ID')
+  return text.charAt(0).toUpperCase() + text.slice(1)
+}
+
+/** Formats a list with commas, an affected monitor as its tag and its impact, and a time as elsewhere in the panel. */
+function formatValue(value: unknown): string {
+  if (Array.isArray(value)) return value.map(formatValue).join(', ') || 'none'
+  if (typeof value === 'object' && value !== null) return Object.values(value).map(formatValue).join(' ')
+  const time = typeof value === 'string' ? parseTime(value) : undefined
+  return time ? formatDateTime(time) : String(value)
 }
