@@ -409,6 +409,14 @@ await t.test('axe finds no violations, and no page scrolls horizontally', { skip
       await page.goto(keys + path)
       await check(path)
     }
+    for (const path of [
+      '/manage/audit',
+      `/manage/audit?target=${bound.id}&from=2026-01-01`,
+      '/manage/audit?actor=x',
+    ]) {
+      await page.goto(path)
+      await check(path)
+    }
     await page.goto(`${keys}/new`)
     await page.getByLabel('Name').fill(' ')
     await page.getByLabel('Limit to monitors').fill('y'.repeat(256))
