@@ -267,6 +267,21 @@ export const tagTaken = (tag: string) =>
 export const eventNotClosable = (state: EventState, closing: ClosingState, allowed: readonly EventState[]) =>
   conflict(`The event is ${state}: only an event that is ${allowed.join(' or ')} can become ${closing}`)
 
+// 412
+
+const preconditionFailed = (message: string) => new ApiError(412, 'PRECONDITION_FAILED', message)
+
+export const changedSinceRead = () =>
+  preconditionFailed(
+    'The resource was changed or deleted since it had the ETag in If-Match: read it again, and use its new ETag',
+  )
+
+export const existsAlready = () =>
+  preconditionFailed('The resource already exists, and If-None-Match allows the request only if it does not')
+
+export const hasNoEtag = () =>
+  preconditionFailed('The resource has no ETag that If-Match or If-None-Match could be compared with')
+
 // 413, 415
 
 export const payloadTooLarge = (limitBytes: number) =>

@@ -72,11 +72,11 @@ export async function importInProcess(
 }
 
 export function withoutLocalFields(row: object): object {
-  const localFields = ['id', 'created_at', 'updated_at']
+  const localFields = ['id', 'created_at', 'updated_at', 'version']
   return Object.fromEntries(Object.entries(row).filter(([name]) => !localFields.includes(name)))
 }
 
-/** Returns everything that an import writes, except local ids and times. */
+/** Returns everything that an import writes, except local ids, times and versions. */
 export async function contentOf(db: Kysely<Tables>) {
   const monitors = await db
     .selectFrom('monitors')

@@ -12,6 +12,12 @@ import type {
 } from '../enums.ts'
 import type { Permission } from '../permissions.ts'
 
+/**
+ * Version of a row: differs after each change that a response shows, except what changes by itself, such as the last use
+ * of a key. Set by a trigger. bigint, which pg returns as a string.
+ */
+type Version = ColumnType<string, never, never>
+
 /** The tables as the migrations leave them. */
 export type Tables = {
   api_keys: ApiKeysTable
@@ -55,6 +61,7 @@ type ApiKeysTable = {
   /** Id of the key that created this one. Null: an operator did, or a release before this column. */
   created_by: string | null
   last_used_address: string | null
+  version: Version
 }
 
 type RateCountersTable = {
@@ -79,6 +86,7 @@ type MonitorsTable = {
   degraded_counts_as_down: boolean
   created_at: Generated<Date>
   updated_at: Generated<Date>
+  version: Version
 }
 
 type LastReportsTable = {
@@ -129,6 +137,7 @@ type IncidentsTable = {
   stays_hidden: Generated<boolean>
   created_at: Generated<Date>
   updated_at: Generated<Date>
+  version: Version
 }
 
 type IncidentMonitorsTable = { incident_id: number; monitor_id: number; impact: Impact | 'UP' }
@@ -170,6 +179,7 @@ type MaintenancesTable = {
   stays_hidden: Generated<boolean>
   created_at: Generated<Date>
   updated_at: Generated<Date>
+  version: Version
 }
 
 type MaintenanceMonitorsTable = { maintenance_id: number; monitor_id: number; impact: MaintenanceImpact }

@@ -157,11 +157,12 @@ const isNewest = sql<boolean>`
 
 /** @throws ApiError 404, 403 if the incident affects monitors outside of the scope */
 export async function deleteComment(
-  { trx, record }: Change,
+  change: Change,
   incidentId: number,
   id: number,
   scope: Scope,
 ): Promise<void> {
+  const { trx, record } = change
   await affectedByIncident.assertChangeable(trx, incidentId, scope)
   const incident = await lockIncident(trx, incidentId)
   const comment = await getComment(trx, incidentId, id, null)
@@ -171,9 +172,10 @@ export async function deleteComment(
     target: toTarget(incident),
     changes: diffComments(comment, {}),
   })
+  await applyState(change, incident, undefined, undefined)
 }
 
-/** Marks the incident as updated, and sets its state if one is given. @returns its state */
+/** Marks the incident as updated, which is a new version, and sets its state if one is given. @returns its state */
 async function applyState(
   { trx, record }: Change,
   before: Incident,

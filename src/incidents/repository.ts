@@ -8,6 +8,7 @@ import { maxPageLength, withinLimits } from '../limits.ts'
 import { affectedByIncident, assertUniqueMonitors, lockAffectedMonitors } from '../monitors/affected.ts'
 import { incidentIsOpen } from '../monitors/current-status.ts'
 import type { Scope } from '../monitors/scope.ts'
+import { assertPrecondition, type Precondition } from '../preconditions.ts'
 
 /** UP: Kener clients may list a monitor that the incident does not impair. It is stored, and changes no status. */
 export type Affected = { monitor_tag: string; impact: Impact | 'UP' }
@@ -187,19 +188,20 @@ export type IncidentChanges = {
 
 /**
  * Updates the given fields. A state without an end sets or clears the end, see endedAtFor.
- * @throws ApiError 404, 403 if the incident affects monitors outside of the scope, or 400 as createIncident does
+ * @throws ApiError 412, 404, 403 if the incident affects monitors outside of the scope, or 400 as createIncident does
  */
 export async function updateIncident(
   { trx, record }: Change,
   id: number,
   { monitors, ...changes }: IncidentChanges,
   scope: Scope,
+  expected: Precondition = {},
 ): Promise<void> {
   assertUniqueMonitors(monitors)
   const { started_at, ended_at, state } = changes
   const monitorIds = await lockAffectedMonitors(trx, monitors ?? [])
-  await affectedByIncident.assertChangeable(trx, id, scope)
-  const before = await lockIncident(trx, id)
+  await affectedByIncident.assertChangeable(trx, id, scope, expected)
+  const before = await lockIncident(trx, id, expected)
   await trx
     .updateTable('incidents')
     .set({
@@ -219,9 +221,14 @@ export async function updateIncident(
   })
 }
 
-/** Locks an incident as lockExistingIncident does. @throws ApiError 404 */
-export async function lockIncident(trx: Transaction<Tables>, id: number): Promise<Incident> {
+/** Locks an incident as lockExistingIncident does. @throws ApiError 412, 404 */
+export async function lockIncident(
+  trx: Transaction<Tables>,
+  id: number,
+  expected: Precondition = {},
+): Promise<Incident> {
   const incident = await lockExistingIncident(trx, id)
+  assertPrecondition(expected, incident)
   if (!incident) throw incidentNotFound()
   return incident
 }
@@ -271,9 +278,13 @@ const rethrowEndBeforeStart =
       : invalidField('/ended_at', 'must not be before started_at')
   }
 
-/** @throws ApiError 404 */
-export async function deleteIncident({ trx, record }: Change, id: number): Promise<void> {
-  const incident = await lockIncident(trx, id)
+/** @throws ApiError 412, 404 */
+export async function deleteIncident(
+  { trx, record }: Change,
+  id: number,
+  expected: Precondition = {},
+): Promise<void> {
+  const incident = await lockIncident(trx, id, expected)
   await trx.deleteFrom('incidents').where('id', '=', id).execute()
   record({
     action: 'incident.deleted',

@@ -103,7 +103,9 @@ export async function updateKenerMonitor(
   if (!before) return undefined
   const { attributes, fields } = update(before)
   assertExtraFieldsLimits(fields, before.fields)
-  await updateMonitor(change, tag, attributes, diffExtraFields(before.fields, fields))
+  await updateMonitor(change, tag, attributes, {
+    otherChanges: diffExtraFields(before.fields, fields),
+  })
   await storeExtraFields(trx, tag, fields)
   return getKenerMonitor(trx, tag)
 }

@@ -15,6 +15,7 @@ import {
   revokedKeyConflict,
   rotatedKeyConflict,
 } from '../errors.ts'
+import { assertPrecondition, type Precondition } from '../preconditions.ts'
 import { paginate, parseCursor } from '../wire/pagination.ts'
 import { formatTime } from '../wire/time.ts'
 import type { ExpiryLimits } from './expiry.ts'
@@ -102,17 +103,19 @@ export function toTarget({ id, name }: Pick<keys.ApiKey, 'id' | 'name'>) {
 }
 
 /**
- * @throws ApiError 400 if the new expiry or `admin` is not allowed, or if an admin key would be bound to monitors, 404,
- * 409 if the key is revoked
+ * @throws ApiError 400 if the new expiry or `admin` is not allowed, or if an admin key would be bound to monitors, 412,
+ * 404, 409 if the key is revoked
  */
 export async function updateKey(
   context: KeyContext,
   id: string,
   changes: keys.KeyChanges,
+  expected: Precondition = {},
 ): Promise<keys.ApiKey> {
   assertNotBoundAdmin(changes)
   const key = await auditedTransaction(context, async ({ trx, record }) => {
     const before = await keys.lockKey(trx, id)
+    assertPrecondition(expected, before)
     const updated =
       before &&
       (await keys.updateKey(trx, id, changes, toExpiryLimits(context)).catch(rethrowBoundAdmin(changes)))

@@ -36,6 +36,7 @@ const publicColumns = [
   'monitors',
   'allowed_ips',
   'created_by',
+  'version',
 ] as const
 
 const creatorName = sql<string | null>`

@@ -15,6 +15,7 @@ import { changedConcurrently, maintenanceNotFound } from '../errors.ts'
 import { withinLimits } from '../limits.ts'
 import { affectedByMaintenance, assertUniqueMonitors, lockAffectedMonitors } from '../monitors/affected.ts'
 import type { Scope } from '../monitors/scope.ts'
+import { assertPrecondition, type Precondition } from '../preconditions.ts'
 import { evaluate } from './evaluation.ts'
 import { generateEvents, rescheduleEvents } from './event-generation.ts'
 import { eventState, upcomingEvents } from './event-state.ts'
@@ -99,12 +100,20 @@ export async function listPublicMaintenances(
 
 /** @throws ApiError 404, also if the maintenance affects no monitor of the scope */
 export async function getMaintenance(db: Kysely<Tables>, id: number, scope: Scope): Promise<Maintenance> {
+  const maintenance = await findMaintenance(db, id, scope)
+  if (!maintenance) throw maintenanceNotFound()
+  return maintenance
+}
+
+async function findMaintenance(
+  db: Kysely<Tables>,
+  id: number,
+  scope: Scope,
+): Promise<Maintenance | undefined> {
   const { rows } = await sql<Maintenance>`
     select ${columns(scope)} from maintenances
     where id = ${id} and ${affectedByMaintenance.isInScope(scope)}`.execute(db)
-  const [maintenance] = rows
-  if (!maintenance) throw maintenanceNotFound()
-  return maintenance
+  return rows[0]
 }
 
 /** The impact defaults to MAINTENANCE. */
@@ -195,7 +204,7 @@ const maxAttempts = 5
  * Updates the given fields, and the events if the schedule changes. Opens the transaction itself, because the rule is
  * evaluated before it.
  * @param read returns the result, within the transaction
- * @throws ApiError 404, 403 if the maintenance affects monitors outside of the scope, 400 as createMaintenance does, 503 if other requests change the schedule all the time
+ * @throws ApiError 412, 404, 403 if the maintenance affects monitors outside of the scope, 400 as createMaintenance does, 503 if other requests change the schedule all the time
  */
 export async function updateMaintenance<Result>(
   context: ChangeContext,
@@ -203,12 +212,13 @@ export async function updateMaintenance<Result>(
   changes: MaintenanceChanges,
   scope: Scope,
   read: (trx: Transaction<Tables>, id: number) => Promise<Result>,
+  expected: Precondition = {},
 ): Promise<Result> {
   assertUniqueMonitors(changes.monitors)
   for (let attempt = 0; attempt < maxAttempts; attempt++) {
-    const planned = await planUpdate(context, id, changes, scope)
+    const planned = await planUpdate(context, id, changes, scope, expected)
     const updated = await auditedTransaction(context, async (change) => {
-      const isApplied = await applyUpdate(change, id, changes, planned, scope)
+      const isApplied = await applyUpdate(change, id, changes, planned, scope, expected)
       return isApplied && { result: await read(change.trx, id) }
     })
     if (updated) return updated.result
@@ -224,6 +234,7 @@ async function planUpdate(
   id: number,
   changes: MaintenanceChanges,
   scope: Scope,
+  expected: Precondition,
 ): Promise<PlannedUpdate> {
   const before = await context.db
     .selectFrom('maintenances')
@@ -231,7 +242,10 @@ async function planUpdate(
     .where('id', '=', id)
     .where(affectedByMaintenance.isInScope(scope))
     .executeTakeFirst()
-  if (!before) throw maintenanceNotFound()
+  if (!before) {
+    assertPrecondition(expected, undefined)
+    throw maintenanceNotFound()
+  }
   const after = changeSchedule(before, changes)
   const isNew = !isSameSchedule(before, after)
   if (isNew) assertValidSchedule(after)
@@ -247,10 +261,11 @@ async function applyUpdate(
   changes: MaintenanceChanges,
   { after, plan }: PlannedUpdate,
   scope: Scope,
+  expected: Precondition,
 ): Promise<boolean> {
   const monitorIds = await lockAffectedMonitors(trx, changes.monitors ?? [])
-  await affectedByMaintenance.assertChangeable(trx, id, scope)
-  const before = await lockMaintenance(trx, id)
+  await affectedByMaintenance.assertChangeable(trx, id, scope, expected)
+  const before = await lockMaintenance(trx, id, expected)
   const isUnchanged = isSameSchedule(before, after)
   if (!isSameSchedule(changeSchedule(before, changes), after) || (!isUnchanged && !plan)) return false
   const { monitors, title, description, enabled, rrule } = changes
@@ -272,10 +287,17 @@ async function applyUpdate(
   return true
 }
 
-/** Locks a maintenance until commit. Call it after its monitors are locked. @throws ApiError 404 */
-export async function lockMaintenance(trx: Transaction<Tables>, id: number): Promise<Maintenance> {
+/** Locks a maintenance until commit. Call it after its monitors are locked. @throws ApiError 412, 404 */
+export async function lockMaintenance(
+  trx: Transaction<Tables>,
+  id: number,
+  expected: Precondition = {},
+): Promise<Maintenance> {
   await sql`select from maintenances where id = ${id} for no key update`.execute(trx)
-  return getMaintenance(trx, id, null)
+  const maintenance = await findMaintenance(trx, id, null)
+  assertPrecondition(expected, maintenance)
+  if (!maintenance) throw maintenanceNotFound()
+  return maintenance
 }
 
 const scheduleColumns = ['starts_at', 'rrule', 'duration_seconds'] as const
@@ -290,9 +312,13 @@ function changeSchedule(before: Schedule, changes: MaintenanceChanges): Schedule
   }
 }
 
-/** Deletes a maintenance and its events. @throws ApiError 404 */
-export async function deleteMaintenance({ trx, record }: Change, id: number): Promise<void> {
-  const maintenance = await lockMaintenance(trx, id)
+/** Deletes a maintenance and its events. @throws ApiError 412, 404 */
+export async function deleteMaintenance(
+  { trx, record }: Change,
+  id: number,
+  expected: Precondition = {},
+): Promise<void> {
+  const maintenance = await lockMaintenance(trx, id, expected)
   await trx.deleteFrom('maintenances').where('id', '=', id).execute()
   record({
     action: 'maintenance.deleted',

@@ -10,6 +10,7 @@ import {
   maintenanceNotFound,
 } from '../errors.ts'
 import { maxAffectedMonitors } from '../limits.ts'
+import { assertPrecondition, type Precondition } from '../preconditions.ts'
 import { type Scope, tagIsInScope } from './scope.ts'
 
 type Affected = { monitor_tag: string; impact: string }
@@ -52,16 +53,25 @@ function affectedMonitors(owners: 'incidents' | 'maintenances', name: 'incident'
       scope ? sql<boolean>`exists (select from ${links} and ${tagIsInScope(scope)})` : sql<boolean>`true`,
     /**
      * Locks an owner until commit, unless there is no scope. Call it after the monitors are locked.
-     * @throws ApiError 404 if it affects no monitor of the scope, 403 if it affects others too
+     * @param expected of a change that assertPrecondition checks later: here, as for an owner that does not exist
+     * @throws ApiError 412 or 404 if it affects no monitor of the scope, 403 if it affects others too
      */
-    async assertChangeable(trx: Transaction<Tables>, id: number, scope: Scope): Promise<void> {
+    async assertChangeable(
+      trx: Transaction<Tables>,
+      id: number,
+      scope: Scope,
+      expected: Precondition = {},
+    ): Promise<void> {
       if (scope === null) return
       await sql`select from ${ownerTable} where id = ${id} for no key update`.execute(trx)
       const inScope = tagIsInScope(scope)
       const { rows } = await sql<{ is_own: boolean | null; is_shared: boolean | null }>`
         select bool_or(${inScope}) as is_own, bool_or(not ${inScope}) as is_shared
         from ${table} join monitors on monitors.id = monitor_id where ${ownerId} = ${id}`.execute(trx)
-      if (!rows[0]?.is_own) throw name === 'incident' ? incidentNotFound() : maintenanceNotFound()
+      if (!rows[0]?.is_own) {
+        assertPrecondition(expected, undefined)
+        throw name === 'incident' ? incidentNotFound() : maintenanceNotFound()
+      }
       if (rows[0].is_shared) throw affectsOtherMonitors()
     },
     /** Lateral join for a select from `owners`: the number of all affected monitors, and the list of the visible ones. */

@@ -5,12 +5,16 @@ import type { Tables } from '../database/schema.ts'
 import type { ReportStatus, Status } from '../enums.ts'
 import { changedConcurrently, monitorNotFound, tagTaken } from '../errors.ts'
 import { withinLimits } from '../limits.ts'
+import { assertPrecondition, type Precondition } from '../preconditions.ts'
 import { affectedByIncident, affectedByMaintenance, monitorIsVisible } from './affected.ts'
 import { currentStatus, selectPage } from './current-status.ts'
 import { type Scope, tagIsInScope } from './scope.ts'
 import { currentTotals, pastTotals, toUptimes } from './uptime.ts'
 
-export type MonitorAttributes = Omit<Selectable<Tables['monitors']>, 'id' | 'created_at' | 'updated_at'>
+export type MonitorAttributes = Omit<
+  Selectable<Tables['monitors']>,
+  'id' | 'created_at' | 'updated_at' | 'version'
+>
 
 export type Monitor = Selectable<Tables['monitors']> & {
   status: Status
@@ -169,39 +173,46 @@ function toTarget({ tag, name }: Pick<MonitorAttributes, 'tag' | 'name'>) {
 /** How often a PUT is tried again because the monitor was created and deleted by other requests meanwhile. */
 const maxPutAttempts = 5
 
-/** Creates a monitor, or replaces the attributes of the monitor with this tag, whose data stays. */
+/**
+ * Creates a monitor, or replaces the attributes of the monitor with this tag, whose data stays.
+ * @throws ApiError 412
+ */
 export async function putMonitor(
   change: Change,
   attributes: MonitorAttributes,
+  expected: Precondition = {},
 ): Promise<{ created: boolean; monitor: Monitor }> {
   const { tag } = attributes
   for (let attempt = 0; attempt < maxPutAttempts; attempt++) {
-    const created = !(await replaceAttributes(change, tag, attributes))
+    const created = !(await replaceAttributes(change, tag, attributes, { expected }))
     if (!created || (await insertMonitor(change, attributes)))
       return { created, monitor: await getMonitor(change.trx, tag) }
   }
   throw changedConcurrently()
 }
 
-/**
- * @param otherChanges as of insertMonitor
- * @throws ApiError 404 if the monitor does not exist.
- */
+type UpdateOptions = {
+  expected?: Precondition
+  /** As of insertMonitor. */
+  otherChanges?: FieldChanges
+}
+
+/** @throws ApiError 412, 404 if the monitor does not exist. */
 export async function updateMonitor(
   change: Change,
   tag: string,
   changes: Updateable<Tables['monitors']>,
-  otherChanges: FieldChanges = {},
+  options: UpdateOptions = {},
 ): Promise<void> {
-  if (!(await replaceAttributes(change, tag, changes, otherChanges))) throw monitorNotFound()
+  if (!(await replaceAttributes(change, tag, changes, options))) throw monitorNotFound()
 }
 
-/** Returns false if the monitor does not exist. */
+/** Returns false if the monitor does not exist. @throws ApiError 412 */
 async function replaceAttributes(
   { trx, record }: Change,
   tag: string,
   changes: Updateable<Tables['monitors']>,
-  otherChanges: FieldChanges = {},
+  { expected = {}, otherChanges = {} }: UpdateOptions,
 ): Promise<boolean> {
   const before = await trx
     .selectFrom('monitors')
@@ -209,6 +220,7 @@ async function replaceAttributes(
     .where('tag', '=', tag)
     .forNoKeyUpdate()
     .executeTakeFirst()
+  assertPrecondition(expected, before)
   if (!before) return false
   const after = await trx
     .updateTable('monitors')
@@ -226,9 +238,13 @@ async function replaceAttributes(
 
 /**
  * Deletes a monitor and its data. Incidents and maintenances that the public page does not show because of this monitor
- * stay hidden. @throws ApiError 404 if the monitor does not exist.
+ * stay hidden. @throws ApiError 412, 404 if the monitor does not exist.
  */
-export async function deleteMonitor({ trx, record }: Change, tag: string): Promise<void> {
+export async function deleteMonitor(
+  { trx, record }: Change,
+  tag: string,
+  expected: Precondition = {},
+): Promise<void> {
   const monitor = await trx
     .selectFrom('monitors')
     .selectAll()
@@ -236,6 +252,7 @@ export async function deleteMonitor({ trx, record }: Change, tag: string): Promi
     .where('tag', '=', tag)
     .forUpdate()
     .executeTakeFirst()
+  assertPrecondition(expected, monitor)
   if (!monitor) throw monitorNotFound()
   if (!monitor.is_visible) {
     await affectedByIncident.keepHidden(trx, monitor.id)
