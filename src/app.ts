@@ -21,6 +21,7 @@ import database from './http/database.ts'
 import draining from './http/draining.ts'
 import { sendClientError, sendConnectError, sendFrameworkError } from './http/early-errors.ts'
 import errorHandler, { bodyLimitBytes } from './http/error-handler.ts'
+import etags from './http/etags.ts'
 import notFound, { routerOptions } from './http/not-found.ts'
 import openapi from './http/openapi.ts'
 import permissionGuard from './http/permission-guard.ts'
@@ -117,6 +118,7 @@ export function buildApp({
   app.register(rateLimit)
   app.register(permissionGuard)
   app.register(concurrency)
+  app.register(etags)
   app.register(sharedReads)
   app.register(publicOutput)
 

@@ -1,8 +1,10 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyReply } from 'fastify'
 import type { Kysely } from 'kysely'
 import type { Tables } from '../database/schema.ts'
 import type { Impact } from '../enums.ts'
 import { change } from '../http/change-context.ts'
+import { preconditionOf } from '../http/etags.ts'
 import { scopeOf } from '../http/permission-guard.ts'
 import * as comments from '../incidents/comments.ts'
 import * as incidents from '../incidents/repository.ts'
@@ -73,7 +75,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.post(
     '/',
     {
-      config: { ...write, tags: { field: 'monitors', isRequired: true } },
+      config: { ...write, tags: { field: 'monitors', isRequired: true }, hasEtag: true },
       schema: {
         operationId: 'createIncident',
         summary: 'Create an incident',
@@ -85,7 +87,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       const { body } = request
       const response = await change(request, async (change) => {
         const id = await incidents.createIncident(change, { ...body, ...parseTimes(body) })
-        return toResponse(change.trx, id, scopeOf(request))
+        return toResponse(change.trx, id, scopeOf(request), reply)
       })
       return reply.code(201).send(response)
     },
@@ -94,7 +96,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get(
     '/:id',
     {
-      config: read,
+      config: { ...read, hasEtag: true },
       schema: {
         operationId: 'readIncident',
         summary: 'Get an incident with its comments',
@@ -102,15 +104,15 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: describe(OneIncident, 'The incident') },
       },
     },
-    async function get(request) {
-      return toResponse(app.db, request.params.id, scopeOf(request))
+    async function get(request, reply) {
+      return toResponse(app.db, request.params.id, scopeOf(request), reply)
     },
   )
 
   app.patch(
     '/:id',
     {
-      config: { ...write, tags: { field: 'monitors' } },
+      config: { ...write, tags: { field: 'monitors' }, hasEtag: true },
       schema: {
         operationId: 'updateIncident',
         summary: 'Update an incident',
@@ -119,12 +121,13 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: describe(OneIncident, 'The updated incident') },
       },
     },
-    async function update(request) {
+    async function update(request, reply) {
       const { params, body } = request
       const scope = scopeOf(request)
       return change(request, async (change) => {
-        await incidents.updateIncident(change, params.id, { ...body, ...parseTimes(body) }, scope)
-        return toResponse(change.trx, params.id, scope)
+        const changes = { ...body, ...parseTimes(body) }
+        await incidents.updateIncident(change, params.id, changes, scope, preconditionOf(request))
+        return toResponse(change.trx, params.id, scope, reply)
       })
     },
   )
@@ -132,7 +135,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.delete(
     '/:id',
     {
-      config: { permission: 'admin', tags: {} },
+      config: { permission: 'admin', tags: {}, hasEtag: true },
       schema: {
         operationId: 'deleteIncident',
         summary: 'Delete an incident and its comments',
@@ -141,7 +144,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       },
     },
     async function remove(request, reply) {
-      await change(request, (change) => incidents.deleteIncident(change, request.params.id))
+      await change(request, (change) =>
+        incidents.deleteIncident(change, request.params.id, preconditionOf(request)),
+      )
       return reply.code(204).send(null)
     },
   )
@@ -237,8 +242,14 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 export default routes
 
 /** Call it in the transaction of a write, so that no write that was stored is answered with 503. */
-async function toResponse(db: Kysely<Tables>, id: number, scope: Scope) {
+async function toResponse(
+  db: Kysely<Tables>,
+  id: number,
+  scope: Scope,
+  reply: Pick<FastifyReply, 'version'>,
+) {
   const incident = await incidents.getIncident(db, id, scope)
+  reply.version = incident.version
   const timeline = await comments.listComments(db, id, scope)
   return {
     success: true as const,

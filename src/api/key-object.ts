@@ -1,14 +1,22 @@
 import type { FastifyReply } from 'fastify'
 import type { Static } from 'typebox'
 import type { IssuedKey } from '../keys/lifecycle.ts'
-import { type RotateKey, serializeNewKey } from '../wire/keys.ts'
+import { Envelope } from '../wire/envelope.ts'
+import { formatEtag } from '../wire/etag.ts'
+import { type RotateKey, serializeKey, serializeNewKey } from '../wire/keys.ts'
 import { parseOptionalTime } from '../wire/time.ts'
+import { compileSerializer } from '../wire/validator.ts'
+import { Key } from './schemas/keys.ts'
 
-/** Sends a new key with its token, which no cache may store. */
+const stringifyKey = compileSerializer(Envelope(Key))
+
+/** Sends a new key with its token, which no cache may store. The ETag is that of the key without its token. */
 export function sendNewKey(reply: FastifyReply, issued: IssuedKey) {
+  const { key } = issued
   return reply
     .code(201)
     .header('cache-control', 'no-store')
+    .header('etag', formatEtag(key.version, stringifyKey({ success: true, data: serializeKey(key) })))
     .send({ success: true, data: serializeNewKey(issued) })
 }
 

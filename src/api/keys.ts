@@ -1,6 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { revokedKeyConflict } from '../errors.ts'
 import { toKeyContext } from '../http/change-context.ts'
+import { preconditionOf } from '../http/etags.ts'
 import * as lifecycle from '../keys/lifecycle.ts'
 import { Conflict, describe, Envelope, Page } from '../wire/envelope.ts'
 import { CreateKey, KeyParams, RotateKey, serializeKey } from '../wire/keys.ts'
@@ -14,7 +15,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.post(
     '/',
     {
-      config,
+      config: { ...config, hasEtag: true },
       schema: {
         operationId: 'createKey',
         summary: 'Create a key',
@@ -53,7 +54,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get(
     '/:id',
     {
-      config,
+      config: { ...config, hasEtag: true },
       schema: {
         operationId: 'readKey',
         summary: 'Get a key',
@@ -61,15 +62,17 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: describe(Envelope(Key), 'The key') },
       },
     },
-    async ({ params }) => {
-      return { success: true as const, data: serializeKey(await lifecycle.getKey(app.db, params.id)) }
+    async ({ params }, reply) => {
+      const key = await lifecycle.getKey(app.db, params.id)
+      reply.version = key.version
+      return { success: true as const, data: serializeKey(key) }
     },
   )
 
   app.patch(
     '/:id',
     {
-      config,
+      config: { ...config, hasEtag: true },
       schema: {
         operationId: 'updateKey',
         summary: 'Update a key',
@@ -81,11 +84,17 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         },
       },
     },
-    async (request) => {
+    async (request, reply) => {
       const { params, body } = request
       const { expires_at, ...rest } = body
       const changes = { ...rest, ...(expires_at !== undefined && { expires_at: toExpiry(expires_at) }) }
-      const key = await lifecycle.updateKey(toKeyContext(request), params.id, changes)
+      const key = await lifecycle.updateKey(
+        toKeyContext(request),
+        params.id,
+        changes,
+        preconditionOf(request),
+      )
+      reply.version = key.version
       return { success: true as const, data: serializeKey(key) }
     },
   )
@@ -111,7 +120,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.post(
     '/:id/rotate',
     {
-      config,
+      config: { ...config, hasEtag: true },
       schema: {
         operationId: 'rotateKey',
         summary: 'Rotate a key',

@@ -1,8 +1,10 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyReply } from 'fastify'
 import type { Kysely } from 'kysely'
 import type { Tables } from '../database/schema.ts'
 import { eventNotClosable } from '../errors.ts'
 import { change, toChangeContext } from '../http/change-context.ts'
+import { preconditionOf } from '../http/etags.ts'
 import { scopeOf } from '../http/permission-guard.ts'
 import * as events from '../maintenances/events.ts'
 import * as maintenances from '../maintenances/repository.ts'
@@ -58,7 +60,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.post(
     '/',
     {
-      config: { ...write, tags: { field: 'monitors', isRequired: true } },
+      config: { ...write, tags: { field: 'monitors', isRequired: true }, hasEtag: true },
       schema: {
         operationId: 'createMaintenance',
         summary: 'Create a maintenance and its events',
@@ -76,7 +78,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       const response = await maintenances.createMaintenance(
         toChangeContext(request),
         maintenance,
-        (trx, id) => toResponse(trx, id, scopeOf(request)),
+        (trx, id) => toResponse(trx, id, scopeOf(request), reply),
       )
       return reply.code(201).send(response)
     },
@@ -85,7 +87,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get(
     '/:id',
     {
-      config: read,
+      config: { ...read, hasEtag: true },
       schema: {
         operationId: 'readMaintenance',
         summary: 'Get a maintenance',
@@ -93,15 +95,15 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: describe(OneMaintenance, 'The maintenance') },
       },
     },
-    async function get(request) {
-      return toResponse(app.db, request.params.id, scopeOf(request))
+    async function get(request, reply) {
+      return toResponse(app.db, request.params.id, scopeOf(request), reply)
     },
   )
 
   app.patch(
     '/:id',
     {
-      config: { ...write, tags: { field: 'monitors' } },
+      config: { ...write, tags: { field: 'monitors' }, hasEtag: true },
       schema: {
         operationId: 'updateMaintenance',
         summary: 'Update a maintenance',
@@ -110,7 +112,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: describe(OneMaintenance, 'The updated maintenance') },
       },
     },
-    async function update(request) {
+    async function update(request, reply) {
       const { params, body } = request
       const scope = scopeOf(request)
       const changes = {
@@ -118,8 +120,13 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         starts_at: parseOptionalTime(body.starts_at),
         rrule: body.rrule === null ? once : body.rrule,
       }
-      return maintenances.updateMaintenance(toChangeContext(request), params.id, changes, scope, (trx, id) =>
-        toResponse(trx, id, scope),
+      return maintenances.updateMaintenance(
+        toChangeContext(request),
+        params.id,
+        changes,
+        scope,
+        (trx, id) => toResponse(trx, id, scope, reply),
+        preconditionOf(request),
       )
     },
   )
@@ -127,7 +134,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.delete(
     '/:id',
     {
-      config: admin,
+      config: { ...admin, hasEtag: true },
       schema: {
         operationId: 'deleteMaintenance',
         summary: 'Delete a maintenance and its events',
@@ -136,7 +143,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       },
     },
     async function remove(request, reply) {
-      await change(request, (change) => maintenances.deleteMaintenance(change, request.params.id))
+      await change(request, (change) =>
+        maintenances.deleteMaintenance(change, request.params.id, preconditionOf(request)),
+      )
       return reply.code(204).send(null)
     },
   )
@@ -218,8 +227,14 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 export default routes
 
 /** Call it in the transaction of a write, so that no write that was stored is answered with 503. */
-async function toResponse(db: Kysely<Tables>, id: number, scope: Scope) {
+async function toResponse(
+  db: Kysely<Tables>,
+  id: number,
+  scope: Scope,
+  reply: Pick<FastifyReply, 'version'>,
+) {
   const maintenance = await maintenances.getMaintenance(db, id, scope)
+  reply.version = maintenance.version
   return { success: true as const, data: serializeMaintenance(maintenance) }
 }
 

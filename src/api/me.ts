@@ -42,7 +42,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.post(
     '/rotate',
     {
-      config: { permission: 'any-key' },
+      config: { permission: 'any-key', hasEtag: true },
       schema: {
         operationId: 'rotateOwnKey',
         summary: 'Rotate the calling key',

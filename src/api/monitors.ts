@@ -5,6 +5,7 @@ import type { Static } from 'typebox'
 import { batch } from '../database/batch.ts'
 import { invalidField, monitorNotFound, tagMismatch, tagTaken } from '../errors.ts'
 import { change } from '../http/change-context.ts'
+import { preconditionOf } from '../http/etags.ts'
 import { scopeOf } from '../http/permission-guard.ts'
 import { isAborted } from '../http/request-log.ts'
 import * as monitors from '../monitors/repository.ts'
@@ -12,6 +13,7 @@ import type { Report as ReportRecord, WriteResult } from '../reports/repository.
 import { readSeries } from '../reports/series.ts'
 import { maxReportMinutes } from '../reports/writer.ts'
 import { Conflict, describe, Envelope, NoContent, Page } from '../wire/envelope.ts'
+import { formatEtag } from '../wire/etag.ts'
 import { assertRangeOrder, paginate, parseCursor } from '../wire/pagination.ts'
 import { formatMinute, formatTime, maxTime, parseMinute, parseValidTime } from '../wire/time.ts'
 import { compileSerializer } from '../wire/validator.ts'
@@ -48,9 +50,10 @@ function isBatched({ headers }: FastifyRequest): boolean {
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   // Serialized once per statement.
   const findMonitor = batch(async (tags: string[]) => {
-    const texts = new Map<string, Buffer>()
+    const texts = new Map<string, { body: Buffer; etag: string }>()
     for (const [tag, monitor] of await monitors.findMonitors(app.db, tags)) {
-      texts.set(tag, Buffer.from(stringifyOne({ success: true, data: serializeMonitor(monitor) })))
+      const body = Buffer.from(stringifyOne({ success: true, data: serializeMonitor(monitor) }))
+      texts.set(tag, { body, etag: formatEtag(monitor.version, body) })
     }
     return tags.map((tag) => texts.get(tag))
   })
@@ -81,7 +84,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.post(
     '/',
     {
-      config: { ...write, tags: { field: 'tag' } },
+      config: { ...write, tags: { field: 'tag' }, hasEtag: true },
       schema: {
         operationId: 'createMonitor',
         summary: 'Create a monitor',
@@ -94,6 +97,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     },
     async function createMonitor(request, reply) {
       const monitor = await change(request, (change) => monitors.createMonitor(change, request.body))
+      reply.version = monitor.version
       return reply.code(201).send({ success: true, data: serializeMonitor(monitor) })
     },
   )
@@ -101,7 +105,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get(
     '/:tag',
     {
-      config: { ...read, sharesStatements: true },
+      config: { ...read, sharesStatements: true, hasEtag: true },
       schema: {
         operationId: 'readMonitor',
         summary: 'Get a monitor',
@@ -112,14 +116,17 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     async function readMonitor({ params }, reply) {
       const text = await findMonitor(params.tag)
       if (!text) throw monitorNotFound()
-      return reply.type('application/json; charset=utf-8').send(text as never)
+      return reply
+        .header('etag', text.etag)
+        .type('application/json; charset=utf-8')
+        .send(text.body as never)
     },
   )
 
   app.put(
     '/:tag',
     {
-      config: { ...write, tags: { param: 'tag', field: 'tag' } },
+      config: { ...write, tags: { param: 'tag', field: 'tag' }, hasEtag: true },
       schema: {
         operationId: 'putMonitor',
         summary: 'Create or replace a monitor',
@@ -136,8 +143,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       const { tag } = params
       if (body.tag !== undefined && body.tag !== tag) throw tagMismatch(tag)
       const { created, monitor } = await change(request, (change) =>
-        monitors.putMonitor(change, { ...body, tag }),
+        monitors.putMonitor(change, { ...body, tag }, preconditionOf(request)),
       )
+      reply.version = monitor.version
       return reply.code(created ? 201 : 200).send({ success: true, data: serializeMonitor(monitor) })
     },
   )
@@ -145,7 +153,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.patch(
     '/:tag',
     {
-      config: write,
+      config: { ...write, hasEtag: true },
       schema: {
         operationId: 'updateMonitor',
         summary: 'Update a monitor',
@@ -154,12 +162,13 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: describe(OneMonitor, 'The updated monitor') },
       },
     },
-    async function updateMonitor(request) {
+    async function updateMonitor(request, reply) {
       const { params, body } = request
       const monitor = await change(request, async (change) => {
-        await monitors.updateMonitor(change, params.tag, body)
+        await monitors.updateMonitor(change, params.tag, body, { expected: preconditionOf(request) })
         return monitors.getMonitor(change.trx, params.tag)
       })
+      reply.version = monitor.version
       return { success: true as const, data: serializeMonitor(monitor) }
     },
   )
@@ -167,7 +176,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.delete(
     '/:tag',
     {
-      config: { permission: 'delete:monitors', tags: inPath },
+      config: { permission: 'delete:monitors', tags: inPath, hasEtag: true },
       schema: {
         operationId: 'deleteMonitor',
         summary: 'Delete a monitor and its data',
@@ -176,7 +185,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       },
     },
     async function deleteMonitor(request, reply) {
-      await change(request, (change) => monitors.deleteMonitor(change, request.params.tag))
+      await change(request, (change) =>
+        monitors.deleteMonitor(change, request.params.tag, preconditionOf(request)),
+      )
       return reply.code(204).send(null)
     },
   )

@@ -1,8 +1,10 @@
 import swagger from '@fastify/swagger'
 import type { FastifySchema, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
+import { type TSchema, Type } from 'typebox'
 import {
   type ApiError,
+  changedSinceRead,
   databaseUnavailable,
   forbidden,
   internalError,
@@ -14,8 +16,9 @@ import {
   unsupportedMediaType,
 } from '../errors.ts'
 import { isUnderApi, permissionDescriptions } from '../permissions.ts'
-import { AnyObject, EmptyObject, ErrorEnvelope } from '../wire/envelope.ts'
+import { AnyObject, EmptyObject, ErrorEnvelope, NotModified } from '../wire/envelope.ts'
 import { bodyLimitBytes, toBody } from './error-handler.ts'
+import { isChange } from './etags.ts'
 
 /**
  * Generates the OpenAPI description from the schemas and `config.permission` of the routes, and adds the shared parts:
@@ -44,7 +47,12 @@ export default fp(
       },
       transform: ({ schema, url, route }) => ({
         url: url.replace(/(.)\/$/, '$1'),
-        schema: { ...schema, ...makeRequestDefaultsOptional(schema), ...describeRoute(route) },
+        schema: {
+          ...schema,
+          ...makeRequestDefaultsOptional(schema),
+          ...describeConditions(route),
+          ...describeRoute(route),
+        },
       }),
       transformObject: (document) => addSharedResponses(document as { openapiObject: Document }) as never,
     })
@@ -73,6 +81,7 @@ const tags: [name: string, description: string][] = [
 type Operation = {
   tags: string[]
   'x-permission'?: string
+  'x-has-etag'?: boolean
   requestBody?: { required?: boolean; content: Record<string, { schema: JsonObject }> }
   parameters?: { in: string }[]
   responses: Record<string, ResponseObject>
@@ -124,7 +133,42 @@ function describeRoute({ url, config, schema }: RouteOptions) {
     description: schema?.description === undefined ? access : `${access} ${schema.description}`,
     tags: [/^\/api\/([a-z0-9]+)/.exec(url)?.[1] ?? 'health'],
     'x-permission': permission,
+    'x-has-etag': config?.hasEtag ?? false,
   }
+}
+
+/** Describes conditional requests for a resource with an ETag: RFC 9110, section 13.1. */
+function describeConditions({ config, method, schema }: RouteOptions): FastifySchema {
+  const headers = config?.hasEtag ? conditions[String(method)] : undefined
+  if (!headers) return {}
+  const response = schema?.response as object | undefined
+  return { headers, ...(method === 'GET' && { response: { ...response, 304: NotModified } }) }
+}
+
+const ifMatch = Type.Optional(
+  Type.String({
+    description:
+      'ETags of which the resource must have one, or * if it only has to exist. Otherwise the response is 412. Compares ' +
+      'the part before the hyphen, which is the version of the resource.',
+    examples: ['*'],
+  }),
+)
+
+const ifNoneMatch = (description: string) => Type.Optional(Type.String({ description, examples: ['*'] }))
+
+/** Headers by method. */
+const conditions: Record<string, TSchema> = {
+  GET: Type.Object({
+    'If-None-Match': ifNoneMatch(
+      'ETags of known responses. The response is 304 if it would have one of them.',
+    ),
+  }),
+  PUT: Type.Object({
+    'If-Match': ifMatch,
+    'If-None-Match': ifNoneMatch('* to create the resource, but not to replace it: 412 if it exists.'),
+  }),
+  PATCH: Type.Object({ 'If-Match': ifMatch }),
+  DELETE: Type.Object({ 'If-Match': ifMatch }),
 }
 
 /** Error responses, each with an example, and a function that tells whether an operation can return it. */
@@ -158,6 +202,12 @@ const errorResponses: [
     monitorNotFound(),
     (operation) => hasParameter(operation, 'path'),
   ],
+  [
+    'PreconditionFailed',
+    'PRECONDITION_FAILED: the resource does not match If-Match, or matches If-None-Match',
+    changedSinceRead(),
+    ({ tags }, method) => isChange(method) && !tags.includes('v4'),
+  ],
   // DELETE too, because its body is parsed even though it must be empty.
   [
     'PayloadTooLarge',
@@ -189,6 +239,10 @@ const errorResponses: [
 const header = (description: string, type: 'integer' | 'string') => ({ description, schema: { type } })
 
 const headers = {
+  ETag: header(
+    'The version of the resource and a digest of the response, for If-Match and If-None-Match',
+    'string',
+  ),
   'X-Request-Id': header('The id of the request, which the log contains too', 'string'),
   'X-RateLimit-Limit': header('Maximum number of requests per minute', 'integer'),
   'X-RateLimit-Remaining': header('Remaining requests in this minute', 'integer'),
@@ -217,8 +271,14 @@ function addSharedResponses({ openapiObject }: { openapiObject: Document }): Doc
     const body = operation.requestBody
     if (body) body.required = body.content['application/json']?.schema.required !== undefined
     operation.security = needsKey(operation) ? [{ key: [] }] : []
-    for (const reply of Object.values(operation.responses)) {
-      reply.headers = { ...reference('X-Request-Id'), ...(needsKey(operation) && limitHeaders) }
+    const hasEtag = operation['x-has-etag'] && method !== 'delete'
+    delete operation['x-has-etag']
+    for (const [status, reply] of Object.entries(operation.responses)) {
+      reply.headers = {
+        ...reference('X-Request-Id'),
+        ...(hasEtag && status < '400' && reference('ETag')),
+        ...(needsKey(operation) && limitHeaders),
+      }
       if ([operation.responses['204'], operation.responses['304']].includes(reply)) delete reply.content
       for (const media of Object.values(reply.content ?? {})) media.example ??= exampleOf(media.schema)
     }
@@ -265,7 +325,7 @@ function describeErrorResponse(description: string, example: ApiError): Response
       ...reference('X-Request-Id'),
       ...([401, 403].includes(status) && reference('WWW-Authenticate')),
       ...([429, 503].includes(status) && reference('Retry-After')),
-      ...([400, 403, 404, 413, 415, 429].includes(status) && limitHeaders),
+      ...([400, 403, 404, 412, 413, 415, 429].includes(status) && limitHeaders),
     },
     content: {
       'application/json': { schema: { $ref: '#/components/schemas/Failure' }, example: toBody(example) },
