@@ -8,7 +8,11 @@ import { sendPage } from './page.tsx'
 
 const pageSize = 50
 
-const Day = Type.String({ default: '', pattern: '^(\\d{4}-\\d{2}-\\d{2})?$' })
+const Day = Type.String({
+  default: '',
+  pattern: '^(\\d{4}-\\d{2}-\\d{2})?$',
+  errorMessage: 'must be a day like 2026-01-31',
+})
 
 const Query = Type.Object({
   action: Type.Enum(['', ...auditActions], { default: '' }),
