@@ -4,6 +4,7 @@ import auditRoutes from './api/audit.ts'
 import docsRoutes from './api/docs.ts'
 import healthRoutes from './api/health.ts'
 import incidentRoutes from './api/incidents.ts'
+import keyUsageRoutes from './api/key-usage.ts'
 import keyRoutes from './api/keys.ts'
 import maintenanceRoutes from './api/maintenances.ts'
 import meRoutes from './api/me.ts'
@@ -22,6 +23,7 @@ import draining from './http/draining.ts'
 import { sendClientError, sendConnectError, sendFrameworkError } from './http/early-errors.ts'
 import errorHandler, { bodyLimitBytes } from './http/error-handler.ts'
 import etags from './http/etags.ts'
+import keyUsage from './http/key-usage.ts'
 import notFound, { routerOptions } from './http/not-found.ts'
 import openapi from './http/openapi.ts'
 import permissionGuard from './http/permission-guard.ts'
@@ -115,6 +117,7 @@ export function buildApp({
   app.register(authFailures)
   app.register(credentials)
   app.register(auth)
+  app.register(keyUsage)
   app.register(rateLimit)
   app.register(permissionGuard)
   app.register(concurrency)
@@ -135,11 +138,13 @@ async function api(app: FastifyInstance) {
   app.addHook('onRequest', app.checkPermission)
   app.addHook('onRequest', app.rejectUnknownRoute)
   app.addHook('onRequest', app.limitConcurrency)
+  app.addHook('onSend', app.countKeyUsage)
   app.addHook('onResponse', app.countTraffic)
   app.setNotFoundHandler(app.handleNotFound)
 
   app.register(meRoutes, { prefix: '/me' })
   app.register(keyRoutes, { prefix: '/keys' })
+  app.register(keyUsageRoutes, { prefix: '/keys' })
   app.register(monitorRoutes, { prefix: '/monitors' })
   app.register(incidentRoutes, { prefix: '/incidents' })
   app.register(maintenanceRoutes, { prefix: '/maintenances' })

@@ -7,6 +7,7 @@ import { removeOldTraffic } from './database/traffic.ts'
 import { createKey, deleteKey, type KeyContext } from './keys/lifecycle.ts'
 import { listKeys } from './keys/repository.ts'
 import { createSecrets } from './keys/secrets.ts'
+import { rollUpUsage } from './keys/usage.ts'
 import { generateDueEvents } from './maintenances/event-generation.ts'
 import { removeEndedSessions } from './manage/session-repository.ts'
 import { removeExpiredAuditEvents } from './audit/repository.ts'
@@ -75,6 +76,7 @@ export function startHourlyJobs(
     },
     sessions: () => removeEndedSessions(db),
     traffic: () => removeOldTraffic(db),
+    usage: () => rollUpUsage(db),
     maintenances: () =>
       generateDueEvents(db, (error, maintenanceId) => {
         log.warn({ err: error, maintenanceId }, 'the rule of a maintenance could not be evaluated')

@@ -22,6 +22,9 @@ type Version = ColumnType<string, never, never>
 export type Tables = {
   api_keys: ApiKeysTable
   rate_counters: RateCountersTable
+  key_usage_hours: UsageCounts & { key_id: string; hour: number }
+  key_usage_days: UsageCounts & { key_id: string; day: number }
+  key_last_uses: KeyLastUsesTable
   monitors: MonitorsTable
   last_reports: LastReportsTable
   monitor_hours: MonitorHoursTable
@@ -62,7 +65,23 @@ type ApiKeysTable = {
   created_by: string | null
   last_used_address: string | null
   version: Version
+  /**
+   * When a permission was last added to the key, or to one that it replaces. Null: the key was created with its
+   * permissions.
+   */
+  permissions_since: Date | null
 }
+
+/** Column of a permission: `read:monitors` is counted in `read_monitors`. */
+export type PermissionColumn = {
+  [Each in Permission]: Each extends `${infer Verb}:${infer Resource}` ? `${Verb}_${Resource}` : Each
+}[Permission]
+
+/** Requests of a key. Each request is counted in one column. */
+export type UsageCounts = Record<PermissionColumn | 'no_permission' | 'forbidden' | 'rate_limited', number>
+
+/** The last day, since 1970, on which a request of the key needed the permission. */
+type KeyLastUsesTable = Record<PermissionColumn, number | null> & { key_id: string }
 
 type RateCountersTable = {
   key_id: string

@@ -4,9 +4,10 @@ import type { Tables } from '../database/schema.ts'
 import type { KeyStatus } from '../enums.ts'
 import type { Permission } from '../permissions.ts'
 import { type ExpiryLimits, latestExpiry, lifetimeEnd, wholeSecond } from './expiry.ts'
+import { permissionColumns } from './usage.ts'
 
-/** A key without its hash, which only authentication reads. */
-export type ApiKey = Omit<Selectable<Tables['api_keys']>, 'secret_hash'> & {
+/** A key without its hash, which only authentication reads, and without `permissions_since`, which only ./advice.ts reads. */
+export type ApiKey = Omit<Selectable<Tables['api_keys']>, 'secret_hash' | 'permissions_since'> & {
   status: KeyStatus
   /** Null if `created_by` is. */
   created_by_name: string | null
@@ -200,6 +201,9 @@ export async function updateKey(
         .updateTable('api_keys')
         // SET must not be empty, so that it always assigns the name.
         .set((eb) => ({ name: eb.ref('name'), ...sortFields(changes) }))
+        .$if(changes.permissions !== undefined, (changed) =>
+          changed.set('permissions_since', permissionsSince(changes.permissions ?? [])),
+        )
         .where('id', '=', id)
         .where('revoked_at', 'is', null)
         .$if(changes.expires_at !== undefined, (limited) => limited.where(isExpiryAllowed))
@@ -220,6 +224,10 @@ export async function updateKey(
     .select([...publicColumns, 'status', 'created_by_name'])
     .executeTakeFirst()
 }
+
+/** The new value for a key that gets these permissions. An admin key had all of them before. */
+const permissionsSince = (permissions: Permission[]) => sql<Date | null>`
+  case when 'admin' = any(permissions) or permissions @> ${permissions}::text[] then permissions_since else now() end`
 
 /** Keeps the time of the first revocation. Returns undefined if the key does not exist. */
 export async function revokeKey(db: Kysely<Tables>, id: string): Promise<ApiKey | undefined> {
@@ -268,20 +276,26 @@ export async function rotateKey(
   const latest = sql`
     coalesce(least(${latestExpiry(limits)}, case when id = ${callerId} then expires_at end), 'infinity')`
   const copied = sql`name, description, permissions, rate_limit, monitors, allowed_ips`
+  // The successor inherits what is known about the use of its permissions, because its client is the same.
+  const lastUses = sql.join(Object.values(permissionColumns).map((column) => sql.ref(column)))
   const { rows } = await sql<ApiKey & { old_status: KeyStatus; old_expires_at: Date }>`
     with old as (
-      select id, ${copied}, expires_at, nullif(${newExpiry}, 'infinity') as new_expiry from api_keys
+      select id, ${copied}, coalesce(permissions_since, created_at) as permissions_since, expires_at,
+        nullif(${newExpiry}, 'infinity') as new_expiry from api_keys
       where id = ${id} and revoked_at is null and rotated_to is null
         and (expires_at is null or expires_at > clock_timestamp())
         and ${newExpiry} > now() and ${newExpiry} <= ${latest}
         and not exists (select from api_keys where id = ${successorId})
       for update
     ), created as (
-      insert into api_keys (id, secret_hash, ${copied}, expires_at, rotated_from, created_by)
-      select ${successorId}, ${secretHash}, ${copied}, new_expiry, id, ${callerId} from old
+      insert into api_keys (id, secret_hash, ${copied}, permissions_since, expires_at, rotated_from, created_by)
+      select ${successorId}, ${secretHash}, ${copied}, permissions_since, new_expiry, id, ${callerId} from old
       on conflict (id) do nothing
       returning ${sql.join(publicColumns.map((column) => sql.ref(column)))}, ${keyStatus} as status,
         ${creatorName} as created_by_name
+    ), used as (
+      insert into key_last_uses (key_id, ${lastUses}) select created.id, ${lastUses} from created, key_last_uses
+      where key_id = rotated_from
     ), ended as (
       update api_keys
       set rotated_to = created.id,

@@ -97,6 +97,8 @@ export default fp(
       request.principal = principal
       const address = clientAddress(request)
       await touchKeys(app.db, [{ id: principal.id, address }])
+      // Otherwise a key that is only used for the panel would seem not to need the permission.
+      app.keyUsage.count(principal.id, 'admin')
       request.log.info({ event: 'logged_in', keyId: principal.id, address }, 'logged in')
     })
 
@@ -117,7 +119,7 @@ export default fp(
       )
     })
   },
-  { name: 'session', dependencies: ['database', 'auth', 'rate-limit', '@fastify/cookie'] },
+  { name: 'session', dependencies: ['database', 'auth', 'key-usage', 'rate-limit', '@fastify/cookie'] },
 )
 
 function readToken({ cookies }: FastifyRequest, name: string): string | undefined {

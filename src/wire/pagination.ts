@@ -34,9 +34,14 @@ export function paginate<Row>(rows: Row[], limit: number, list: string, position
   return {
     data,
     pagination: {
-      next_cursor: hasMore ? Buffer.from(`${list} ${positionOf(last)}`).toString('base64url') : null,
+      next_cursor: hasMore ? formatCursor(list, positionOf(last)) : null,
     },
   }
+}
+
+/** @param list as in paginate */
+export function formatCursor(list: string, position: string): string {
+  return Buffer.from(`${list} ${position}`).toString('base64url')
 }
 
 /**
