@@ -46,8 +46,8 @@ type Caller = ExpiryLimits & {
 
 type Row = {
   seq: string
-  /** Position of the code in adviceCodes. */
-  rank: number
+  /** Position of the code in adviceCodes, from 1. bigint, which pg returns as a string. */
+  rank: string
   id: string
   name: string
   permissions: Permission[]
@@ -65,7 +65,7 @@ type Row = {
  * Most keys that one page examines, so that the work for a page is bounded. A page may have fewer findings than its limit,
  * or none, although others follow.
  */
-const maxExamined = 10_000
+const maxExamined = 5_000
 
 /** Returns a page of findings about active keys, newest keys first. @throws ApiError 400 for an invalid cursor */
 export async function listAdvice(
@@ -157,14 +157,13 @@ function findingsOf(keys: string, { callerId }: Caller) {
     from ${sql.table(keys)}
       left join key_last_uses as last on last.key_id = ${key('id')}
       left join api_keys as successor on successor.id = ${key('rotated_to')}
-      cross join lateral (values ${sql.join(
-        adviceCodes.map((code, rank) => sql`(${sql.lit(rank)}, ${conditions[code]})`),
-      )}) as condition (rank, holds)
+      cross join lateral unnest(array[${sql.join(adviceCodes.map((code) => conditions[code]))}])
+        with ordinality as condition (holds, rank)
     where ${key('revoked_at')} is null and coalesce(${key('expires_at')} > now(), true) and holds`
 }
 
 function toFinding(row: Row, caller: Caller): Finding {
-  const code = adviceCodes[row.rank]
+  const code = adviceCodes[Number(row.rank) - 1]
   if (code === undefined) throw new Error(`There is no advice ${row.rank}`)
   return { key_id: row.id, key_name: row.name, code, since: null, ...describers[code](row, caller) }
 }

@@ -25,7 +25,7 @@ export const today = sql<number>`floor(extract(epoch from now()) / 86400)::integ
 const maxKeys = 100_000
 
 /** Most rows of one statement, so that it never exceeds the statement timeout. */
-const maxRows = 10_000
+const maxRows = 2_000
 
 export type UsageCounter = ReturnType<typeof createUsageCounter>
 
