@@ -6,7 +6,8 @@ import { expire, isErrorReply, newKey, type Replica, shareReplica, startReplica 
 const share = shareReplica(t)
 
 const dayMs = 86_400_000
-const daysAgo = (days: number) => new Date(Math.floor(Date.now() / 1000) * 1000 - days * dayMs)
+const startedAt = Math.floor(Date.now() / 1000) * 1000
+const daysAgo = (days: number) => new Date(startedAt - days * dayMs)
 
 async function start({ recordedDays = 400 } = {}) {
   const replica = await share()
@@ -50,7 +51,7 @@ async function addKey(
   await sql`
     update api_keys set created_at = ${daysAgo(createdDays)},
       last_used_at = ${lastUsedDays === null ? null : daysAgo(lastUsedDays)} where id = ${key.id}`.execute(db)
-  const today = Math.floor(Date.now() / dayMs)
+  const today = Math.floor(startedAt / dayMs)
   const days = permissions.map((permission) => {
     const age = used[permission]
     return age === undefined ? null : today - age

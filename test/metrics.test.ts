@@ -103,6 +103,33 @@ await t.test('there are metrics of batches, hashes and connections', async (t) =
   t.ok(after.has('process_cpu_seconds_total') && after.has('nodejs_eventloop_lag_p99_seconds'))
 })
 
+await t.test('keys are counted by state, and active ones by the time until they expire', async (t) => {
+  const { call, db, log, read, statements } = await startWithMetrics(t)
+  const admin = await newKey({ db })
+  const inDays = (days: number) => newKey({ db }, { expiresAt: new Date(Date.now() + days * 86_400_000) })
+  const [, rotated] = [await inDays(6), await inDays(6), await inDays(20), await inDays(90)]
+  await call(admin.token, `POST /api/keys/${rotated.id}/rotate`, { overlap_seconds: 600 })
+  await expire({ db }, (await newKey({ db })).id)
+  await call(admin.token, `POST /api/keys/${(await inDays(1)).id}/revoke`)
+  const series = await read()
+  const values = (name: string, label: string, of: string[]) =>
+    of.map((value) => series.get(`${name}{${label}="${value}"}`))
+  t.same(values('kener_keys', 'state', ['active', 'expired', 'revoked']), [6, 1, 1])
+  // The successor of the rotated key expires as the rotated key did.
+  t.same(values('kener_keys_expiring', 'within', ['1d', '7d', '14d', '30d']), [0, 2, 2, 3])
+
+  const counts = () => statements.filter((text) => text.includes('from api_keys group by')).length
+  const before = counts()
+  t.equal(before, 1)
+  await times(20, read)
+  t.ok(counts() <= before + 1, 'concurrent scrapes share a statement')
+  await sql`alter table api_keys rename to gone`.execute(db)
+  await waitUntil(async () => {
+    t.equal((await read()).get('kener_keys{state="active"}'), 6, 'the last count, in an outage')
+    return log.some(({ msg }) => String(msg).startsWith('could not count the keys'))
+  })
+})
+
 await t.test('each hourly job has a metric of its last success, and a failure is logged', async (t) => {
   const { db, log, read, app } = await startWithMetrics(t)
   await sql`alter table traffic rename to gone`.execute(db)

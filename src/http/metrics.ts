@@ -5,6 +5,7 @@ import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom
 import { batchRuns } from '../database/batch.ts'
 import type { Connections } from '../database/pool.ts'
 import { type JobSuccess, jobSuccesses } from '../jobs.ts'
+import { countKeys } from '../keys/counts.ts'
 import { logStats } from '../log.ts'
 import { toPortError } from '../ports.ts'
 import { isAborted } from './request-log.ts'
@@ -47,6 +48,7 @@ export default fp<Options>(
     collectDefaultMetrics({ register: registry })
     watchRequests(app, registry)
     watchSecrets(app, registry)
+    watchKeys(app, registry)
     watchConnections(connections, registry)
     watchLog(registry)
     const stopWatching = [watchBatches(registry), watchJobs(registry)]
@@ -139,6 +141,49 @@ function watchSecrets(app: FastifyInstance, registry: Registry): void {
     collect() {
       this.set(app.secrets.stats.argon2Waiting)
     },
+  })
+}
+
+/**
+ * Counts the keys of the database when a scraper asks, for at most a hundredth of the time, because it takes longer the
+ * more keys there are. In an outage the last counts remain.
+ */
+function watchKeys(app: FastifyInstance, registry: Registry): void {
+  let counted = Promise.resolve()
+  let nextAt = 0
+
+  async function count(): Promise<void> {
+    nextAt = Infinity
+    const startedAt = performance.now()
+    try {
+      const { byStatus, expiring } = await countKeys(app.db)
+      for (const [state, keys] of Object.entries(byStatus)) keysByState.set({ state }, keys)
+      for (const [days, keys] of Object.entries(expiring)) keysExpiring.set({ within: `${days}d` }, keys)
+    } catch (error) {
+      app.log.warn({ err: error }, 'could not count the keys for the metrics')
+    }
+    const endedAt = performance.now()
+    nextAt = endedAt + 100 * (endedAt - startedAt)
+  }
+
+  async function collect(): Promise<void> {
+    if (performance.now() >= nextAt) counted = count()
+    await counted
+  }
+
+  const keysByState = new Gauge({
+    name: 'kener_keys',
+    help: 'Keys in the database, which all replicas share: active, expired or revoked.',
+    labelNames: ['state'] as const,
+    registers: [registry],
+    collect,
+  })
+  const keysExpiring = new Gauge({
+    name: 'kener_keys_expiring',
+    help: 'Active keys that expire within 1d, 7d, 14d or 30d, without those that were rotated.',
+    labelNames: ['within'] as const,
+    registers: [registry],
+    collect,
   })
 }
 
