@@ -39,7 +39,7 @@ export type Finding = {
 /** The change that resolves a finding. */
 export type Fix = { action: 'update'; changes: KeyChanges } | { action: 'revoke' }
 
-type Caller = ExpiryLimits & {
+export type Caller = ExpiryLimits & {
   /** The key that asks, which no fix revokes, or deprives of the permission `admin`. */
   callerId: string
 }

@@ -17,6 +17,18 @@ const units: [unit: Intl.RelativeTimeFormatUnit, seconds: number][] = [
   ['minute', 60],
 ]
 
+const dayFormat = new Intl.DateTimeFormat('en-GB', {
+  day: 'numeric',
+  month: 'short',
+  year: 'numeric',
+  timeZone: 'UTC',
+})
+
+/** `24 Nov 2026`, of a UTC day */
+export function formatDay(time: Date): string {
+  return dayFormat.format(time)
+}
+
 /** `24 Nov 2026, 14:05 UTC` */
 export function formatDateTime(time: Date): string {
   return `${dateTimeFormat.format(time)} UTC`

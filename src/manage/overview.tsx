@@ -2,6 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { statusesBySeverity } from '../enums.ts'
 import { type Incident, listIncidents } from '../incidents/repository.ts'
 import { type MonitorSummary, summarizeMonitors } from '../status/repository.ts'
+import { BarChart } from './chart.tsx'
 import { formatNumber } from './format.ts'
 import { sendPage } from './page.tsx'
 import { TimeAgo } from './ui.tsx'
@@ -34,48 +35,22 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
 export default routes
 
-const chartWidth = 600
-const chartHeight = 90
-
 /** Draws one bar per minute. The last minute is still being counted. */
 function Traffic({ requests }: { requests: number[] }) {
   const highest = Math.max(...requests)
   const sum = requests.reduce((total, count) => total + count, 0)
-  const step = chartWidth / requests.length
   const summary = `${formatNumber(sum)} in the last hour, at most ${formatNumber(highest)} per minute`
+  const bars = requests.map((value, index) => ({
+    value,
+    title: formatBar(value, requests.length - 1 - index),
+  }))
   return (
     <section class="card" aria-labelledby="traffic">
       <div class="heading">
         <h2 id="traffic">Requests per minute</h2>
         <p class="muted">{sum === 0 ? 'No requests in the last hour' : summary}</p>
       </div>
-      <svg
-        class="chart"
-        viewBox={`0 0 ${chartWidth} ${chartHeight}`}
-        preserveAspectRatio="none"
-        role="img"
-        aria-label={`Requests per minute: ${summary}`}
-      >
-        {requests.map((count, index) => {
-          const barHeight = count === 0 ? 1 : Math.max(3, (count / highest) * chartHeight)
-          return (
-            <rect
-              key={index}
-              class={count === 0 ? 'zero' : undefined}
-              x={index * step + step * 0.14}
-              y={chartHeight - barHeight}
-              width={step * 0.72}
-              height={barHeight}
-            >
-              <title>{formatBar(count, requests.length - 1 - index)}</title>
-            </rect>
-          )
-        })}
-      </svg>
-      <div class="axis muted" aria-hidden="true">
-        <span>1 hour ago</span>
-        <span>now</span>
-      </div>
+      <BarChart bars={bars} label={`Requests per minute: ${summary}`} axis={['1 hour ago', 'now']} />
     </section>
   )
 }

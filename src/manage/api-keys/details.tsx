@@ -8,13 +8,16 @@ import { requirePrincipal } from '../../http/auth.ts'
 import { clientAddress } from '../../http/client-address.ts'
 import { toKeyContext } from '../../http/change-context.ts'
 import { isAddressAllowed } from '../../keys/allowed-ips.ts'
+import { adviseKey } from '../../keys/advice.ts'
 import { getKey, updateKey } from '../../keys/lifecycle.ts'
 import { type ApiKey, listActiveSuccessors, type Successor } from '../../keys/repository.ts'
+import { readUsage } from '../../keys/usage.ts'
 import { KeyParams } from '../../wire/keys.ts'
 import { AuditEvents, auditPath } from '../audit-events.tsx'
 import { type FieldErrors, isValidationError } from '../form.ts'
 import { sendPage } from '../page.tsx'
 import { ErrorSummary, Form, TimeAgo, TimeAgoOrNever } from '../ui.tsx'
+import { Advice, toCaller } from './advice.tsx'
 import { toExpiryLimits } from './expiry.tsx'
 import { type FormSettings, KeyFields, OriginalFields, toFormSettings } from './fields.tsx'
 import {
@@ -41,6 +44,7 @@ import {
   SuccessorWarning,
   TagsOrAny,
 } from './ui.tsx'
+import { Usage } from './usage.tsx'
 
 const Query = Type.Object({ notice: Type.Optional(Type.String()) })
 
@@ -90,8 +94,13 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   ) {
     const apiKey = await getKey(app.db, id)
     const isRevoked = apiKey.status === 'revoked'
-    const successors = isRevoked ? await listActiveSuccessors(app.db, apiKey) : []
-    const history = await listAuditPage(app.db, { target: id }, { limit: historyLength })
+    await app.keyUsage.flush()
+    const [successors, findings, usage, history] = await Promise.all([
+      isRevoked ? listActiveSuccessors(app.db, apiKey) : [],
+      adviseKey(app.db, toCaller(request), id),
+      readUsage(app.db, id, { interval: 'day' }),
+      listAuditPage(app.db, { target: id }, { limit: historyLength }),
+    ])
     const settings = toFormSettings(request)
     const stored = fillKeyForm(apiKey)
     return sendPage(
@@ -101,11 +110,13 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       <>
         <Heading apiKey={apiKey} />
         <Relation apiKey={apiKey} successors={successors} />
+        <Advice findings={findings} />
         <Facts
           apiKey={apiKey}
           isOwn={requirePrincipal(request).id === id}
           rateLimitMax={settings.rateLimitMax}
         />
+        <Usage permissions={apiKey.permissions} usage={usage} />
         {isRevoked ? (
           <p class="muted">
             A revoked key cannot be changed. <a href={`${keysPath}/new`}>Generate a new key</a> if you need

@@ -53,9 +53,14 @@ function ListPage({ keys, rateLimitMax, status, text, isFirst, next }: KeysProps
       <Breadcrumbs />
       <div class="heading">
         <h1>API Keys</h1>
-        <a class="button primary" href={`${keysPath}/new`}>
-          Generate New Key
-        </a>
+        <div class="buttons">
+          <a class="button" href={`${keysPath}/advice`}>
+            Advice
+          </a>
+          <a class="button primary" href={`${keysPath}/new`}>
+            Generate New Key
+          </a>
+        </div>
       </div>
       <FilterForm status={status} text={text} isComplete={isFirst && next === null} />
       {keys.length === 0 ? (

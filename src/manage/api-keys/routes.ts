@@ -1,4 +1,5 @@
 import type { FastifyInstance } from 'fastify'
+import adviceRoutes from './advice.tsx'
 import createRoutes from './create.tsx'
 import detailsRoutes from './details.tsx'
 import listRoutes from './list.tsx'
@@ -10,6 +11,7 @@ import { keysPath } from './ui.tsx'
 export default async function apiKeys(app: FastifyInstance) {
   app.get('/', (_request, reply) => reply.redirect(keysPath, 303))
   app.register(listRoutes, { prefix: '/api-keys' })
+  app.register(adviceRoutes, { prefix: '/api-keys' })
   app.register(createRoutes, { prefix: '/api-keys' })
   app.register(detailsRoutes, { prefix: '/api-keys' })
   app.register(rotateRoutes, { prefix: '/api-keys' })
