@@ -615,3 +615,20 @@ await t.test(
     t.match(body, /Slow &amp; odd/)
   },
 )
+
+await t.test('the page of a key shows its usage and the advice about it, which has a page too', async (t) => {
+  const { replica, admin, visitor } = await start(t)
+  const { id, token } = await newKey(replica, { name: 'client', permissions: ['read:monitors'] })
+  await replica.call(token, 'GET /api/monitors')
+  await replica.call(token, 'GET /api/monitors')
+  await replica.call(token, 'GET /api/keys')
+  const { body } = await visitor.get(`${keys}/${id}`)
+  t.match(body, /aria-label="Requests per day: 3 in the last 30 days, 1 of them rejected"/)
+  t.match(body, /<title>3, 1 rejected, [^<]+<\/title>/)
+  t.match(body, /<code>read:monitors<\/code><span>2<\/span>/)
+  t.match(body, new RegExp(`never expires.*href="${keys}/${id}#expiry"`))
+  t.match((await visitor.get(`${keys}/${admin.id}`)).body, /<code>admin<\/code><span>1<\/span>/, 'the log-in')
+  const advice = (await visitor.get(`${keys}/advice`)).body
+  for (const key of [id, admin.id]) t.match(advice, `href="${keys}/${key}#expiry"`)
+  t.notMatch(advice, 'Older keys')
+})

@@ -395,6 +395,7 @@ await t.test('axe finds no violations, and no page scrolls horizontally', { skip
     for (const path of [
       '',
       '?q=nothing-like-it',
+      '/advice',
       '/new',
       `/${id}`,
       `/${revoked.id}`,
