@@ -94,13 +94,12 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   ) {
     const apiKey = await getKey(app.db, id)
     const isRevoked = apiKey.status === 'revoked'
+    // One after the other, because a request may take one connection at a time.
+    const successors = isRevoked ? await listActiveSuccessors(app.db, apiKey) : []
+    const findings = await adviseKey(app.db, toCaller(request), id)
     await app.keyUsage.flush()
-    const [successors, findings, usage, history] = await Promise.all([
-      isRevoked ? listActiveSuccessors(app.db, apiKey) : [],
-      adviseKey(app.db, toCaller(request), id),
-      readUsage(app.db, id, { interval: 'day' }),
-      listAuditPage(app.db, { target: id }, { limit: historyLength }),
-    ])
+    const usage = await readUsage(app.db, id, { interval: 'day' })
+    const history = await listAuditPage(app.db, { target: id }, { limit: historyLength })
     const settings = toFormSettings(request)
     const stored = fillKeyForm(apiKey)
     return sendPage(
