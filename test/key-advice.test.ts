@@ -1,5 +1,6 @@
 import { sql } from 'kysely'
 import t from 'tap'
+import { adviseKey } from '../src/keys/advice.ts'
 import { type Permission, permissions } from '../src/permissions.ts'
 import { expire, isErrorReply, newKey, type Replica, shareReplica, startReplica } from './helper.ts'
 
@@ -142,6 +143,11 @@ await t.test('no fix leaves a key without permissions, or locks out the caller',
   const caller = await addKey(replica, { permissions: ['admin'], lastUsedDays: null, expiresDays: 20 })
   const ask = async () => (await call(caller.token, 'GET /api/keys/advice')).json.data as Finding[]
   t.same(codes(await ask(), caller.id), [], 'it uses admin right now')
+  const idle = await addKey(replica, { permissions: ['admin'], lastUsedDays: 100 })
+  t.same(codes(await advice(), idle.id), ['idle'])
+  // Its first request for months: the last use is stored a little later.
+  const asIdle = { callerId: idle.id, callerExpiresAt: null, lifetimeMaxDays: null }
+  t.same(await adviseKey(db, asIdle, idle.id), [])
   // Narrower than its own permissions, but never without admin.
   await sql`update api_keys set permissions = array['read:monitors', 'admin'] where id = ${caller.id}`.execute(
     db,
