@@ -12,13 +12,16 @@ export type KeyCounts = {
   expiring: Record<(typeof expiryDays)[number], number>
 }
 
-/** Reads the whole table: 0.3 s with a million keys. */
+/**
+ * Reads the whole table: about half a second with a million keys. Times are computed in subqueries, because they are then
+ * not computed for each key, which takes as long as the rest.
+ */
 export async function countKeys(db: Kysely<Tables>): Promise<KeyCounts> {
   const { rows } = await sql<{ status: KeyStatus; keys: number; expiring: number[] }>`
     select ${keyStatus} as status, count(*)::integer as keys, array[${sql.join(
       expiryDays.map(
         (days) => sql`
-          count(*) filter (where expires_at <= now() + make_interval(days => ${sql.lit(days)}) and rotated_to is null)::integer`,
+          count(*) filter (where expires_at <= (select now() + make_interval(days => ${sql.lit(days)})) and rotated_to is null)::integer`,
       ),
     )}] as expiring
     from api_keys group by 1`.execute(db)
