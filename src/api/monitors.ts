@@ -209,7 +209,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     },
     async function createHeartbeatUrl(request, reply) {
       const { tag } = request.params
-      const url = toHeartbeatUrl(request, tag, await createHeartbeat(app.db, tag))
+      const secret = await change(request, (change) => createHeartbeat(change, tag))
+      const url = toHeartbeatUrl(request, tag, secret)
       return reply.code(201).header('cache-control', 'no-store').send({ success: true, data: { url } })
     },
   )
@@ -225,8 +226,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 204: NoContent },
       },
     },
-    async function deleteHeartbeatUrl({ params }, reply) {
-      await deleteHeartbeat(app.db, params.tag)
+    async function deleteHeartbeatUrl(request, reply) {
+      await change(request, (change) => deleteHeartbeat(change, request.params.tag))
       return reply.code(204).send(null)
     },
   )

@@ -1,5 +1,6 @@
 import { hash } from 'node:crypto'
 import { type Kysely, sql } from 'kysely'
+import type { Change } from '../audit/transaction.ts'
 import { batch } from '../database/batch.ts'
 import { retryWhileLocked } from '../database/locks.ts'
 import { precompiled } from '../database/prepared.ts'
@@ -7,6 +8,7 @@ import type { Tables } from '../database/schema.ts'
 import { monitorNotFound, noHeartbeatUrl, rowLocked } from '../errors.ts'
 import { isThisWindow, thisMinute } from '../keys/counters.ts'
 import { generateSecret } from '../keys/token.ts'
+import { toTarget } from './repository.ts'
 
 /** Requests per minute and URL. */
 export const maxHeartbeats = 60
@@ -15,28 +17,31 @@ export const maxHeartbeats = 60
  * Creates the secret of a monitor's heartbeat URL, which replaces the previous URL, and returns it. Only its digest is
  * stored: a fast one suffices, because the secret has 256 random bits. @throws ApiError 404
  */
-export async function createHeartbeat(db: Kysely<Tables>, tag: string): Promise<string> {
+export async function createHeartbeat({ trx, record }: Change, tag: string): Promise<string> {
   const secret = generateSecret()
   // Locks the monitor, because the foreign key would be violated if it was deleted at the same time.
-  const { rows } = await sql`
-    with monitor as (select id from monitors where tag = ${tag} for key share)
-    insert into heartbeats (monitor_id, secret_digest) select id, ${digest(secret)} from monitor
-    on conflict (monitor_id) do update set
-      secret_digest = excluded.secret_digest, created_at = now(), minute = 0, used = 0, granted = 0
-    returning monitor_id`.execute(db)
-  if (rows.length === 0) throw monitorNotFound()
+  const { rows } = await sql<{ name: string }>`
+    with monitor as (select id, name from monitors where tag = ${tag} for key share), stored as (
+      insert into heartbeats (monitor_id, secret_digest) select id, ${digest(secret)} from monitor
+      on conflict (monitor_id) do update set
+        secret_digest = excluded.secret_digest, created_at = now(), minute = 0, used = 0, granted = 0
+    )
+    select name from monitor`.execute(trx)
+  if (!rows[0]) throw monitorNotFound()
+  record({ action: 'heartbeat.created', target: toTarget({ tag, name: rows[0].name }) })
   return secret
 }
 
 /** @throws ApiError 404 if the monitor does not exist, or has no heartbeat URL. */
-export async function deleteHeartbeat(db: Kysely<Tables>, tag: string): Promise<void> {
-  const { rows } = await sql<{ is_deleted: boolean }>`
+export async function deleteHeartbeat({ trx, record }: Change, tag: string): Promise<void> {
+  const { rows } = await sql<{ name: string; is_deleted: boolean }>`
     with deleted as (
       delete from heartbeats using monitors where id = monitor_id and tag = ${tag} returning monitor_id
     )
-    select exists (select from deleted) as is_deleted from monitors where tag = ${tag}`.execute(db)
+    select name, exists (select from deleted) as is_deleted from monitors where tag = ${tag}`.execute(trx)
   if (!rows[0]) throw monitorNotFound()
   if (!rows[0].is_deleted) throw noHeartbeatUrl()
+  record({ action: 'heartbeat.deleted', target: toTarget({ tag, name: rows[0].name }) })
 }
 
 function digest(secret: string): string {

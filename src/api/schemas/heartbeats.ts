@@ -12,7 +12,11 @@ export const HeartbeatUrl = Type.Object({
 /** Whatever does not match is 404, like a wrong secret, without a query. */
 export const HeartbeatParams = Type.Object({
   ...PutMonitorParams.properties,
-  secret: Type.String({ pattern: '^[0-9A-Za-z]{43}$', description: 'Secret of the URL.' }),
+  secret: Type.String({
+    pattern: '^[0-9A-Za-z]{43}$',
+    errorMessage: 'must consist of 43 letters and digits',
+    description: 'Secret of the URL: 43 letters and digits.',
+  }),
 })
 
 export const HeartbeatQuery = Type.Object({
