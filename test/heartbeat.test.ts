@@ -1,4 +1,5 @@
 import t, { type Test } from 'tap'
+import { generateSecret } from '../src/keys/token.ts'
 import {
   createDatabase,
   isErrorReply,
@@ -97,6 +98,12 @@ await t.test('the URL is returned once, and only its digest is stored', async (t
     const reply = await replica.call(key, `${method} /api/monitors/none/heartbeat`)
     isErrorReply(t, reply, 404, 'NOT_FOUND', `${method} of an unknown monitor`)
   }
+  const events = await replica.db.selectFrom('audit_events').select('action').orderBy('id').execute()
+  t.same(
+    events.map(({ action }) => action),
+    ['key.created', 'monitor.created', 'heartbeat.created', 'heartbeat.created', 'heartbeat.deleted'],
+  )
+
   const last = await newPath(replica, key, 'backup')
   await replica.call((await newKey(replica)).token, 'DELETE /api/monitors/backup')
   await replica.call(key, 'POST /api/monitors', { tag: 'backup', name: 'Another one' })
@@ -109,7 +116,7 @@ await t.test('anything wrong is the same 404, and reports nothing', async (t) =>
   const { path: other } = await createUrl(replica, 'other')
   const secretOf = (path: string) => path.split('/').at(-1) ?? ''
   const secret = secretOf(path)
-  const wrong = 'x'.repeat(43)
+  const wrong = generateSecret()
   const urls = [
     `/ext/heartbeat/backup/${wrong}`,
     `/ext/heartbeat/none/${secret}`,
@@ -187,7 +194,7 @@ await t.test(
   async (t) => {
     const replica = await startReplica(t, { config: { authFailureLimitMax: 2, publicRateLimitMax: 1 } })
     const { path } = await createUrl(replica)
-    const wrong = `/ext/heartbeat/backup/${'x'.repeat(43)}` as const
+    const wrong = `/ext/heartbeat/backup/${generateSecret()}` as const
     await waitForRoomInMinute()
     isNothing(t, await replica.call(null, `GET ${wrong}`), 'the first one')
     isErrorReply(
