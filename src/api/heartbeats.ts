@@ -17,7 +17,7 @@ const operations = [
 
 /**
  * URLs that report the status of one monitor, for clients that cannot send a header. The public rate limit does not apply,
- * so that other clients at the same address do not affect them: docs/decisions/0016-heartbeat-urls.md.
+ * so that other clients at the same address do not affect them: docs/decisions/0019-heartbeat-urls.md.
  */
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   // Ignores the body, whatever its type and size: Node discards it.
