@@ -3,6 +3,7 @@ import { generateSecret } from '../src/keys/token.ts'
 import {
   createDatabase,
   isErrorReply,
+  isWaitingForLock,
   newKey,
   type Replica,
   type Reply,
@@ -10,6 +11,7 @@ import {
   startReplica,
   times,
   waitForRoomInMinute,
+  waitUntil,
 } from './helper.ts'
 
 const share = shareReplica(t)
@@ -189,10 +191,14 @@ await t.test('a disabled or hidden monitor keeps its reports', async (t) => {
   t.equal((await readMonitor(replica, key)).status, 'UP')
 })
 
+const url = await createDatabase(t)
+const config = { authFailureLimitMax: 2, publicRateLimitMax: 1 }
+const replicas = [await startReplica(t, { url, config }), await startReplica(t, { url, config })] as const
+
 await t.test(
   'wrong URLs count as failed authentications of their address, which rejects no valid URL',
   async (t) => {
-    const replica = await startReplica(t, { config: { authFailureLimitMax: 2, publicRateLimitMax: 1 } })
+    const [replica] = replicas
     const { path } = await createUrl(replica)
     const wrong = `/ext/heartbeat/backup/${generateSecret()}` as const
     await waitForRoomInMinute()
@@ -215,9 +221,7 @@ await t.test(
 )
 
 await t.test('60 requests per minute and URL are allowed, exact across replicas', async (t) => {
-  const url = await createDatabase(t)
-  const replicas = [await startReplica(t, { url }), await startReplica(t, { url })] as const
-  const { key, path } = await createUrl(replicas[0])
+  const { key, path } = await createUrl(replicas[0], 'busy')
   const { path: other } = await createUrl(replicas[0], 'other')
   await waitForRoomInMinute()
   const replies = await times(80, (index) => (replicas[index % 2] ?? replicas[0]).call(null, `GET ${path}`))
@@ -228,7 +232,7 @@ await t.test('60 requests per minute and URL are allowed, exact across replicas'
   t.ok(Number(rejected?.headers['retry-after']) >= 1 && Number(rejected?.headers['retry-after']) <= 60)
   t.equal(rejected?.json.error.code, 'RATE_LIMIT_EXCEEDED')
   t.equal((await replicas[1].call(null, `GET ${other}`)).statusCode, 200, 'another URL is not affected')
-  const next = await newPath(replicas[0], key, 'backup')
+  const next = await newPath(replicas[0], key, 'busy')
   t.equal((await replicas[1].call(null, `GET ${next}`)).statusCode, 200, 'a new URL starts from 0')
 })
 
@@ -239,11 +243,16 @@ await t.test('a locked row of one URL does not delay another URL', async (t) => 
   let waiting: Promise<Reply> | undefined
   await replica.db.transaction().execute(async (trx) => {
     await trx.updateTable('heartbeats').set({ used: 0 }).where('monitor_id', '=', 1).execute()
+    replica.statements.length = 0
     waiting = replica.call(null, `GET ${path}`)
-    // Concurrent with the locked one, and so in its statement, and after it.
-    for (let count = 0; count < 3; count++) {
+    const attempts = () => replica.statements.filter((text) => text.includes('heartbeats as counter')).length
+    let isDelayed = false
+    await waitUntil(async () => {
       t.equal((await replica.call(null, `GET ${other}`)).statusCode, 200)
-    }
+      isDelayed ||= await isWaitingForLock(replica.db)
+      return attempts() >= 8
+    })
+    t.notOk(isDelayed, 'no statement waits for the lock')
   })
   t.equal((await waiting)?.statusCode, 200, 'it waits until its row is unlocked')
 })
