@@ -13,6 +13,7 @@ import * as reportTimes from './2026-11-26-report-times.ts'
 import * as staysHidden from './2026-11-26-stays-hidden.ts'
 import * as listSpeed from './2026-11-26-z-list-speed.ts'
 import * as auditEvents from './2026-11-26-zz-audit-events.ts'
+import * as heartbeats from './2026-11-26-zz-heartbeats.ts'
 import * as keyUsage from './2026-11-26-zz-key-usage.ts'
 import * as keyVersions from './2026-11-26-zz-versions.ts'
 import * as incidentVersions from './2026-11-26-zz-versions-of-incidents.ts'
@@ -35,6 +36,7 @@ export const migrations: Record<string, Migration> = {
   '2026-11-26-stays-hidden': staysHidden,
   '2026-11-26-z-list-speed': listSpeed,
   '2026-11-26-zz-audit-events': auditEvents,
+  '2026-11-26-zz-heartbeats': heartbeats,
   '2026-11-26-zz-key-usage': keyUsage,
   '2026-11-26-zz-versions': keyVersions,
   '2026-11-26-zz-versions-of-incidents': incidentVersions,

@@ -3,6 +3,7 @@ import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } 
 import auditRoutes from './api/audit.ts'
 import docsRoutes from './api/docs.ts'
 import healthRoutes from './api/health.ts'
+import heartbeatRoutes from './api/heartbeats.ts'
 import incidentRoutes from './api/incidents.ts'
 import keyUsageRoutes from './api/key-usage.ts'
 import keyRoutes from './api/keys.ts'
@@ -24,6 +25,7 @@ import { sendClientError, sendConnectError, sendFrameworkError } from './http/ea
 import errorHandler, { bodyLimitBytes } from './http/error-handler.ts'
 import etags from './http/etags.ts'
 import keyUsage from './http/key-usage.ts'
+import { heartbeatPrefix } from './http/heartbeat-url.ts'
 import notFound, { routerOptions } from './http/not-found.ts'
 import openapi from './http/openapi.ts'
 import permissionGuard from './http/permission-guard.ts'
@@ -36,12 +38,14 @@ import unsent, { idleTimeoutMs } from './http/unsent.ts'
 import validation from './http/validation.ts'
 import kener from './kener/index.ts'
 import manage from './manage/index.ts'
+import { createHeartbeatQuotas, type HeartbeatQuotas } from './monitors/heartbeats.ts'
 import { createReportWriter, type ReportWriter } from './reports/writer.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
     config: Config
     writeReports: ReportWriter
+    consumeHeartbeat: HeartbeatQuotas
   }
 }
 
@@ -101,6 +105,7 @@ export function buildApp({
   app.decorate('config', config)
   app.register(database, { db, admissionDb, maxLockWaitMs })
   app.decorate('writeReports', createReportWriter(batchDb, maxLockWaitMs))
+  app.decorate('consumeHeartbeat', createHeartbeatQuotas(batchDb, maxLockWaitMs))
   app.register(traffic)
   app.register(requestLog)
   if (config.metricsPort !== undefined) {
@@ -128,6 +133,7 @@ export function buildApp({
   app.register(healthRoutes, { isDraining })
   app.register(docsRoutes)
   app.register(api, { prefix: '/api' })
+  app.register(heartbeatRoutes, { prefix: heartbeatPrefix })
   app.register(manage, { prefix: '/manage' })
   return app
 }

@@ -218,6 +218,12 @@ export const notFound = (message: string) => new ApiError(404, 'NOT_FOUND', mess
 export const pathNotFound = () => notFound('There is nothing at this path')
 export const keyNotFound = () => notFound('There is no key with this id')
 export const monitorNotFound = () => notFound('There is no monitor with this tag')
+
+/** Has the response of pathNotFound, so that it does not reveal whether the monitor or its URL exists. */
+export const heartbeatUrlNotFound = () =>
+  new ApiError(404, 'NOT_FOUND', 'There is nothing at this path', { reason: 'heartbeat_url' })
+
+export const noHeartbeatUrl = () => notFound('This monitor has no heartbeat URL')
 export const reportNotFound = () => notFound('This monitor has no data for this minute')
 export const incidentNotFound = () => notFound('There is no incident with this id')
 export const commentNotFound = () => notFound('This incident has no comment with this id')
@@ -315,6 +321,14 @@ export const tooManyAuthenticationFailures = (seconds: number) =>
     'RATE_LIMIT_EXCEEDED',
     `Too many failed authentications from this address: try again in ${seconds} s`,
     { headers: retryAfter(seconds), reason: 'authentication_failures' },
+  )
+
+export const tooManyHeartbeats = (limit: number, seconds: number) =>
+  new ApiError(
+    429,
+    'RATE_LIMIT_EXCEEDED',
+    `The limit of ${limit} requests per minute of this URL is exceeded: try again in ${seconds} s`,
+    { headers: retryAfter(seconds), reason: 'heartbeat' },
   )
 
 export const tooManyPublicRequests = (seconds: number) =>

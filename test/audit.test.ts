@@ -17,6 +17,7 @@ const audited = {
     'insert or delete or update of name, description, permissions, rate_limit, monitors, allowed_ips, expires_at, revoked_at, rotated_to',
   monitors: 'insert or delete or update',
   kener_monitors: 'insert or update',
+  heartbeats: 'insert or delete or update of secret_digest',
   incidents: 'insert or delete or update',
   incident_monitors: 'insert or delete or update',
   incident_comments: 'insert or delete or update',
@@ -105,6 +106,9 @@ await t.test('every route that changes something writes an event in the same tra
   await change('POST /api/monitors', [], { tag: 'm', name: 'M' }, 'monitor.created')
   await change('PUT /api/monitors/:tag', ['n'], { name: 'N' }, 'monitor.created')
   await change('PATCH /api/monitors/:tag', ['m'], { name: 'O' }, 'monitor.updated')
+  await change('POST /api/monitors/:tag/heartbeat', ['m'], undefined, 'heartbeat.created')
+  await change('POST /api/monitors/:tag/heartbeat', ['m'], undefined, 'heartbeat.created')
+  await change('DELETE /api/monitors/:tag/heartbeat', ['m'], undefined, 'heartbeat.deleted')
   const incident = await change(
     'POST /api/incidents',
     [],

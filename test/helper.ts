@@ -13,6 +13,7 @@ import { buildApp } from '../src/app.ts'
 import { type Config, readConfig } from '../src/config.ts'
 import { openDatabase, type Timeouts } from '../src/database/open.ts'
 import type { Tables } from '../src/database/schema.ts'
+import { routerOptions } from '../src/http/not-found.ts'
 import { createKey } from '../src/keys/lifecycle.ts'
 import { createSecrets } from '../src/keys/secrets.ts'
 import { isNetwork } from '../src/networks.ts'
@@ -153,7 +154,7 @@ export function createReplyCheck(app: FastifyInstance): (route: string, reply: R
     formats: { 'date-time': /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/, 'ip-network': isNetwork },
   })
   ajv.addSchema({ ...document, $id: 'openapi' })
-  const paths = createRouter({ maxParamLength: 500 })
+  const paths = createRouter(routerOptions)
   for (const [path, methods] of Object.entries(document.paths)) {
     for (const [method, { responses }] of Object.entries(methods)) {
       const url = path.replace(/\{([a-z_]+)\}/g, ':$1')

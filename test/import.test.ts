@@ -151,6 +151,53 @@ await t.test('a monitor that was hidden locally stays hidden, and the import say
   t.equal(monitors.length, 1)
 })
 
+await t.test('secrets that the source masks are not imported, and do not replace stored ones', async (t) => {
+  const kener = await startFakeKener(t)
+  const { content } = kener
+  const headers = (value: string) => [{ key: 'Authorization', value }]
+  const program = "/*** a comment\n *** */ return [...bodies].filter('*.*')"
+  const clear = {
+    ...{ url: 'https://e.test', headers: headers('Bearer 1234567890'), secretString: 'a-secret', timeout: 5 },
+    ...{ connectionString: 'postgres://u:p@db/db', eval: '/*** a comment ***/ return 1', body: program },
+  }
+  const masked = {
+    ...clear,
+    ...{ headers: headers('Bearer ******7890'), secretString: '[REDACTED]', timeout: 6 },
+    connectionString: 'postgres://u:•••••@db/db',
+  }
+  content.monitors = [
+    sourceMonitor(1, 'known', { type_data: clear }),
+    sourceMonitor(2, 'new', { type_data: masked, monitor_type: 'HEARTBEAT' }),
+  ]
+  const { db } = await startReplica(t)
+  const { output, isComplete } = await importInProcess(db, kener)
+  t.ok(isComplete)
+  t.match(
+    output,
+    /^monitor 2 "new": type_data "headers" is masked at the source, and is not imported$/m,
+    'it is reported',
+  )
+  t.match(
+    output,
+    /^monitor 2 "new": its heartbeat URL is not imported: create one with POST .*new\/heartbeat$/m,
+  )
+  t.notMatch(output, /monitor 1/)
+
+  const [known] = content.monitors
+  Object.assign(known ?? {}, { type_data: masked, updated_at: '2026-01-28 09:00:00' })
+  await importInProcess(db, kener)
+  const stored = await db.selectFrom('kener_monitors').select('fields').orderBy('monitor_id').execute()
+  const { url, eval: kept, body } = clear
+  t.same(
+    stored.map(({ fields }) => fields.type_data),
+    [
+      { ...clear, timeout: 6 },
+      { url, timeout: 6, eval: kept, body },
+    ],
+    'the stored secrets are kept',
+  )
+})
+
 await t.test('an incident whose monitors do not exist locally is not public', async (t) => {
   const kener = await startFakeKener(t)
   const { content } = kener

@@ -1,6 +1,6 @@
 import { sql } from 'kysely'
 import t from 'tap'
-import { isWaitingForLock, shareReplica, times, waitUntil } from './helper.ts'
+import { isWaitingForLock, newKey, shareReplica, times, waitUntil } from './helper.ts'
 import { fails, newYear, start } from './kener.ts'
 
 const share = shareReplica(t)
@@ -82,6 +82,51 @@ await t.test('monitors: a Kener client can create, read, update and delete them'
   await fails(t, kener.deleteMonitor('moon'), 404, 'NOT_FOUND', 'again')
   await fails(t, kener.getMonitor('moon'), 404, 'NOT_FOUND', 'reading')
   await fails(t, kener.updateMonitor('moon', { name: 'M' }), 404, 'NOT_FOUND', 'updating')
+})
+
+await t.test('settings are merged into the default formulas by an update only', async (t) => {
+  const { kener, call, key } = await start(await share())
+  const formulas = {
+    uptime_formula_numerator: 'up + maintenance + degraded',
+    uptime_formula_denominator: 'up + down + degraded + maintenance',
+  }
+  await call(key, 'POST /api/monitors', { tag: 'own', name: 'O' })
+  const update = (settings: object | null) => kener.updateMonitor('own', { monitor_settings_json: settings })
+  t.same((await update({ a: 1 })).monitor_settings_json, { ...formulas, a: 1 })
+  t.same((await update(null)).monitor_settings_json, formulas)
+  t.same((await update({ uptime_formula_numerator: 'up' })).monitor_settings_json, {
+    ...formulas,
+    uptime_formula_numerator: 'up',
+  })
+  for (const settings of [{}, { a: 1 }]) {
+    const tag = `new${Object.keys(settings).length}`
+    const created = await kener.createMonitor({ tag, name: 'N', monitor_settings_json: settings })
+    t.same(created.monitor_settings_json, settings, 'as sent')
+  }
+})
+
+await t.test('settings, which may contain secrets, are shown only to keys that may write them', async (t) => {
+  const replica = await share()
+  const { kener } = await start(replica)
+  const settings = { type_data: { token: 'hush' }, monitor_settings_json: { a: 1 } }
+  await kener.createMonitor({ tag: 'm', name: 'M', ...settings })
+  const cases = [
+    [['read:monitors'], { type_data: {}, monitor_settings_json: {} }],
+    [['read:monitors', 'delete:monitors', 'write:incidents'], { type_data: {}, monitor_settings_json: {} }],
+    [['read:monitors', 'write:monitors'], settings],
+    [['admin'], settings],
+  ] as const
+  for (const [permissions, expected] of cases) {
+    const { token } = await newKey(replica, { permissions: [...permissions] })
+    const one = (await replica.call(token, 'GET /api/v4/monitors/m')).json.monitor
+    const [listed] = (await replica.call(token, 'GET /api/v4/monitors')).json.monitors
+    for (const { type_data, monitor_settings_json } of [one, listed]) {
+      t.same({ type_data, monitor_settings_json }, expected, permissions.join())
+    }
+  }
+  const { token: writer } = await newKey(replica, { permissions: ['write:monitors'] })
+  const changed = await replica.call(writer, 'PATCH /api/v4/monitors/m', { type_data: {} })
+  t.same(changed.json.monitor.type_data, settings.type_data, 'what a reader got can be sent back')
 })
 
 await t.test('an explicit null is returned as null', async (t) => {
@@ -231,6 +276,8 @@ await t.test('extra fields are bounded, and so are the values of a body', async 
     'in several requests',
   )
   t.same((await kener.getMonitor('m')).type_data, big(60_000))
+  await kener.updateMonitor('m', { monitor_settings_json: { b: 'x'.repeat(6_000) }, image: '/m.png' })
+  t.same((await kener.getMonitor('m')).type_data, big(60_000), 'only the fields that were sent count')
   t.equal((await kener.updateMonitor('m', { type_data: { a: 1, b: 'x'.repeat(6_000) } })).type_data.a, 1)
   await kener.createMonitor({ tag: 'wide', name: 'W', ignored: Array(30_000).fill(1) })
   const reply = await call(key, 'DELETE /api/v4/monitors/wide', { ignored: true })

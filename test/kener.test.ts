@@ -229,17 +229,38 @@ await t.test('the number of statements of a list does not depend on its length',
   }
 })
 
+await t.test('the lists of pages and of site settings are empty, and writes to them are 404', async (t) => {
+  const replica = await share()
+  const { token } = await newKey(replica, { permissions: ['read:incidents'] })
+  for (const [path, body] of [
+    ['/pages', { pages: [] }],
+    ['/site', { site_data: [] }],
+  ] as const) {
+    const reply = await replica.call(token, `GET /api/v4${path}?any=field`)
+    t.same([reply.statusCode, reply.json], [200, body], path)
+    t.equal((await replica.call(token, `HEAD /api/v4${path}`)).statusCode, 200)
+    isErrorReply(t, await replica.call(null, `GET /api/v4${path}`), 401, 'UNAUTHORIZED', path)
+    for (const method of ['POST', 'PUT', 'PATCH', 'DELETE'] as const) {
+      for (const url of [path, `${path}/title`] as const) {
+        const reply = await replica.call(token, `${method} /api/v4${url}`, { page_path: 'a' })
+        isErrorReply(t, reply, 404, 'NOT_FOUND', `${method} ${url}`)
+      }
+    }
+  }
+})
+
+await t.test('a trailing slash is ignored', async (t) => {
+  const { call, key, kener } = await start(await share())
+  await kener.createMonitor({ tag: 'm', name: 'M' })
+  const { id } = await kener.createIncident({ title: 'T', start_date_time: newYear })
+  const paths = ['/monitors/', '/monitors/m/', `/incidents/${id}/`, `/incidents/${id}/comments/`, '/pages/']
+  for (const path of paths) t.equal((await call(key, `GET /api/v4${path}`)).statusCode, 200, path)
+  t.equal((await call(key, 'PATCH /api/v4/monitors/m/', { name: 'N' })).json.monitor.name, 'N')
+})
+
 await t.test('paths of Kener that are not served are 404', async (t) => {
   const { call, key } = await start(await share())
-  for (const path of [
-    '',
-    '/',
-    '/pages',
-    '/pages/~home',
-    '/site',
-    '/site/title',
-    '/monitors/m/alert-configs',
-  ]) {
+  for (const path of ['', '/', '/pages/~home', '/site/title', '/monitors/m/alert-configs']) {
     isErrorReply(t, await call(key, `GET /api/v4${path}`), 404, 'NOT_FOUND', path)
     isErrorReply(t, await call(null, `GET /api/v4${path}`), 401, 'UNAUTHORIZED', `${path} without a key`)
   }

@@ -3,14 +3,15 @@ import type { FastifyInstance } from 'fastify'
 import pg from 'pg'
 
 /**
- * The first characters of all keys, session tokens and CSRF tokens that the tests of this process use, so that
- * truncated secrets are found too, and one pass over a text finds all of them.
+ * The first characters of all keys, session tokens, CSRF tokens and secrets of heartbeat URLs that the tests of this
+ * process use, so that truncated secrets are found too, and one pass over a text finds all of them.
  */
 const secrets = new Set<string>()
 const formTokens = new Set<string>()
 const length = 24
 
 const keys = /kener_[0-9A-Za-z]{16}_([0-9A-Za-z]{43})[0-9A-Za-z]{6}/g
+const heartbeats = /\/ext\/heartbeat\/[^/]+\/([0-9A-Za-z]{43})/g
 const cookies = /\bkener_(?:manage|log_in)=([\w-]{43})/g
 const forms = /name="_csrf" value="([^"]+)"/g
 /** Texts that can contain a secret: base62, base64 or base64url. */
@@ -18,6 +19,7 @@ const runs = /[\w+/-]{24,}/g
 
 export function recordKeys(text: string): void {
   for (const [, secret = ''] of text.matchAll(keys)) record(secrets, secret)
+  for (const [, secret = ''] of text.matchAll(heartbeats)) record(secrets, secret)
 }
 
 function recordCookies(text: string): void {
@@ -60,6 +62,7 @@ export function watchReplies(app: FastifyInstance): { sweep: () => void } {
   const errorReplies: string[] = []
   app.addHook('onRequest', (request, _reply, next) => {
     recordKeys(request.headers.authorization ?? '')
+    recordKeys(request.url)
     next()
   })
   app.addHook('onSend', (_request, reply, payload, next) => {

@@ -35,8 +35,6 @@ export default async function routes(app: FastifyInstance) {
     },
   })
 
-  app.get('/docs', (_request, reply) => reply.sendFile('index.html'))
-
   let description: ReturnType<typeof encode> | undefined
 
   app.get('/openapi.json', (request, reply) => {

@@ -7,7 +7,9 @@ import { invalidField, monitorNotFound, tagMismatch, tagTaken } from '../errors.
 import { change } from '../http/change-context.ts'
 import { preconditionOf } from '../http/etags.ts'
 import { scopeOf } from '../http/permission-guard.ts'
+import { toHeartbeatUrl } from '../http/heartbeat-url.ts'
 import { isAborted } from '../http/request-log.ts'
+import { createHeartbeat, deleteHeartbeat } from '../monitors/heartbeats.ts'
 import * as monitors from '../monitors/repository.ts'
 import type { Report as ReportRecord, WriteResult } from '../reports/repository.ts'
 import { readSeries } from '../reports/series.ts'
@@ -17,6 +19,7 @@ import { formatEtag } from '../wire/etag.ts'
 import { assertRangeOrder, paginate, parseCursor } from '../wire/pagination.ts'
 import { formatMinute, formatTime, maxTime, parseMinute, parseValidTime } from '../wire/time.ts'
 import { compileSerializer } from '../wire/validator.ts'
+import { HeartbeatUrl } from './schemas/heartbeats.ts'
 import { Bucket, FillData, type Point, ReadData, Report, WriteResponse } from './schemas/monitor-data.ts'
 import {
   CreateMonitor,
@@ -193,6 +196,43 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   )
 
   app.post(
+    '/:tag/heartbeat',
+    {
+      config: write,
+      schema: {
+        operationId: 'createHeartbeatUrl',
+        summary: 'Create a URL that reports the status without a key',
+        description: 'It replaces the previous URL of the monitor, which is 404 from then on.',
+        params: MonitorParams,
+        response: { 201: describe(Envelope(HeartbeatUrl), 'The new URL') },
+      },
+    },
+    async function createHeartbeatUrl(request, reply) {
+      const { tag } = request.params
+      const secret = await change(request, (change) => createHeartbeat(change, tag))
+      const url = toHeartbeatUrl(request, tag, secret)
+      return reply.code(201).header('cache-control', 'no-store').send({ success: true, data: { url } })
+    },
+  )
+
+  app.delete(
+    '/:tag/heartbeat',
+    {
+      config: write,
+      schema: {
+        operationId: 'deleteHeartbeatUrl',
+        summary: 'Delete the URL that reports the status without a key',
+        params: MonitorParams,
+        response: { 204: NoContent },
+      },
+    },
+    async function deleteHeartbeatUrl(request, reply) {
+      await change(request, (change) => deleteHeartbeat(change, request.params.tag))
+      return reply.code(204).send(null)
+    },
+  )
+
+  app.post(
     '/:tag/data',
     {
       config: { ...write, sharesStatements: isBatched },
@@ -278,7 +318,7 @@ function toReport({ status, latency_ms, timestamp }: Static<typeof Point>): Repo
   return { ...report, from: Math.floor(seconds / 60), second: seconds % 60 }
 }
 
-function toWholeMs(latencyMs: number | null | undefined): number | null {
+export function toWholeMs(latencyMs: number | null | undefined): number | null {
   return latencyMs == null ? null : Math.round(latencyMs)
 }
 

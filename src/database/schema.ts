@@ -27,6 +27,7 @@ export type Tables = {
   key_last_uses: KeyLastUsesTable
   monitors: MonitorsTable
   last_reports: LastReportsTable
+  heartbeats: HeartbeatsTable
   monitor_hours: MonitorHoursTable
   monitor_days: MonitorDaysTable
   incidents: IncidentsTable
@@ -120,6 +121,15 @@ type LastReportsTable = {
   /** The hour before which `past_totals` end. */
   past_hour: number | null
   past_totals: number[] | null
+}
+
+type HeartbeatsTable = {
+  monitor_id: number
+  secret_digest: string
+  created_at: Generated<Date>
+  minute: Generated<number>
+  used: Generated<number>
+  granted: Generated<number>
 }
 
 /** Totals of the reports over a span of time. */

@@ -70,6 +70,7 @@ const failureReasons = new Set<string | undefined>([
   'unknown',
   'wrong_secret',
   'address_not_allowed',
+  'heartbeat_url',
 ])
 
 /**

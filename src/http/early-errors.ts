@@ -8,10 +8,12 @@ import {
   type ApiError,
   connectNotAllowed,
   headersTooLarge,
+  heartbeatUrlNotFound,
   malformedRequest,
   requestTimedOut,
 } from '../errors.ts'
 import { sendError, toBody } from './error-handler.ts'
+import { heartbeatHeaders, isHeartbeatUrl } from './heartbeat-url.ts'
 import { logRequest } from './request-log.ts'
 
 /** Pages are public routes: limited by address, without authentication. */
@@ -29,6 +31,10 @@ export async function sendFrameworkError(
 ): Promise<void> {
   reply.header('x-request-id', request.id)
   try {
+    if (isHeartbeatUrl(request.url)) {
+      reply.headers(heartbeatHeaders)
+      throw await app.countAuthFailure(request, heartbeatUrlNotFound())
+    }
     if (!isPagePath.test(request.url)) await promisify(app.authenticate).call(app, request, reply)
     await promisify(app.limitRate).call(app, request, reply)
     sendError(error, request, reply)

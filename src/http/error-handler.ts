@@ -48,7 +48,7 @@ export function toBody({ code, message, details }: ApiError) {
   return { success: false, error: { code, message, ...shown } }
 }
 
-function toApiError(error: unknown, request: FastifyRequest): ApiError {
+export function toApiError(error: unknown, request: FastifyRequest): ApiError {
   // The client disconnected while it sent the body. The response is lost, but the log must not blame the database.
   if (error === request.raw.errored) return requestAborted()
   return isFastifyError(error) ? fromFastifyError(error, request) : fromOtherError(error)

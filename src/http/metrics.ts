@@ -38,8 +38,9 @@ const authenticationReasons = [
   'expired',
   'revoked',
   'address_not_allowed',
+  'heartbeat_url',
 ]
-const limitReasons = ['key', 'address', 'authentication_failures']
+const limitReasons = ['key', 'address', 'authentication_failures', 'heartbeat']
 
 /** Serves Prometheus metrics at /metrics on a separate port, which need not be public. */
 export default fp<Options>(

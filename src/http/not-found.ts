@@ -4,6 +4,10 @@ import createRouter, { type HTTPMethod } from 'find-my-way'
 import { type ApiError, methodNotAllowed, pathNotFound } from '../errors.ts'
 
 declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** Status of requests for the path with another method. Default: 405. */
+    otherMethods?: 404
+  }
   interface FastifyInstance {
     /** A not-found handler. Set it in a scope so that the scope's hooks run before it. */
     handleNotFound: (request: FastifyRequest) => never
@@ -12,7 +16,8 @@ declare module 'fastify' {
   }
 }
 
-export const routerOptions = { maxParamLength: 500 }
+/** A trailing slash is ignored, because clients of Kener may send one: it redirects to the path without it. */
+export const routerOptions = { maxParamLength: 500, ignoreTrailingSlash: true }
 
 /**
  * Rejects an unknown path with 404, and a known path with a wrong method with 405 and the allowed methods. Fastify's
@@ -22,7 +27,8 @@ export default fp(
   (app: FastifyInstance, _options, done) => {
     const paths = createRouter(routerOptions)
 
-    app.addHook('onRoute', ({ url, method }) => {
+    app.addHook('onRoute', ({ url, method, config }) => {
+      if (config?.otherMethods === 404) return
       for (const name of [method].flat() as HTTPMethod[]) {
         if (!paths.hasRoute(name, url)) paths.on(name, url, () => undefined)
       }

@@ -75,6 +75,7 @@ const tags: [name: string, description: string][] = [
   ['audit', 'Audit events: what each key has changed'],
   ['status', 'The public status, without a key'],
   ['v4', 'The API of Kener 4, for its clients. An invalid request has the code BAD_REQUEST.'],
+  ['heartbeat', 'URLs that report the status of one monitor without a key. Anything wrong is 404.'],
   ['health', 'Probes for orchestrators and load balancers'],
 ]
 
@@ -131,7 +132,7 @@ function describeRoute({ url, config, schema }: RouteOptions) {
         : `Requires the permission \`${permission}\`${permissionText}.`
   return {
     description: schema?.description === undefined ? access : `${access} ${schema.description}`,
-    tags: [/^\/api\/([a-z0-9]+)/.exec(url)?.[1] ?? 'health'],
+    tags: [/^\/(?:api|ext)\/([a-z0-9]+)/.exec(url)?.[1] ?? 'health'],
     'x-permission': permission,
     'x-has-etag': config?.hasEtag ?? false,
   }
@@ -182,7 +183,7 @@ const errorResponses: [
     'InvalidRequest',
     'INVALID_REQUEST (in /api/v4: BAD_REQUEST). `details` has an entry for each invalid value.',
     invalidField('/name', 'is required'),
-    isLimited,
+    isValidated,
   ],
   [
     'Unauthorized',
@@ -213,13 +214,13 @@ const errorResponses: [
     'PayloadTooLarge',
     'PAYLOAD_TOO_LARGE: the body is larger than 1 MiB',
     payloadTooLarge(bodyLimitBytes),
-    (_, method) => method !== 'get',
+    (operation, method) => isValidated(operation) && method !== 'get',
   ],
   [
     'UnsupportedMediaType',
     'UNSUPPORTED_MEDIA_TYPE: the body is not application/json in UTF-8',
     unsupportedMediaType(),
-    (_, method) => method !== 'get',
+    (operation, method) => isValidated(operation) && method !== 'get',
   ],
   [
     'RateLimitExceeded',
@@ -341,7 +342,12 @@ function hasParameter(operation: Operation, location: string): boolean {
   return operation.parameters?.some((parameter) => parameter.in === location) ?? false
 }
 
-/** All operations except the probes have a rate limit and validation. */
+/** All operations except the probes have a rate limit. */
 function isLimited(operation: Operation): boolean {
   return !operation.tags.includes('health')
+}
+
+/** At a heartbeat URL, invalid input is 404. */
+function isValidated(operation: Operation): boolean {
+  return isLimited(operation) && !operation.tags.includes('heartbeat')
 }

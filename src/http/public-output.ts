@@ -5,6 +5,10 @@ import { batch } from '../database/batch.ts'
 import { matchesEtag } from '../wire/etag.ts'
 
 declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** True for a GET route that writes. By default, only the safe methods of RFC 9110, section 9.2.1, write nothing. */
+    isWrite?: boolean
+  }
   interface FastifyInstance {
     /**
      * Returns a handler of requests for public output, with an ETag. Concurrent requests share one computation, and its
@@ -38,7 +42,8 @@ export default fp(
       next()
     }
     app.addHook('onRoute', (route) => {
-      if ([route.method].flat().every((method) => safeMethods.has(method))) return
+      const isSafe = [route.method].flat().every((method) => safeMethods.has(method))
+      if (isSafe && !route.config?.isWrite) return
       route.onSend = [...[route.onSend ?? []].flat(), countWrite]
     })
 

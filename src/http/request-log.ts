@@ -19,7 +19,7 @@ const securityEvents: Partial<Record<number, string>> = {
 
 /**
  * Adds X-Request-Id to every response, and logs one line per request, with the route's pattern. URLs are not logged,
- * because clients may put keys into them.
+ * because clients may put keys into them, and those of heartbeats contain secrets.
  */
 export default fp(
   (app, _options, done) => {
@@ -61,8 +61,9 @@ export function logRequest(request: FastifyRequest, reply: FastifyReply): void {
 
 function describeError(request: FastifyRequest) {
   const { apiError } = request
-  const event = apiError && securityEvents[apiError.status]
-  if (event === undefined || apiError === null) return {}
-  const { reason, keyId: presentedKeyId } = apiError
+  if (!apiError) return {}
+  const { status, reason, keyId: presentedKeyId } = apiError
+  const event = reason === 'heartbeat_url' ? 'authentication_failed' : securityEvents[status]
+  if (event === undefined) return {}
   return { event, reason, presentedKeyId, address: clientAddress(request) }
 }

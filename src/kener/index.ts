@@ -8,6 +8,7 @@ import maintenanceEventRoutes from './maintenance-events.ts'
 import maintenanceRoutes from './maintenances.ts'
 import monitorDataRoutes from './monitor-data.ts'
 import monitorRoutes from './monitors.ts'
+import pageRoutes from './pages.ts'
 
 /**
  * /api/v4: the wire format of Kener 4, for its clients. Keys, permissions, rate limits and the domain are those of /api;
@@ -42,4 +43,5 @@ export default async function kener(app: FastifyInstance) {
   app.register(incidentCommentRoutes, { prefix: '/incidents' })
   app.register(maintenanceRoutes, { prefix: '/maintenances' })
   app.register(maintenanceEventRoutes, { prefix: '/maintenances' })
+  app.register(pageRoutes)
 }

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import type { FastifyReply } from 'fastify'
 
-/** Items per statement. The fields of one monitor may have 64 KB. */
+/** Items per statement. Each field of a monitor may have 64 KB. */
 const pageLength = 50
 
 /**

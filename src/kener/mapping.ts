@@ -8,8 +8,18 @@ type NewMonitor = { attributes: MonitorAttributes; fields: ExtraFields }
 
 /** Converts a new monitor. Omitted fields have Kener's defaults. */
 export function toNewMonitor(body: Static<typeof CreateMonitor>): NewMonitor {
-  const { attributes, fields } = toChanges(body, { monitor_type: defaultType })
-  return { attributes: { ...defaults, ...attributes, tag: body.tag.trim(), name: body.name.trim() }, fields }
+  const { attributes, fields } = toChanges(body, {})
+  return {
+    attributes: { ...defaults, ...attributes, tag: body.tag.trim(), name: body.name.trim() },
+    fields: {
+      monitor_type: defaultType,
+      ...fields,
+      // Only an update merges into the default formulas.
+      ...(body.monitor_settings_json !== undefined && {
+        monitor_settings_json: merge({}, body.monitor_settings_json),
+      }),
+    },
+  }
 }
 
 const defaultType = 'API'
@@ -28,7 +38,7 @@ const defaults = {
 /**
  * Converts the given fields of a monitor, where null is the default. Objects are merged into the stored ones.
  * @param before the stored extra fields
- * @returns the attributes that change, and all extra fields
+ * @returns the attributes and the extra fields that change
  */
 export function toChanges(
   body: Static<typeof UpdateMonitor>,
@@ -51,7 +61,6 @@ export function toChanges(
       }),
     },
     fields: {
-      ...before,
       ...(category !== undefined && { category_name: category === '' ? '' : undefined }),
       ...(url !== undefined && { external_url: url === '' ? '' : undefined }),
       ...(body.image !== undefined && { image: body.image }),
@@ -59,7 +68,10 @@ export function toChanges(
       ...(body.monitor_type !== undefined && { monitor_type: body.monitor_type ?? defaultType }),
       ...(body.type_data !== undefined && { type_data: merge(before.type_data, body.type_data) }),
       ...(body.monitor_settings_json !== undefined && {
-        monitor_settings_json: merge(before.monitor_settings_json, body.monitor_settings_json),
+        monitor_settings_json: merge(
+          before.monitor_settings_json ?? defaultFormulas,
+          body.monitor_settings_json,
+        ),
       }),
       ...(body.confirmation_threshold !== undefined && {
         confirmation_threshold: body.confirmation_threshold ?? 1,
@@ -80,7 +92,11 @@ const defaultFormulas = {
   uptime_formula_denominator: 'up + down + degraded + maintenance',
 }
 
-export function serializeMonitor({ fields, ...monitor }: KenerMonitor): Static<typeof Monitor> {
+/** @param showsSettings false for keys that must not read `type_data` and `monitor_settings_json`: they may contain secrets */
+export function serializeMonitor(
+  { fields, ...monitor }: KenerMonitor,
+  showsSettings: boolean,
+): Static<typeof Monitor> {
   return {
     id: monitor.id,
     tag: monitor.tag,
@@ -92,11 +108,11 @@ export function serializeMonitor({ fields, ...monitor }: KenerMonitor): Static<t
     status: toActivity(monitor.enabled),
     category_name: monitor.category_name ?? fields.category_name ?? null,
     monitor_type: fields.monitor_type ?? externalType,
-    type_data: fields.type_data ?? {},
+    type_data: showsSettings ? (fields.type_data ?? {}) : {},
     include_degraded_in_downtime: toYesNo(monitor.degraded_counts_as_down),
     is_hidden: toYesNo(monitor.hidden),
     confirmation_threshold: fields.confirmation_threshold ?? 1,
-    monitor_settings_json: fields.monitor_settings_json ?? defaultFormulas,
+    monitor_settings_json: showsSettings ? (fields.monitor_settings_json ?? defaultFormulas) : {},
     external_url: monitor.external_url ?? fields.external_url ?? null,
     created_at: monitor.created_at.toISOString(),
     updated_at: monitor.updated_at.toISOString(),

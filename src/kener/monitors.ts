@@ -1,9 +1,12 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { invalidField, monitorNotFound } from '../errors.ts'
+import { requirePrincipal } from '../http/auth.ts'
 import { change } from '../http/change-context.ts'
 import { scopeOf } from '../http/permission-guard.ts'
 import { deleteMonitor } from '../monitors/repository.ts'
+import { allows } from '../permissions.ts'
 import { readPages, sendList } from './list.ts'
 import { serializeMonitor, toChanges, toNewMonitor } from './mapping.ts'
 import {
@@ -48,7 +51,10 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       const pages = readPages<KenerMonitor>((last, limit) =>
         listKenerMonitors(app.db, { ...filter, before: last?.id, limit }),
       )
-      return sendList(reply, 'monitors', pages, serializeMonitor) as never
+      const showsSettings = maySeeSettings(request)
+      return sendList(reply, 'monitors', pages, (monitor) =>
+        serializeMonitor(monitor, showsSettings),
+      ) as never
     },
   )
 
@@ -67,7 +73,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       const { attributes, fields } = toNewMonitor(request.body)
       const monitor = await change(request, (change) => insertKenerMonitor(change, attributes, fields))
       if (!monitor) throw invalidField('/tag', 'must not be the tag of an existing monitor')
-      return reply.code(201).send({ monitor: serializeMonitor(monitor) })
+      return reply.code(201).send({ monitor: serializeMonitor(monitor, true) })
     },
   )
 
@@ -82,7 +88,10 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: OneMonitor },
       },
     },
-    async ({ params }) => ({ monitor: serializeMonitor(await getKenerMonitor(app.db, params.monitor_tag)) }),
+    async (request) => {
+      const monitor = await getKenerMonitor(app.db, request.params.monitor_tag)
+      return { monitor: serializeMonitor(monitor, maySeeSettings(request)) }
+    },
   )
 
   app.patch(
@@ -103,7 +112,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         updateKenerMonitor(change, params.monitor_tag, (before) => toChanges(body, before.fields)),
       )
       if (!monitor) throw monitorNotFound()
-      return { monitor: serializeMonitor(monitor) }
+      return { monitor: serializeMonitor(monitor, true) }
     },
   )
 
@@ -127,3 +136,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 }
 
 export default routes
+
+/** Settings may contain secrets of the monitored service, which readers of a status do not need. */
+function maySeeSettings(request: FastifyRequest): boolean {
+  return allows(requirePrincipal(request).permissions, 'write:monitors')
+}

@@ -19,6 +19,9 @@ export type ExtraFields = {
   confirmation_threshold?: number
 }
 
+/** The fields that are objects. They may contain secrets of the monitored service. */
+export const settingsFields = ['type_data', 'monitor_settings_json'] as const
+
 export type KenerMonitor = Selectable<Tables['monitors']> & { fields: ExtraFields }
 
 /** Type of monitors that were not created in Kener's format: no checks, only reports of clients. */
@@ -89,7 +92,7 @@ export async function insertKenerMonitor(
 
 /**
  * Updates a monitor. Returns undefined if it does not exist.
- * @param update returns the attributes that change, and all extra fields, given the stored monitor
+ * @param update returns the attributes and the extra fields that change, given the stored monitor
  */
 export async function updateKenerMonitor(
   change: Change,
@@ -103,39 +106,38 @@ export async function updateKenerMonitor(
   if (!before) return undefined
   const { attributes, fields } = update(before)
   assertExtraFieldsLimits(fields, before.fields)
-  await updateMonitor(change, tag, attributes, {
-    otherChanges: diffExtraFields(before.fields, fields),
-  })
-  await storeExtraFields(trx, tag, fields)
+  const after = { ...before.fields, ...fields }
+  await updateMonitor(change, tag, attributes, { otherChanges: diffExtraFields(before.fields, after) })
+  await storeExtraFields(trx, tag, after)
   return getKenerMonitor(trx, tag)
 }
 
-/** Audit events record that these fields were changed, but not their values, which may contain secrets. */
-const unrecordedFields = ['type_data', 'monitor_settings_json'] as const
-
+/** Audit events record that settings were changed, but not their values, which may contain secrets. */
 function diffExtraFields(before: ExtraFields, after: ExtraFields): FieldChanges {
   const changes = diff(before, after, ['image', 'cron', 'monitor_type', 'confirmation_threshold'])
-  for (const field of Object.keys(diff(before, after, unrecordedFields))) {
+  for (const field of Object.keys(diff(before, after, settingsFields))) {
     changes[field] = ['(not recorded)', '(not recorded)']
   }
   return changes
 }
 
-/** Longest JSON of the extra fields of one monitor, in characters. A list contains all monitors, so it must be bounded. */
+/** Longest JSON of the extra fields that one request writes, in characters. A list contains those of all monitors. */
 const maxExtraFieldsLength = 65_536
 
 /**
- * @param before the stored fields: if they exceed a limit, they may stay as they are or become shorter
+ * @param fields that are written. The others are not checked, so that they do not prevent an update.
+ * @param stored all stored fields: if the same ones exceed a limit, they may stay as they are or become shorter
  * @throws ApiError 400
  */
-export function assertExtraFieldsLimits(fields: ExtraFields, before: ExtraFields = {}): void {
+export function assertExtraFieldsLimits(fields: ExtraFields, stored: ExtraFields = {}): void {
+  const before = Object.fromEntries(Object.entries(stored).filter(([name]) => name in fields))
   if (isNestedTooDeeply(fields) && !isNestedTooDeeply(before)) {
     throw invalidRequest(`The fields of a monitor must not be nested more than ${maxDepth} levels deep`)
   }
   const { length } = JSON.stringify(fields)
   if (length > maxExtraFieldsLength && length > JSON.stringify(before).length) {
     throw invalidRequest(
-      `image, cron, type_data and monitor_settings_json must have at most ${maxExtraFieldsLength} characters together`,
+      `The changed values of image, cron, monitor_type, type_data and monitor_settings_json must have at most ${maxExtraFieldsLength} characters together`,
     )
   }
 }

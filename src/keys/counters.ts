@@ -47,7 +47,7 @@ export type ResultRow = {
 export type Obstacle = 'locked' | 'missing'
 
 const now = sql`extract(epoch from now())::float8`
-const thisMinute = sql`floor(${now} / 60)::integer`
+export const thisMinute = sql`floor(${now} / 60)::integer`
 const max = sql`coalesce(rate_limit, $3::integer)`
 const keyColumns = sql`
   ${sql.join(principalColumns.map((column) => sql.ref(column)))},
@@ -57,7 +57,7 @@ const keyColumns = sql`
  * True if a counter counts the minute of the statement, or the next one: a statement that started in the previous minute
  * and waited for a lock counts in the newer window. Any other minute is over, or the clock was set back since.
  */
-const isThisWindow = sql`counter.minute in (${thisMinute}, ${thisMinute} + 1)`
+export const isThisWindow = sql`counter.minute in (${thisMinute}, ${thisMinute} + 1)`
 
 /** The minute of the window, also if no request was counted. */
 const windowMinute = sql`

@@ -17,7 +17,12 @@ export type TokenParts = {
 }
 
 export function generateTokenParts(id = generateKeyId()): TokenParts {
-  return { id, secret: randomBase62(43) }
+  return { id, secret: generateSecret() }
+}
+
+/** Generates 256 random bits. */
+export function generateSecret(): string {
+  return randomBase62(43)
 }
 
 export function generateKeyId(): string {

@@ -166,7 +166,8 @@ export async function insertMonitor(
   return true
 }
 
-function toTarget({ tag, name }: Pick<MonitorAttributes, 'tag' | 'name'>) {
+/** Returns the target of audit events. */
+export function toTarget({ tag, name }: Pick<MonitorAttributes, 'tag' | 'name'>) {
   return { type: 'monitor' as const, id: tag, name }
 }
 

@@ -113,6 +113,7 @@ function coerce(text: unknown, { type, format }: JsonSchema): unknown {
   const types = [type].flat()
   // Integers above 2^53 lose precision, but they also exceed every maximum.
   if (types.includes('integer') && /^-?\d{1,300}$/.test(text)) return Number(text)
+  if (types.includes('number') && /^-?\d{1,300}(\.\d{1,300})?$/.test(text)) return Number(text)
   if (types.includes('boolean') && /^(true|false|1|0)$/i.test(text)) return /^(true|1)$/i.test(text)
   // A + that is not percent-encoded arrives as a space.
   if (format === 'date-time') return text.replace(/ (?=\d\d:\d\d$)/, '+')

@@ -107,6 +107,8 @@ await t.test(
     )
     if (runs >= 400) {
       for (const operation of operations) {
+        // Needs a secret, which is not among the values that are tried.
+        if (operation.includes(' /ext/heartbeat/')) continue
         t.ok((tried.get(operation)?.done ?? 0) > 0, `${operation} has been done as well as rejected`)
       }
     }

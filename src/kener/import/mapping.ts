@@ -7,6 +7,7 @@ import { quote } from '../../terminal.ts'
 import { formatTime } from '../../wire/time.ts'
 import { findErrors, isStorable } from '../../wire/validator.ts'
 import { toNewMonitor } from '../mapping.ts'
+import { settingsFields } from '../repository.ts'
 import { assertExtraFieldsLimits } from '../repository.ts'
 import { CreateMonitor } from '../schemas/monitors.ts'
 import { maxSeconds } from '../schemas/shared.ts'
@@ -14,7 +15,7 @@ import { toAffected } from '../wire.ts'
 import type { SourceMonitor } from './client.ts'
 import type { SourceItem } from './items.ts'
 import { type Notice, notice } from './progress.ts'
-import type { CommentValues, IncidentValues } from './repository.ts'
+import type { CommentValues, ImportedMonitor, IncidentValues } from './repository.ts'
 
 /** Finds the local tag of a monitor by its tag at the source. */
 export type Tags = { find: (sourceTag: string) => string | undefined }
@@ -22,8 +23,8 @@ export type Tags = { find: (sourceTag: string) => string | undefined }
 /** A converted item, with a warning for each value that was changed, or the reason why it cannot be converted. */
 type Parsed<Value> = { value: Value; warnings: Notice[] } | { unusable: Notice }
 
-/** Converts a monitor. Replaces each invalid value by its default, with a warning. */
-export function toMonitor(item: SourceMonitor): Parsed<ReturnType<typeof toNewMonitor>> {
+/** Converts a monitor. Replaces each invalid value by its default, with a warning, and leaves out masked secrets. */
+export function toMonitor(item: SourceMonitor): Parsed<ImportedMonitor> {
   const warnings: Notice[] = []
   const source = toStorable(item, warnings)
   const tag = toTag(source)
@@ -50,7 +51,8 @@ export function toMonitor(item: SourceMonitor): Parsed<ReturnType<typeof toNewMo
       warnings.push(notice`${field} ${quote(value)} is not valid and becomes ${quote(body[field])}`)
     }
   }
-  const value = toNewMonitor(body as Static<typeof CreateMonitor>)
+  const masked = removeMasked(body, warnings)
+  const value = { ...toNewMonitor(body as Static<typeof CreateMonitor>), masked }
   try {
     assertExtraFieldsLimits(value.fields)
   } catch (error) {
@@ -58,6 +60,33 @@ export function toMonitor(item: SourceMonitor): Parsed<ReturnType<typeof toNewMo
     throw error
   }
   return { value, warnings }
+}
+
+/**
+ * Removes the settings that contain a masked secret, such as `********1234`, from the body. A mask must neither be used
+ * as the secret nor replace it. Returns their names.
+ */
+function removeMasked(body: Record<string, unknown>, warnings: Notice[]): ImportedMonitor['masked'] {
+  const masked: ImportedMonitor['masked'] = {}
+  for (const field of settingsFields) {
+    const settings = Object.entries(body[field] ?? {})
+    const names = settings.filter(([, value]) => isMasked(value)).map(([name]) => name)
+    if (names.length === 0) continue
+    masked[field] = names
+    body[field] = Object.fromEntries(settings.filter(([name]) => !names.includes(name)))
+    for (const name of names) {
+      warnings.push(notice`${field} ${quote(name)} is masked at the source, and is not imported`)
+    }
+  }
+  return masked
+}
+
+/** A run of asterisks or bullets within a line, but not that of a comment in a program; or a word in their place. */
+const maskPattern = /(?<![*•●/])[*•●]{3,}(?![*•●/])|^\W*(redacted|masked)\W*$/iu
+
+function isMasked(value: unknown): boolean {
+  if (typeof value === 'string') return !value.includes('\n') && maskPattern.test(value)
+  return typeof value === 'object' && value !== null && Object.values(value).some(isMasked)
 }
 
 const truncatableFields = new Set(['name', 'description', 'category_name'])

@@ -15,7 +15,7 @@ import { affectedByIncident, lockExistingMonitorsForShare, tagsOf } from '../../
 import type { MonitorAttributes } from '../../monitors/repository.ts'
 import { withinLimits } from '../../limits.ts'
 import { OperatorError } from '../../operator-error.ts'
-import { type ExtraFields, insertKenerMonitor, updateKenerMonitor } from '../repository.ts'
+import { type ExtraFields, insertKenerMonitor, settingsFields, updateKenerMonitor } from '../repository.ts'
 
 /** Identifies an item of a Kener, and its version. */
 export type Source = Pick<Tables['kener_imports'], 'source' | 'source_id' | 'updated_at'>
@@ -52,13 +52,18 @@ export async function readLocalMonitors(db: Kysely<Tables>): Promise<Map<number,
   return new Map(rows.map(({ id, tag, hidden }) => [id, { tag, hidden }]))
 }
 
-type NewMonitor = { attributes: MonitorAttributes; fields: ExtraFields }
+export type ImportedMonitor = {
+  attributes: MonitorAttributes
+  fields: ExtraFields
+  /** Names of the settings that are left out, because the source masks them. */
+  masked: { [field in (typeof settingsFields)[number]]?: string[] }
+}
 
 /** Returns false, and stores nothing, if the tag is taken. */
 export function importMonitor(
   context: ChangeContext,
   from: Source,
-  { attributes, fields }: NewMonitor,
+  { attributes, fields }: ImportedMonitor,
 ): Promise<boolean> {
   return auditedTransaction(context, async (change) => {
     const monitor = await insertKenerMonitor(change, attributes, fields)
@@ -69,23 +74,40 @@ export function importMonitor(
 
 /**
  * Replaces a monitor that was imported before, except its tag and `stale_after_seconds`, which Kener does not have. A
- * hidden monitor stays hidden, because it may have been hidden locally: publishing it cannot be undone. Returns false if
- * the monitor does not exist.
+ * hidden monitor stays hidden, because it may have been hidden locally: publishing it cannot be undone. Settings that the
+ * source masks are kept. Returns false if the monitor does not exist.
  */
 export function reimportMonitor(
   context: ChangeContext,
   from: Source,
   tag: string,
-  { attributes, fields }: NewMonitor,
+  { attributes, fields, masked }: ImportedMonitor,
 ): Promise<boolean> {
   return auditedTransaction(context, async (change) => {
-    const monitor = await updateKenerMonitor(change, tag, ({ stale_after_seconds, hidden }) => ({
-      attributes: { ...attributes, tag, stale_after_seconds, hidden: hidden || attributes.hidden },
-      fields,
-    }))
+    const monitor = await updateKenerMonitor(
+      change,
+      tag,
+      ({ stale_after_seconds, hidden, fields: before }) => ({
+        attributes: { ...attributes, tag, stale_after_seconds, hidden: hidden || attributes.hidden },
+        fields: { ...fields, ...keepMasked(fields, before, masked) },
+      }),
+    )
     if (monitor) await recordImport(change.trx, 'monitor', from, monitor.id)
     return monitor !== undefined
   })
+}
+
+/** Returns the settings with the stored values of those that the source masks. */
+function keepMasked(
+  fields: ExtraFields,
+  before: ExtraFields,
+  masked: ImportedMonitor['masked'],
+): Pick<ExtraFields, (typeof settingsFields)[number]> {
+  const changed = settingsFields.flatMap((field) => {
+    const stored = Object.entries(before[field] ?? {}).filter(([name]) => masked[field]?.includes(name))
+    return stored.length > 0 ? [[field, { ...fields[field], ...Object.fromEntries(stored) }]] : []
+  })
+  return Object.fromEntries(changed) as Pick<ExtraFields, (typeof settingsFields)[number]>
 }
 
 export type IncidentImport = {

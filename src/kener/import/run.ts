@@ -135,6 +135,9 @@ async function importOneMonitor(
   }
   const outcome = before ? 'changed' : 'new'
   for (const warning of warnings) warn(warning)
+  if (!before && monitor.fields.monitor_type === 'HEARTBEAT') {
+    warn(notice`its heartbeat URL is not imported: create one with POST /api/monitors/${tag}/heartbeat`)
+  }
   if (dryRun) warn({ kind: outcome, text: outcome })
   return outcome
 }

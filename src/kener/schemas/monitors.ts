@@ -15,13 +15,14 @@ const descriptions = {
   category_name: 'Category of the monitor.',
   monitor_type:
     'How Kener checks the monitor, such as API or PING. It is stored and returned, and not used. NONE: reported by clients only.',
-  type_data: 'Settings of the check. They are stored and returned, and not used.',
+  type_data:
+    'Settings of the check. They are stored and returned, and not used. They may contain secrets: a key without write:monitors gets {}.',
   include_degraded_in_downtime: 'YES: minutes with the status DEGRADED count as down in the uptime.',
   is_hidden: 'YES: the public page does not show the monitor.',
   confirmation_threshold:
     'Number of failed checks before the status changes, 1 to 60. It is stored and returned, and not used.',
   monitor_settings_json:
-    'Further settings, such as the uptime formula. They are stored and returned, and not used.',
+    'Further settings, such as the uptime formula. They are stored and returned, and not used. A key without write:monitors gets {}.',
   external_url: 'Link to the monitored service.',
 }
 

@@ -1,0 +1,143 @@
+import { hash } from 'node:crypto'
+import { type Kysely, sql } from 'kysely'
+import type { Change } from '../audit/transaction.ts'
+import { batch } from '../database/batch.ts'
+import { retryWhileLocked } from '../database/locks.ts'
+import { precompiled } from '../database/prepared.ts'
+import type { Tables } from '../database/schema.ts'
+import { monitorNotFound, noHeartbeatUrl, rowLocked } from '../errors.ts'
+import { isThisWindow, thisMinute } from '../keys/counters.ts'
+import { generateSecret } from '../keys/token.ts'
+import { toTarget } from './repository.ts'
+
+/** Requests per minute and URL. */
+export const maxHeartbeats = 60
+
+/**
+ * Creates the secret of a monitor's heartbeat URL, which replaces the previous URL, and returns it. Only its digest is
+ * stored: a fast one suffices, because the secret has 256 random bits. @throws ApiError 404
+ */
+export async function createHeartbeat({ trx, record }: Change, tag: string): Promise<string> {
+  const secret = generateSecret()
+  // Locks the monitor, because the foreign key would be violated if it was deleted at the same time.
+  const { rows } = await sql<{ name: string }>`
+    with monitor as (select id, name from monitors where tag = ${tag} for key share), stored as (
+      insert into heartbeats (monitor_id, secret_digest) select id, ${digest(secret)} from monitor
+      on conflict (monitor_id) do update set
+        secret_digest = excluded.secret_digest, created_at = now(), minute = 0, used = 0, granted = 0
+    )
+    select name from monitor`.execute(trx)
+  if (!rows[0]) throw monitorNotFound()
+  record({ action: 'heartbeat.created', target: toTarget({ tag, name: rows[0].name }) })
+  return secret
+}
+
+/** @throws ApiError 404 if the monitor does not exist, or has no heartbeat URL. */
+export async function deleteHeartbeat({ trx, record }: Change, tag: string): Promise<void> {
+  const { rows } = await sql<{ name: string; is_deleted: boolean }>`
+    with deleted as (
+      delete from heartbeats using monitors where id = monitor_id and tag = ${tag} returning monitor_id
+    )
+    select name, exists (select from deleted) as is_deleted from monitors where tag = ${tag}`.execute(trx)
+  if (!rows[0]) throw monitorNotFound()
+  if (!rows[0].is_deleted) throw noHeartbeatUrl()
+  record({ action: 'heartbeat.deleted', target: toTarget({ tag, name: rows[0].name }) })
+}
+
+function digest(secret: string): string {
+  return hash('sha256', secret, 'base64url')
+}
+
+/** Identifies a heartbeat URL. */
+type Item = { tag: string; digest: string }
+
+export type HeartbeatQuota = {
+  /** False if this request exceeds the limit. */
+  isAllowed: boolean
+  /** Seconds until the end of the window, at least 1. */
+  secondsLeft: number
+}
+
+export type HeartbeatQuotas = ReturnType<typeof createHeartbeatQuotas>
+
+/**
+ * Returns a function that verifies a heartbeat URL, and counts the request, exact across all replicas. Concurrent requests
+ * share a statement. It searches for the digest of the secret only, so that it takes as long for an unknown monitor as for
+ * a wrong secret, and skips locked rows, so that one URL does not delay another one. Requests over the limit write nothing.
+ */
+export function createHeartbeatQuotas(batchDb: Kysely<Tables>, maxLockWaitMs: number) {
+  const submit = batch(async (items: Item[]) => allocate(items, await count(items)))
+
+  async function count(items: Item[]): Promise<Map<string, Row>> {
+    const counts = new Map<string, Item & { n: number }>()
+    for (const item of items) {
+      const counted = counts.get(nameOf(item))
+      if (counted) counted.n++
+      else counts.set(nameOf(item), { ...item, n: 1 })
+    }
+    const urls = [...counts.values()]
+    const rows = await selectAndCount(batchDb, [
+      urls.map(({ tag }) => tag),
+      urls.map(({ digest }) => digest),
+      urls.map(({ n }) => n),
+    ])
+    return new Map(rows.map((row) => [nameOf(row), row]))
+  }
+
+  /** Returns undefined if there is no such URL. @throws ApiError 503 if its row stays locked */
+  return async (tag: string, secret: string): Promise<HeartbeatQuota | undefined> => {
+    const item = { tag, digest: digest(secret) }
+    const result = await retryWhileLocked(
+      () => submit(item),
+      maxLockWaitMs,
+      (result) => result === 'locked',
+    )
+    if (result === 'locked') throw rowLocked()
+    return result
+  }
+}
+
+function nameOf({ tag, digest }: Item): string {
+  return `${tag} ${digest}`
+}
+
+type Row = Item & { granted: number; is_locked: boolean; seconds_left: number }
+
+/** Allocates the granted requests to the items in their order. */
+function allocate(items: Item[], rows: Map<string, Row>): (HeartbeatQuota | 'locked' | undefined)[] {
+  return items.map((item) => {
+    const row = rows.get(nameOf(item))
+    if (!row) return undefined
+    if (row.is_locked) return 'locked'
+    return { isAllowed: row.granted-- > 0, secondsLeft: row.seconds_left }
+  })
+}
+
+const max = sql.lit(maxHeartbeats)
+const isExhausted = sql`(${isThisWindow} and counter.used >= ${max})`
+const usedBefore = sql`case when ${isThisWindow} then counter.used else 0 end`
+
+/** $1: tags of monitors, $2: digests of secrets, $3: number of requests to count for each of these URLs. */
+const selectAndCount = precompiled(sql<Row>`
+  with item as (
+    select tag, digest, n from unnest($1::text[], $2::text[], $3::integer[]) as item (tag, digest, n)
+  ), found as (
+    select monitor_id, item.tag, digest, n, minute, ${isExhausted} as is_exhausted
+    from item join heartbeats as counter on secret_digest = digest
+    join monitors on id = monitor_id and monitors.tag = item.tag
+  ), unlocked as (
+    select monitor_id from heartbeats
+    where monitor_id = any(array(select monitor_id from found where not is_exhausted))
+    for no key update skip locked
+  ), counted as (
+    update heartbeats as counter set
+      minute = case when ${isThisWindow} then counter.minute else ${thisMinute} end,
+      used = least(${usedBefore} + n, ${max}),
+      granted = least(n, ${max} - ${usedBefore})
+    from unlocked join found using (monitor_id)
+    where counter.monitor_id = unlocked.monitor_id and secret_digest = digest and not ${isExhausted}
+    returning counter.monitor_id, counter.minute, granted
+  )
+  select tag, digest, coalesce(granted, 0) as granted, granted is null and not is_exhausted as is_locked,
+    greatest(1, ceil((coalesce(counted.minute, found.minute) + 1) * 60 - extract(epoch from now())))::integer as seconds_left
+  from found left join counted using (monitor_id)`)
