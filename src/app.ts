@@ -34,6 +34,7 @@ import unsent, { idleTimeoutMs } from './http/unsent.ts'
 import validation from './http/validation.ts'
 import kener from './kener/index.ts'
 import manage from './manage/index.ts'
+import publicRoutes from './public/index.ts'
 import { createReportWriter, type ReportWriter } from './reports/writer.ts'
 
 declare module 'fastify' {
@@ -126,6 +127,7 @@ export function buildApp({
   app.register(docsRoutes)
   app.register(api, { prefix: '/api' })
   app.register(manage, { prefix: '/manage' })
+  if (config.publicPage) app.register(publicRoutes)
   return app
 }
 
