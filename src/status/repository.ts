@@ -2,7 +2,7 @@ import { type Kysely, sql } from 'kysely'
 import type { Tables } from '../database/schema.ts'
 import { type Status, statusesBySeverity } from '../enums.ts'
 import { listPublicIncidents } from '../incidents/repository.ts'
-import { listPublicMaintenances } from '../maintenances/repository.ts'
+import { listPublicMaintenances } from '../maintenances/public-maintenances.ts'
 import { monitorIsVisible } from '../monitors/affected.ts'
 import { currentStatus } from '../monitors/current-status.ts'
 import type { Monitor } from '../monitors/repository.ts'
@@ -10,13 +10,14 @@ import type { Monitor } from '../monitors/repository.ts'
 type PublicMonitor = Pick<Monitor, 'tag' | 'name' | 'category_name' | 'status'>
 
 const maxMaintenances = 100
+const maintenanceDays = 7
 
 /** Reads the public status, without hidden and disabled monitors. */
 export async function readPublicStatus(db: Kysely<Tables>) {
   const [monitors, incidents, maintenances] = await Promise.all([
     listPublicMonitors(db),
     listPublicIncidents(db),
-    listPublicMaintenances(db, maxMaintenances),
+    listPublicMaintenances(db, maxMaintenances, maintenanceDays),
   ])
   return { status: overallStatus(monitors), monitors, incidents, maintenances }
 }
