@@ -35,6 +35,7 @@ import validation from './http/validation.ts'
 import kener from './kener/index.ts'
 import manage from './manage/index.ts'
 import publicRoutes from './public/index.ts'
+import statuspageRoutes from './public/statuspage/routes.ts'
 import { createReportWriter, type ReportWriter } from './reports/writer.ts'
 
 declare module 'fastify' {
@@ -147,5 +148,6 @@ async function api(app: FastifyInstance) {
   app.register(maintenanceRoutes, { prefix: '/maintenances' })
   app.register(auditRoutes, { prefix: '/audit' })
   app.register(statusRoutes, { prefix: '/status' })
+  app.register(statuspageRoutes, { prefix: '/v2' })
   app.register(kener, { prefix: '/v4' })
 }

@@ -3,6 +3,8 @@ import { brotliCompress, constants, gzip } from 'node:zlib'
 import negotiate from '@fastify/accept-negotiator'
 import type { FastifyInstance, FastifyReply, FastifyRequest, onSendHookHandler, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
+import pLimit from 'p-limit'
+import { shareConnections } from '../database/open.ts'
 import { matchesEtag } from '../wire/etag.ts'
 import { createSharedTexts, type Text } from './shared-texts.ts'
 
@@ -17,6 +19,8 @@ declare module 'fastify' {
     /**
      * Returns a handler of requests for public output: the text of a key, compressed if the client accepts that, with an
      * ETag. Concurrent requests for a key share one computation, and its text is reused as createSharedTexts describes.
+     * Few computations run at the same time, so that many public readers leave connections to the callers with a key: a
+     * computation runs its statements one after the other.
      * The text must depend on nothing but the key and what the database contains, and a key must not contain more of the
      * request than the text depends on. The route needs the config publicOutput.
      */
@@ -73,9 +77,17 @@ export default fp(
     const isForwarded = siteUrl === undefined && trustProxy !== false
     const vary = isForwarded ? 'accept-encoding, x-forwarded-host, x-forwarded-proto' : 'accept-encoding'
 
+    const { databaseUrl, databasePoolMax } = app.config
+    const connections = databaseUrl === undefined ? 1 : shareConnections(databasePoolMax).main
+    const limit = pLimit(Math.ceil(connections / 3))
+
     app.decorate('sharePublicOutput', (compute, options = {}) => {
       const { type = 'application/json; charset=utf-8', maxBytes = 4_194_304 } = options
-      const readText = createSharedTexts(compute, () => writes, maxBytes)
+      const readText = createSharedTexts(
+        (key) => limit(compute, key),
+        () => writes,
+        maxBytes,
+      )
 
       return async (request, reply, key = '') => {
         const text = await readText(key)

@@ -26,8 +26,7 @@ type Entry = { latest: Output | undefined; isComputing: boolean; computeNext: (i
  * Returns a function that returns the text of a key. Concurrent calls share one computation. Its text is reused as long
  * as this process has answered no write, for less than 1 s, because other replicas write too.
  *
- * @param compute may run at the same time for several keys: it shares its statements with `batch`, so that many keys do
- *   not use many connections. If it fails, nothing is kept.
+ * @param compute if it fails, nothing is kept
  * @param countWrites returns the number of writes that were answered
  * @param maxBytes bounds what is kept: the least recently used texts are evicted. The newest one is always kept.
  */

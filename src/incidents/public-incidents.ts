@@ -8,13 +8,26 @@ import { maxShownComments } from './comments.ts'
 import type { Affected, Incident } from './repository.ts'
 
 /** An incident with the visible monitors that it affects. */
-export type PublicIncident = Pick<Incident, 'id' | 'title' | 'state' | 'started_at' | 'ended_at'> & {
+export type PublicIncident = Omit<Incident, 'monitors' | 'stays_hidden'> & {
   is_open: boolean
   monitors: PublicAffected<Affected>[]
-  /** Newest first. `timestamp` is in seconds since 1970. */
-  comments: { comment: string; state: State; timestamp: number }[]
+  /** Newest first, as many as maxCommentCharacters allows. */
+  comments: PublicComment[]
   comment_count: number
 }
+
+/** Times are in seconds since 1970. */
+export type PublicComment = {
+  id: number
+  comment: string
+  state: State
+  timestamp: number
+  created_at: number
+  updated_at: number
+}
+
+/** Characters of the comments of an incident. Otherwise a few incidents with many long comments would fill the memory. */
+const maxCommentCharacters = 100_000
 
 /** From `incidents`: those that the public page shows. */
 const publicIncidents = (condition: RawBuilder<unknown>) => sql`
@@ -28,15 +41,19 @@ async function listPublicIncidents(
   limits: { incidents: number; comments: number },
 ): Promise<PublicIncident[]> {
   const { rows } = await sql<PublicIncident>`
-    select id, title, state, started_at, ended_at, ${incidentIsOpen} as is_open, affected.monitors,
-      coalesce((
+    select id, title, state, started_at, ended_at, created_at, updated_at, ${incidentIsOpen} as is_open,
+      affected.monitors, coalesce((
         select json_agg(json_build_object(
-          'comment', comment, 'state', state, 'timestamp', extract(epoch from commented_at)
+          'id', id, 'comment', comment, 'state', state, 'timestamp', extract(epoch from commented_at),
+          'created_at', extract(epoch from created_at), 'updated_at', extract(epoch from updated_at)
         ) order by commented_at desc, id desc)
         from (
-          select * from incident_comments where incident_id = incidents.id
-          order by commented_at desc, id desc limit ${limits.comments}
-        ) as newest
+          select *, sum(length(comment)) over (order by commented_at desc, id desc) as characters
+          from (
+            select * from incident_comments where incident_id = incidents.id
+            order by commented_at desc, id desc limit ${limits.comments}
+          ) as newest
+        ) as counted where characters <= ${sql.lit(maxCommentCharacters)}
       ), '[]') as comments,
       (select count(*)::integer from incident_comments where incident_id = incidents.id) as comment_count
     from ${publicIncidents(condition)}
@@ -60,6 +77,17 @@ export function listRecentIncidents(
 ): Promise<PublicIncident[]> {
   const condition = sql`not ${incidentIsOpen} and started_at > now() - make_interval(days => ${days})`
   return listPublicIncidents(db, condition, { incidents: limit, comments: 0 })
+}
+
+/** Lists the newest incidents, open or not, and all others that are open, newest start first. */
+export async function listNewestIncidents(
+  db: Kysely<Tables>,
+  limits: { incidents: number; comments: number },
+): Promise<PublicIncident[]> {
+  const newest = await listPublicIncidents(db, sql`true`, limits)
+  const open = await listOpenIncidents(db, limits)
+  const known = new Set(newest.map(({ id }) => id))
+  return [...newest, ...open.filter(({ id }) => !known.has(id))]
 }
 
 export type IncidentMonth = {

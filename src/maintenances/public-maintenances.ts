@@ -23,7 +23,8 @@ export async function listPublicMaintenances(
   limit: number,
   days: number | null,
 ): Promise<PublicMaintenance[]> {
-  const isSoon = days === null ? sql`true` : sql`next.starts_at <= now() + ${sql.lit(`${days} days`)}::interval`
+  const isSoon =
+    days === null ? sql`true` : sql`next.starts_at <= now() + ${sql.lit(`${days} days`)}::interval`
   const { rows } = await sql<PublicMaintenance>`
     select maintenances.id, title, description, next.state, next.starts_at, next.ends_at, affected.monitors
     from maintenances, lateral (
@@ -32,6 +33,39 @@ export async function listPublicMaintenances(
     where maintenances.enabled and ${isSoon} and ${affectedByMaintenance.isPublic}
     order by next.starts_at, maintenances.id limit ${limit}`.execute(db)
   return rows
+}
+
+export type DatedEvent = Description & {
+  event_id: number
+  state: EventState
+  starts_at: Date
+  ends_at: Date
+  created_at: Date
+  /** Latest update of the event or of its maintenance. */
+  updated_at: Date
+}
+
+/**
+ * Lists events of the maintenances that the public page shows: first the ongoing and future ones, soonest first, then
+ * those that have ended or were cancelled, newest first.
+ * @param limit number of events of both kinds
+ */
+export async function listPublicEvents(db: Kysely<Tables>, limit: number): Promise<DatedEvent[]> {
+  const isOpen = sql`closed_as is null and maintenance_events.ends_at > now()`
+  const list = async (condition: RawBuilder<unknown>, order: RawBuilder<unknown>) => {
+    // Sorted before the monitors are read, so that only those of the listed events are.
+    const { rows } = await sql<DatedEvent>`
+      select event_id, maintenances.id, title, description, state, events.starts_at, ends_at, events.created_at,
+        greatest(events.updated_at, maintenances.updated_at) as updated_at, affected.monitors
+      from (
+        select maintenance_events.*, id as event_id, ${eventState} as state from maintenance_events where ${condition}
+        order by starts_at ${order}, id ${order} offset 0
+      ) as events join maintenances on maintenances.id = maintenance_id, ${affectedByMaintenance.publicMonitors}
+      where enabled and ${affectedByMaintenance.isPublic}
+      order by events.starts_at ${order}, event_id ${order} limit ${limit}`.execute(db)
+    return rows
+  }
+  return [...(await list(isOpen, sql`asc`)), ...(await list(sql`not (${isOpen})`, sql`desc`))]
 }
 
 /** Times are in seconds since 1970. */

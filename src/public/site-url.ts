@@ -2,7 +2,7 @@ import type { FastifyRequest } from 'fastify'
 import { invalidHost } from '../errors.ts'
 
 /** A name or an address, with an optional port. Nothing else becomes part of a link. */
-const validHost = /^([a-z0-9._-]+|\[[0-9a-f:.]+\])(:\d{1,5})?$/
+const validHost = /^([a-z0-9._-]+|\[[0-9a-f:.]+\])(:\d{1,5})?$/i
 
 /**
  * Returns the base of absolute links, to which a path is added: SITE_URL, otherwise the address that the client used. A
@@ -13,8 +13,10 @@ const validHost = /^([a-z0-9._-]+|\[[0-9a-f:.]+\])(:\d{1,5})?$/
 export function siteUrl(request: FastifyRequest): string {
   const configured = request.server.config.siteUrl
   if (configured !== undefined) return configured
-  const host = request.host.toLowerCase()
-  if (host.length > 255 || !validHost.test(host)) throw invalidHost()
+  const { host, protocol } = request
   // With TRUST_PROXY, the protocol is any text that the proxy sent.
-  return `${request.protocol === 'https' ? 'https' : 'http'}://${host}`
+  const url = `${protocol === 'https' ? 'https' : 'http'}://${host}`
+  if (host.length > 255 || !validHost.test(host) || !URL.canParse(url)) throw invalidHost()
+  // One spelling of each address, because each is a key.
+  return new URL(url).origin
 }
