@@ -82,7 +82,7 @@ export default fp(
     const limit = pLimit(Math.ceil(connections / 3))
 
     app.decorate('sharePublicOutput', (compute, options = {}) => {
-      const { type = 'application/json; charset=utf-8', maxBytes = 4_194_304 } = options
+      const { type = 'application/json; charset=utf-8', maxBytes = 2_097_152 } = options
       const readText = createSharedTexts(
         (key) => limit(compute, key),
         () => writes,
@@ -112,7 +112,10 @@ function addOnSend(route: RouteOptions, hook: onSendHookHandler): void {
 
 /** On every response of a route, also on errors, because a page could otherwise not read why it failed. */
 const allowAnyOrigin: onSendHookHandler = (_request, reply, _payload, next) => {
-  reply.header('access-control-allow-origin', '*')
+  reply.headers({
+    'access-control-allow-origin': '*',
+    'access-control-expose-headers': 'ETag, Retry-After, X-Request-Id',
+  })
   next()
 }
 

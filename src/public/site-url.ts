@@ -13,7 +13,9 @@ const validHost = /^([a-z0-9._-]+|\[[0-9a-f:.]+\])(:\d{1,5})?$/i
 export function siteUrl(request: FastifyRequest): string {
   const configured = request.server.config.siteUrl
   if (configured !== undefined) return configured
-  const { host, protocol } = request
+  const { protocol } = request
+  // HTTP/1.0 allows a request without a host.
+  const host = request.host || 'localhost'
   // With TRUST_PROXY, the protocol is any text that the proxy sent.
   const url = `${protocol === 'https' ? 'https' : 'http'}://${host}`
   if (host.length > 255 || !validHost.test(host) || !URL.canParse(url)) throw invalidHost()
