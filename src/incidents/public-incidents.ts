@@ -8,7 +8,10 @@ import { maxShownComments } from './comments.ts'
 import type { Affected, Incident } from './repository.ts'
 
 /** An incident with the visible monitors that it affects. */
-export type PublicIncident = Omit<Incident, 'monitors' | 'stays_hidden'> & {
+export type PublicIncident = Pick<
+  Incident,
+  'id' | 'title' | 'state' | 'started_at' | 'ended_at' | 'created_at' | 'updated_at'
+> & {
   is_open: boolean
   monitors: PublicAffected<Affected>[]
   /** Newest first, as many as maxCommentCharacters allows. */

@@ -1,4 +1,5 @@
 import { type Kysely, type RawBuilder, sql } from 'kysely'
+import { prepared } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import type { EventState } from '../enums.ts'
 import { maintenanceNotFound } from '../errors.ts'
@@ -54,7 +55,7 @@ export async function listPublicEvents(db: Kysely<Tables>, limit: number): Promi
   const isOpen = sql`closed_as is null and maintenance_events.ends_at > now()`
   const list = async (condition: RawBuilder<unknown>, order: RawBuilder<unknown>) => {
     // Sorted before the monitors are read, so that only those of the listed events are.
-    const { rows } = await sql<DatedEvent>`
+    const { rows } = await prepared(sql<DatedEvent>`
       select event_id, maintenances.id, title, description, state, events.starts_at, ends_at, events.created_at,
         greatest(events.updated_at, maintenances.updated_at) as updated_at, affected.monitors
       from (
@@ -62,7 +63,7 @@ export async function listPublicEvents(db: Kysely<Tables>, limit: number): Promi
         order by starts_at ${order}, id ${order} offset 0
       ) as events join maintenances on maintenances.id = maintenance_id, ${affectedByMaintenance.publicMonitors}
       where enabled and ${affectedByMaintenance.isPublic}
-      order by events.starts_at ${order}, event_id ${order} limit ${limit}`.execute(db)
+      order by events.starts_at ${order}, event_id ${order} limit ${sql.lit(limit)}`).execute(db)
     return rows
   }
   return [...(await list(isOpen, sql`asc`)), ...(await list(sql`not (${isOpen})`, sql`desc`))]

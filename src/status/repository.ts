@@ -1,4 +1,5 @@
 import { type Kysely, sql } from 'kysely'
+import { prepared } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import { type Status, statusesBySeverity } from '../enums.ts'
 import { listPublicIncidents } from '../incidents/repository.ts'
@@ -34,17 +35,17 @@ async function listPublicMonitors(db: Kysely<Tables>): Promise<PublicMonitor[]> 
 
 /** Lists the visible monitors by category and tag, without a category last. */
 export async function listDescribedMonitors(db: Kysely<Tables>): Promise<DescribedMonitor[]> {
-  const { rows } = await sql<DescribedMonitor>`
+  const { rows } = await prepared(sql<DescribedMonitor>`
     ${withVisibleMonitors}
     select tag, name, description, category_name, status, created_at, updated_at from current
-    order by category_name, tag`.execute(db)
+    order by category_name, tag`).execute(db)
   return rows
 }
 
 /** Reads the overall status alone. */
 export async function readOverallStatus(db: Kysely<Tables>): Promise<Status> {
-  const { rows } = await sql<Pick<Monitor, 'status'>>`
-    ${withVisibleMonitors} select distinct status from current`.execute(db)
+  const { rows } = await prepared(sql<Pick<Monitor, 'status'>>`
+    ${withVisibleMonitors} select distinct status from current`).execute(db)
   return overallStatus(rows)
 }
 
