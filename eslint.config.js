@@ -2,7 +2,7 @@ import { defineConfig } from 'eslint/config'
 import { importX } from 'eslint-plugin-import-x'
 import tseslint from 'typescript-eslint'
 
-const frontEnds = ['api', 'kener', 'manage', 'cli']
+const frontEnds = ['api', 'kener', 'manage', 'public', 'cli']
 const domains = ['audit', 'keys', 'monitors', 'status', 'reports', 'incidents', 'maintenances']
 const vocabulary = [
   'config',
@@ -36,17 +36,17 @@ const noSql = {
 
 /** Front ends over http/ and wire/ over domain folders over database/: no import points upwards. */
 const layers = [
-  ...['api', 'kener', 'manage'].map((frontEnd) =>
+  ...['api', 'kener', 'manage', 'public'].map((frontEnd) =>
     restrict(
       [`src/${frontEnd}/**`],
       frontEnds.filter((other) => other !== frontEnd),
       'Front ends do not import one another: move what they share to a domain folder, or to wire/.',
-      frontEnd === 'api' ? [noSql] : [],
+      ['api', 'public'].includes(frontEnd) ? [noSql] : [],
     ),
   ),
   restrict(
     ['src/cli.ts', 'src/cli/**'],
-    ['api', 'manage', 'http', 'kener(?!/import/)'],
+    ['api', 'manage', 'public', 'http', 'kener(?!/import/)'],
     'The command line imports domain folders, wire/ and kener/import/: move what it shares with a front end there.',
     [noSql],
   ),

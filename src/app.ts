@@ -39,6 +39,8 @@ import validation from './http/validation.ts'
 import kener from './kener/index.ts'
 import manage from './manage/index.ts'
 import { createHeartbeatQuotas, type HeartbeatQuotas } from './monitors/heartbeats.ts'
+import publicRoutes from './public/index.ts'
+import statuspageRoutes from './public/statuspage/routes.ts'
 import { createReportWriter, type ReportWriter } from './reports/writer.ts'
 
 declare module 'fastify' {
@@ -135,6 +137,7 @@ export function buildApp({
   app.register(api, { prefix: '/api' })
   app.register(heartbeatRoutes, { prefix: heartbeatPrefix })
   app.register(manage, { prefix: '/manage' })
+  if (config.publicPage) app.register(publicRoutes)
   return app
 }
 
@@ -156,5 +159,6 @@ async function api(app: FastifyInstance) {
   app.register(maintenanceRoutes, { prefix: '/maintenances' })
   app.register(auditRoutes, { prefix: '/audit' })
   app.register(statusRoutes, { prefix: '/status' })
+  app.register(statuspageRoutes, { prefix: '/v2' })
   app.register(kener, { prefix: '/v4' })
 }

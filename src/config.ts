@@ -47,6 +47,9 @@ export function readConfig(env: NodeJS.ProcessEnv) {
     dataRetentionDays: read('DATA_RETENTION_DAYS', positiveInteger(36_500), 90),
     auditRetentionDays: read('AUDIT_RETENTION_DAYS', positiveInteger(36_500), 400),
     keyLifetimeMaxDays: read('KEY_LIFETIME_MAX_DAYS', positiveInteger(36_500), null),
+    publicPage: read('PUBLIC_PAGE', onOrOff, true),
+    siteName: read('SITE_NAME', siteName, 'Status'),
+    siteUrl: read('SITE_URL', siteUrl, undefined),
     metricsPort: read('METRICS_PORT', port, undefined),
     logLevel: read('LOG_LEVEL', logLevel, 'info'),
   }
@@ -86,6 +89,26 @@ const port: Kind<number> = { parse: (text) => parseInteger(text, 0, 65_535), rul
 const logLevel: Kind<(typeof logLevels)[number]> = {
   parse: (text) => logLevels.find((level) => level === text),
   rule: `one of ${logLevels.join(', ')}`,
+}
+
+const onOrOff: Kind<boolean> = {
+  parse: (text) => (text === 'on' ? true : text === 'off' ? false : undefined),
+  rule: 'on or off',
+}
+
+const siteName: Kind<string> = {
+  parse: (text) => (/^[^\p{Cc}\p{Cs}]{1,100}$/u.test(text) && text.trim() !== '' ? text.trim() : undefined),
+  rule: 'a text of 1 to 100 characters',
+}
+
+/** Returned without a trailing slash, so that a path can follow it. */
+const siteUrl: Kind<string> = {
+  parse(text) {
+    const url = URL.canParse(text) ? new URL(text) : undefined
+    const isBase = url && /^https?:\/\/[^?#@]+$/.test(url.href)
+    return isBase ? url.href.replace(/\/+$/, '') : undefined
+  },
+  rule: 'a URL like https://status.example.com, without user, query and fragment',
 }
 
 /** The values of Fastify's trustProxy. */

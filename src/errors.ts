@@ -66,6 +66,8 @@ export const requestAborted = () =>
   invalidRequest('The connection was closed before the request was complete')
 export const malformedUrl = () => invalidRequest('The URL is not correctly percent-encoded')
 export const missingHost = () => invalidRequest('The header Host is required')
+export const invalidHost = () =>
+  invalidRequest('The header Host must be a name or an address, with an optional port')
 export const duplicateHost = () => invalidRequest('The header Host must occur only once')
 export const invalidUtf8 = () => invalidRequest('The body must be valid UTF-8')
 export const invalidJson = () => invalidRequest('The body must be valid JSON')

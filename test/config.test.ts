@@ -20,6 +20,9 @@ await t.test('without variables, the defaults apply', async (t) => {
     trustProxy: false,
     dataRetentionDays: 90,
     auditRetentionDays: 400,
+    publicPage: true,
+    siteName: 'Status',
+    siteUrl: undefined,
     metricsPort: undefined,
     logLevel: 'info',
   })
@@ -49,6 +52,16 @@ await t.test('valid values are accepted', async (t) => {
     ['10.0.0.0/8, fd00::/8', ['10.0.0.0/8', 'fd00::/8']],
   ]
   for (const [text, expected] of proxies) t.same(readConfig({ TRUST_PROXY: text }).trustProxy, expected, text)
+  t.match(readConfig({ PUBLIC_PAGE: 'off', SITE_NAME: ' Größe & Co ' }), {
+    publicPage: false,
+    siteName: 'Größe & Co',
+  })
+  const sites: [string, string][] = [
+    ['https://Status.Example.com', 'https://status.example.com'],
+    ['https://status.example.com/', 'https://status.example.com'],
+    ['http://[::1]:3000/status/', 'http://[::1]:3000/status'],
+  ]
+  for (const [text, expected] of sites) t.equal(readConfig({ SITE_URL: text }).siteUrl, expected, text)
 })
 
 await t.test('an invalid value is an error of one line that names the variable', async (t) => {
@@ -72,6 +85,18 @@ await t.test('an invalid value is an error of one line that names the variable',
       '1.2.3.4/8/8',
     ],
     ['DATA_RETENTION_DAYS', '0', 'x'],
+    ['PUBLIC_PAGE', 'true', 'ON'],
+    ['SITE_NAME', ' ', 'a\nb', 'x'.repeat(101)],
+    [
+      'SITE_URL',
+      'status.example.com',
+      '/status',
+      'ftp://example.com',
+      'https://',
+      'https://user@example.com',
+      'https://example.com?a=1',
+      'https://example.com/#a',
+    ],
     ['METRICS_PORT', 'on', '70000'],
     ['LOG_LEVEL', 'loud', 'INFO'],
   ]

@@ -145,7 +145,7 @@ export async function startReplica(
 
 let checkReply: ReturnType<typeof createReplyCheck> | undefined
 
-/** Throws if a response under /api does not match the OpenAPI description. */
+/** Throws if a response does not match the OpenAPI description. */
 export function createReplyCheck(app: FastifyInstance): (route: string, reply: Reply) => void {
   const document = app.swagger() as unknown as Described
   const ajv = new Ajv2020({
@@ -161,7 +161,7 @@ export function createReplyCheck(app: FastifyInstance): (route: string, reply: R
       paths.on(method.toUpperCase() as 'GET', url, () => undefined, { path, method, responses })
     }
   }
-  return (route, { statusCode, body, json }) => {
+  return (route, { statusCode, headers, body, json }) => {
     const [method = '', url = ''] = route.split(' ')
     const found = paths.find(method as 'GET', url)?.store as Found | undefined
     if (!found) return
@@ -173,9 +173,11 @@ export function createReplyCheck(app: FastifyInstance): (route: string, reply: R
       part.replaceAll('~', '~0').replaceAll('/', '~1').replaceAll('{', '%7B').replaceAll('}', '%7D'),
     )
     const place = reply.$ref ?? `#/paths/${pointer.join('/')}`
-    const validate = ajv.getSchema(`openapi${place}/content/application~1json/schema`)
-    if (!validate) throw new Error(`${name} has no schema`)
-    if (!validate(json)) throw new Error(`${name}: ${JSON.stringify(validate.errors)} in ${body}`)
+    const [type = ''] = String(headers['content-type']).split(';')
+    const validate = ajv.getSchema(`openapi${place}/content/${type.replaceAll('/', '~1')}/schema`)
+    if (!validate) throw new Error(`${name} has no schema for ${type}`)
+    if (!validate(type === 'application/json' ? json : body))
+      throw new Error(`${name}: ${JSON.stringify(validate.errors)} in ${body}`)
   }
 }
 
@@ -197,7 +199,8 @@ async function call(app: FastifyInstance, ...[key, route, body, more]: Parameter
     ...(body !== undefined && { payload: body as object }),
     ...rest,
   })
-  return { statusCode, headers: replied, body: text, json: text ? JSON.parse(text) : undefined }
+  const isJson = text !== '' && String(replied['content-type']).startsWith('application/json')
+  return { statusCode, headers: replied, body: text, json: isJson ? JSON.parse(text) : undefined }
 }
 
 function toLines(log: Record<string, unknown>[], lines: string[]): Writable {

@@ -56,7 +56,8 @@ await t.test(
     const replica = await startReplica(t, {
       extend: (app) => {
         app.addHook('onRoute', (route) => {
-          if (!route.url.startsWith('/api') || route.method === 'HEAD') return
+          // HEAD and preflights follow from GET.
+          if (!route.url.startsWith('/api') || ['HEAD', 'OPTIONS'].includes(String(route.method))) return
           const path = route.url.replace(/:([a-z_]+)/g, '{$1}').replace(/(.)\/$/, '$1')
           registered.push({
             name: `${String(route.method)} ${path}`,

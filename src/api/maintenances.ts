@@ -7,6 +7,7 @@ import { change, toChangeContext } from '../http/change-context.ts'
 import { preconditionOf } from '../http/etags.ts'
 import { scopeOf } from '../http/permission-guard.ts'
 import * as events from '../maintenances/events.ts'
+import type { PublicMaintenance } from '../maintenances/public-maintenances.ts'
 import * as maintenances from '../maintenances/repository.ts'
 import { once } from '../maintenances/schedule.ts'
 import type { Scope } from '../monitors/scope.ts'
@@ -260,7 +261,7 @@ function serializeMaintenance({ next_event: next, ...maintenance }: maintenances
 }
 
 /** Serialises the fields that the public page shows. */
-export function serializePublicMaintenance(maintenance: maintenances.PublicMaintenance) {
+export function serializePublicMaintenance(maintenance: PublicMaintenance) {
   return {
     ...maintenance,
     starts_at: formatTime(maintenance.starts_at),

@@ -1,5 +1,6 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { publicOutput } from '../http/public-output.ts'
 import { readPublicStatus } from '../status/repository.ts'
 import { describe, Envelope, NotModified } from '../wire/envelope.ts'
 import { formatTime } from '../wire/time.ts'
@@ -19,7 +20,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get(
     '/',
     {
-      config: { permission: 'public' },
+      config: publicOutput,
       schema: {
         operationId: 'readStatus',
         summary: 'Get the public status',
@@ -30,7 +31,6 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       },
     },
     async function readStatus(request, reply) {
-      reply.type('application/json; charset=utf-8')
       return await sendStatus(request, reply)
     },
   )

@@ -16,8 +16,8 @@ import { sendError, toBody } from './error-handler.ts'
 import { heartbeatHeaders, isHeartbeatUrl } from './heartbeat-url.ts'
 import { logRequest } from './request-log.ts'
 
-/** Pages are public routes: limited by address, without authentication. */
-const isPagePath = /^\/(manage|docs)\//
+/** Public paths: limited by address, without authentication. */
+const isPublicPath = /^\/(manage|docs|badge|incidents|maintenances)\//
 
 /**
  * Sends the error for a URL that the router cannot decode (such as /api/%zz). Fastify runs no hooks for it, so that
@@ -35,7 +35,7 @@ export async function sendFrameworkError(
       reply.headers(heartbeatHeaders)
       throw await app.countAuthFailure(request, heartbeatUrlNotFound())
     }
-    if (!isPagePath.test(request.url)) await promisify(app.authenticate).call(app, request, reply)
+    if (!isPublicPath.test(request.url)) await promisify(app.authenticate).call(app, request, reply)
     await promisify(app.limitRate).call(app, request, reply)
     sendError(error, request, reply)
   } catch (rejection) {

@@ -1,4 +1,5 @@
 import type { FastifyRequest } from 'fastify'
+import { siteUrl } from './site-url.ts'
 
 /** Kener's path of such URLs. The path continues with `/:tag/:secret`. */
 export const heartbeatPrefix = '/ext/heartbeat'
@@ -10,6 +11,7 @@ export function isHeartbeatUrl(url: string): boolean {
   return url.startsWith(`${heartbeatPrefix}/`)
 }
 
-export function toHeartbeatUrl({ protocol, host }: FastifyRequest, tag: string, secret: string): string {
-  return `${protocol}://${host}${heartbeatPrefix}/${tag}/${secret}`
+/** @throws ApiError 400 if the request has an invalid Host */
+export function toHeartbeatUrl(request: FastifyRequest, tag: string, secret: string): string {
+  return `${siteUrl(request)}${heartbeatPrefix}/${tag}/${secret}`
 }

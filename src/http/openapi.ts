@@ -74,6 +74,8 @@ const tags: [name: string, description: string][] = [
   ['maintenances', 'Planned maintenances, the monitors that they affect, and their events'],
   ['audit', 'Audit events: what each key has changed'],
   ['status', 'The public status, without a key'],
+  ['public', 'Feeds, calendar and badges, without a key'],
+  ['v2', 'The public status in the JSON format of Atlassian Statuspage, without a key'],
   ['v4', 'The API of Kener 4, for its clients. An invalid request has the code BAD_REQUEST.'],
   ['heartbeat', 'URLs that report the status of one monitor without a key. Anything wrong is 404.'],
   ['health', 'Probes for orchestrators and load balancers'],
@@ -132,7 +134,10 @@ function describeRoute({ url, config, schema }: RouteOptions) {
         : `Requires the permission \`${permission}\`${permissionText}.`
   return {
     description: schema?.description === undefined ? access : `${access} ${schema.description}`,
-    tags: [/^\/(?:api|ext)\/([a-z0-9]+)/.exec(url)?.[1] ?? 'health'],
+    tags: [
+      /^\/(?:api|ext)\/([a-z0-9]+)/.exec(url)?.[1] ??
+        (/^\/(healthz|readyz)$/.test(url) ? 'health' : 'public'),
+    ],
     'x-permission': permission,
     'x-has-etag': config?.hasEtag ?? false,
   }

@@ -1,35 +1,58 @@
-import { hash } from 'node:crypto'
-import type { FastifyReply, FastifyRequest, onSendHookHandler } from 'fastify'
+import { promisify } from 'node:util'
+import { brotliCompress, constants, gzip } from 'node:zlib'
+import negotiate from '@fastify/accept-negotiator'
+import type { FastifyInstance, FastifyReply, FastifyRequest, onSendHookHandler, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
-import { batch } from '../database/batch.ts'
+import pLimit from 'p-limit'
+import { shareConnections } from '../database/open.ts'
 import { matchesEtag } from '../wire/etag.ts'
+import { createSharedTexts, type Text } from './shared-texts.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
+    /** Set by publicOutput. */
+    isPublicOutput?: boolean
     /** True for a GET route that writes. By default, only the safe methods of RFC 9110, section 9.2.1, write nothing. */
     isWrite?: boolean
   }
   interface FastifyInstance {
     /**
-     * Returns a handler of requests for public output, with an ETag. Concurrent requests share one computation, and its
-     * text is reused as long as this process has answered no write, for less than 1 s, because other replicas write too.
+     * Returns a handler of requests for public output: the text of a key, compressed if the client accepts that, with an
+     * ETag. Concurrent requests for a key share one computation, and its text is reused as createSharedTexts describes.
+     * Few computations run at the same time, so that many public readers leave connections to the callers with a key: a
+     * computation runs its statements one after the other.
+     * The text must depend on nothing but the key and what the database contains, and a key must not contain more of the
+     * request than the text depends on. The route needs the config publicOutput.
      */
     sharePublicOutput: (
-      compute: () => Promise<Buffer>,
-    ) => (request: FastifyRequest, reply: FastifyReply) => Promise<FastifyReply>
+      compute: (key: string) => Promise<Buffer>,
+      options?: {
+        /** Content-Type of the text. */
+        type?: string
+        /** Total size of the texts of this handler that are kept. */
+        maxBytes?: number
+      },
+    ) => (request: FastifyRequest, reply: FastifyReply, key?: string) => Promise<FastifyReply>
   }
 }
 
-/** Longest reuse of a text. The rest of a second is for sending it. */
-const maxAgeMs = 800
-
-/** Age from which a request that reuses a text also starts the next computation, so that no later one waits for it. */
-const refreshAgeMs = 500
+/**
+ * Config of a route that every web page may read: all its responses have CORS headers, it has a preflight, and unknown
+ * query fields are ignored (validation.ts).
+ */
+export const publicOutput = { permission: 'public', isPublicOutput: true } as const
 
 /** Methods that write nothing: RFC 9110, section 9.2.1. */
 const safeMethods = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
 
-type Output = { body: Buffer; etag: string; readAt: number; writes: number }
+/** Smaller texts fit into one packet anyway. */
+const minCompressedBytes = 1_024
+
+/** The preferred encoding first. Default qualities: brotli's would take 100 times as long, for a tenth less. */
+const compressors = {
+  br: (body: Buffer) => promisify(brotliCompress)(body, { params: { [constants.BROTLI_PARAM_QUALITY]: 5 } }),
+  gzip: (body: Buffer) => promisify(gzip)(body),
+}
 
 /** Serves what every client may read and what is the same for all of them. Nothing that needs a key is kept. */
 export default fp(
@@ -41,45 +64,98 @@ export default fp(
       if (statusCode < 400 || statusCode >= 500) writes++
       next()
     }
-    app.addHook('onRoute', (route) => {
+    app.addHook('onRoute', function (route) {
       const isSafe = [route.method].flat().every((method) => safeMethods.has(method))
-      if (isSafe && !route.config?.isWrite) return
-      route.onSend = [...[route.onSend ?? []].flat(), countWrite]
+      if (!isSafe || route.config?.isWrite) addOnSend(route, countWrite)
+      if (!route.config?.isPublicOutput) return
+      addOnSend(route, allowAnyOrigin)
+      if (route.method === 'GET') addPreflight(this, route)
     })
 
-    app.decorate('sharePublicOutput', (compute) => {
-      let latest: Output | undefined
-      let isComputing = false
+    // The links in a text depend on these headers: see site-url.ts.
+    const { siteUrl, trustProxy } = app.config
+    const isForwarded = siteUrl === undefined && trustProxy !== false
+    const vary = isForwarded ? 'accept-encoding, x-forwarded-host, x-forwarded-proto' : 'accept-encoding'
 
-      const computeNext = batch(async (requests: null[]) => {
-        const start = { readAt: performance.now(), writes }
-        isComputing = true
-        const body = await compute().finally(() => (isComputing = false))
-        // Keeps an equal buffer, because clients that read slowly would otherwise each keep one in memory.
-        latest = latest?.body.equals(body)
-          ? { ...latest, ...start }
-          : { body, etag: `"${hash('sha256', body, 'base64url').slice(0, 22)}"`, ...start }
-        const output = latest
-        return requests.map(() => output)
-      })
+    const { databaseUrl, databasePoolMax } = app.config
+    const connections = databaseUrl === undefined ? 1 : shareConnections(databasePoolMax).main
+    const limit = pLimit(Math.ceil(connections / 3))
 
-      function findCurrent(): Output | undefined {
-        if (latest?.writes !== writes) return undefined
-        const ageMs = performance.now() - latest.readAt
-        if (ageMs >= maxAgeMs) return undefined
-        // If it fails, it fails again for the first request that needs it.
-        if (ageMs >= refreshAgeMs && !isComputing) computeNext(null).catch(() => undefined)
-        return latest
-      }
+    app.decorate('sharePublicOutput', (compute, options = {}) => {
+      const { type = 'application/json; charset=utf-8', maxBytes = 2_097_152 } = options
+      const readText = createSharedTexts(
+        (key) => limit(compute, key),
+        () => writes,
+        maxBytes,
+      )
 
-      return async (request, reply) => {
-        const { body, etag } = findCurrent() ?? (await computeNext(null))
-        reply.header('etag', etag).header('cache-control', 'public, max-age=30')
+      return async (request, reply, key = '') => {
+        const text = await readText(key)
+        const encoding = chooseEncoding(text, request)
+        // A strong ETag identifies the encoded bytes (RFC 9110, section 8.8.3.3).
+        const etag = encoding ? `"${text.digest}-${encoding}"` : `"${text.digest}"`
+        reply.headers({ etag, vary, 'cache-control': 'public, max-age=30' })
         if (matchesEtag(request.headers['if-none-match'], etag)) return reply.code(304).send()
-        return reply.send(body)
+        reply.type(type)
+        if (!encoding) return reply.send(text.body)
+        return reply.header('content-encoding', encoding).send(await encode(text, encoding))
       }
     })
     done()
   },
   { name: 'public-output' },
 )
+
+function addOnSend(route: RouteOptions, hook: onSendHookHandler): void {
+  route.onSend = [...[route.onSend ?? []].flat(), hook]
+}
+
+/** On every response of a route, also on errors, because a page could otherwise not read why it failed. */
+const allowAnyOrigin: onSendHookHandler = (_request, reply, _payload, next) => {
+  reply.headers({
+    'access-control-allow-origin': '*',
+    'access-control-expose-headers': 'ETag, Retry-After, X-Request-Id',
+  })
+  next()
+}
+
+/** Browsers ask before they send a header such as If-None-Match. The answer is fixed, so that it counts as no request. */
+function addPreflight(
+  scope: FastifyInstance,
+  { routePath, config }: RouteOptions & { routePath: string },
+): void {
+  scope.options(
+    // With a prefix, the route / is also registered without the slash.
+    routePath || '/',
+    {
+      config: { ...config, isUnlimited: true },
+      schema: { hide: true, operationId: 'preflight', summary: 'Allow any origin' },
+    },
+    (_request, reply) =>
+      reply
+        .code(204)
+        .headers({
+          'access-control-allow-methods': 'GET, HEAD, OPTIONS',
+          'access-control-allow-headers': 'If-None-Match',
+          'access-control-max-age': '86400',
+        })
+        .send(),
+  )
+}
+
+type Encoding = keyof typeof compressors
+
+function chooseEncoding({ body }: Text, { headers }: FastifyRequest): Encoding | null {
+  if (body.length < minCompressedBytes) return null
+  return negotiate(headers['accept-encoding'] ?? '', Object.keys(compressors)) as Encoding | null
+}
+
+/** Compresses a text once for all clients. */
+function encode({ body, encoded }: Text, encoding: Encoding): Promise<Buffer> {
+  let result = encoded.get(encoding)
+  if (!result) {
+    result = compressors[encoding](body)
+    encoded.set(encoding, result)
+  }
+  return result
+}

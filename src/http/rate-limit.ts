@@ -4,6 +4,10 @@ import { type ApiError, rateLimitExceeded, tooManyPublicRequests } from '../erro
 import type { Quota } from '../keys/quota.ts'
 
 declare module 'fastify' {
+  interface FastifyContextConfig {
+    /** True for a public route whose requests are not counted. */
+    isUnlimited?: boolean
+  }
   interface FastifyInstance {
     /** onRequest hook, after authenticate. @throws ApiError 429 */
     limitRate: onRequestHookHandler
@@ -23,6 +27,8 @@ export default fp(
       if (quota) {
         writeHeaders(reply, quota)
         next(quota.isAllowed ? undefined : rateLimitExceeded(quota.limit, quota.secondsLeft))
+      } else if (request.routeOptions.config.isUnlimited) {
+        next()
       } else {
         countPublicRequest(request).then(next, next)
       }

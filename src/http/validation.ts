@@ -15,7 +15,7 @@ import {
 } from '../errors.ts'
 import { maxDepth } from '../limits.ts'
 import { isUnderApi } from '../permissions.ts'
-import { EmptyObject } from '../wire/envelope.ts'
+import { AnyObject, EmptyObject } from '../wire/envelope.ts'
 import {
   compileCoercing,
   compileJson,
@@ -42,14 +42,15 @@ export default fp(
     })
     app.setSerializerCompiler(({ schema }) => compileSerializer(schema as object))
     app.addHook('onRoute', (route) => {
-      if (!storedTextPath.test(route.url)) return
+      if (!storedTextPath.test(route.url) || route.config?.isPublicOutput) return
       route.preHandler = [rejectUnstorableText, ...[route.preHandler ?? []].flat()]
     })
     app.addHook('onRoute', (route) => {
-      // Rejects every query or body field if the route has no schema for it. Routes outside /api ignore them.
+      // Rejects every query or body field if the route has no schema for it. Routes outside /api ignore them, and public
+      // output ignores unknown query fields, which links and caches add.
       if (!isUnderApi(route.url)) return
       route.schema = {
-        querystring: EmptyObject,
+        querystring: route.config?.isPublicOutput ? AnyObject : EmptyObject,
         ...(takesBody(route.method) && { body: EmptyObject }),
         ...route.schema,
       }

@@ -19,7 +19,7 @@ import {
 export type Comment = Selectable<Tables['incident_comments']>
 
 /** Comments in the view of a single incident, which has no pages. */
-const maxShownComments = 1_000
+export const maxShownComments = 1_000
 
 /**
  * Lists the comments of an incident, newest first.

@@ -73,31 +73,6 @@ export async function listMaintenances(
   return rows
 }
 
-export type PublicMaintenance = Pick<Maintenance, 'id' | 'title' | 'description' | 'monitors'> & {
-  state: EventState
-  starts_at: Date
-  ends_at: Date
-}
-
-/**
- * Lists the enabled maintenances that affect a visible monitor, or no monitor at all, soonest event first: each with its
- * ongoing event, otherwise its next one within 7 days.
- */
-export async function listPublicMaintenances(
-  db: Kysely<Tables>,
-  limit: number,
-): Promise<PublicMaintenance[]> {
-  const { rows } = await sql<PublicMaintenance>`
-    select maintenances.id, title, description, next.state, next.starts_at, next.ends_at, affected.monitors
-    from maintenances, lateral (
-      select ${eventState} as state, maintenance_events.starts_at, ends_at from ${upcomingEvents} limit 1
-    ) as next, ${affectedByMaintenance.publicMonitors}
-    where maintenances.enabled and next.starts_at <= now() + interval '7 days'
-      and ${affectedByMaintenance.isPublic}
-    order by next.starts_at, maintenances.id limit ${limit}`.execute(db)
-  return rows
-}
-
 /** @throws ApiError 404, also if the maintenance affects no monitor of the scope */
 export async function getMaintenance(db: Kysely<Tables>, id: number, scope: Scope): Promise<Maintenance> {
   const maintenance = await findMaintenance(db, id, scope)

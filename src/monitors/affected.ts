@@ -15,6 +15,9 @@ import { type Scope, tagIsInScope } from './scope.ts'
 
 type Affected = { monitor_tag: string; impact: string }
 
+/** An affected monitor with its name. */
+export type PublicAffected<Item extends Affected> = Item & { name: string }
+
 /**
  * SQL for the link tables `incident_monitors` and `maintenance_monitors`.
  * @param owners table of the owners. @param name prefix of the link table and of its column with the owner's id.
@@ -24,7 +27,9 @@ function affectedMonitors(owners: 'incidents' | 'maintenances', name: 'incident'
   const table = sql.table(`${name}_monitors`)
   const ownerId = sql.ref(`${name}_id`)
   const links = sql`${table} join monitors on monitors.id = monitor_id where ${ownerId} = ${sql.ref(`${owners}.id`)}`
-  const list = sql`json_agg(json_build_object('monitor_tag', tag, 'impact', impact) order by tag)`
+  const item = sql`'monitor_tag', tag, 'impact', impact`
+  const list = sql`json_agg(json_build_object(${item}) order by tag)`
+  const namedList = sql`json_agg(json_build_object(${item}, 'name', monitors.name) order by tag)`
 
   /** @param monitorIds ids by tag, of monitors that the transaction has locked. @throws ApiError 400 for too many */
   async function insert(
@@ -78,7 +83,7 @@ function affectedMonitors(owners: 'incidents' | 'maintenances', name: 'incident'
     publicMonitors: sql`
       lateral (
         select count(*) as total, coalesce(
-          ${list} filter (where ${monitorIsVisible}), '[]') as monitors
+          ${namedList} filter (where ${monitorIsVisible}), '[]') as monitors
         from ${links}
       ) as affected`,
     /** Condition on publicMonitors: affects a visible monitor, or none at all and was not hidden through its last one. */

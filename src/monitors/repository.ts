@@ -65,6 +65,15 @@ export async function findMonitors(
   return new Map(rows.map((row) => [row.tag, toMonitor(row)]))
 }
 
+/** Returns those of the monitors that the public page shows, by tag. */
+export async function findVisibleMonitors(
+  db: Kysely<Tables>,
+  tags: readonly string[],
+): Promise<Map<string, Monitor>> {
+  const rows = await selectVisibleByTag(db, [[...new Set(tags)]])
+  return new Map(rows.map((row) => [row.tag, toMonitor(row)]))
+}
+
 /** @throws ApiError 404 if the monitor does not exist. */
 export async function getMonitor(db: Kysely<Tables>, tag: string): Promise<Monitor> {
   const monitor = (await findMonitors(db, [tag])).get(tag)
@@ -104,6 +113,9 @@ function withUptime(monitors: RawBuilder<unknown>) {
 }
 
 const selectByTag = precompiled(withUptime(sql`(select * from monitors where tag = any($1))`))
+const selectVisibleByTag = precompiled(
+  withUptime(sql`(select * from monitors where tag = any($1) and ${monitorIsVisible})`),
+)
 
 type Row = Omit<Monitor, 'last_report' | 'uptime'> & {
   last_minute: number | null

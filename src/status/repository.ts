@@ -1,35 +1,56 @@
 import { type Kysely, sql } from 'kysely'
+import { prepared } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import { type Status, statusesBySeverity } from '../enums.ts'
 import { listPublicIncidents } from '../incidents/repository.ts'
-import { listPublicMaintenances } from '../maintenances/repository.ts'
+import { listPublicMaintenances } from '../maintenances/public-maintenances.ts'
 import { monitorIsVisible } from '../monitors/affected.ts'
 import { currentStatus } from '../monitors/current-status.ts'
 import type { Monitor } from '../monitors/repository.ts'
 
 type PublicMonitor = Pick<Monitor, 'tag' | 'name' | 'category_name' | 'status'>
 
+export type DescribedMonitor = PublicMonitor & Pick<Monitor, 'description' | 'created_at' | 'updated_at'>
+
 const maxMaintenances = 100
+const maintenanceDays = 7
 
 /** Reads the public status, without hidden and disabled monitors. */
 export async function readPublicStatus(db: Kysely<Tables>) {
   const [monitors, incidents, maintenances] = await Promise.all([
     listPublicMonitors(db),
     listPublicIncidents(db),
-    listPublicMaintenances(db, maxMaintenances),
+    listPublicMaintenances(db, maxMaintenances, maintenanceDays),
   ])
   return { status: overallStatus(monitors), monitors, incidents, maintenances }
 }
 
+const withVisibleMonitors = currentStatus(sql`(select * from monitors where ${monitorIsVisible})`)
+
 async function listPublicMonitors(db: Kysely<Tables>): Promise<PublicMonitor[]> {
   const { rows } = await sql<PublicMonitor>`
-    ${currentStatus(sql`(select * from monitors where ${monitorIsVisible})`)}
-    select tag, name, category_name, status from current order by tag`.execute(db)
+    ${withVisibleMonitors} select tag, name, category_name, status from current order by tag`.execute(db)
   return rows
 }
 
+/** Lists the visible monitors by category and tag, without a category last. */
+export async function listDescribedMonitors(db: Kysely<Tables>): Promise<DescribedMonitor[]> {
+  const { rows } = await prepared(sql<DescribedMonitor>`
+    ${withVisibleMonitors}
+    select tag, name, description, category_name, status, created_at, updated_at from current
+    order by category_name, tag`).execute(db)
+  return rows
+}
+
+/** Reads the overall status alone. */
+export async function readOverallStatus(db: Kysely<Tables>): Promise<Status> {
+  const { rows } = await prepared(sql<Pick<Monitor, 'status'>>`
+    ${withVisibleMonitors} select distinct status from current`).execute(db)
+  return overallStatus(rows)
+}
+
 /** Returns the most severe status of the monitors. */
-function overallStatus(monitors: PublicMonitor[]): Status {
+function overallStatus(monitors: Pick<Monitor, 'status'>[]): Status {
   const present = new Set(monitors.map(({ status }) => status))
   return statusesBySeverity.find((status) => present.has(status)) ?? 'NO_DATA'
 }

@@ -430,6 +430,7 @@ await t.test('paths are not normalized', async (t) => {
     [`/api/${'a/'.repeat(5_000)}`, 404, 401],
     ['/manage/%zz', 400, 400],
     ['/docs/%zz', 400, 400],
+    ['/badge/%zz/status', 400, 400],
     ['/manage/assets/..%2f..%2findex.js', 303, 303],
     ['/manage/assets/%2e%2e/index.js', 303, 303],
     ['/docs/..%2f..%2f..%2fpackage.json', 404, 404],

@@ -275,10 +275,12 @@ function checkEnvelope({ method, url }: WireRequest, { statusCode, headers, body
   else if (headers['x-ratelimit-limit'] !== undefined)
     expect(Number(headers['x-ratelimit-remaining']) >= 0, 'the remaining requests')
   if (statusCode === 405) expect(headers.allow !== undefined, 'Allow')
-  if (method === 'HEAD' || statusCode === 204) {
+  if (method === 'HEAD' || statusCode === 204 || statusCode === 304) {
     expect(body === '', 'no body')
     return
   }
+  // Feeds, badges and /api/v2 have formats of their own, which their descriptions contain.
+  if (statusCode < 300 && headers['access-control-allow-origin'] !== undefined) return
   expect(headers['content-type'] === 'application/json; charset=utf-8', 'JSON')
   const isKeners = url.startsWith('/api/v4')
   if (statusCode < 300 && isKeners) {

@@ -1,0 +1,13 @@
+import type { FastifyInstance } from 'fastify'
+import badges from './badges.ts'
+import calendar from './calendar.ts'
+import feeds from './feeds.tsx'
+
+/** What readers without a key see, outside /api. Each route has the config publicOutput, and so CORS headers. */
+export default async function publicRoutes(app: FastifyInstance) {
+  app.addHook('onRequest', app.limitRate)
+
+  app.register(feeds)
+  app.register(calendar)
+  app.register(badges)
+}
