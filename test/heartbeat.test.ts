@@ -192,7 +192,10 @@ await t.test('a disabled or hidden monitor keeps its reports', async (t) => {
 })
 
 const url = await createDatabase(t)
-const config = { authFailureLimitMax: 2, publicRateLimitMax: 1 }
+const config = {
+  ...{ authFailureLimitMax: 2, publicRateLimitMax: 1, publicPage: false },
+  siteUrl: 'https://status.example.com',
+}
 const replicas = [await startReplica(t, { url, config }), await startReplica(t, { url, config })] as const
 
 await t.test(
@@ -234,6 +237,8 @@ await t.test('60 requests per minute and URL are allowed, exact across replicas'
   t.equal((await replicas[1].call(null, `GET ${other}`)).statusCode, 200, 'another URL is not affected')
   const next = await newPath(replicas[0], key, 'busy')
   t.equal((await replicas[1].call(null, `GET ${next}`)).statusCode, 200, 'a new URL starts from 0')
+  const { json } = await replicas[0].call(key, 'POST /api/monitors/busy/heartbeat')
+  t.match(json.data.url, /^https:\/\/status\.example\.com\/ext\/heartbeat\/busy\//, 'the base is SITE_URL')
 })
 
 await t.test('a locked row of one URL does not delay another URL', async (t) => {

@@ -8,6 +8,7 @@ import { change } from '../http/change-context.ts'
 import { preconditionOf } from '../http/etags.ts'
 import { scopeOf } from '../http/permission-guard.ts'
 import { toHeartbeatUrl } from '../http/heartbeat-url.ts'
+import { siteUrl } from '../http/site-url.ts'
 import { isAborted } from '../http/request-log.ts'
 import { createHeartbeat, deleteHeartbeat } from '../monitors/heartbeats.ts'
 import * as monitors from '../monitors/repository.ts'
@@ -209,8 +210,10 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     },
     async function createHeartbeatUrl(request, reply) {
       const { tag } = request.params
+      // Before the change, because it rejects an invalid Host.
+      const base = siteUrl(request)
       const secret = await change(request, (change) => createHeartbeat(change, tag))
-      const url = toHeartbeatUrl(request, tag, secret)
+      const url = toHeartbeatUrl(base, tag, secret)
       return reply.code(201).header('cache-control', 'no-store').send({ success: true, data: { url } })
     },
   )

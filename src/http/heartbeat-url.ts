@@ -1,6 +1,3 @@
-import type { FastifyRequest } from 'fastify'
-import { siteUrl } from './site-url.ts'
-
 /** Kener's path of such URLs. The path continues with `/:tag/:secret`. */
 export const heartbeatPrefix = '/ext/heartbeat'
 
@@ -11,7 +8,7 @@ export function isHeartbeatUrl(url: string): boolean {
   return url.startsWith(`${heartbeatPrefix}/`)
 }
 
-/** @throws ApiError 400 if the request has an invalid Host */
-export function toHeartbeatUrl(request: FastifyRequest, tag: string, secret: string): string {
-  return `${siteUrl(request)}${heartbeatPrefix}/${tag}/${secret}`
+/** @param base of all absolute links: siteUrl */
+export function toHeartbeatUrl(base: string, tag: string, secret: string): string {
+  return `${base}${heartbeatPrefix}/${tag}/${secret}`
 }
