@@ -134,7 +134,7 @@ export default defineConfig(
   },
   {
     // JavaScript outside tsconfig.json: browser code, and the build script that copies it.
-    files: ['src/manage/assets/**', 'src/docs/**', 'scripts/**'],
+    files: ['src/manage/assets/**', 'src/public/assets/**', 'src/docs/**', 'scripts/**'],
     ...tseslint.configs.disableTypeChecked,
   },
   ...layers,

@@ -101,6 +101,7 @@ async function startLists(place, { monitors, history, incidents, reporting }) {
   const many = await start({ monitors, history, incidents })
   const hundred = await start({ monitors: 100 })
   const reported = await start({ monitors: reporting })
+  const forty = await start({ monitors: 40, history: Math.min(40, history) })
   const etag = (await fetch(`${many.origin}/api/status`)).headers.get('etag')
 
   const get = (id, name, server, path) => contender(id, name, server, { headers: server.keys[0] }, path)
@@ -125,6 +126,13 @@ async function startLists(place, { monitors, history, incidents, reporting }) {
       '/api/status',
     ),
     get('status10k', 'GET /api/status, 10,000 monitors', many, '/api/status'),
+    contender(
+      'page40',
+      'GET /, 40 monitors with 90 days, brotli',
+      forty,
+      { headers: { 'accept-encoding': 'gzip, deflate, br' } },
+      '/',
+    ),
     random(
       'reports',
       'POST a report, 1,000 monitors',

@@ -12,6 +12,7 @@ const targets = [
   ['filtered_vs_page50', ['status_down', 'category'], 'page50', 0.5],
   ['status100_vs_me', 'status100', 'ours', 0.9],
   ['status10k_304_vs_me', 'status10k_304', 'ours', 0.9],
+  ['page40_vs_me', 'page40', 'ours', 0.5],
   ['incidents50_random_vs_me', 'incidents50_random', 'ours', 0.05],
   ['reports_vs_me', 'reports', 'ours', 0.35],
   // Without a target.

@@ -13,7 +13,7 @@ export default async function routes(app: FastifyInstance) {
     route.schema = { ...route.schema, hide: true }
   })
   // Swagger UI reads /openapi.json, and its style sheet contains images as data URLs.
-  await securePages(app, {
+  securePages(app, {
     imgSrc: ["'self'", 'data:'],
     connectSrc: ["'self'"],
     formAction: ["'none'"],

@@ -1,16 +1,15 @@
-import helmet from '@fastify/helmet'
+import { IncomingMessage, ServerResponse } from 'node:http'
+import { Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
+import helmet from 'helmet'
 
 /**
  * Adds the security headers of pages to all responses of the scope. Pages load resources from this origin only, have no
  * inline scripts or styles, and cannot be framed.
  * @param directives additional or other directives of the content security policy
  */
-export async function securePages(
-  app: FastifyInstance,
-  directives: Record<string, string[]> = {},
-): Promise<void> {
-  await app.register(helmet, {
+export function securePages(app: FastifyInstance, directives: Record<string, string[]> = {}): void {
+  const headers = computeHeaders({
     contentSecurityPolicy: {
       useDefaults: false,
       directives: {
@@ -29,4 +28,16 @@ export async function securePages(
     frameguard: { action: 'deny' },
     referrerPolicy: { policy: 'same-origin' },
   })
+  app.addHook('onRequest', (_request, reply, next) => {
+    reply.headers(headers)
+    next()
+  })
+}
+
+/** Computes the headers once, because they are the same for all requests, and take a tenth of the time of a small page. */
+function computeHeaders(options: Parameters<typeof helmet>[0]) {
+  const request = new IncomingMessage(new Socket())
+  const response = new ServerResponse(request)
+  helmet(options)(request, response, () => undefined)
+  return response.getHeaders()
 }

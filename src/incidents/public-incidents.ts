@@ -1,4 +1,5 @@
 import { type Kysely, type RawBuilder, sql } from 'kysely'
+import { prepared } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import type { State } from '../enums.ts'
 import { incidentNotFound } from '../errors.ts'
@@ -43,7 +44,7 @@ async function listPublicIncidents(
   condition: RawBuilder<unknown>,
   limits: { incidents: number; comments: number },
 ): Promise<PublicIncident[]> {
-  const { rows } = await sql<PublicIncident>`
+  const { rows } = await prepared(sql<PublicIncident>`
     select id, title, state, started_at, ended_at, created_at, updated_at, ${incidentIsOpen} as is_open,
       affected.monitors, coalesce((
         select json_agg(json_build_object(
@@ -60,7 +61,7 @@ async function listPublicIncidents(
       ), '[]') as comments,
       (select count(*)::integer from incident_comments where incident_id = incidents.id) as comment_count
     from ${publicIncidents(condition)}
-    order by started_at desc, id desc limit ${limits.incidents}`.execute(db)
+    order by started_at desc, id desc limit ${limits.incidents}`).execute(db)
   return rows
 }
 
@@ -108,16 +109,12 @@ export async function readIncidentMonth(
 ): Promise<IncidentMonth> {
   const nearest = (condition: RawBuilder<unknown>, order: RawBuilder<unknown>) =>
     sql`(select started_at from ${publicIncidents(condition)} order by started_at ${order}, id ${order} limit 1)`
-  const [incidents, neighbours] = await Promise.all([
-    listPublicIncidents(db, sql`started_at >= ${from} and started_at < ${to}`, {
-      incidents: limit,
-      comments: 1,
-    }),
-    sql<Pick<IncidentMonth, 'older' | 'newer'>>`
-      select ${nearest(sql`started_at < ${from}`, sql`desc`)} as older,
-        ${nearest(sql`started_at >= ${to}`, sql`asc`)} as newer`.execute(db),
-  ])
-  return { incidents, ...(neighbours.rows[0] ?? { older: null, newer: null }) }
+  const isInMonth = sql`started_at >= ${from} and started_at < ${to}`
+  const incidents = await listPublicIncidents(db, isInMonth, { incidents: limit, comments: 1 })
+  const { rows } = await prepared(sql<Pick<IncidentMonth, 'older' | 'newer'>>`
+    select ${nearest(sql`started_at < ${from}`, sql`desc`)} as older,
+      ${nearest(sql`started_at >= ${to}`, sql`asc`)} as newer`).execute(db)
+  return { incidents, ...(rows[0] ?? { older: null, newer: null }) }
 }
 
 /** @throws ApiError 404, also if the public page does not show the incident */

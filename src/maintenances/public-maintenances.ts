@@ -26,13 +26,13 @@ export async function listPublicMaintenances(
 ): Promise<PublicMaintenance[]> {
   const isSoon =
     days === null ? sql`true` : sql`next.starts_at <= now() + ${sql.lit(`${days} days`)}::interval`
-  const { rows } = await sql<PublicMaintenance>`
+  const { rows } = await prepared(sql<PublicMaintenance>`
     select maintenances.id, title, description, next.state, next.starts_at, next.ends_at, affected.monitors
     from maintenances, lateral (
       select ${eventState} as state, maintenance_events.starts_at, ends_at from ${upcomingEvents} limit 1
     ) as next, ${affectedByMaintenance.publicMonitors}
     where maintenances.enabled and ${isSoon} and ${affectedByMaintenance.isPublic}
-    order by next.starts_at, maintenances.id limit ${limit}`.execute(db)
+    order by next.starts_at, maintenances.id limit ${limit}`).execute(db)
   return rows
 }
 

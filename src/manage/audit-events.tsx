@@ -1,7 +1,8 @@
 import type { AuditEvent } from '../audit/repository.ts'
 import { keyPath } from './api-keys/ui.tsx'
+import { formatDateTime } from '../wire/time-text.ts'
 import { parseTime } from '../wire/time.ts'
-import { formatAction, formatDateTime } from './format.ts'
+import { formatAction } from './format.ts'
 import { TimeAgo } from './ui.tsx'
 
 export const auditPath = '/manage/audit'

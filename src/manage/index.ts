@@ -21,7 +21,7 @@ export default async function manage(app: FastifyInstance) {
   app.addHook('onRoute', (route) => {
     route.schema = { ...route.schema, hide: true }
   })
-  await securePages(app)
+  securePages(app)
   await app.register(staticFiles, {
     root: join(import.meta.dirname, '../manage/assets'),
     prefix: '/assets/',

@@ -1,7 +1,7 @@
 import { type ComponentChildren, createContext } from 'preact'
 import { useContext } from 'preact/hooks'
+import { formatDateTime, formatRelative } from '../wire/time-text.ts'
 import type { FieldErrors } from './form.ts'
-import { formatDateTime, formatRelative } from './format.ts'
 
 export const CsrfToken = createContext('')
 

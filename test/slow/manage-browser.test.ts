@@ -1,62 +1,15 @@
 import { execFile } from 'node:child_process'
-import { existsSync } from 'node:fs'
 import { promisify } from 'node:util'
-import axe from 'axe-core'
-import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core'
+import type { BrowserContextOptions, Page } from 'playwright-core'
 import t, { type Test } from 'tap'
+import { assertAccessible, assertFits, browser, openPage, skip } from '../browser.ts'
 import { newKey, startReplica } from '../helper.ts'
-import { conditionTimeoutMs } from '../timeouts.ts'
-
-/** Paths on Debian and Ubuntu, Fedora, Arch and macOS. */
-const browsers = [
-  '/usr/bin/chromium',
-  '/usr/bin/chromium-browser',
-  '/usr/bin/google-chrome',
-  '/Applications/Google Chrome.app/Contents/MacOS/Google Chrome',
-]
-const executablePath = process.env.CHROMIUM ?? browsers.find((path) => existsSync(path))
-
-const isMissing = executablePath === undefined
-if (isMissing && process.env.CI !== undefined)
-  throw new Error('Chromium is required in CI: install it, or set CHROMIUM to its path')
-const skip = isMissing && 'Chromium was not found: install it, or set CHROMIUM to its path'
-
-const browser = executablePath === undefined ? undefined : await launch(executablePath)
-
-function launch(executablePath: string): Promise<Browser> {
-  return chromium.launch({
-    executablePath,
-    args: [
-      '--no-sandbox',
-      '--disable-gpu',
-      '--disable-dev-shm-usage',
-      '--no-first-run',
-      '--disable-background-networking',
-      '--disable-component-update',
-      '--disable-sync',
-    ],
-  })
-}
 
 async function start(t: Test) {
-  if (!browser) throw new Error('This test needs a browser')
   const replica = await startReplica(t)
   const origin = await replica.app.listen({ host: '127.0.0.1', port: 0 })
   const admin = await newKey(replica, { name: 'first-admin' })
-  const open = async (options: BrowserContextOptions = {}) => {
-    const context = await browser.newContext({ baseURL: origin, ...options })
-    t.teardown(() => context.close())
-    const page = await context.newPage()
-    page.setDefaultTimeout(conditionTimeoutMs)
-    // A violation of the Content-Security-Policy is only reported on the console.
-    page.on('console', (message) => {
-      if (message.text().includes('Content Security Policy')) t.fail(message.text())
-    })
-    page.on('pageerror', (error) => {
-      t.error(error)
-    })
-    return page
-  }
+  const open = (options: BrowserContextOptions = {}) => openPage(t, { baseURL: origin, ...options })
   const me = async (key: string) => {
     const reply = await fetch(`${origin}/api/me`, { headers: { authorization: `Bearer ${key}` } })
     return { status: reply.status, json: (await reply.json()) as { error?: { code: string } } }
@@ -375,14 +328,9 @@ await t.test('axe finds no violations, and no page scrolls horizontally', { skip
   ] as const) {
     const page = await open({ colorScheme, viewport: { width, height: 800 } })
     const check = async (name: string) => {
-      await page.evaluate(axe.source)
-      const violations = await page.evaluate(async () => {
-        const { axe } = globalThis as unknown as { axe: { run: () => Promise<{ violations: object[] }> } }
-        return (await axe.run()).violations
-      })
-      t.same(violations, [], `${name}, ${colorScheme}, ${width} px`)
-      const excess = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
-      t.ok(excess <= 0, `${name}, ${colorScheme}, ${width} px: ${excess} px too wide`)
+      const title = `${name}, ${colorScheme}, ${width} px`
+      await assertAccessible(t, page, title)
+      await assertFits(t, page, title)
     }
     await page.goto('/manage/login')
     await check('log-in')

@@ -4,8 +4,9 @@ import { invalidRequest } from '../../errors.ts'
 import { requirePrincipal } from '../../http/auth.ts'
 import type { ExpiryLimits } from '../../keys/expiry.ts'
 import { parseTime } from '../../wire/time.ts'
+import { formatDateTime } from '../../wire/time-text.ts'
 import { readText } from '../form.ts'
-import { formatDateTime, formatNumber } from '../format.ts'
+import { formatNumber } from '../format.ts'
 import { Field, Now } from '../ui.tsx'
 
 /** The choice and the date as entered. */

@@ -3,7 +3,8 @@ import type { ApiKey } from '../../keys/repository.ts'
 import { type UsageBucket, usageIntervals } from '../../keys/usage.ts'
 import { permissions } from '../../permissions.ts'
 import { BarChart } from '../chart.tsx'
-import { formatDay, formatNumber } from '../format.ts'
+import { formatDate } from '../../wire/time-text.ts'
+import { formatNumber } from '../format.ts'
 import { Now } from '../ui.tsx'
 
 const dayMs = 86_400_000
@@ -106,7 +107,7 @@ function Days({ usage }: { usage: UsageBucket[] }) {
 }
 
 function toDate(day: number): string {
-  return formatDay(new Date(day * dayMs))
+  return formatDate(new Date(day * dayMs))
 }
 
 function countRejected({ rejected }: UsageBucket): number {
