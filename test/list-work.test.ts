@@ -86,7 +86,7 @@ async function explain(db: Kysely<Tables>, { sql: text, parameters }: CompiledQu
   return db.transaction().execute(async (connection) => {
     await sql`
       update last_reports
-      set past_hour = floor(extract(epoch from now()) / 3600), past_totals = array_fill(0, array[16])
+      set totals_hour = floor(extract(epoch from now()) / 3600), totals = array_fill(0, array[16])
       where monitor_id in (select monitor_id from monitor_days)`.execute(connection)
     await sql.raw(`prepare explained as ${text}`).execute(connection)
     const { rows } = await sql

@@ -9,7 +9,7 @@ import { assertPrecondition, type Precondition } from '../preconditions.ts'
 import { affectedByIncident, affectedByMaintenance, monitorIsVisible } from './affected.ts'
 import { currentStatus, selectPage } from './current-status.ts'
 import { type Scope, tagIsInScope } from './scope.ts'
-import { currentTotals, pastTotals, toUptimes } from './uptime.ts'
+import { sumSpans, toUptimes } from './uptime.ts'
 
 export type MonitorAttributes = Omit<
   Selectable<Tables['monitors']>,
@@ -89,15 +89,11 @@ export async function getMonitorId(
 /** The current hour. A nested select, which is evaluated once: evaluating the clock per row takes longer than the rest. */
 const hour = sql`(select this_hour from clock)`
 
-/**
- * Totals that uptime is calculated from: the last 24 hours by hour, and the last 7, 30 and 90 UTC days by day, the
- * current hour and day included. The past is added up only if no report of this hour has stored it.
- */
+/** Totals that uptime is calculated from. They are added up only if no report of this hour has stored them. */
 const totals = sql`,
   array_to_json(coalesce(
-    case when last.past_hour = ${hour} then last.past_totals end, ${pastTotals(sql`monitors.id`, hour)}
-  )) as past_totals,
-  array_to_json(${currentTotals(sql`monitors.id`, hour)}) as current_totals`
+    case when last.totals_hour = ${hour} and last.past_hour is null then last.totals end, ${sumSpans(sql`monitors.id`, hour)}
+  )) as totals`
 
 function withUptime(monitors: RawBuilder<unknown>) {
   return sql<Row>`${currentStatus(monitors, totals)} select * from current order by tag`
@@ -109,8 +105,7 @@ type Row = Omit<Monitor, 'last_report' | 'uptime'> & {
   last_minute: number | null
   last_status: ReportStatus | null
   last_latency_ms: number | null
-  past_totals: number[]
-  current_totals: number[]
+  totals: number[]
 }
 
 /** Leaves the inputs in the row, because removing them would copy it once more. */
@@ -122,7 +117,7 @@ function toMonitor(row: Row): Monitor {
       last_minute === null || last_status === null
         ? null
         : { minute: last_minute, status: last_status, latency_ms: last_latency_ms },
-    uptime: toUptimes(row.past_totals, row.current_totals, row.degraded_counts_as_down),
+    uptime: toUptimes(row.totals, row.degraded_counts_as_down),
   }
 }
 
