@@ -53,7 +53,7 @@ export async function listMonitors(
   // Not with several filters, because each combination is a text of its own, which every connection would keep.
   const filters = conditions.length - 1 + (filter.status === undefined ? 0 : 1)
   const { rows } = await (filters > 1 ? statement : prepared(statement)).execute(db)
-  return rows.map(toMonitor)
+  return toMonitors(rows)
 }
 
 /** Returns the monitors that exist, by tag. */
@@ -61,8 +61,8 @@ export async function findMonitors(
   db: Kysely<Tables>,
   tags: readonly string[],
 ): Promise<Map<string, Monitor>> {
-  const rows = await selectByTag(db, [[...new Set(tags)]])
-  return new Map(rows.map((row) => [row.tag, toMonitor(row)]))
+  const monitors = toMonitors(await selectByTag(db, [[...new Set(tags)]]))
+  return new Map(monitors.map((monitor) => [monitor.tag, monitor]))
 }
 
 /** @throws ApiError 404 if the monitor does not exist. */
@@ -91,34 +91,51 @@ const hour = sql`(select this_hour from clock)`
 
 /** Totals that uptime is calculated from. They are added up only if no report of this hour has stored them. */
 const totals = sql`,
-  array_to_json(coalesce(
+  coalesce(
     case when last.totals_hour = ${hour} and last.past_hour is null then last.totals end, ${sumSpans(sql`monitors.id`, hour)}
-  )) as totals`
+  ) as totals`
 
+/** Returns one JSON value, because pg takes twice as long for fifty rows of twenty columns. */
 function withUptime(monitors: RawBuilder<unknown>) {
-  return sql<Row>`${currentStatus(monitors, totals)} select * from current order by tag`
+  return sql<{ monitors: Row[] | null }>`
+    ${currentStatus(monitors, totals)} select json_agg(current order by tag) as monitors from current`
 }
 
 const selectByTag = precompiled(withUptime(sql`(select * from monitors where tag = any($1))`))
 
-type Row = Omit<Monitor, 'last_report' | 'uptime'> & {
+type Row = Omit<Monitor, 'last_report' | 'uptime' | 'created_at' | 'updated_at'> & {
+  created_at: string
+  updated_at: string
   last_minute: number | null
   last_status: ReportStatus | null
   last_latency_ms: number | null
   totals: number[]
 }
 
-/** Leaves the inputs in the row, because removing them would copy it once more. */
-function toMonitor(row: Row): Monitor {
-  const { last_minute, last_status, last_latency_ms } = row
-  return {
-    ...row,
+/** Lists the fields, because spreading a row of twenty takes ten times as long. */
+function toMonitors([row]: { monitors: Row[] | null }[]): Monitor[] {
+  return (row?.monitors ?? []).map((monitor) => ({
+    id: monitor.id,
+    tag: monitor.tag,
+    name: monitor.name,
+    description: monitor.description,
+    category_name: monitor.category_name,
+    external_url: monitor.external_url,
+    enabled: monitor.enabled,
+    hidden: monitor.hidden,
+    default_status: monitor.default_status,
+    stale_after_seconds: monitor.stale_after_seconds,
+    degraded_counts_as_down: monitor.degraded_counts_as_down,
+    status: monitor.status,
+    status_source: monitor.status_source,
     last_report:
-      last_minute === null || last_status === null
+      monitor.last_minute === null || monitor.last_status === null
         ? null
-        : { minute: last_minute, status: last_status, latency_ms: last_latency_ms },
-    uptime: toUptimes(row.totals, row.degraded_counts_as_down),
-  }
+        : { minute: monitor.last_minute, status: monitor.last_status, latency_ms: monitor.last_latency_ms },
+    uptime: toUptimes(monitor.totals, monitor.degraded_counts_as_down),
+    created_at: new Date(monitor.created_at),
+    updated_at: new Date(monitor.updated_at),
+  }))
 }
 
 /** Fields whose changes audit events record. */
