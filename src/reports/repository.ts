@@ -56,6 +56,9 @@ export function writeReports(
   whenLocked: 'wait' | 'skip' | 'skip_rows',
 ): Promise<(WriteResult | Locked)[]> {
   return db.transaction().execute(async (trx) => {
+    // A generic plan made while the tables were small reads all of them, until PostgreSQL analyzes them. Short writes do
+    // without, because this is one of six round trips.
+    if (whenLocked === 'wait') await sql`set local plan_cache_mode = auto`.execute(trx)
     const tags = items.map(({ tag }) => tag)
     const monitors = await lockMonitors(trx, tags, whenLocked === 'wait' ? 'wait' : 'skip')
     const accepted: ResolvedReport[] = []
@@ -121,8 +124,6 @@ async function lockMonitors(
   tags: string[],
   whenLocked: 'wait' | 'skip',
 ): Promise<Map<string, Monitor>> {
-  // A generic plan made while the table was small reads all of it, until PostgreSQL analyzes the table.
-  await sql`set local plan_cache_mode = auto`.execute(trx)
   const [skipLocked, join] = whenLocked === 'skip' ? [sql`skip locked`, sql`left join`] : [sql``, sql`join`]
   const { rows } = await prepared(sql<Monitor>`
     with locked as (
