@@ -80,7 +80,11 @@ type IncidentRow = Omit<Incident, Times> & {
 
 function toIncident(row: IncidentRow): Incident {
   return {
-    ...row,
+    id: row.id,
+    title: row.title,
+    state: row.state,
+    monitors: row.monitors,
+    stays_hidden: row.stays_hidden,
     started_at: new Date(row.started_at),
     ended_at: row.ended_at === null ? null : new Date(row.ended_at),
     created_at: new Date(row.created_at),
