@@ -628,7 +628,10 @@ await t.test('the stored totals of uptime follow all reports', async (t) => {
     const uptime = async () => (await call(key, 'GET /api/monitors/one')).json.data.uptime
     const stored = await uptime()
     // As a report of the previous release does.
-    await db.updateTable('last_reports').set({ past_hour: sql`totals_hour` }).execute()
+    await db
+      .updateTable('last_reports')
+      .set({ past_hour: sql`totals_hour` })
+      .execute()
     t.same(stored, await uptime(), name)
     await db.updateTable('last_reports').set({ past_hour: null }).execute()
   }
@@ -642,7 +645,10 @@ await t.test('the stored totals of uptime follow all reports', async (t) => {
     Math.round((await call(key, 'GET /api/monitors/one')).json.data.uptime['30d'] * 100)
   t.equal(await uptime30d(), 75, 'the stored totals are used')
 
-  await db.updateTable('last_reports').set({ past_hour: sql`totals_hour` }).execute()
+  await db
+    .updateTable('last_reports')
+    .set({ past_hour: sql`totals_hour` })
+    .execute()
   await report('UP', 0)
   t.not(await uptime30d(), 75, 'totals are summed again after a report of the previous release')
 })
