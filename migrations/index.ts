@@ -15,11 +15,11 @@ import * as listSpeed from './2026-11-26-z-list-speed.ts'
 import * as auditEvents from './2026-11-26-zz-audit-events.ts'
 import * as heartbeats from './2026-11-26-zz-heartbeats.ts'
 import * as keyUsage from './2026-11-26-zz-key-usage.ts'
+import * as uptimeTotals from './2026-11-26-zz-list-speed.ts'
 import * as keyVersions from './2026-11-26-zz-versions.ts'
 import * as incidentVersions from './2026-11-26-zz-versions-of-incidents.ts'
 import * as maintenanceVersions from './2026-11-26-zz-versions-of-maintenances.ts'
 import * as monitorVersions from './2026-11-26-zz-versions-of-monitors.ts'
-import * as uptimeTotals from './2026-11-26-zz-list-speed.ts'
 
 /** Sorted by name, which is the order in which they are applied. */
 export const migrations: Record<string, Migration> = {
@@ -39,9 +39,9 @@ export const migrations: Record<string, Migration> = {
   '2026-11-26-zz-audit-events': auditEvents,
   '2026-11-26-zz-heartbeats': heartbeats,
   '2026-11-26-zz-key-usage': keyUsage,
+  '2026-11-26-zz-list-speed': uptimeTotals,
   '2026-11-26-zz-versions': keyVersions,
   '2026-11-26-zz-versions-of-incidents': incidentVersions,
   '2026-11-26-zz-versions-of-maintenances': maintenanceVersions,
   '2026-11-26-zz-versions-of-monitors': monitorVersions,
-  '2026-11-26-zz-list-speed': uptimeTotals,
 }

@@ -69,9 +69,11 @@ export async function listIncidents(
   return (rows[0]?.incidents ?? []).map(toIncident)
 }
 
-type Times = 'started_at' | 'ended_at' | 'created_at' | 'updated_at'
+type OtherInJson = 'started_at' | 'ended_at' | 'created_at' | 'updated_at' | 'version'
 
-type IncidentRow = Omit<Incident, Times> & {
+/** `version` is a number, because microseconds since 1970 are exact until the year 2255. */
+type IncidentRow = Omit<Incident, OtherInJson> & {
+  version: number
   started_at: string
   ended_at: string | null
   created_at: string
@@ -89,6 +91,7 @@ function toIncident(row: IncidentRow): Incident {
     ended_at: row.ended_at === null ? null : new Date(row.ended_at),
     created_at: new Date(row.created_at),
     updated_at: new Date(row.updated_at),
+    version: String(row.version),
   }
 }
 

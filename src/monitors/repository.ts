@@ -103,7 +103,9 @@ function withUptime(monitors: RawBuilder<unknown>) {
 
 const selectByTag = precompiled(withUptime(sql`(select * from monitors where tag = any($1))`))
 
-type Row = Omit<Monitor, 'last_report' | 'uptime' | 'created_at' | 'updated_at'> & {
+/** `version` is a number, because microseconds since 1970 are exact until the year 2255. */
+type Row = Omit<Monitor, 'last_report' | 'uptime' | 'created_at' | 'updated_at' | 'version'> & {
+  version: number
   created_at: string
   updated_at: string
   last_minute: number | null
@@ -135,6 +137,7 @@ function toMonitors([row]: { monitors: Row[] | null }[]): Monitor[] {
     uptime: toUptimes(monitor.totals, monitor.degraded_counts_as_down),
     created_at: new Date(monitor.created_at),
     updated_at: new Date(monitor.updated_at),
+    version: String(monitor.version),
   }))
 }
 
