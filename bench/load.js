@@ -46,5 +46,6 @@ function shuffled(list) {
     const other = Math.floor(Math.random() * (last + 1))
     ;[copy[last], copy[other]] = [copy[other], copy[last]]
   }
-  return copy.slice(0, 400)
+  // autocannon builds them when it starts, which takes 0.3 s for 400 per connection.
+  return copy.slice(0, 100)
 }

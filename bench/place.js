@@ -15,10 +15,13 @@ export async function openPlace(databaseUrl) {
   const directory = mkdtempSync(join(tmpdir(), 'kener-bench-'))
   const databases = []
   const running = []
-  const countsStatements = await admin.query('create extension if not exists pg_stat_statements').then(
-    () => true,
-    () => false,
-  )
+  // The extension can be created, but not read, on a server that does not preload its library.
+  const countsStatements = await admin
+    .query('create extension if not exists pg_stat_statements; select from pg_stat_statements limit 1')
+    .then(
+      () => true,
+      () => false,
+    )
 
   async function track(starting) {
     const started = await starting

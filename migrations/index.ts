@@ -15,6 +15,7 @@ import * as listSpeed from './2026-11-26-z-list-speed.ts'
 import * as auditEvents from './2026-11-26-zz-audit-events.ts'
 import * as heartbeats from './2026-11-26-zz-heartbeats.ts'
 import * as keyUsage from './2026-11-26-zz-key-usage.ts'
+import * as uptimeTotals from './2026-11-26-zz-list-speed.ts'
 import * as keyVersions from './2026-11-26-zz-versions.ts'
 import * as incidentVersions from './2026-11-26-zz-versions-of-incidents.ts'
 import * as maintenanceVersions from './2026-11-26-zz-versions-of-maintenances.ts'
@@ -38,6 +39,7 @@ export const migrations: Record<string, Migration> = {
   '2026-11-26-zz-audit-events': auditEvents,
   '2026-11-26-zz-heartbeats': heartbeats,
   '2026-11-26-zz-key-usage': keyUsage,
+  '2026-11-26-zz-list-speed': uptimeTotals,
   '2026-11-26-zz-versions': keyVersions,
   '2026-11-26-zz-versions-of-incidents': incidentVersions,
   '2026-11-26-zz-versions-of-maintenances': maintenanceVersions,

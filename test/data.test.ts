@@ -593,7 +593,7 @@ await t.test('a page reads few more hours than it returns, however long the peri
   }
 })
 
-await t.test('the stored totals of the past follow reports about the past', async (t) => {
+await t.test('the stored totals of uptime follow all reports', async (t) => {
   const replica = await startReplica(t)
   const { call, db } = replica
   const { token: key } = await newKey(replica)
@@ -627,15 +627,28 @@ await t.test('the stored totals of the past follow reports about the past', asyn
     await write()
     const uptime = async () => (await call(key, 'GET /api/monitors/one')).json.data.uptime
     const stored = await uptime()
-    await db.updateTable('last_reports').set({ past_hour: null }).execute()
+    // As a report of the previous release does.
+    await db
+      .updateTable('last_reports')
+      .set({ past_hour: sql`totals_hour` })
+      .execute()
     t.same(stored, await uptime(), name)
+    await db.updateTable('last_reports').set({ past_hour: null }).execute()
   }
 
   await report('UP', 0)
   await db
     .updateTable('last_reports')
-    .set({ past_totals: Array<number>(16).fill(10_000_000) })
+    .set({ totals: Array<number>(16).fill(10_000_000) })
     .execute()
-  const { uptime } = (await call(key, 'GET /api/monitors/one')).json.data
-  t.equal(Math.round(uptime['30d'] * 100), 75, 'the stored totals are used')
+  const uptime30d = async () =>
+    Math.round((await call(key, 'GET /api/monitors/one')).json.data.uptime['30d'] * 100)
+  t.equal(await uptime30d(), 75, 'the stored totals are used')
+
+  await db
+    .updateTable('last_reports')
+    .set({ past_hour: sql`totals_hour` })
+    .execute()
+  await report('UP', 0)
+  t.not(await uptime30d(), 75, 'totals are summed again after a report of the previous release')
 })

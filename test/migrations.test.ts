@@ -104,11 +104,13 @@ await t.test('a release starts on a database that a newer one has migrated', asy
 await t.test('a prepared statement that a migration invalidates causes one 503', async (t) => {
   const replica = await startReplica(t, { config: { databasePoolMax: 1 } })
   const { token } = await newKey(replica)
-  t.equal((await replica.call(token, 'GET /api/monitors')).statusCode, 200)
-  await sql`alter table monitors alter column name type varchar(500)`.execute(replica.db)
+  await replica.call(token, 'PUT /api/monitors/one', { name: 'One' })
+  const report = async () =>
+    (await replica.call(token, 'POST /api/monitors/one/data', { status: 'UP' })).statusCode
+  t.equal(await report(), 200)
+  await sql`alter table monitors alter column default_status type varchar(500)`.execute(replica.db)
   const statuses: number[] = []
-  for (let tries = 0; tries < 4; tries++)
-    statuses.push((await replica.call(token, 'GET /api/monitors')).statusCode)
+  for (let tries = 0; tries < 4; tries++) statuses.push(await report())
   t.ok(
     statuses.every((status) => status === 200 || status === 503),
     String(statuses),

@@ -118,9 +118,13 @@ type LastReportsTable = {
   reported_at: ColumnType<string, number, number>
   status: ReportStatus
   latency_ms: number | null
-  /** The hour before which `past_totals` end. */
+  /** Null unless the previous release has written the row: then `totals` lack a report. */
   past_hour: number | null
   past_totals: number[] | null
+  /** The hour that ends the spans of `totals`. */
+  totals_hour: number | null
+  /** Reported minutes of each span of uptime, see src/monitors/uptime.ts. */
+  totals: number[] | null
 }
 
 type HeartbeatsTable = {

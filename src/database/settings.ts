@@ -38,7 +38,7 @@ const sessionSettings = `
  * either side, and an open transaction would keep its locks for hours.
  *
  * Generic plans: by default PostgreSQL plans statements for one key or monitor at every execution, which takes longer
- * than the execution. Only statements that write reports are faster with custom plans (docs/decisions/0009). The
+ * than the execution. Only those that write long reports are faster with custom plans (docs/decisions/0009). The
  * embedded database keeps the default, because it never analyzes tables, and generic plans made for small tables would
  * persist.
  *

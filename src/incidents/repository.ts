@@ -59,11 +59,40 @@ export async function listIncidents(
   const page = sql`
     select * from incidents where ${sql.join([after, ...conditions], sql` and `)}
     order by ${order} limit ${sql.lit(maxPageLength + 1)}`
-  const statement = sql<Incident>`
-    select ${columns(scope)} from (${page}) as incidents order by ${order} limit ${limit}`
+  // One JSON value, as for monitors.
+  const statement = sql<{ incidents: IncidentRow[] | null }>`
+    select json_agg(selected) as incidents from (
+      select ${columns(scope)} from (${page}) as incidents order by ${order} limit ${limit}
+    ) as selected`
   // As for monitors, not each combination of filters is prepared.
   const { rows } = await (conditions.length > 1 ? statement : prepared(statement)).execute(db)
-  return rows
+  return (rows[0]?.incidents ?? []).map(toIncident)
+}
+
+type OtherInJson = 'started_at' | 'ended_at' | 'created_at' | 'updated_at' | 'version'
+
+/** `version` is a number, because microseconds since 1970 are exact until the year 2255. */
+type IncidentRow = Omit<Incident, OtherInJson> & {
+  version: number
+  started_at: string
+  ended_at: string | null
+  created_at: string
+  updated_at: string
+}
+
+function toIncident(row: IncidentRow): Incident {
+  return {
+    id: row.id,
+    title: row.title,
+    state: row.state,
+    monitors: row.monitors,
+    stays_hidden: row.stays_hidden,
+    started_at: new Date(row.started_at),
+    ended_at: row.ended_at === null ? null : new Date(row.ended_at),
+    created_at: new Date(row.created_at),
+    updated_at: new Date(row.updated_at),
+    version: String(row.version),
+  }
 }
 
 export type PublicIncident = Incident & {

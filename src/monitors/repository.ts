@@ -9,7 +9,7 @@ import { assertPrecondition, type Precondition } from '../preconditions.ts'
 import { affectedByIncident, affectedByMaintenance, monitorIsVisible } from './affected.ts'
 import { currentStatus, selectPage } from './current-status.ts'
 import { type Scope, tagIsInScope } from './scope.ts'
-import { currentTotals, pastTotals, toUptimes } from './uptime.ts'
+import { sumSpans, toUptimes } from './uptime.ts'
 
 export type MonitorAttributes = Omit<
   Selectable<Tables['monitors']>,
@@ -53,7 +53,7 @@ export async function listMonitors(
   // Not with several filters, because each combination is a text of its own, which every connection would keep.
   const filters = conditions.length - 1 + (filter.status === undefined ? 0 : 1)
   const { rows } = await (filters > 1 ? statement : prepared(statement)).execute(db)
-  return rows.map(toMonitor)
+  return toMonitors(rows)
 }
 
 /** Returns the monitors that exist, by tag. */
@@ -61,8 +61,8 @@ export async function findMonitors(
   db: Kysely<Tables>,
   tags: readonly string[],
 ): Promise<Map<string, Monitor>> {
-  const rows = await selectByTag(db, [[...new Set(tags)]])
-  return new Map(rows.map((row) => [row.tag, toMonitor(row)]))
+  const monitors = toMonitors(await selectByTag(db, [[...new Set(tags)]]))
+  return new Map(monitors.map((monitor) => [monitor.tag, monitor]))
 }
 
 /** Returns those of the monitors that the public page shows, by tag. */
@@ -98,18 +98,16 @@ export async function getMonitorId(
 /** The current hour. A nested select, which is evaluated once: evaluating the clock per row takes longer than the rest. */
 const hour = sql`(select this_hour from clock)`
 
-/**
- * Totals that uptime is calculated from: the last 24 hours by hour, and the last 7, 30 and 90 UTC days by day, the
- * current hour and day included. The past is added up only if no report of this hour has stored it.
- */
+/** Totals that uptime is calculated from. They are added up only if no report of this hour has stored them. */
 const totals = sql`,
-  array_to_json(coalesce(
-    case when last.past_hour = ${hour} then last.past_totals end, ${pastTotals(sql`monitors.id`, hour)}
-  )) as past_totals,
-  array_to_json(${currentTotals(sql`monitors.id`, hour)}) as current_totals`
+  coalesce(
+    case when last.totals_hour = ${hour} and last.past_hour is null then last.totals end, ${sumSpans(sql`monitors.id`, hour)}
+  ) as totals`
 
+/** Returns one JSON value, because pg takes twice as long for fifty rows of twenty columns. */
 function withUptime(monitors: RawBuilder<unknown>) {
-  return sql<Row>`${currentStatus(monitors, totals)} select * from current order by tag`
+  return sql<{ monitors: Row[] | null }>`
+    ${currentStatus(monitors, totals)} select json_agg(current order by tag) as monitors from current`
 }
 
 const selectByTag = precompiled(withUptime(sql`(select * from monitors where tag = any($1))`))
@@ -117,25 +115,42 @@ const selectVisibleByTag = precompiled(
   withUptime(sql`(select * from monitors where tag = any($1) and ${monitorIsVisible})`),
 )
 
-type Row = Omit<Monitor, 'last_report' | 'uptime'> & {
+/** `version` is a number, because microseconds since 1970 are exact until the year 2255. */
+type Row = Omit<Monitor, 'last_report' | 'uptime' | 'created_at' | 'updated_at' | 'version'> & {
+  version: number
+  created_at: string
+  updated_at: string
   last_minute: number | null
   last_status: ReportStatus | null
   last_latency_ms: number | null
-  past_totals: number[]
-  current_totals: number[]
+  totals: number[]
 }
 
-/** Leaves the inputs in the row, because removing them would copy it once more. */
-function toMonitor(row: Row): Monitor {
-  const { last_minute, last_status, last_latency_ms } = row
-  return {
-    ...row,
+/** Lists the fields, because spreading a row of twenty takes ten times as long. */
+function toMonitors([row]: { monitors: Row[] | null }[]): Monitor[] {
+  return (row?.monitors ?? []).map((monitor) => ({
+    id: monitor.id,
+    tag: monitor.tag,
+    name: monitor.name,
+    description: monitor.description,
+    category_name: monitor.category_name,
+    external_url: monitor.external_url,
+    enabled: monitor.enabled,
+    hidden: monitor.hidden,
+    default_status: monitor.default_status,
+    stale_after_seconds: monitor.stale_after_seconds,
+    degraded_counts_as_down: monitor.degraded_counts_as_down,
+    status: monitor.status,
+    status_source: monitor.status_source,
     last_report:
-      last_minute === null || last_status === null
+      monitor.last_minute === null || monitor.last_status === null
         ? null
-        : { minute: last_minute, status: last_status, latency_ms: last_latency_ms },
-    uptime: toUptimes(row.past_totals, row.current_totals, row.degraded_counts_as_down),
-  }
+        : { minute: monitor.last_minute, status: monitor.last_status, latency_ms: monitor.last_latency_ms },
+    uptime: toUptimes(monitor.totals, monitor.degraded_counts_as_down),
+    created_at: new Date(monitor.created_at),
+    updated_at: new Date(monitor.updated_at),
+    version: String(monitor.version),
+  }))
 }
 
 /** Fields whose changes audit events record. */

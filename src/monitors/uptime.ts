@@ -16,42 +16,45 @@ export function toUptime(
 /** Days of the spans of uptime, after the first, which is 24 hours. */
 const spanDays = [7, 30, 90]
 
-/**
- * SQL for the totals of the four spans, four statuses each, without the hour and its UTC day: they do not change while
- * the hour lasts, unless the past is written.
- */
-export function pastTotals(monitorId: RawBuilder<unknown>, hour: RawBuilder<unknown>) {
+const statuses = ['up', 'degraded', 'down', 'maintenance'] as const
+
+/** Number of values in the totals of the spans: the statuses of the first span, then those of the next. */
+export const spanTotalsLength = (1 + spanDays.length) * statuses.length
+
+/** SQL for the totals of the spans: 24 hours by hour, and UTC days by day, the current hour and day included. */
+export function sumSpans(monitorId: RawBuilder<unknown>, hour: RawBuilder<unknown>) {
   const day = sql`floor(${hour} / 24.0)::integer`
-  const statuses = ['up', 'degraded', 'down', 'maintenance'].map((name) => sql.ref(name))
+  const columns = statuses.map((name) => sql.ref(name))
   const daySums = spanDays.flatMap((days) =>
-    statuses.map((status) => sql`sum(${status}) filter (where day > ${day} - ${sql.lit(days)})`),
+    columns.map((status) => sql`sum(${status}) filter (where day > ${day} - ${sql.lit(days)})`),
   )
-  const columns = (sums: RawBuilder<unknown>[]) =>
-    sql.join(sums.map((sum) => sql`coalesce(${sum}, 0)::integer`))
+  const toArray = (sums: RawBuilder<unknown>[]) =>
+    sql`array[${sql.join(sums.map((sum) => sql`coalesce(${sum}, 0)::integer`))}]`
   return sql`(
-    (select array[${columns(statuses.map((status) => sql`sum(${status})`))}]
-      from monitor_hours where monitor_id = ${monitorId} and hour > ${hour} - 24 and hour < ${hour})
-    || (select array[${columns(daySums)}]
-      from monitor_days where monitor_id = ${monitorId} and day > ${day} - 90 and day < ${day})
+    (select ${toArray(columns.map((status) => sql`sum(${status})`))}
+      from monitor_hours where monitor_id = ${monitorId} and hour > ${hour} - 24)
+    || (select ${toArray(daySums)}
+      from monitor_days where monitor_id = ${monitorId} and day > ${day} - ${sql.lit(Math.max(...spanDays))})
   )`
 }
 
-/** SQL for the totals of the hour and of its UTC day, and of what is reported after them: four statuses each. */
-export function currentTotals(monitorId: RawBuilder<unknown>, hour: RawBuilder<unknown>) {
-  const sums = sql`array[coalesce(sum(up), 0)::integer, coalesce(sum(degraded), 0)::integer,
-    coalesce(sum(down), 0)::integer, coalesce(sum(maintenance), 0)::integer]`
-  return sql`(
-    (select ${sums} from monitor_hours where monitor_id = ${monitorId} and hour >= ${hour})
-    || (select ${sums} from monitor_days where monitor_id = ${monitorId} and day >= floor(${hour} / 24.0)::integer)
-  )`
+/** Adds the change of an hour to the totals of the spans that end with the hour `end`. */
+export function addToSpans(totals: number[], hour: number, change: StatusTotals, end: number): void {
+  const age = Math.floor(end / 24) - Math.floor(hour / 24)
+  const includes = [hour > end - 24, ...spanDays.map((days) => age < days)]
+  includes.forEach((isIncluded, span) => {
+    if (!isIncluded) return
+    statuses.forEach((status, index) => {
+      const position = span * statuses.length + index
+      totals[position] = (totals[position] ?? 0) + change[status]
+    })
+  })
 }
 
-/** Returns the uptime of each span. @param past from pastTotals. @param current from currentTotals */
-export function toUptimes(past: number[], current: number[], degradedCountsAsDown: boolean) {
+/** Returns the uptime of each span. */
+export function toUptimes(totals: number[], degradedCountsAsDown: boolean) {
   const uptime = (span: number) => {
-    const [up, degraded, down, maintenance] = [0, 1, 2, 3].map(
-      (status) => (past[span * 4 + status] ?? 0) + (current[(span === 0 ? 0 : 4) + status] ?? 0),
-    ) as [number, number, number, number]
+    const [up = 0, degraded = 0, down = 0, maintenance = 0] = totals.slice(span * 4, span * 4 + 4)
     return toUptime({ up, degraded, down, maintenance }, degradedCountsAsDown)
   }
   return { '24h': uptime(0), '7d': uptime(1), '30d': uptime(2), '90d': uptime(3) }

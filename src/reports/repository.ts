@@ -2,10 +2,10 @@ import { type Kysely, type RawBuilder, sql, type Transaction } from 'kysely'
 import { prepared } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import type { ReportStatus, Status } from '../enums.ts'
-import { pastTotals } from '../monitors/uptime.ts'
+import { addToSpans, spanTotalsLength, sumSpans } from '../monitors/uptime.ts'
 import { hourKey, type MonitorHourReport, type ResolvedReport, toChunks } from './chunks.ts'
 import { addTotals, emptyTotals, type Latency, readMinutes, writeReport } from './hour-codec.ts'
-import { addToDays, type DayTotals, readHours, upsertHours } from './stored-hours.ts'
+import { type DayTotals, type LatestReport, readHours, type ReportRows, upsertRows } from './stored-hours.ts'
 
 /** One status for the minutes [from, to), in minutes since 1970. */
 export type Report = {
@@ -56,6 +56,9 @@ export function writeReports(
   whenLocked: 'wait' | 'skip' | 'skip_rows',
 ): Promise<(WriteResult | Locked)[]> {
   return db.transaction().execute(async (trx) => {
+    // A generic plan made while the tables were small reads all of them, until PostgreSQL analyzes them. Short writes do
+    // without, because this is one of six round trips.
+    if (whenLocked === 'wait') await sql`set local plan_cache_mode = auto`.execute(trx)
     const tags = items.map(({ tag }) => tag)
     const monitors = await lockMonitors(trx, tags, whenLocked === 'wait' ? 'wait' : 'skip')
     const accepted: ResolvedReport[] = []
@@ -70,10 +73,11 @@ export function writeReports(
       return { outcome: 'written', minutes: countMinutes(resolved) }
     })
     const locked = whenLocked === 'skip_rows' ? await lockRows(trx, accepted) : new Set<number>()
+    const [{ minute } = { minute: 0 }] = monitors.values()
     await storeReports(
       trx,
       accepted.filter(({ monitor_id }) => !locked.has(monitor_id)),
-      [...monitors.values()],
+      minute,
     )
     return results.map((result, index) => {
       const { id = 0 } = monitors.get(tags[index] ?? '') ?? {}
@@ -99,7 +103,7 @@ export function updateMinute(
     const report = { ...change(before, monitor.default_status), minute }
     const resolved = resolve({ from: minute, ...report }, monitor)
     if (isInFuture(resolved, monitor)) return { outcome: 'in_future', index: 0 }
-    await storeReports(trx, [resolved], [monitor])
+    await storeReports(trx, [resolved], monitor.minute)
     return { outcome: 'written', report }
   })
 }
@@ -110,7 +114,6 @@ type Monitor = {
   tag: string
   default_status: Status
   is_locked: boolean
-  past_hour: number | null
   minute: number
   second: number
 }
@@ -121,16 +124,14 @@ async function lockMonitors(
   tags: string[],
   whenLocked: 'wait' | 'skip',
 ): Promise<Map<string, Monitor>> {
-  // A generic plan made while the table was small reads all of it, until PostgreSQL analyzes the table.
-  await sql`set local plan_cache_mode = auto`.execute(trx)
   const [skipLocked, join] = whenLocked === 'skip' ? [sql`skip locked`, sql`left join`] : [sql``, sql`join`]
   const { rows } = await prepared(sql<Monitor>`
     with locked as (
       select id, default_status from monitors where tag = any(${tags}::text[]) order by id for no key update ${skipLocked}
     )
-    select id, tag, locked.default_status, locked.id is not null as is_locked, past_hour,
+    select id, tag, locked.default_status, locked.id is not null as is_locked,
       floor(extract(epoch from now()) / 60)::integer as minute, floor(extract(second from now()))::integer as second
-    from monitors ${join} locked using (id) left join last_reports on monitor_id = id
+    from monitors ${join} locked using (id)
     where tag = any(${tags}::text[])`).execute(trx)
   return new Map(rows.map((row) => [row.tag, row]))
 }
@@ -179,35 +180,42 @@ function countMinutes(reports: ResolvedReport[]): number {
   return minutes.size
 }
 
-/** @param monitors the locked monitors that the reports are about, at least */
+/** @param minute the current one */
 async function storeReports(
   trx: Transaction<Tables>,
   reports: ResolvedReport[],
-  monitors: Monitor[],
+  minute: number,
 ): Promise<void> {
-  for (const chunk of toChunks(reports)) await storeChunk(trx, chunk)
-  if (reports.length > 0) await upsertLatestReports(trx, reports)
-  const starts = new Map<number, number>()
-  for (const { monitor_id, from } of reports) {
-    starts.set(monitor_id, Math.min(from, starts.get(monitor_id) ?? from))
+  const currentHour = Math.floor(minute / 60)
+  const latest = latestReports(reports, currentHour)
+  const chunks = toChunks(reports)
+  for (const [index, chunk] of chunks.entries()) {
+    const rows = await applyChunk(trx, chunk, latest)
+    const isLast = index === chunks.length - 1
+    const outdated = await upsertRows(trx, { ...rows, latest: isLast ? [...latest.values()] : [] })
+    if (outdated.length > 0) await sumTotals(trx, outdated)
   }
-  const outdated = monitors.filter(({ id, minute, past_hour }) => {
-    const hour = Math.floor(minute / 60)
-    const start = starts.get(id)
-    return start !== undefined && (past_hour !== hour || start < hour * 60)
-  })
-  if (outdated.length > 0) await updatePastTotals(trx, outdated)
 }
 
-/** Stores what the uptime of the current hour needs of the past, so that lists do not add it up. */
-async function updatePastTotals(trx: Transaction<Tables>, monitors: Monitor[]): Promise<void> {
-  await prepared(sql`
-    update last_reports set past_hour = this_hour, past_totals = ${pastTotals(sql`monitor_id`, sql`this_hour`)}
-    from (select floor(extract(epoch from now()) / 3600)::integer as this_hour) as clock
-    where monitor_id = any(${monitors.map(({ id }) => id)}::integer[])`).execute(trx)
+/** Returns the report about the newest minute of each monitor, with empty totals. */
+function latestReports(reports: ResolvedReport[], hour: number): Map<number, LatestReport> {
+  const latest = new Map<number, LatestReport>()
+  for (const { monitor_id, to, second, status, latency_ms: latency } of reports) {
+    const minute = to - 1
+    if (minute < (latest.get(monitor_id)?.minute ?? minute)) continue
+    const latency_ms = latency instanceof Uint32Array ? (latency.at(-1) ?? null) : latency
+    const totals = Array<number>(spanTotalsLength).fill(0)
+    latest.set(monitor_id, { monitor_id, minute, second, status, latency_ms, totals, hour })
+  }
+  return latest
 }
 
-async function storeChunk(trx: Transaction<Tables>, reports: MonitorHourReport[]): Promise<void> {
+/** Returns the changed hours and the changes of days, and adds the changes to the totals of `latest`. */
+async function applyChunk(
+  trx: Transaction<Tables>,
+  reports: MonitorHourReport[],
+  latest: Map<number, LatestReport>,
+): Promise<Pick<ReportRows, 'hours' | 'days'>> {
   const hours = await readHours(trx, reports)
   const before = new Map([...hours].map(([key, { totals }]) => [key, { ...totals }]))
   for (const report of reports) {
@@ -217,40 +225,21 @@ async function storeChunk(trx: Transaction<Tables>, reports: MonitorHourReport[]
   }
   const days = new Map<string, DayTotals>()
   for (const [key, { monitor_id, hour, totals }] of hours) {
+    const change = { ...totals }
+    addTotals(change, before.get(key) ?? emptyTotals(), -1)
     const day = Math.floor(hour / 24)
-    const change = days.get(`${monitor_id}:${day}`) ?? { monitor_id, day, totals: emptyTotals() }
-    days.set(`${monitor_id}:${day}`, change)
-    addTotals(change.totals, totals)
-    addTotals(change.totals, before.get(key) ?? emptyTotals(), -1)
+    const ofDay = days.get(`${monitor_id}:${day}`) ?? { monitor_id, day, totals: emptyTotals() }
+    days.set(`${monitor_id}:${day}`, ofDay)
+    addTotals(ofDay.totals, change)
+    const ofMonitor = latest.get(monitor_id)
+    if (ofMonitor) addToSpans(ofMonitor.totals, hour, change, ofMonitor.hour)
   }
-  await upsertHours(
-    trx,
-    [...hours.values()].filter((hour) => !hour.is_removed),
-  )
-  await addToDays(trx, [...days.values()])
+  return { hours: [...hours.values()].filter((hour) => !hour.is_removed), days: [...days.values()] }
 }
 
-/** Stores the report of each monitor's newest minute, unless a newer one is stored. */
-async function upsertLatestReports(trx: Transaction<Tables>, reports: ResolvedReport[]): Promise<void> {
-  const newest = new Map<number, ResolvedReport>()
-  for (const report of reports) {
-    const newer = newest.get(report.monitor_id)
-    if (!newer || report.to >= newer.to) newest.set(report.monitor_id, report)
-  }
-  const latest = [...newest.values()]
+/** Stores the totals that uptime is calculated from, so that lists do not sum them. */
+async function sumTotals(trx: Transaction<Tables>, monitorIds: number[]): Promise<void> {
   await prepared(sql`
-    insert into last_reports as stored (monitor_id, minute, second, reported_at, status, latency_ms)
-    select * from unnest(
-      ${latest.map(({ monitor_id }) => monitor_id)}::integer[], ${latest.map(({ to }) => to - 1)}::integer[],
-      ${latest.map(({ second }) => second)}::smallint[],
-      ${latest.map(({ to, second }) => (to - 1) * 60 + second)}::bigint[],
-      ${latest.map(({ status }) => status)}::text[], ${latest.map(lastLatency)}::integer[])
-    on conflict (monitor_id) do update set
-      minute = excluded.minute, second = excluded.second, reported_at = excluded.reported_at,
-      status = excluded.status, latency_ms = excluded.latency_ms
-    where excluded.minute >= stored.minute`).execute(trx)
-}
-
-function lastLatency({ latency_ms }: ResolvedReport): number | null {
-  return latency_ms instanceof Uint32Array ? (latency_ms.at(-1) ?? null) : latency_ms
+    update last_reports set totals = ${sumSpans(sql`monitor_id`, sql`totals_hour`)}
+    where monitor_id = any(${monitorIds}::integer[])`).execute(trx)
 }

@@ -1,6 +1,8 @@
 import { sql, type Transaction } from 'kysely'
 import { prepared } from '../database/prepared.ts'
 import type { MonitorHoursTable, Tables } from '../database/schema.ts'
+import type { ReportStatus } from '../enums.ts'
+import { spanTotalsLength } from '../monitors/uptime.ts'
 import { hourKey } from './chunks.ts'
 import { emptyHour, type Hour, type Totals, toTotals } from './hour-codec.ts'
 
@@ -25,7 +27,7 @@ export async function readHours(
   >`
     select wanted.monitor_id, wanted.hour, is_removed,
       up, degraded, down, maintenance, latency_count, latency_sum, statuses, latencies
-    from unnest(${distinct.map(({ monitor_id }) => monitor_id)}::integer[], ${distinct.map(({ hour }) => hour)}::integer[])
+    from unnest(${list(distinct.map(({ monitor_id }) => monitor_id))}::integer[], ${list(distinct.map(({ hour }) => hour))}::integer[])
       as wanted (monitor_id, hour)
     left join monitor_hours as stored on stored.monitor_id = wanted.monitor_id and stored.hour = wanted.hour
     cross join lateral (select floor(wanted.hour / 24.0)::integer as day) as days
@@ -45,45 +47,101 @@ export async function readHours(
   return hours
 }
 
-/** Sends one array per column; the bytes of all hours are concatenated, and split by the database. */
-export async function upsertHours(trx: Transaction<Tables>, hours: MonitorHour[]): Promise<void> {
+/** The report of the newest minute of a monitor. */
+export type LatestReport = {
+  monitor_id: number
+  minute: number
+  second: number
+  status: ReportStatus
+  latency_ms: number | null
+  /** Change of the totals of the spans of uptime that end with `hour`. */
+  totals: number[]
+  hour: number
+}
+
+/** Rows to be written. A latest report is stored unless a newer one is; its totals are added in any case. */
+export type ReportRows = { hours: MonitorHour[]; days: DayTotals[]; latest: LatestReport[] }
+
+/**
+ * Writes rows, in one statement, because a round trip takes longer than the rows of most batches. Sends one array per
+ * column; the bytes of all hours are concatenated, and split by the database, and so are the totals of spans.
+ *
+ * Adds the differences to days, because the totals of a day outlive its minutes.
+ * @returns ids of the monitors whose totals of spans have to be summed, because those that are stored end earlier
+ */
+export async function upsertRows(
+  trx: Transaction<Tables>,
+  { hours, days, latest }: ReportRows,
+): Promise<number[]> {
   const statuses = Buffer.concat(hours.map((hour) => hour.statuses))
   const latencies = Buffer.concat(hours.map((hour) => hour.latencies))
-  await prepared(sql`
-    insert into monitor_hours
-      (monitor_id, hour, up, degraded, down, maintenance, latency_count, latency_sum, statuses, latencies)
-    select monitor_id, hour, up, degraded, down, maintenance, latency_count, latency_sum,
-      substring(${statuses}::bytea from (position::integer - 1) * 60 + 1 for 60),
-      substring(${latencies}::bytea from (position::integer - 1) * 240 + 1 for 240)
+  const { rows } = await prepared(sql<{ monitor_id: number; is_outdated: boolean }>`
+    with written_hours as (
+      insert into monitor_hours
+        (monitor_id, hour, up, degraded, down, maintenance, latency_count, latency_sum, statuses, latencies)
+      select monitor_id, hour, up, degraded, down, maintenance, latency_count, latency_sum,
+        substring(${statuses}::bytea from (position::integer - 1) * 60 + 1 for 60),
+        substring(${latencies}::bytea from (position::integer - 1) * 240 + 1 for 240)
+      from unnest(
+        ${list(hours.map(({ monitor_id }) => monitor_id))}::integer[], ${list(hours.map(({ hour }) => hour))}::integer[],
+        ${column(hours, 'up')}::smallint[], ${column(hours, 'degraded')}::smallint[], ${column(hours, 'down')}::smallint[],
+        ${column(hours, 'maintenance')}::smallint[], ${column(hours, 'latency_count')}::smallint[],
+        ${column(hours, 'latency_sum')}::bigint[]
+      ) with ordinality
+        as row (monitor_id, hour, up, degraded, down, maintenance, latency_count, latency_sum, position)
+      on conflict (monitor_id, hour) do update set
+        up = excluded.up, degraded = excluded.degraded, down = excluded.down, maintenance = excluded.maintenance,
+        latency_count = excluded.latency_count, latency_sum = excluded.latency_sum,
+        statuses = excluded.statuses, latencies = excluded.latencies
+    ), written_days as (
+      insert into monitor_days as stored (monitor_id, day, up, degraded, down, maintenance, latency_count, latency_sum)
+      select * from unnest(
+        ${list(days.map(({ monitor_id }) => monitor_id))}::integer[], ${list(days.map(({ day }) => day))}::integer[],
+        ${column(days, 'up')}::integer[], ${column(days, 'degraded')}::integer[], ${column(days, 'down')}::integer[],
+        ${column(days, 'maintenance')}::integer[], ${column(days, 'latency_count')}::integer[],
+        ${column(days, 'latency_sum')}::bigint[])
+      on conflict (monitor_id, day) do update set
+        up = stored.up + excluded.up, degraded = stored.degraded + excluded.degraded,
+        down = stored.down + excluded.down, maintenance = stored.maintenance + excluded.maintenance,
+        latency_count = stored.latency_count + excluded.latency_count,
+        latency_sum = stored.latency_sum + excluded.latency_sum
+    )
+    insert into last_reports as stored
+      (monitor_id, minute, second, reported_at, status, latency_ms, totals_hour, totals)
+    select monitor_id, minute, second, minute * 60::bigint + second, status, latency_ms, totals_hour,
+      (${list(latest.flatMap(({ totals }) => totals))}::integer[])
+        [(position - 1) * ${sql.lit(spanTotalsLength)} + 1 : position * ${sql.lit(spanTotalsLength)}]
     from unnest(
-      ${hours.map(({ monitor_id }) => monitor_id)}::integer[], ${hours.map(({ hour }) => hour)}::integer[],
-      ${column(hours, 'up')}::smallint[], ${column(hours, 'degraded')}::smallint[], ${column(hours, 'down')}::smallint[],
-      ${column(hours, 'maintenance')}::smallint[], ${column(hours, 'latency_count')}::smallint[],
-      ${column(hours, 'latency_sum')}::bigint[]
-    ) with ordinality
-      as row (monitor_id, hour, up, degraded, down, maintenance, latency_count, latency_sum, position)
-    on conflict (monitor_id, hour) do update set
-      up = excluded.up, degraded = excluded.degraded, down = excluded.down, maintenance = excluded.maintenance,
-      latency_count = excluded.latency_count, latency_sum = excluded.latency_sum,
-      statuses = excluded.statuses, latencies = excluded.latencies`).execute(trx)
+      ${list(latest.map(({ monitor_id }) => monitor_id))}::integer[], ${list(latest.map(({ minute }) => minute))}::integer[],
+      ${list(latest.map(({ second }) => second))}::smallint[], ${latest.map(({ status }) => status)}::text[],
+      ${list(latest.map(({ latency_ms }) => latency_ms))}::integer[], ${list(latest.map(({ hour }) => hour))}::integer[]
+    ) with ordinality as row (monitor_id, minute, second, status, latency_ms, totals_hour, position)
+    on conflict (monitor_id) do update set
+      ${sql.join(['minute', 'second', 'reported_at', 'status', 'latency_ms'].map(ofNewest))},
+      totals = case when stored.totals_hour = excluded.totals_hour and stored.past_hour is null then ${addedTotals} end,
+      totals_hour = excluded.totals_hour, past_hour = null, past_totals = null
+    returning monitor_id, totals is null as is_outdated`).execute(trx)
+  return rows.flatMap(({ monitor_id, is_outdated }) => (is_outdated ? [monitor_id] : []))
 }
 
-/** Adds the differences, because the totals of a day outlive its minutes. */
-export async function addToDays(trx: Transaction<Tables>, days: DayTotals[]): Promise<void> {
-  await prepared(sql`
-    insert into monitor_days as stored (monitor_id, day, up, degraded, down, maintenance, latency_count, latency_sum)
-    select * from unnest(
-      ${days.map(({ monitor_id }) => monitor_id)}::integer[], ${days.map(({ day }) => day)}::integer[],
-      ${column(days, 'up')}::integer[], ${column(days, 'degraded')}::integer[], ${column(days, 'down')}::integer[],
-      ${column(days, 'maintenance')}::integer[], ${column(days, 'latency_count')}::integer[],
-      ${column(days, 'latency_sum')}::bigint[])
-    on conflict (monitor_id, day) do update set
-      up = stored.up + excluded.up, degraded = stored.degraded + excluded.degraded,
-      down = stored.down + excluded.down, maintenance = stored.maintenance + excluded.maintenance,
-      latency_count = stored.latency_count + excluded.latency_count,
-      latency_sum = stored.latency_sum + excluded.latency_sum`).execute(trx)
+function ofNewest(name: string) {
+  const column = sql.ref(name)
+  return sql`${column} = case when excluded.minute >= stored.minute then excluded.${column} else stored.${column} end`
 }
 
-function column(rows: { totals: Totals }[], name: keyof Totals): number[] {
-  return rows.map(({ totals }) => totals[name])
+/** Each element by its position, because a sub-select takes twice as long. */
+const addedTotals = sql`array[${sql.join(
+  Array.from({ length: spanTotalsLength }, (_, index) => {
+    const position = sql.lit(index + 1)
+    return sql`stored.totals[${position}] + excluded.totals[${position}]`
+  }),
+)}]`
+
+function column(rows: { totals: Totals }[], name: keyof Totals): string {
+  return list(rows.map(({ totals }) => totals[name]))
+}
+
+/** Formats an array, because pg takes ten times as long. */
+function list(numbers: (number | null)[]): string {
+  return `{${numbers.map(String).join(',')}}`
 }
