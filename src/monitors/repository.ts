@@ -61,8 +61,7 @@ export async function findMonitors(
   db: Kysely<Tables>,
   tags: readonly string[],
 ): Promise<Map<string, Monitor>> {
-  const monitors = toMonitors(await selectByTag(db, [[...new Set(tags)]]))
-  return new Map(monitors.map((monitor) => [monitor.tag, monitor]))
+  return byTag(await selectByTag(db, [[...new Set(tags)]]))
 }
 
 /** Returns those of the monitors that the public page shows, by tag. */
@@ -70,8 +69,11 @@ export async function findVisibleMonitors(
   db: Kysely<Tables>,
   tags: readonly string[],
 ): Promise<Map<string, Monitor>> {
-  const rows = await selectVisibleByTag(db, [[...new Set(tags)]])
-  return new Map(rows.map((row) => [row.tag, toMonitor(row)]))
+  return byTag(await selectVisibleByTag(db, [[...new Set(tags)]]))
+}
+
+function byTag(rows: { monitors: Row[] | null }[]): Map<string, Monitor> {
+  return new Map(toMonitors(rows).map((monitor) => [monitor.tag, monitor]))
 }
 
 /** @throws ApiError 404 if the monitor does not exist. */
