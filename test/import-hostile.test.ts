@@ -75,8 +75,8 @@ await t.test('an invalid item is skipped with a line that names it, and the rest
   for (const line of [
     `monitor ${begin(content.monitors[1] ?? {})}: skipped: it is nested more than 32 levels deep`,
     `monitor ${begin(content.monitors[2] ?? {})}: skipped: it is nested more than 32 levels deep`,
-    'monitor 4 "image": skipped: image, cron, type_data and monitor_settings_json must have at most 65536 characters together',
-    'monitor 5 "type-data": skipped: image, cron, type_data and monitor_settings_json must have at most 65536 characters together',
+    'monitor 4 "image": skipped: The changed values of image, cron, monitor_type, type_data and monitor_settings_json must have at most 65536 characters together',
+    'monitor 5 "type-data": skipped: The changed values of image, cron, monitor_type, type_data and monitor_settings_json must have at most 65536 characters together',
     `monitor ${begin(content.monitors[5] ?? {})}: skipped: it has ${JSON.stringify(content.monitors[5]).length} bytes, and at most 1048576 are read`,
     `monitor ${begin(content.monitors[6] ?? {})}: skipped: its id occurs more than once in the list`,
     `monitor ${begin(content.monitors[7] ?? {})}: skipped: /id must be from 1 to 2147483647`,
