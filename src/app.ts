@@ -26,6 +26,7 @@ import errorHandler, { bodyLimitBytes } from './http/error-handler.ts'
 import etags from './http/etags.ts'
 import keyUsage from './http/key-usage.ts'
 import { heartbeatPrefix } from './http/heartbeat-url.ts'
+import idempotency from './http/idempotency.ts'
 import notFound, { routerOptions } from './http/not-found.ts'
 import openapi from './http/openapi.ts'
 import permissionGuard from './http/permission-guard.ts'
@@ -128,6 +129,7 @@ export function buildApp({
   app.register(rateLimit)
   app.register(permissionGuard)
   app.register(concurrency)
+  app.register(idempotency)
   app.register(etags)
   app.register(sharedReads)
   app.register(publicOutput)
