@@ -87,13 +87,13 @@ export default fp(
     /** Returns the stored response, if there is one. @throws ApiError 409, 422, 503 */
     async function begin(request: FastifyRequest, key: string): Promise<StoredResponse | undefined> {
       const id = identify(request, key)
+      const fingerprint = fingerprintOf(request)
       const name = id.toString('base64')
       if (inFlight.has(name)) throw idempotencyKeyInFlight()
       inFlight.add(name)
       const { endTurn } = request
       // Otherwise it ends before the commit.
       request.endTurn = null
-      const fingerprint = fingerprintOf(request)
       const first = {
         ...deferCommit(app.db, app.maxLockWaitMs, async (trx) => {
           if (!(await lockRequest(trx, id))) throw idempotencyKeyInFlight()
@@ -187,14 +187,15 @@ async function finish(
   }
 }
 
-/** These depend on the state of the calling key or of the service, and not only on the request. */
-const unstoredStatuses = new Set([401, 403, 429])
+/** They depend on the calling key, which may change, and not on the request. */
+const unstoredStatuses = new Set([401, 403])
 
-/** An error may be due to the disconnection of the client, which will repeat the request. */
+/** Not if the request is to be repeated: by its Retry-After, or because the client has disconnected, which may be the cause. */
 function isStored(request: FastifyRequest, reply: FastifyReply): boolean {
   const { statusCode: status } = reply
   if (status < 400) return true
-  return status < 500 && !unstoredStatuses.has(status) && !isAborted(request, reply)
+  if (status >= 500 || unstoredStatuses.has(status)) return false
+  return !reply.hasHeader('retry-after') && !isAborted(request, reply)
 }
 
 async function store(
