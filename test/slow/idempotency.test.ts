@@ -1,5 +1,9 @@
+import { execFile, spawnSync } from 'node:child_process'
 import { randomInt, randomUUID } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
+import { promisify } from 'node:util'
 import { type Kysely, sql } from 'kysely'
 import t, { type Test } from 'tap'
 import type { Tables } from '../../src/database/schema.ts'
@@ -220,3 +224,38 @@ await t.test(
     t.comment(`${handled} requests, ${scaled(10)} kills, ${proxy.cuts()} cut connections`)
   },
 )
+
+await t.test('the examples of docs/api.md repeat a request whose responses are lost', async (t) => {
+  const { db, origins } = await startReplicas(t, [environment])
+  const key = await prepare(db)
+  const proxy = await startProxy(t, origins[0] ?? '')
+  const docs = readFileSync(join(import.meta.dirname, '../../../docs/api.md'), 'utf8')
+  const section = /\n## Retry safely\n([^]*?)\n## /.exec(docs)?.[1] ?? ''
+  for (const [language, name, command] of [
+    ['bash', 'retry.sh', ['sh', 'retry.sh']],
+    ['python', 'retry.py', ['python3', 'retry.py']],
+    ['go', 'retry.go', ['go', 'run', 'retry.go']],
+  ] as const) {
+    const example = new RegExp(`\n\`\`\`${language}\n([^]*?)\`\`\``).exec(section)?.[1] ?? ''
+    t.ok(example.includes('http://127.0.0.1:3000'), language)
+    const [program] = command
+    if (spawnSync(program, [program === 'go' ? 'version' : '--version']).error) {
+      t.comment(`${program} is not installed`)
+      continue
+    }
+    const directory = t.testdir({
+      [name]: example.replace('http://127.0.0.1:3000', new URL(proxy.url).origin),
+    })
+    const before = proxy.cuts()
+    proxy.cutAfter(() => (proxy.cuts() < before + 2 ? 0 : Infinity))
+    const [file, ...args] = command
+    const env = { ...process.env, KENER_API_KEY: key }
+    const { stdout } = await promisify(execFile)(file, args, { cwd: directory, env })
+    t.match(stdout, /201[^]*"title": ?"Checkout is slow"|201[^]*'title': 'Checkout is slow'/, language)
+    t.equal(proxy.cuts(), before + 2, `${language}: two responses are lost`)
+    const { rows } = await sql`delete from incidents where title = 'Checkout is slow' returning id`.execute(
+      db,
+    )
+    t.equal(rows.length, 1, `${language}: one incident`)
+  }
+})
