@@ -8,6 +8,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
       fingerprint  bytea not null,
       monitors     text[],
       status       smallint not null,
+      etag         text,
       body         text,
       conflict     text,
       expires_at   timestamptz not null default now() + interval '24 hours',

@@ -266,6 +266,7 @@ type IdempotencyRecordsTable = {
   /** The monitors that the calling key could use. Null: all monitors. */
   monitors: string[] | null
   status: number
+  etag: string | null
   body: string | null
   /** The message of the error that repeated requests get instead of a body that is not stored. */
   conflict: string | null

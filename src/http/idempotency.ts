@@ -120,9 +120,10 @@ export default fp(
   { name: 'idempotency', dependencies: ['database', 'permission-guard', 'concurrency', 'error-handler'] },
 )
 
-type StoredResponse = { status: number; body: string }
+type StoredResponse = { status: number; etag: string | null; body: string }
 
-function replay(reply: FastifyReply, { status, body }: StoredResponse): void {
+function replay(reply: FastifyReply, { status, etag, body }: StoredResponse): void {
+  if (etag !== null) reply.header('etag', etag)
   reply.code(status).header('idempotency-replayed', 'true').type('application/json; charset=utf-8').send(body)
 }
 
@@ -176,11 +177,19 @@ async function finish(
   try {
     // An error writes nothing else.
     if (status >= 400) await first.rollback()
-    if (isStored(request, reply)) await store(first, { status, body, monitors: scopeOf(request) })
+    if (isStored(request, reply)) {
+      const etag = reply.getHeader('etag')
+      await store(first, {
+        status,
+        etag: etag === undefined ? null : String(etag),
+        body,
+        monitors: scopeOf(request),
+      })
+    }
     return body
   } catch (error) {
     const apiError = recordError(error, request)
-    reply.code(apiError.status).headers(apiError.headers)
+    reply.removeHeader('etag').code(apiError.status).headers(apiError.headers)
     return JSON.stringify(toBody(apiError))
   } finally {
     first.end()

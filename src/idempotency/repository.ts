@@ -11,6 +11,7 @@ export type IdempotencyRecord = {
   /** The monitors that the calling key could use. */
   monitors: Scope
   status: number
+  etag: string | null
 } & Content
 
 /** Without a body, repeated requests get an error with the message `conflict`. */
@@ -22,7 +23,7 @@ const maxBodyBytes = 65_536
 /** @param id identifies the calling key, the method, the path and the Idempotency-Key: 32 bytes */
 export async function findRecord(db: Kysely<Tables>, id: Buffer): Promise<IdempotencyRecord | undefined> {
   const { rows } = await prepared(sql<IdempotencyRecord>`
-    select fingerprint, monitors, status, body, conflict from idempotency_records
+    select fingerprint, monitors, status, etag, body, conflict from idempotency_records
     where id = ${id} and expires_at > now()`).execute(db)
   return rows[0]
 }
@@ -46,11 +47,11 @@ export async function insertRecord(
 ): Promise<boolean> {
   const { body, conflict } = limitBody(record)
   const { rows } = await prepared(sql`
-    insert into idempotency_records as stored (id, fingerprint, monitors, status, body, conflict)
-    values (${id}, ${record.fingerprint}, ${record.monitors}, ${record.status}, ${body}, ${conflict})
+    insert into idempotency_records as stored (id, fingerprint, monitors, status, etag, body, conflict)
+    values (${id}, ${record.fingerprint}, ${record.monitors}, ${record.status}, ${record.etag}, ${body}, ${conflict})
     on conflict (id) do update set
       fingerprint = excluded.fingerprint, monitors = excluded.monitors, status = excluded.status,
-      body = excluded.body, conflict = excluded.conflict, expires_at = excluded.expires_at
+      etag = excluded.etag, body = excluded.body, conflict = excluded.conflict, expires_at = excluded.expires_at
     where stored.expires_at <= now()
     returning id`).execute(trx)
   return rows.length > 0
