@@ -148,6 +148,7 @@ async function api(app: FastifyInstance) {
   app.addHook('onRequest', app.limitRate)
   app.addHook('onRequest', app.checkPermission)
   app.addHook('onRequest', app.rejectUnknownRoute)
+  app.addHook('onRequest', app.rejectInFlight)
   app.addHook('onRequest', app.limitConcurrency)
   app.addHook('onSend', app.countKeyUsage)
   app.addHook('onResponse', app.countTraffic)

@@ -1,5 +1,11 @@
 import { hash } from 'node:crypto'
-import type { FastifyReply, FastifyRequest, onSendHookHandler, preValidationHookHandler } from 'fastify'
+import type {
+  FastifyReply,
+  FastifyRequest,
+  onRequestHookHandler,
+  onSendHookHandler,
+  preValidationHookHandler,
+} from 'fastify'
 import fp from 'fastify-plugin'
 import { deferCommit, type DeferredCommit } from '../database/deferred-commit.ts'
 import { sortFields } from '../database/prepared.ts'
@@ -35,6 +41,10 @@ declare module 'fastify' {
     /** Null without an Idempotency-Key. With one, the handler writes in its `db`, so that the response is stored with it. */
     firstRequest: FirstRequest | null
   }
+  interface FastifyInstance {
+    /** onRequest hook, before limitConcurrency: a repetition does not wait for the first request. @throws ApiError 409 */
+    rejectInFlight: onRequestHookHandler
+  }
   interface FastifyReply {
     /**
      * Marks a response that contains a secret, which neither caches nor this service store.
@@ -61,6 +71,12 @@ export default fp(
       if (this.request.firstRequest) this.request.firstRequest.repeated = repeated
       return this.header('cache-control', 'no-store')
     })
+    app.decorate('rejectInFlight', (request, _reply, next) => {
+      const key = request.headers['idempotency-key']
+      const isInFlight =
+        key !== undefined && request.principal && inFlight.has(toName(identify(request, key)))
+      next(isInFlight ? idempotencyKeyInFlight() : undefined)
+    })
     app.addHook('onRoute', (route) => {
       const { method, url, config } = route
       if (![method].flat().includes('POST') || !isUnderApi(url) || config?.permission === 'public') return
@@ -77,7 +93,7 @@ export default fp(
       if (key === undefined || isNestedTooDeeply(request.body)) next()
       else if (!idempotencyKeyPattern.test(String(key))) next(invalidIdempotencyKey())
       else {
-        begin(request, String(key)).then((response) => {
+        begin(request, key).then((response) => {
           if (response) replay(reply, response)
           else next()
         }, next)
@@ -85,10 +101,10 @@ export default fp(
     }
 
     /** Returns the stored response, if there is one. @throws ApiError 409, 422, 503 */
-    async function begin(request: FastifyRequest, key: string): Promise<StoredResponse | undefined> {
+    async function begin(request: FastifyRequest, key: HeaderValue): Promise<StoredResponse | undefined> {
       const id = identify(request, key)
       const fingerprint = fingerprintOf(request)
-      const name = id.toString('base64')
+      const name = toName(id)
       if (inFlight.has(name)) throw idempotencyKeyInFlight()
       inFlight.add(name)
       const { endTurn } = request
@@ -127,9 +143,15 @@ function replay(reply: FastifyReply, { status, etag, body }: StoredResponse): vo
   reply.code(status).header('idempotency-replayed', 'true').type('application/json; charset=utf-8').send(body)
 }
 
-function identify(request: FastifyRequest, key: string): Buffer {
+type HeaderValue = string | string[]
+
+function identify(request: FastifyRequest, key: HeaderValue): Buffer {
   const [path] = splitUrl(request)
   return digest([requirePrincipal(request).id, request.method, path, key])
+}
+
+function toName(id: Buffer): string {
+  return id.toString('base64')
 }
 
 function fingerprintOf(request: FastifyRequest): Buffer {
