@@ -44,7 +44,7 @@ function post(path: string, key: string, { token = admin, at = replica, body, he
 /** Returns the numbers of rows that requests write. */
 async function written(): Promise<unknown> {
   const tables = ['monitors', 'monitor_hours', 'incidents', 'incident_comments', 'maintenances', 'api_keys']
-  const counts = [...tables, 'audit_events', 'idempotency_records'].map(
+  const counts = [...tables, 'kener_monitors', 'audit_events', 'idempotency_records'].map(
     (table) => sql`(select count(*) from ${sql.table(table)})`,
   )
   const { rows } = await sql`select array[${sql.join(counts)}] as counts`.execute(db)
@@ -55,6 +55,11 @@ const createdIncident = await replica.call(admin, 'POST /api/incidents', { title
 const incident = String(createdIncident.json.data.id)
 const monitors = [{ monitor_tag: 'web', impact: 'DOWN' }]
 const when = { starts_at: '2999-01-01T00:00:00Z', duration_seconds: 60 }
+
+/** Returns the last minutes. */
+function minutes(count: number): string[] {
+  return Array.from({ length: count }, (_, index) => new Date(Date.now() - index * 60_000).toISOString())
+}
 
 /** A request to each POST route, except those whose response contains a secret. */
 const requests: [path: string, body: object, status: number][] = [
@@ -316,21 +321,52 @@ await t.test(
   },
 )
 
-await t.test('if the commit fails, nothing is written or stored, and a repetition is handled', async (t) => {
+await t.test('every POST route writes in the transaction of its record', async (t) => {
+  const { id } = await newKey(replica)
+  const self = (await newKey(replica)).token
+  const writes: [path: string, body: object, token?: string][] = [
+    ['/api/monitors', { tag: 'failing', name: 'N' }],
+    ['/api/monitors/api/data', { status: 'UP' }],
+    ['/api/monitors/api/data', { points: minutes(200).map((timestamp) => ({ status: 'UP', timestamp })) }],
+    ['/api/incidents', { title: 'I', monitors, comment: 'C' }],
+    [`/api/incidents/${incident}/comments`, { comment: 'C' }],
+    ['/api/maintenances', { title: 'M', ...when }],
+    ['/api/keys', { name: 'n', permissions: ['admin'] }],
+    [`/api/keys/${id}/rotate`, {}],
+    [`/api/keys/${id}/revoke`, {}],
+    ['/api/me/rotate', {}, self],
+    ['/api/me/revoke', {}, self],
+    ['/api/v4/monitors', { tag: 'failing', name: 'N' }],
+    ['/api/v4/incidents', { title: 'I', start_date_time: 1_700_000_000 }],
+    [`/api/v4/incidents/${incident}/comments`, { comment: 'C', state: 'RESOLVED' }],
+    ['/api/v4/maintenances', { title: 'M', start_date_time: 9e9, rrule: 'FREQ=DAILY', duration_seconds: 60 }],
+  ]
+  const isTested = (route: string) => {
+    const pattern = new RegExp(`^${route.replace(/:[a-z_]+/g, '[^/]+')}$`)
+    return writes.some(([path]) => pattern.test(path) || pattern.test(`${path}/`))
+  }
+  t.same(
+    [...paths].filter((route) => !isTested(route)),
+    [],
+    'every route has a write here',
+  )
   await sql`
-    create function fail() returns trigger language plpgsql as 'begin raise exception ''failed''; end';
-  `.execute(db)
+    create function fail() returns trigger language plpgsql as 'begin raise exception ''failed''; end'`.execute(
+    db,
+  )
   await sql`
-    create constraint trigger fail after insert on incidents deferrable initially deferred
-    for each row when (new.title = 'Failing') execute function fail()`.execute(db)
+    create constraint trigger fail after insert on idempotency_records deferrable initially deferred
+    for each row when (new.status < 400) execute function fail()`.execute(db)
   const before = await written()
-  const send = () => post('/api/incidents', 'failing', { body: { title: 'Failing', comment: 'C' } })
-  isErrorReply(t, await send(), 500, 'INTERNAL_ERROR', 'the commit')
-  isErrorReply(t, await send(), 500, 'INTERNAL_ERROR', 'the commit, again')
-  t.same(await written(), before)
+  for (const [index, [path, body, token = admin]] of writes.entries()) {
+    const reply = await post(path, `failing-${index}`, { token, body })
+    isErrorReply(t, reply, 500, 'INTERNAL_ERROR', `the commit of ${path} fails`)
+    t.same(await written(), before, `${path} has written nothing`)
+  }
   await sql`drop function fail() cascade`.execute(db)
-  t.equal((await send()).statusCode, 201)
-  t.equal((await send()).headers['idempotency-replayed'], 'true')
+  const [[path, body]] = writes as [[string, object]]
+  t.equal((await post(path, 'failing-0', { body })).statusCode, 201, 'a repetition is handled')
+  t.equal((await post(path, 'failing-0', { body })).headers['idempotency-replayed'], 'true')
 })
 
 await t.test('a record is stored for 24 hours, and then deleted', async (t) => {
