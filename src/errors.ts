@@ -290,6 +290,9 @@ export const keyReturnedOnce = (id: string) =>
     `it created the key ${id}, which is returned only once. If it is lost, rotate or revoke ${id}.`,
   )
 
+export const heartbeatUrlReturnedOnce = () =>
+  handledBefore('it created a heartbeat URL, which is returned only once. If it is lost, create another one.')
+
 export const responseTooLarge = () =>
   handledBefore('its response is too large to be stored for a repetition.')
 

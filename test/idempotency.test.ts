@@ -328,6 +328,7 @@ await t.test('every POST route writes in the transaction of its record', async (
     ['/api/monitors', { tag: 'failing', name: 'N' }],
     ['/api/monitors/api/data', { status: 'UP' }],
     ['/api/monitors/api/data', { points: minutes(200).map((timestamp) => ({ status: 'UP', timestamp })) }],
+    ['/api/monitors/web/heartbeat', {}],
     ['/api/incidents', { title: 'I', monitors, comment: 'C' }],
     [`/api/incidents/${incident}/comments`, { comment: 'C' }],
     ['/api/maintenances', { title: 'M', ...when }],

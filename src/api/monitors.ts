@@ -3,7 +3,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
 import type { Static } from 'typebox'
 import { batch } from '../database/batch.ts'
-import { invalidField, monitorNotFound, tagMismatch, tagTaken } from '../errors.ts'
+import { heartbeatUrlReturnedOnce, invalidField, monitorNotFound, tagMismatch, tagTaken } from '../errors.ts'
 import { change } from '../http/change-context.ts'
 import { preconditionOf } from '../http/etags.ts'
 import { scopeOf } from '../http/permission-guard.ts'
@@ -216,7 +216,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       const base = siteUrl(request)
       const secret = await change(request, (change) => createHeartbeat(change, tag))
       const url = toHeartbeatUrl(base, tag, secret)
-      return reply.code(201).header('cache-control', 'no-store').send({ success: true, data: { url } })
+      return reply.code(201).withSecret(heartbeatUrlReturnedOnce()).send({ success: true, data: { url } })
     },
   )
 
