@@ -3,7 +3,7 @@ import { importX } from 'eslint-plugin-import-x'
 import tseslint from 'typescript-eslint'
 
 const frontEnds = ['api', 'kener', 'manage', 'public', 'cli']
-const domains = ['audit', 'keys', 'monitors', 'status', 'reports', 'incidents', 'maintenances']
+const domains = ['audit', 'keys', 'monitors', 'status', 'reports', 'incidents', 'maintenances', 'idempotency']
 const vocabulary = [
   'config',
   'enums',

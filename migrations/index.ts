@@ -14,6 +14,7 @@ import * as staysHidden from './2026-11-26-stays-hidden.ts'
 import * as listSpeed from './2026-11-26-z-list-speed.ts'
 import * as auditEvents from './2026-11-26-zz-audit-events.ts'
 import * as heartbeats from './2026-11-26-zz-heartbeats.ts'
+import * as idempotency from './2026-11-26-zz-idempotency.ts'
 import * as keyUsage from './2026-11-26-zz-key-usage.ts'
 import * as uptimeTotals from './2026-11-26-zz-list-speed.ts'
 import * as keyVersions from './2026-11-26-zz-versions.ts'
@@ -38,6 +39,7 @@ export const migrations: Record<string, Migration> = {
   '2026-11-26-z-list-speed': listSpeed,
   '2026-11-26-zz-audit-events': auditEvents,
   '2026-11-26-zz-heartbeats': heartbeats,
+  '2026-11-26-zz-idempotency': idempotency,
   '2026-11-26-zz-key-usage': keyUsage,
   '2026-11-26-zz-list-speed': uptimeTotals,
   '2026-11-26-zz-versions': keyVersions,

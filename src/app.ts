@@ -26,6 +26,7 @@ import errorHandler, { bodyLimitBytes } from './http/error-handler.ts'
 import etags from './http/etags.ts'
 import keyUsage from './http/key-usage.ts'
 import { heartbeatPrefix } from './http/heartbeat-url.ts'
+import idempotency from './http/idempotency.ts'
 import notFound, { routerOptions } from './http/not-found.ts'
 import openapi from './http/openapi.ts'
 import permissionGuard from './http/permission-guard.ts'
@@ -128,6 +129,7 @@ export function buildApp({
   app.register(rateLimit)
   app.register(permissionGuard)
   app.register(concurrency)
+  app.register(idempotency)
   app.register(etags)
   app.register(sharedReads)
   app.register(publicOutput)
@@ -146,6 +148,7 @@ async function api(app: FastifyInstance) {
   app.addHook('onRequest', app.limitRate)
   app.addHook('onRequest', app.checkPermission)
   app.addHook('onRequest', app.rejectUnknownRoute)
+  app.addHook('onRequest', app.rejectInFlight)
   app.addHook('onRequest', app.limitConcurrency)
   app.addHook('onSend', app.countKeyUsage)
   app.addHook('onResponse', app.countTraffic)

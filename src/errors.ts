@@ -65,6 +65,8 @@ export const requestTimedOut = () => invalidRequest('The request took too long t
 export const requestAborted = () =>
   invalidRequest('The connection was closed before the request was complete')
 export const malformedUrl = () => invalidRequest('The URL is not correctly percent-encoded')
+export const invalidIdempotencyKey = () =>
+  invalidRequest('The header Idempotency-Key must be 1 to 255 visible ASCII characters, without spaces')
 export const missingHost = () => invalidRequest('The header Host is required')
 export const invalidHost = () =>
   invalidRequest('The header Host must be a name or an address, with an optional port')
@@ -275,6 +277,28 @@ export const tagTaken = (tag: string) =>
 export const eventNotClosable = (state: EventState, closing: ClosingState, allowed: readonly EventState[]) =>
   conflict(`The event is ${state}: only an event that is ${allowed.join(' or ')} can become ${closing}`)
 
+export const idempotencyKeyInFlight = () =>
+  new ApiError(409, 'CONFLICT', 'A request with this Idempotency-Key is in flight: try again in 1 s', {
+    headers: retryAfter(1),
+  })
+
+/** For a response that a repeated request does not get. */
+const handledBefore = (reason: string) => conflict(`This request was already handled: ${reason}`)
+
+export const keyReturnedOnce = (id: string) =>
+  handledBefore(
+    `it created the key ${id}, which is returned only once. If it is lost, rotate or revoke ${id}.`,
+  )
+
+export const heartbeatUrlReturnedOnce = () =>
+  handledBefore('it created a heartbeat URL, which is returned only once. If it is lost, create another one.')
+
+export const responseTooLarge = () =>
+  handledBefore('its response is too large to be stored for a repetition.')
+
+export const responseOutOfScope = () =>
+  handledBefore('its response may contain monitors that this API key may no longer use.')
+
 // 412
 
 const preconditionFailed = (message: string) => new ApiError(412, 'PRECONDITION_FAILED', message)
@@ -304,6 +328,15 @@ export const unsupportedMediaType = () =>
 
 export const formRequired = () =>
   new ApiError(415, 'UNSUPPORTED_MEDIA_TYPE', 'This is not a form: open its page and submit it there')
+
+// 422
+
+export const idempotencyKeyReused = () =>
+  new ApiError(
+    422,
+    'IDEMPOTENCY_KEY_REUSED',
+    'This Idempotency-Key was used for another request at this path: use a new one for each request',
+  )
 
 // 429
 

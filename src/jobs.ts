@@ -4,6 +4,7 @@ import type { Logger } from 'pino'
 import { print } from './cli/io.ts'
 import type { Database } from './database/open.ts'
 import { removeOldTraffic } from './database/traffic.ts'
+import { removeExpiredRecords } from './idempotency/repository.ts'
 import { createKey, deleteKey, type KeyContext } from './keys/lifecycle.ts'
 import { listKeys } from './keys/repository.ts'
 import { createSecrets } from './keys/secrets.ts'
@@ -75,6 +76,7 @@ export function startHourlyJobs(
       if (events > 0) log.info({ events }, 'removed audit events past their retention')
     },
     sessions: () => removeEndedSessions(db),
+    idempotency: () => removeExpiredRecords(db),
     traffic: () => removeOldTraffic(db),
     usage: () => rollUpUsage(db),
     maintenances: () =>

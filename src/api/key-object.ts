@@ -1,5 +1,6 @@
 import type { FastifyReply } from 'fastify'
 import type { Static } from 'typebox'
+import { keyReturnedOnce } from '../errors.ts'
 import type { IssuedKey } from '../keys/lifecycle.ts'
 import { Envelope } from '../wire/envelope.ts'
 import { formatEtag } from '../wire/etag.ts'
@@ -10,12 +11,12 @@ import { Key } from './schemas/keys.ts'
 
 const stringifyKey = compileSerializer(Envelope(Key))
 
-/** Sends a new key with its token, which no cache may store. The ETag is that of the key without its token. */
+/** Sends a new key with its token. The ETag is that of the key without its token. */
 export function sendNewKey(reply: FastifyReply, issued: IssuedKey) {
   const { key } = issued
   return reply
     .code(201)
-    .header('cache-control', 'no-store')
+    .withSecret(keyReturnedOnce(key.id))
     .header('etag', formatEtag(key.version, stringifyKey({ success: true, data: serializeKey(key) })))
     .send({ success: true, data: serializeNewKey(issued) })
 }

@@ -3,7 +3,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
 import type { Static } from 'typebox'
 import { batch } from '../database/batch.ts'
-import { invalidField, monitorNotFound, tagMismatch, tagTaken } from '../errors.ts'
+import { heartbeatUrlReturnedOnce, invalidField, monitorNotFound, tagMismatch, tagTaken } from '../errors.ts'
 import { change } from '../http/change-context.ts'
 import { preconditionOf } from '../http/etags.ts'
 import { scopeOf } from '../http/permission-guard.ts'
@@ -48,7 +48,9 @@ const maxBatchedBytes = 8_192
 const maxItemsPerTurn = 1_000
 
 function isBatched({ headers }: FastifyRequest): boolean {
-  return Number(headers['content-length'] ?? Infinity) <= maxBatchedBytes
+  const isSmall = Number(headers['content-length'] ?? Infinity) <= maxBatchedBytes
+  // With an Idempotency-Key, reports are written in the transaction of their request.
+  return isSmall && headers['idempotency-key'] === undefined
 }
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
@@ -214,7 +216,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       const base = siteUrl(request)
       const secret = await change(request, (change) => createHeartbeat(change, tag))
       const url = toHeartbeatUrl(base, tag, secret)
-      return reply.code(201).header('cache-control', 'no-store').send({ success: true, data: { url } })
+      return reply.code(201).withSecret(heartbeatUrlReturnedOnce()).send({ success: true, data: { url } })
     },
   )
 
@@ -252,7 +254,12 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       // Validation and conversion take 30 ms each for 10,000 points: in two turns, other requests wait half as long.
       if (points && points.length > maxItemsPerTurn) await nextTurn()
       const reports = (points ?? (status ? [{ ...report, status }] : [])).map(toReport)
-      const result = await app.writeReports(request.params.tag, reports, () => isAborted(request, reply))
+      const result = await app.writeReports(
+        request.params.tag,
+        reports,
+        () => isAborted(request, reply),
+        request.firstRequest?.db,
+      )
       return toWriteResponse(result, (index) => (points ? `/points/${index}/timestamp` : '/timestamp'))
     },
   )

@@ -40,6 +40,7 @@ export type Tables = {
   maintenance_events: MaintenanceEventsTable
   admin_sessions: AdminSessionsTable
   traffic: TrafficTable
+  idempotency_records: IdempotencyRecordsTable
   audit_events: AuditEventsTable
 }
 
@@ -257,4 +258,17 @@ type AuditEventsTable = {
   address: string | null
   request_id: string | null
   retained_until: Date
+}
+
+type IdempotencyRecordsTable = {
+  id: Buffer
+  fingerprint: Buffer
+  /** The monitors that the calling key could use. Null: all monitors. */
+  monitors: string[] | null
+  status: number
+  etag: string | null
+  body: string | null
+  /** The message of the error that repeated requests get instead of a body that is not stored. */
+  conflict: string | null
+  expires_at: Generated<Date>
 }

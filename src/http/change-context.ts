@@ -10,9 +10,9 @@ export function toChangeContext(
   request: Caller,
   { id, name }: Pick<Principal, 'id' | 'name'> = requirePrincipal(request),
 ): ChangeContext {
-  const { server, id: request_id } = request
+  const { server, firstRequest, id: request_id } = request
   return {
-    db: server.db,
+    db: firstRequest?.db ?? server.db,
     actor: {
       key: { id, name },
       via: isUnderApi(request.url) ? 'api' : 'panel',
@@ -42,4 +42,7 @@ export function toKeyContext(request: Caller): KeyContext {
   }
 }
 
-type Caller = Pick<FastifyRequest, 'server' | 'log' | 'principal' | 'ips' | 'socket' | 'id' | 'url'>
+type Caller = Pick<
+  FastifyRequest,
+  'server' | 'log' | 'principal' | 'ips' | 'socket' | 'id' | 'url' | 'firstRequest'
+>

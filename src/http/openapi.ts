@@ -7,6 +7,8 @@ import {
   changedSinceRead,
   databaseUnavailable,
   forbidden,
+  idempotencyKeyInFlight,
+  idempotencyKeyReused,
   internalError,
   invalidField,
   missingCredentials,
@@ -19,6 +21,7 @@ import { isUnderApi, permissionDescriptions } from '../permissions.ts'
 import { AnyObject, EmptyObject, ErrorEnvelope, NotModified } from '../wire/envelope.ts'
 import { bodyLimitBytes, toBody } from './error-handler.ts'
 import { isChange } from './etags.ts'
+import { idempotencyKeyPattern } from './idempotency.ts'
 
 /**
  * Generates the OpenAPI description from the schemas and `config.permission` of the routes, and adds the shared parts:
@@ -86,10 +89,11 @@ type Operation = {
   'x-permission'?: string
   'x-has-etag'?: boolean
   requestBody?: { required?: boolean; content: Record<string, { schema: JsonObject }> }
-  parameters?: { in: string }[]
+  parameters?: Parameter[]
   responses: Record<string, ResponseObject>
   security?: object[]
 }
+type Parameter = { name: string; in: string; description: string; schema: object }
 type ResponseObject = {
   description: string
   headers?: object
@@ -176,6 +180,9 @@ const conditions: Record<string, TSchema> = {
   PATCH: Type.Object({ 'If-Match': ifMatch }),
   DELETE: Type.Object({ 'If-Match': ifMatch }),
 }
+/** Why a request with an Idempotency-Key is a conflict, whatever the route. */
+const repetitionConflict =
+  'a request with the same Idempotency-Key is in flight (see Retry-After), or its response is not repeated'
 
 /** Error responses, each with an example, and a function that tells whether an operation can return it. */
 const errorResponses: [
@@ -228,6 +235,18 @@ const errorResponses: [
     (operation, method) => isValidated(operation) && method !== 'get',
   ],
   [
+    'RepetitionConflict',
+    `CONFLICT: ${repetitionConflict}`,
+    idempotencyKeyInFlight(),
+    (operation, method) => isIdempotent(operation, method) && !('409' in operation.responses),
+  ],
+  [
+    'IdempotencyKeyReused',
+    'IDEMPOTENCY_KEY_REUSED: the Idempotency-Key was used for a request with other content',
+    idempotencyKeyReused(),
+    isIdempotent,
+  ],
+  [
     'RateLimitExceeded',
     'RATE_LIMIT_EXCEEDED: retry after the seconds in Retry-After',
     rateLimitExceeded(100, 30),
@@ -256,6 +275,10 @@ const headers = {
   'RateLimit-Policy': header('The rate limit (IETF draft)', 'string'),
   RateLimit: header('The remaining requests (IETF draft)', 'string'),
   'Retry-After': header('Seconds to wait before a retry', 'integer'),
+  'Idempotency-Replayed': header(
+    '`true`: the response to the first request with this Idempotency-Key',
+    'string',
+  ),
   'WWW-Authenticate': header('The authentication challenge (RFC 6750)', 'string'),
 }
 
@@ -269,6 +292,26 @@ const limitHeaders = reference(
   'RateLimit-Policy',
   'RateLimit',
 )
+
+const idempotencyKey: Parameter = {
+  name: 'Idempotency-Key',
+  in: 'header',
+  description:
+    'Identifies the request, so that it can be repeated safely: for 24 hours, the same request with the same value gets ' +
+    'the response to the first one, and writes nothing. Use a new value, such as a UUID, for each new request.',
+  schema: { type: 'string', pattern: idempotencyKeyPattern.source },
+}
+
+/** Describes the header Idempotency-Key and its effect on the responses of the route. */
+function addIdempotencyKey(operation: Operation): void {
+  operation.parameters = [...(operation.parameters ?? []), idempotencyKey]
+  for (const [status, reply] of Object.entries(operation.responses)) {
+    if (status < '300') reply.headers = { ...reply.headers, ...reference('Idempotency-Replayed') }
+    if (status !== '409') continue
+    reply.description += `; or ${repetitionConflict}`
+    reply.headers = { ...reply.headers, ...reference('Retry-After') }
+  }
+}
 
 function addSharedResponses({ openapiObject }: { openapiObject: Document }): Document {
   const document = withoutErrorMessages(openapiObject)
@@ -288,6 +331,7 @@ function addSharedResponses({ openapiObject }: { openapiObject: Document }): Doc
       if ([operation.responses['204'], operation.responses['304']].includes(reply)) delete reply.content
       for (const media of Object.values(reply.content ?? {})) media.example ??= exampleOf(media.schema)
     }
+    if (isIdempotent(operation, method)) addIdempotencyKey(operation)
     for (const [name, , { status }, when] of errorResponses) {
       if (when(operation, method))
         operation.responses[status] = { $ref: `#/components/responses/${name}` } as ResponseObject
@@ -330,8 +374,8 @@ function describeErrorResponse(description: string, example: ApiError): Response
     headers: {
       ...reference('X-Request-Id'),
       ...([401, 403].includes(status) && reference('WWW-Authenticate')),
-      ...([429, 503].includes(status) && reference('Retry-After')),
-      ...([400, 403, 404, 412, 413, 415, 429].includes(status) && limitHeaders),
+      ...([409, 429, 503].includes(status) && reference('Retry-After')),
+      ...([400, 403, 404, 409, 412, 413, 415, 422, 429].includes(status) && limitHeaders),
     },
     content: {
       'application/json': { schema: { $ref: '#/components/schemas/Failure' }, example: toBody(example) },
@@ -341,6 +385,10 @@ function describeErrorResponse(description: string, example: ApiError): Response
 
 function needsKey(operation: Operation): boolean {
   return operation['x-permission'] !== 'public'
+}
+
+function isIdempotent(operation: Operation, method: string): boolean {
+  return method === 'post' && needsKey(operation)
 }
 
 function hasParameter(operation: Operation, location: string): boolean {

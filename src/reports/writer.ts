@@ -74,22 +74,26 @@ export function createReportWriter(batchDb: Kysely<Tables>, maxLockWaitMs: numbe
     return result
   }
 
-  function writeAlone(item: MonitorReports): Promise<WriteResult> {
-    return retryWhileLocked(() => limitLongWrites(() => writeOne(batchDb, item)), maxLockWaitMs)
+  function writeAlone(item: MonitorReports, isLong: boolean, db: Kysely<Tables>): Promise<WriteResult> {
+    const write = () => writeOne(db, item)
+    return retryWhileLocked(() => (isLong ? limitLongWrites(write) : write()), maxLockWaitMs)
   }
 
   /**
    * @param isCancelled true if the client has disconnected: then a write that waits for others is not executed
+   * @param ownDb the database of a write that belongs to a transaction of its request, and is not batched
    * @throws ApiError 503 if the monitor or one of its rows stays locked
    */
   return async function write(
     tag: string,
     reports: Report[],
     isCancelled: () => boolean = () => false,
+    ownDb?: Kysely<Tables>,
   ): Promise<WriteResult> {
     const item = { tag, reports }
-    const isShared = countMinutes(reports) <= maxBatchedMinutes
-    const work = isShared ? () => writeBatched(item) : () => writeAlone(item)
+    const isLong = countMinutes(reports) > maxBatchedMinutes
+    const isShared = !isLong && !ownDb
+    const work = isShared ? () => writeBatched(item) : () => writeAlone(item, isLong, ownDb ?? batchDb)
     const result = await inTurn(tag, { work, isShared, isCancelled })
     if (!result) throw requestAborted()
     return result

@@ -2,14 +2,24 @@ import { Agent, type IncomingHttpHeaders, request } from 'node:http'
 
 export type Answer = { status: number; headers: IncomingHttpHeaders; body: string }
 
-type Ask = { key?: string; method?: string; body?: unknown; agent?: Agent }
+type Ask = {
+  key?: string
+  method?: string
+  body?: unknown
+  headers?: Record<string, string>
+  agent?: Agent
+}
 
 /**
  * Sends a request and reads the complete response. A lost request is an error; fetch is not used, because it may retry.
  */
-export function ask(url: string, { key, method = 'GET', body, agent }: Ask = {}): Promise<Answer> {
+export function ask(
+  url: string,
+  { key, method = 'GET', body, headers: more, agent }: Ask = {},
+): Promise<Answer> {
   const payload = body === undefined ? undefined : JSON.stringify(body)
   const headers = {
+    ...more,
     ...(key !== undefined && { authorization: `Bearer ${key}` }),
     ...(payload !== undefined && {
       'content-type': 'application/json',
