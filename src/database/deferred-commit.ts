@@ -19,7 +19,7 @@ export type DeferredCommit = {
    */
   db: Kysely<Tables>
   /** Returns the open transaction, or begins it. */
-  transaction: () => Promise<Transaction<Tables>>
+  openTransaction: () => Promise<Transaction<Tables>>
   commit: () => Promise<void>
   /** Does nothing if no transaction is open. */
   rollback: () => Promise<void>
@@ -87,7 +87,7 @@ export function deferCommit(
 
   return {
     db,
-    transaction: async () => (open ??= await begin()),
+    openTransaction: async () => (open ??= await begin()),
     commit: async () => {
       await open?.commit().execute()
       open = undefined

@@ -235,7 +235,7 @@ async function store(
 ): Promise<void> {
   const content = repeated ? { body: null, conflict: repeated.message } : { body, conflict: null }
   try {
-    const trx = await commit.transaction()
+    const trx = await commit.openTransaction()
     if (!(await insertRecord(trx, id, { ...response, ...content, fingerprint })))
       throw idempotencyKeyInFlight()
     await commit.commit()
