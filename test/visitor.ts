@@ -65,11 +65,15 @@ export function readHidden(body: string, action: string): Record<string, string[
     new RegExp(`<form method="post" action="${action}"[^>]*>(.*?)</form>`, 's').exec(body) ?? []
   const fields: Record<string, string[]> = {}
   for (const [, name = '', value = ''] of form.matchAll(
-    /<input type="hidden" name="(\w+)" value(?:="([^"]*)")?\/>/g,
+    /<input type="hidden" name="([\w:-]+)" value(?:="([^"]*)")?\/>/g,
   )) {
-    fields[name] = [...(fields[name] ?? []), value]
+    fields[name] = [...(fields[name] ?? []), unescapeHtml(value)]
   }
   return fields
+}
+
+function unescapeHtml(text: string): string {
+  return text.replaceAll('&lt;', '<').replaceAll('&quot;', '"').replaceAll('&amp;', '&')
 }
 
 /** Updates the cookies with a Set-Cookie header. */

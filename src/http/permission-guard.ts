@@ -90,6 +90,17 @@ const checkBody: preValidationHookHandler = (request, _reply, next) => {
   else next(namesNone ? forbiddenWithoutMonitor(permissionOf(request)) : undefined)
 }
 
+/**
+ * Checks monitors that a form names, as config.tags does for the body of a request under /api.
+ * A key that is bound to monitors must name at least one of them. @throws ApiError 403
+ */
+export function assertMonitorsInScope(request: FastifyRequest, tags: readonly string[]): void {
+  const scope = scopeOf(request)
+  const other = tags.find((tag) => !isInScope(scope, tag))
+  if (other !== undefined) throw forbiddenMonitor(other, permissionOf(request))
+  if (scope !== null && tags.length === 0) throw forbiddenWithoutMonitor(permissionOf(request))
+}
+
 function tagsIn(value: unknown): string[] {
   const values = Array.isArray(value)
     ? value.map((item: unknown) => (item as { monitor_tag?: unknown } | null)?.monitor_tag)

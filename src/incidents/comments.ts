@@ -7,6 +7,7 @@ import { commentNotFound, incidentNotFound } from '../errors.ts'
 import { withinLimits } from '../limits.ts'
 import { affectedByIncident } from '../monitors/affected.ts'
 import type { Scope } from '../monitors/scope.ts'
+import type { Precondition } from '../preconditions.ts'
 import {
   currentSecond,
   diffComments,
@@ -77,17 +78,19 @@ export type CommentChanges = {
 
 /**
  * Adds a comment; its state, if given, becomes the state of the incident.
- * @throws ApiError 404, 403 if the incident affects monitors outside of the scope
+ * @param expected compared with the incident, of which every change of a comment is a new version
+ * @throws ApiError 412, 404, 403 if the incident affects monitors outside of the scope
  */
 export async function createComment(
   change: Change,
   incidentId: number,
   { comment, state, commented_at }: CommentChanges & { comment: string },
   scope: Scope,
+  expected: Precondition = {},
 ): Promise<Comment> {
   const { trx, record } = change
-  await affectedByIncident.assertChangeable(trx, incidentId, scope)
-  const incident = await lockIncident(trx, incidentId)
+  await affectedByIncident.assertChangeable(trx, incidentId, scope, expected)
+  const incident = await lockIncident(trx, incidentId, expected)
   const currentState = await applyState(change, incident, state, commented_at)
   const created = await trx
     .insertInto('incident_comments')
@@ -111,8 +114,8 @@ export async function createComment(
 
 /**
  * Updates the given fields. A new state becomes the state of the incident if the comment is its newest.
- * @param options `appliesState: false` leaves the incident's state alone.
- * @throws ApiError 404, 403 if the incident affects monitors outside of the scope
+ * @param options `appliesState: false` leaves the incident's state alone. `expected` as of createComment.
+ * @throws ApiError 412, 404, 403 if the incident affects monitors outside of the scope
  */
 export async function updateComment(
   change: Change,
@@ -120,12 +123,12 @@ export async function updateComment(
   id: number,
   changes: CommentChanges,
   scope: Scope,
-  { appliesState = true } = {},
+  { appliesState = true, expected = {} }: { appliesState?: boolean; expected?: Precondition } = {},
 ): Promise<Comment> {
   const { trx, record } = change
-  await affectedByIncident.assertChangeable(trx, incidentId, scope)
+  await affectedByIncident.assertChangeable(trx, incidentId, scope, expected)
   // Locks the incident before the comment, because deleting an incident locks in this order.
-  const incident = await lockIncident(trx, incidentId)
+  const incident = await lockIncident(trx, incidentId, expected)
   const before = await getComment(trx, incidentId, id, null)
   const { is_newest, ...comment } = await trx
     .updateTable('incident_comments')
@@ -155,16 +158,20 @@ const isNewest = sql<boolean>`
       and (other.commented_at, other.id) > (incident_comments.commented_at, incident_comments.id)
   )`
 
-/** @throws ApiError 404, 403 if the incident affects monitors outside of the scope */
+/**
+ * @param expected as of createComment
+ * @throws ApiError 412, 404, 403 if the incident affects monitors outside of the scope
+ */
 export async function deleteComment(
   change: Change,
   incidentId: number,
   id: number,
   scope: Scope,
+  expected: Precondition = {},
 ): Promise<void> {
   const { trx, record } = change
-  await affectedByIncident.assertChangeable(trx, incidentId, scope)
-  const incident = await lockIncident(trx, incidentId)
+  await affectedByIncident.assertChangeable(trx, incidentId, scope, expected)
+  const incident = await lockIncident(trx, incidentId, expected)
   const comment = await getComment(trx, incidentId, id, null)
   await trx.deleteFrom('incident_comments').where('id', '=', id).execute()
   record({

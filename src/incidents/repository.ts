@@ -24,6 +24,8 @@ export type IncidentFilter = {
   open?: boolean | undefined
   /** Matches incidents that affect at least one of these monitors. */
   monitor_tags?: readonly string[] | undefined
+  /** Matches titles that contain it, in any case. */
+  text?: string | undefined
   /** Matches starts in [from, to). */
   from?: Date | undefined
   to?: Date | undefined
@@ -40,7 +42,7 @@ export async function listIncidents(
   limit: number,
   newest: 'start' | 'id' = 'start',
 ): Promise<Incident[]> {
-  const { scope, state, open, monitor_tags: tags, from, to, cursor, before } = filter
+  const { scope, state, open, monitor_tags: tags, text, from, to, cursor, before } = filter
   const [after, order] =
     newest === 'start'
       ? [
@@ -51,6 +53,7 @@ export async function listIncidents(
   const conditions = [
     ...(state === undefined ? [] : [sql`state = ${sql.lit(state)}`]),
     ...(open === undefined ? [] : [sql`${incidentIsOpen} = ${sql.lit(open)}`]),
+    ...(text === undefined ? [] : [sql`strpos(lower(title), lower(${text})) > 0`]),
     ...(from === undefined ? [] : [sql`started_at >= ${from}`]),
     ...(to === undefined ? [] : [sql`started_at < ${to}`]),
     ...(tags === undefined ? [] : [affectedByIncident.includes(tags)]),

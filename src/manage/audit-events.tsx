@@ -1,6 +1,7 @@
 import type { AuditEvent } from '../audit/repository.ts'
 import { keyPath } from './api-keys/ui.tsx'
 import { formatDateTime } from '../wire/time-text.ts'
+import { incidentPath } from './incidents/ui.tsx'
 import { parseTime } from '../wire/time.ts'
 import { formatAction } from './format.ts'
 import { TimeAgo } from './ui.tsx'
@@ -32,7 +33,14 @@ function Target({ event: { target_type: type, target_id: id, target_name: name }
       {name} <code class="muted">{type === 'incident' || type === 'maintenance' ? `#${id}` : id}</code>
     </>
   )
-  return type === 'key' ? <a href={keyPath(id)}>{text}</a> : text
+  const path = pathOf(type, id)
+  return path === undefined ? text : <a href={path}>{text}</a>
+}
+
+function pathOf(type: AuditEvent['target_type'], id: string): string | undefined {
+  if (type === 'key') return keyPath(id)
+  if (type === 'incident') return incidentPath(Number(id))
+  return undefined
 }
 
 function Actor({ event }: { event: AuditEvent }) {

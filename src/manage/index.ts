@@ -8,6 +8,7 @@ import { formRequired } from '../errors.ts'
 import { securePages } from '../http/page-security.ts'
 import auditRoutes from './audit.tsx'
 import apiKeyRoutes from './api-keys/routes.ts'
+import incidentRoutes from './incidents/routes.ts'
 import logInRoutes from './log-in.tsx'
 import overviewRoutes from './overview.tsx'
 import { sendErrorPage } from './page.tsx'
@@ -72,10 +73,16 @@ async function pages(app: FastifyInstance) {
   app.register(authenticatedPages)
 }
 
+/** A page requires the permission admin, unless its route declares another one. */
 async function authenticatedPages(app: FastifyInstance) {
+  app.addHook('onRoute', (route) => {
+    route.config = { permission: 'admin', ...route.config }
+  })
   app.addHook('onRequest', app.requireSession)
+  app.addHook('onRequest', app.checkPermission)
   app.addHook('onRequest', app.limitConcurrency)
   app.register(overviewRoutes)
+  app.register(incidentRoutes, { prefix: '/incidents' })
   app.register(auditRoutes, { prefix: '/audit' })
   app.register(apiKeyRoutes, { prefix: '/settings' })
 }

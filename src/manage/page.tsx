@@ -1,13 +1,24 @@
 import { STATUS_CODES } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { ComponentChildren } from 'preact'
+import { useContext } from 'preact/hooks'
 import { renderToString } from 'preact-render-to-string'
 import { recordError } from '../http/error-handler.ts'
-import { CsrfToken, Form, Now } from './ui.tsx'
+import { type Access, allows } from '../permissions.ts'
+import { CsrfToken, Form, Granted, Now } from './ui.tsx'
+
+/** Entries of the main navigation, each for keys with the permission that its page requires. */
+const sections = [
+  { id: 'overview', path: '/manage', label: 'Overview', permission: 'admin' },
+  { id: 'incidents', path: '/manage/incidents', label: 'Incidents', permission: 'read:incidents' },
+  { id: 'maintenances', path: '/manage/maintenances', label: 'Maintenances', permission: 'read:incidents' },
+  { id: 'settings', path: '/manage/settings', label: 'Settings', permission: 'admin' },
+  { id: 'audit', path: '/manage/audit', label: 'Audit', permission: 'admin' },
+] as const satisfies { id: string; path: string; label: string; permission: Access }[]
 
 type Page = {
   title: string
-  section?: 'overview' | 'settings' | 'audit'
+  section?: (typeof sections)[number]['id']
   /** Confirms the last action. */
   notice?: string | undefined
   /** Path that a reload opens instead of this page, because this page must not be shown twice. */
@@ -23,9 +34,11 @@ export function sendPage(
   const html = renderToString(
     <CsrfToken.Provider value={request.session.csrfSecret === undefined ? '' : reply.generateCsrf()}>
       <Now.Provider value={request.session.now ?? new Date()}>
-        <Document page={page} userName={request.principal?.name}>
-          {content}
-        </Document>
+        <Granted.Provider value={request.principal?.permissions ?? []}>
+          <Document page={page} userName={request.principal?.name}>
+            {content}
+          </Document>
+        </Granted.Provider>
       </Now.Provider>
     </CsrfToken.Provider>,
   )
@@ -94,6 +107,7 @@ function Document({
 }
 
 function Header({ section, userName }: { section: Page['section']; userName: string | undefined }) {
+  const granted = useContext(Granted)
   return (
     <header class="top">
       <a class="brand" href="/manage">
@@ -103,15 +117,13 @@ function Header({ section, userName }: { section: Page['section']; userName: str
       {userName !== undefined && (
         <>
           <nav aria-label="Main">
-            <a href="/manage" aria-current={section === 'overview' ? 'page' : undefined}>
-              Overview
-            </a>
-            <a href="/manage/settings" aria-current={section === 'settings' ? 'page' : undefined}>
-              Settings
-            </a>
-            <a href="/manage/audit" aria-current={section === 'audit' ? 'page' : undefined}>
-              Audit
-            </a>
+            {sections
+              .filter(({ permission }) => allows(granted, permission))
+              .map(({ id, path, label }) => (
+                <a key={id} href={path} aria-current={section === id ? 'page' : undefined}>
+                  {label}
+                </a>
+              ))}
             <a href="/docs">Docs</a>
           </nav>
           <Form action="/manage/logout" class="account">

@@ -1,12 +1,21 @@
 import { type ComponentChildren, createContext } from 'preact'
 import { useContext } from 'preact/hooks'
 import { formatDateTime, formatRelative } from '../wire/time-text.ts'
+import { type Access, allows, type Permission } from '../permissions.ts'
 import type { FieldErrors } from './form.ts'
 
 export const CsrfToken = createContext('')
 
 /** The current time by the clock of the database, which also set the times that pages show. */
 export const Now = createContext(new Date(0))
+
+/** The permissions of the key that is logged in. */
+export const Granted = createContext<readonly Permission[]>([])
+
+/** Shows its children only if the key may do this. The route checks it again. */
+export function IfAllowed({ access, children }: { access: Access; children: ComponentChildren }) {
+  return allows(useContext(Granted), access) ? <>{children}</> : null
+}
 
 /** Renders a form that changes data. It contains the CSRF token, without which a POST is rejected. */
 export function Form({ children, ...rest }: { action: string; class?: string; children: ComponentChildren }) {
@@ -24,6 +33,16 @@ export function ErrorSummary({ errors }: { errors: FieldErrors }) {
   return (
     <p class="error summary" role="alert">
       Nothing was saved. Correct the marked fields and try again.
+    </p>
+  )
+}
+
+/** Says why a form that was opened before another change was not saved. */
+export function ConflictSummary({ resource, children }: { resource: string; children?: ComponentChildren }) {
+  return (
+    <p class="warning" role="alert">
+      <strong>Nothing was saved, because this {resource} was changed after you opened the form.</strong>{' '}
+      {children}
     </p>
   )
 }
@@ -88,6 +107,28 @@ function FieldMessages({ id, hint, error }: Pick<FieldProps, 'id' | 'hint' | 'er
   )
 }
 
+type DateTimeFieldProps = Omit<FieldProps, 'children'> & { name: string; value: string; required?: boolean }
+
+/** A time in UTC. manage.js adds the local time below. */
+export function DateTimeField({ name, value, required = false, ...field }: DateTimeFieldProps) {
+  return (
+    <Field {...field}>
+      {(ariaProps) => (
+        <input
+          id={field.id}
+          name={name}
+          type="datetime-local"
+          value={value}
+          required={required}
+          max="9999-12-31T23:59"
+          data-utc
+          {...ariaProps}
+        />
+      )}
+    </Field>
+  )
+}
+
 type CopyableProps = { id: string; label: string; text: string; hasButton?: boolean }
 
 export function Copyable({ id, label, text, hasButton = false }: CopyableProps) {
@@ -128,4 +169,14 @@ export function TimeAgo({ time }: { time: Date }) {
 /** Renders a time that may be unset. */
 export function TimeAgoOrNever({ time }: { time: Date | null }) {
   return time ? <TimeAgo time={time} /> : <span class="muted">Never</span>
+}
+
+/** A row of a list of facts. */
+export function Fact({ name, children }: { name: string; children: ComponentChildren }) {
+  return (
+    <>
+      <dt>{name}</dt>
+      <dd>{children}</dd>
+    </>
+  )
 }

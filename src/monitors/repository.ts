@@ -56,6 +56,29 @@ export async function listMonitors(
   return toMonitors(rows)
 }
 
+export type MonitorChoice = Pick<Monitor, 'tag' | 'name' | 'enabled' | 'hidden'>
+
+/**
+ * Lists monitors to choose from, without their status: first those with the given tags, then up to `limit` others whose
+ * tag or name contains the text, in any case. Both by tag.
+ */
+export async function listMonitorChoices(
+  db: Kysely<Tables>,
+  { scope, tags, text }: { scope: Scope; tags: readonly string[]; text: string },
+  limit: number,
+): Promise<MonitorChoice[]> {
+  const columns = sql`tag, name, enabled, hidden, tag = any(${tags}::text[]) as is_given`
+  const inScope = scope === null ? sql`true` : tagIsInScope(scope)
+  const { rows } = await sql<MonitorChoice>`
+    (select ${columns} from monitors where tag = any(${tags}::text[]) and ${inScope})
+    union all
+    (select ${columns} from monitors
+      where tag <> all(${tags}::text[]) and strpos(lower(tag || ' ' || name), lower(${text})) > 0 and ${inScope}
+      order by tag limit ${limit})
+    order by is_given desc, tag`.execute(db)
+  return rows
+}
+
 /** Returns the monitors that exist, by tag. */
 export async function findMonitors(
   db: Kysely<Tables>,

@@ -2,15 +2,10 @@ import { Type } from 'typebox'
 import { impacts, type State, states } from '../../enums.ts'
 import { maxAffectedMonitors, maxLengths } from '../../limits.ts'
 import { describe, Nullable, strict, StringEnum } from '../../wire/envelope.ts'
+import { Id } from '../../wire/ids.ts'
 import { pageQuery } from '../../wire/pagination.ts'
 import { Time } from '../../wire/time.ts'
-import { maxId } from '../../wire/validator.ts'
 
-export const Id = Type.Integer({
-  minimum: 1,
-  maximum: maxId,
-  description: 'Id, a positive integer.',
-})
 export const Title = Type.String({
   minLength: 1,
   maxLength: maxLengths.incidents.title,

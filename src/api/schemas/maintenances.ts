@@ -3,9 +3,10 @@ import { closingStates, eventStates, maintenanceImpacts } from '../../enums.ts'
 import { maxAffectedMonitors, maxLengths } from '../../limits.ts'
 import { maxDurationSeconds } from '../../maintenances/schedule.ts'
 import { describe, Nullable, strict, StringEnum } from '../../wire/envelope.ts'
+import { Id } from '../../wire/ids.ts'
 import { pageQuery } from '../../wire/pagination.ts'
 import { Time } from '../../wire/time.ts'
-import { createdAt, Id, MonitorTag, timesExample, Title, updatedAt } from './incidents.ts'
+import { createdAt, MonitorTag, timesExample, Title, updatedAt } from './incidents.ts'
 
 const Description = Nullable(
   Type.String({

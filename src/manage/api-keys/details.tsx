@@ -16,8 +16,8 @@ import { KeyParams } from '../../wire/keys.ts'
 import { AuditEvents, auditPath } from '../audit-events.tsx'
 import { type FieldErrors, isValidationError } from '../form.ts'
 import { sendPage } from '../page.tsx'
-import { ErrorSummary, Form, TimeAgo, TimeAgoOrNever } from '../ui.tsx'
 import { Advice, toCaller } from './advice.tsx'
+import { ErrorSummary, Fact, Form, TimeAgo, TimeAgoOrNever } from '../ui.tsx'
 import { toExpiryLimits } from './expiry.tsx'
 import { type FormSettings, KeyFields, OriginalFields, toFormSettings } from './fields.tsx'
 import {
@@ -33,7 +33,6 @@ import {
 import {
   Breadcrumbs,
   canRotate,
-  Fact,
   KeyLink,
   keyPath,
   keysPath,

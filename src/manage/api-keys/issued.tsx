@@ -5,8 +5,8 @@ import type { ApiKey, OldKey } from '../../keys/repository.ts'
 import { isKeyId } from '../../keys/token.ts'
 import { readText } from '../form.ts'
 import { sendPage } from '../page.tsx'
-import { Copyable, TimeAgo, TimeAgoOrNever } from '../ui.tsx'
-import { Breadcrumbs, Fact, KeyLink, keyPath, keysPath, PermissionTags, TagsOrAny } from './ui.tsx'
+import { Copyable, Fact, TimeAgo, TimeAgoOrNever } from '../ui.tsx'
+import { Breadcrumbs, KeyLink, keyPath, keysPath, PermissionTags, TagsOrAny } from './ui.tsx'
 
 /** Reads the id of the key to create. It is generated with the form, so that a form sent twice creates one key. */
 export function readKeyId(body: unknown): string {

@@ -79,16 +79,6 @@ export function canRotate({ status, rotated_to }: Pick<ApiKey, 'status' | 'rotat
   return status === 'active' && rotated_to === null
 }
 
-/** A row of a list of facts. */
-export function Fact({ name, children }: { name: string; children: ComponentChildren }) {
-  return (
-    <>
-      <dt>{name}</dt>
-      <dd>{children}</dd>
-    </>
-  )
-}
-
 export function KeyLink({ id }: { id: string }) {
   return (
     <a href={keyPath(id)}>

@@ -28,6 +28,63 @@ async function copy(source) {
   )
 }
 
+// Shows times in the time zone of the browser, and the time in UTC as the title.
+const { timeZone } = Intl.DateTimeFormat().resolvedOptions()
+const local = new Intl.DateTimeFormat('en-GB', {
+  day: 'numeric',
+  month: 'short',
+  year: 'numeric',
+  hour: '2-digit',
+  minute: '2-digit',
+  timeZoneName: 'short',
+})
+for (const time of document.querySelectorAll('time.moment')) {
+  const text = time.querySelector('.muted')
+  time.title = text.textContent
+  text.textContent = local.format(new Date(time.dateTime))
+}
+
+// Fields for times are in UTC. Adds the same time in the time zone of the browser.
+for (const input of timeZone === 'UTC' ? [] : document.querySelectorAll('input[data-utc]')) {
+  const hint = document.createElement('p')
+  hint.className = 'hint'
+  input.after(hint)
+  const update = () => {
+    const time = new Date(`${input.value}Z`)
+    hint.hidden = Number.isNaN(time.getTime())
+    if (!hint.hidden) hint.textContent = `Your time: ${local.format(time)}`
+  }
+  input.addEventListener('input', update)
+  update()
+}
+
+// Prevents that a double click sends a form twice.
+for (const form of document.querySelectorAll('form[method="post"]')) {
+  let isSent = false
+  form.addEventListener('submit', (event) => {
+    if (isSent) event.preventDefault()
+    isSent = true
+    setTimeout(() => (isSent = false), 3000)
+  })
+}
+
+// Filters a list that is complete. Enter does not send the form that contains the list.
+for (const filter of document.querySelectorAll('[data-filters-list]')) {
+  const input = filter.querySelector('input')
+  const items = document.getElementById(filter.dataset.filtersList).children
+  filter.hidden = false
+  input.addEventListener('input', () => {
+    const text = input.value.trim().toLowerCase()
+    for (const item of items) {
+      const label = item.querySelector('label')
+      item.hidden = !label.textContent.toLowerCase().includes(text)
+    }
+  })
+  input.addEventListener('keydown', (event) => {
+    if (event.key === 'Enter') event.preventDefault()
+  })
+}
+
 // Shows a field only while the select that it depends on has the given value.
 for (const control of document.querySelectorAll('[data-shown-with]')) {
   const [name, value] = control.dataset.shownWith.split('=')

@@ -1,0 +1,207 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { Type } from 'typebox'
+import type { State } from '../../enums.ts'
+import { change } from '../../http/change-context.ts'
+import { scopeOf } from '../../http/permission-guard.ts'
+import { type Comment, deleteComment, getComment, updateComment } from '../../incidents/comments.ts'
+import { getIncident, type Incident } from '../../incidents/repository.ts'
+import { Id } from '../../wire/ids.ts'
+import {
+  describeDateTimeField,
+  isConflict,
+  isValidationError,
+  readPrecondition,
+  readText,
+  toDateTimeField,
+  toSavedValues,
+  type FieldErrors,
+} from '../form.ts'
+import { sendPage } from '../page.tsx'
+import { ConflictSummary, DateTimeField, ErrorSummary, Form, TimeAgo } from '../ui.tsx'
+import {
+  type CommentForm,
+  incidentFormLimitBytes,
+  parseCommentChanges,
+  readCommentForm,
+  toCommentErrors,
+} from './form.ts'
+import { Breadcrumbs, CommentField, formatState, incidentPath, IncidentState, StateField } from './ui.tsx'
+
+const Params = Type.Object({ id: Id, comment_id: Id })
+
+const routes: FastifyPluginAsyncTypebox = async (app) => {
+  const config = { permission: 'write:incidents' } as const
+  const schema = { params: Params }
+
+  app.get('/:id/comments/:comment_id', { config, schema }, async function showForm(request, reply) {
+    const stored = await read(request, request.params)
+    return sendForm(request, reply, stored, {
+      form: fillForm(stored.comment),
+      version: stored.incident.version,
+    })
+  })
+
+  app.post(
+    '/:id/comments/:comment_id',
+    { config, schema, bodyLimit: incidentFormLimitBytes },
+    async function save(request, reply) {
+      const { params } = request
+      const form = readCommentForm(request.body)
+      const version = readText(request.body, 'version')
+      const stored = await read(request, params)
+      try {
+        const changes = parseCommentChanges(form, stored.comment)
+        const expected = readPrecondition(request.body)
+        await change(request, (change) =>
+          updateComment(change, params.id, params.comment_id, changes, scopeOf(request), { expected }),
+        )
+      } catch (error) {
+        if (isConflict(error)) {
+          const current = await read(request, params)
+          const state = { form, version: current.incident.version, isStale: true }
+          return sendForm(request, reply.code(error.status), current, state)
+        }
+        if (!isValidationError(error)) throw error
+        const state = { form, version, errors: toCommentErrors(error) }
+        return sendForm(request, reply.code(400), stored, state)
+      }
+      return reply.redirect(`${incidentPath(params.id)}?notice=saved`, 303)
+    },
+  )
+
+  app.get('/:id/comments/:comment_id/delete', { config, schema }, async function confirm(request, reply) {
+    return sendDeletion(request, reply, await read(request, request.params), false)
+  })
+
+  app.post('/:id/comments/:comment_id/delete', { config, schema }, async function remove(request, reply) {
+    const { params } = request
+    try {
+      const expected = readPrecondition(request.body)
+      await change(request, (change) =>
+        deleteComment(change, params.id, params.comment_id, scopeOf(request), expected),
+      )
+    } catch (error) {
+      if (!isConflict(error)) throw error
+      return sendDeletion(request, reply.code(error.status), await read(request, params), true)
+    }
+    return reply.redirect(`${incidentPath(params.id)}?notice=comment-deleted`, 303)
+  })
+
+  /** Reads the incident first: a change meanwhile leaves a version that is too old, which is a conflict. */
+  async function read(request: FastifyRequest, { id, comment_id }: { id: number; comment_id: number }) {
+    const scope = scopeOf(request)
+    const incident = await getIncident(app.db, id, scope)
+    return { incident, comment: await getComment(app.db, id, comment_id, scope) }
+  }
+}
+
+export default routes
+
+type Stored = { incident: Incident; comment: Comment }
+
+function fillForm({ comment, state, commented_at }: Comment): CommentForm {
+  return { comment, state, commentedAt: toDateTimeField(commented_at) }
+}
+
+type FormState = { form: CommentForm; version: string; errors?: FieldErrors; isStale?: boolean }
+
+function sendForm(request: FastifyRequest, reply: FastifyReply, stored: Stored, state: FormState) {
+  const page = { title: `Edit an update of ${stored.incident.title}`, section: 'incidents' } as const
+  return sendPage(request, reply, page, <EditPage {...stored} {...state} />)
+}
+
+function EditPage({ incident, comment, form, version, errors = {}, isStale = false }: Stored & FormState) {
+  const messages = isStale ? compare(form, fillForm(comment)) : errors
+  return (
+    <>
+      <Breadcrumbs current="Edit update" incident={incident} />
+      <h1>Edit update</h1>
+      <Form action={`${incidentPath(incident.id)}/comments/${comment.id}`} class="card form">
+        <input type="hidden" name="version" value={version} />
+        {isStale && (
+          <ConflictSummary resource="incident">
+            The saved values that differ from yours are below their fields. Save again to replace them.
+          </ConflictSummary>
+        )}
+        <ErrorSummary errors={errors} />
+        <CommentField label="Text" value={form.comment} error={messages.comment} required />
+        <div class="columns">
+          <StateField
+            label="State"
+            hint="If this is the newest update, also the state of the incident."
+            value={form.state}
+            error={messages.state}
+          />
+          <DateTimeField
+            id="commented-at"
+            name="commented_at"
+            label="Time (UTC)"
+            value={form.commentedAt}
+            required
+            error={messages.commented_at}
+          />
+        </div>
+        <div class="buttons">
+          <button class="primary">Save</button>
+          <a class="button" href={incidentPath(incident.id)}>
+            Cancel
+          </a>
+        </div>
+      </Form>
+    </>
+  )
+}
+
+function compare(entered: CommentForm, saved: CommentForm): FieldErrors {
+  const toValues = ({ comment, state, commentedAt }: CommentForm) => ({
+    comment,
+    state: state === '' ? '' : formatState(state as State),
+    commented_at: describeDateTimeField(commentedAt),
+  })
+  return toSavedValues(toValues(entered), toValues(saved))
+}
+
+function sendDeletion(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { incident, comment }: Stored,
+  isStale: boolean,
+) {
+  return sendPage(
+    request,
+    reply,
+    { title: `Delete an update of ${incident.title}`, section: 'incidents' },
+    <>
+      <Breadcrumbs current="Delete update" incident={incident} />
+      <h1>Delete this update?</h1>
+      <section class="card form">
+        {isStale && (
+          <ConflictSummary resource="incident">Check the text below, and try again.</ConflictSummary>
+        )}
+        <p>
+          The text is lost and disappears from the status page. The incident stays{' '}
+          {formatState(incident.state).toLowerCase()}.
+        </p>
+        <blockquote>
+          <p>
+            <IncidentState state={comment.state} />{' '}
+            <span class="muted">
+              <TimeAgo time={comment.commented_at} />
+            </span>
+          </p>
+          <p class="prose">{comment.comment}</p>
+        </blockquote>
+        <Form action={`${incidentPath(incident.id)}/comments/${comment.id}/delete`}>
+          <input type="hidden" name="version" value={incident.version} />
+          <div class="buttons">
+            <button class="primary danger">Delete</button>
+            <a class="button" href={incidentPath(incident.id)}>
+              Cancel
+            </a>
+          </div>
+        </Form>
+      </section>
+    </>,
+  )
+}

@@ -1,0 +1,236 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { Type } from 'typebox'
+import { change } from '../../http/change-context.ts'
+import { scopeOf } from '../../http/permission-guard.ts'
+import { type Comment, createComment, listComments } from '../../incidents/comments.ts'
+import { getIncident, type Incident, updateIncident } from '../../incidents/repository.ts'
+import { IdParams } from '../../wire/ids.ts'
+import { AffectedList } from '../affected-monitors.tsx'
+import { auditPath } from '../audit-events.tsx'
+import { type FieldErrors, isConflict, isValidationError, readPrecondition } from '../form.ts'
+import { sendPage } from '../page.tsx'
+import { ConflictSummary, ErrorSummary, Fact, Form, IfAllowed, TimeAgo } from '../ui.tsx'
+import {
+  type CommentForm,
+  emptyCommentForm,
+  incidentFormLimitBytes,
+  parseNewComment,
+  readCommentForm,
+  toCommentErrors,
+} from './form.ts'
+import { Breadcrumbs, CommentField, formatState, incidentPath, IncidentState, StateField } from './ui.tsx'
+
+const Query = Type.Object({ notice: Type.Optional(Type.String()) })
+
+const notices = new Map([
+  ['opened', 'Incident opened. It is public now, unless all of its monitors are hidden or disabled.'],
+  ['posted', 'Update posted.'],
+  ['saved', 'Changes saved.'],
+  ['resolved', 'Incident resolved.'],
+  ['reopened', 'Incident reopened.'],
+  ['comment-deleted', 'Update deleted.'],
+])
+
+const routes: FastifyPluginAsyncTypebox = async (app) => {
+  const read = { permission: 'read:incidents' } as const
+  const write = { permission: 'write:incidents' } as const
+
+  app.get(
+    '/:id',
+    { config: read, schema: { params: IdParams, querystring: Query } },
+    async function show(request, reply) {
+      const notice = notices.get(request.query.notice ?? '')
+      return sendDetails(request, reply, request.params.id, { notice })
+    },
+  )
+
+  app.post(
+    '/:id/comments',
+    { config: write, bodyLimit: incidentFormLimitBytes, schema: { params: IdParams } },
+    async function post(request, reply) {
+      const { id } = request.params
+      const form = readCommentForm(request.body)
+      try {
+        const comment = parseNewComment(form)
+        // A comment that keeps the state overwrites nothing, so that other updates do not delay it.
+        const expected = comment.state === undefined ? {} : readPrecondition(request.body)
+        await change(request, (change) => createComment(change, id, comment, scopeOf(request), expected))
+      } catch (error) {
+        if (isConflict(error))
+          return sendDetails(request, reply.code(error.status), id, { form, isStale: true })
+        if (!isValidationError(error)) throw error
+        return sendDetails(request, reply.code(400), id, { form, errors: toCommentErrors(error) })
+      }
+      return reply.redirect(`${incidentPath(id)}?notice=posted`, 303)
+    },
+  )
+
+  for (const [action, state] of [
+    ['resolve', 'RESOLVED'],
+    ['reopen', 'INVESTIGATING'],
+  ] as const) {
+    app.post(
+      `/:id/${action}`,
+      { config: write, schema: { params: IdParams } },
+      async function setState(request, reply) {
+        const { id } = request.params
+        try {
+          const expected = readPrecondition(request.body)
+          await change(request, (change) => updateIncident(change, id, { state }, scopeOf(request), expected))
+        } catch (error) {
+          if (!isConflict(error)) throw error
+          return sendDetails(request, reply.code(error.status), id, { isStale: true })
+        }
+        const notice = state === 'RESOLVED' ? 'resolved' : 'reopened'
+        return reply.redirect(`${incidentPath(id)}?notice=${notice}`, 303)
+      },
+    )
+  }
+
+  type State = { notice?: string | undefined; form?: CommentForm; errors?: FieldErrors; isStale?: boolean }
+
+  async function sendDetails(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    id: number,
+    { notice, form = emptyCommentForm, errors = {}, isStale = false }: State,
+  ) {
+    const scope = scopeOf(request)
+    const incident = await getIncident(app.db, id, scope)
+    const comments = await listComments(app.db, id, scope)
+    return sendPage(
+      request,
+      reply,
+      { title: incident.title, section: 'incidents', notice },
+      <>
+        <Heading incident={incident} />
+        {isStale && (
+          <ConflictSummary resource="incident">
+            It is now {formatState(incident.state).toLowerCase()}. Read its updates below, and try again.
+          </ConflictSummary>
+        )}
+        <Facts incident={incident} />
+        <IfAllowed access="write:incidents">
+          <UpdateForm incident={incident} form={form} errors={errors} />
+        </IfAllowed>
+        <Timeline incidentId={id} comments={comments} />
+        <IfAllowed access="admin">
+          <p>
+            <a href={`${auditPath}?target=${id}`}>Audit events of this incident</a>
+          </p>
+        </IfAllowed>
+      </>,
+    )
+  }
+}
+
+export default routes
+
+function Heading({ incident: { id, title, state, version } }: { incident: Incident }) {
+  const [action, label] = state === 'RESOLVED' ? ['reopen', 'Reopen'] : ['resolve', 'Resolve']
+  return (
+    <>
+      <Breadcrumbs current={title} />
+      <div class="heading">
+        <h1>{title}</h1>
+        <div class="buttons">
+          <IfAllowed access="write:incidents">
+            <Form action={`${incidentPath(id)}/${action}`}>
+              <input type="hidden" name="version" value={version} />
+              <button>{label}</button>
+            </Form>
+            <a class="button" href={`${incidentPath(id)}/edit`}>
+              Edit
+            </a>
+          </IfAllowed>
+          <IfAllowed access="admin">
+            <a class="button danger" href={`${incidentPath(id)}/delete`}>
+              Delete
+            </a>
+          </IfAllowed>
+        </div>
+      </div>
+    </>
+  )
+}
+
+function Facts({ incident: { state, started_at, ended_at, monitors } }: { incident: Incident }) {
+  return (
+    <section class="card" aria-label="Details">
+      <dl class="facts">
+        <Fact name="State">
+          <IncidentState state={state} />
+        </Fact>
+        <Fact name="Start">
+          <TimeAgo time={started_at} />
+        </Fact>
+        {ended_at && (
+          <Fact name="End">
+            <TimeAgo time={ended_at} />
+          </Fact>
+        )}
+        <Fact name="Monitors">
+          <AffectedList affected={monitors} />
+        </Fact>
+      </dl>
+    </section>
+  )
+}
+
+type UpdateFormProps = { incident: Incident; form: CommentForm; errors: FieldErrors }
+
+function UpdateForm({ incident: { id, state, version }, form, errors }: UpdateFormProps) {
+  return (
+    <section aria-labelledby="post">
+      <h2 id="post">Post an update</h2>
+      <Form action={`${incidentPath(id)}/comments`} class="card form">
+        <input type="hidden" name="version" value={version} />
+        <ErrorSummary errors={errors} />
+        <CommentField label="Text" value={form.comment} error={errors.comment} required />
+        <StateField
+          label="State"
+          value={form.state}
+          error={errors.state}
+          keep={`No change: ${formatState(state)}`}
+        />
+        <div class="buttons">
+          <button class="primary">Post update</button>
+        </div>
+      </Form>
+    </section>
+  )
+}
+
+function Timeline({ incidentId, comments }: { incidentId: number; comments: Comment[] }) {
+  return (
+    <section aria-labelledby="updates">
+      <h2 id="updates">Updates</h2>
+      {comments.length === 0 ? (
+        <p class="muted">No updates yet. Post the first one above.</p>
+      ) : (
+        <ol class="events" aria-label="Updates, newest first">
+          {comments.map(({ id, comment, state, commented_at }) => (
+            <li key={id} class="card">
+              <p>
+                <IncidentState state={state} />{' '}
+                <span class="muted">
+                  <TimeAgo time={commented_at} />
+                </span>
+              </p>
+              <p class="prose">{comment}</p>
+              <IfAllowed access="write:incidents">
+                <p class="actions">
+                  <a href={`${incidentPath(incidentId)}/comments/${id}`}>Edit</a>
+                  <a class="danger" href={`${incidentPath(incidentId)}/comments/${id}/delete`}>
+                    Delete
+                  </a>
+                </p>
+              </IfAllowed>
+            </li>
+          ))}
+        </ol>
+      )}
+    </section>
+  )
+}

@@ -1,0 +1,176 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { change } from '../../http/change-context.ts'
+import { scopeOf } from '../../http/permission-guard.ts'
+import { getIncident, type Incident, updateIncident } from '../../incidents/repository.ts'
+import { IdParams } from '../../wire/ids.ts'
+import {
+  AffectedFields,
+  type AffectedChoices,
+  DefaultButton,
+  describeAffected,
+  isMonitorSearch,
+  readAffectedChoices,
+} from '../affected-monitors.tsx'
+import {
+  describeDateTimeField,
+  type FieldErrors,
+  isConflict,
+  isValidationError,
+  readPrecondition,
+  readText,
+  toSavedValues,
+} from '../form.ts'
+import { sendPage } from '../page.tsx'
+import { ConflictSummary, DateTimeField, ErrorSummary, Field, Form } from '../ui.tsx'
+import {
+  fillIncidentForm,
+  impactsOf,
+  incidentFormLimitBytes,
+  type IncidentForm,
+  parseIncidentChanges,
+  readIncidentForm,
+  toIncidentErrors,
+} from './form.ts'
+import { Breadcrumbs, incidentPath } from './ui.tsx'
+
+const routes: FastifyPluginAsyncTypebox = async (app) => {
+  const config = { permission: 'write:incidents' } as const
+
+  app.get('/:id/edit', { config, schema: { params: IdParams } }, async function showForm(request, reply) {
+    const incident = await getIncident(app.db, request.params.id, scopeOf(request))
+    const form = fillIncidentForm(incident)
+    return sendForm(request, reply, incident, { form, version: incident.version })
+  })
+
+  app.post(
+    '/:id/edit',
+    { config, bodyLimit: incidentFormLimitBytes, schema: { params: IdParams } },
+    async function save(request, reply) {
+      const { id } = request.params
+      const scope = scopeOf(request)
+      const form = readIncidentForm(request.body)
+      const version = readText(request.body, 'version')
+      const incident = await getIncident(app.db, id, scope)
+      if (isMonitorSearch(request.body)) return sendForm(request, reply, incident, { form, version })
+      try {
+        const changes = parseIncidentChanges(request, form, incident)
+        const expected = readPrecondition(request.body)
+        await change(request, (change) => updateIncident(change, id, changes, scope, expected))
+      } catch (error) {
+        if (isConflict(error)) {
+          const current = await getIncident(app.db, id, scope)
+          const state = { form, version: current.version, isStale: true }
+          return sendForm(request, reply.code(error.status), current, state)
+        }
+        if (!isValidationError(error)) throw error
+        const errors = toIncidentErrors(error, form)
+        return sendForm(request, reply.code(400), incident, { form, version, errors })
+      }
+      return reply.redirect(`${incidentPath(id)}?notice=saved`, 303)
+    },
+  )
+}
+
+export default routes
+
+type FormState = {
+  form: IncidentForm
+  /** The version that the change requires. */
+  version: string
+  errors?: FieldErrors
+  /** True if the incident was changed after the form was opened. */
+  isStale?: boolean
+}
+
+async function sendForm(request: FastifyRequest, reply: FastifyReply, incident: Incident, state: FormState) {
+  const choices = await readAffectedChoices(request, state.form.affected)
+  return sendPage(
+    request,
+    reply,
+    { title: `Edit ${incident.title}`, section: 'incidents' },
+    <EditPage incident={incident} choices={choices} {...state} />,
+  )
+}
+
+function EditPage({
+  incident,
+  choices,
+  form,
+  version,
+  errors = {},
+  isStale = false,
+}: FormState & { incident: Incident; choices: AffectedChoices }) {
+  const messages = isStale ? compare(form, fillIncidentForm(incident)) : errors
+  return (
+    <>
+      <Breadcrumbs current="Edit" incident={incident} />
+      <h1>Edit incident</h1>
+      <Form action={`${incidentPath(incident.id)}/edit`} class="card form">
+        <DefaultButton step="save" />
+        <input type="hidden" name="version" value={version} />
+        {isStale && (
+          <ConflictSummary resource="incident">
+            The saved values that differ from yours are below their fields. Save again to replace them.
+          </ConflictSummary>
+        )}
+        <ErrorSummary errors={errors} />
+        <Field id="title" label="Title" error={messages.title}>
+          {(ariaProps) => (
+            <input
+              id="title"
+              name="title"
+              value={form.title}
+              required
+              maxLength={255}
+              autocomplete="off"
+              {...ariaProps}
+            />
+          )}
+        </Field>
+        <AffectedFields
+          choices={choices}
+          allowed={impactsOf(incident)}
+          hint="The impact on each affected monitor is its status while the incident is open."
+          error={messages.monitors}
+        />
+        <div class="columns">
+          <DateTimeField
+            id="started-at"
+            name="started_at"
+            label="Start (UTC)"
+            value={form.startedAt}
+            required
+            error={messages.started_at}
+          />
+          <DateTimeField
+            id="ended-at"
+            name="ended_at"
+            label="End (UTC)"
+            hint="Empty: no end is known."
+            value={form.endedAt}
+            error={messages.ended_at}
+          />
+        </div>
+        <div class="buttons">
+          <button class="primary" name="step" value="save">
+            Save
+          </button>
+          <a class="button" href={incidentPath(incident.id)}>
+            Cancel
+          </a>
+        </div>
+      </Form>
+    </>
+  )
+}
+
+function compare(entered: IncidentForm, saved: IncidentForm): FieldErrors {
+  const toValues = ({ title, startedAt, endedAt, affected }: IncidentForm) => ({
+    title,
+    started_at: describeDateTimeField(startedAt),
+    ended_at: describeDateTimeField(endedAt),
+    monitors: describeAffected(affected),
+  })
+  return toSavedValues(toValues(entered), toValues(saved))
+}
