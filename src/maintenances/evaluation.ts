@@ -12,6 +12,8 @@ export type Evaluation = {
   now: Date
   /** True for a schedule that is not stored yet: it must occur at least once. */
   isNew: boolean
+  /** Plans so many occurrences from now on, without limit of time, instead of the due events. */
+  previewed?: number
 }
 
 export type EvaluationResult = { plan: Plan } | { invalid: ErrorDetail }

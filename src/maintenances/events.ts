@@ -41,6 +41,30 @@ export async function listEvents(
   return rows.filter((row) => row.id !== null)
 }
 
+/**
+ * Lists the ongoing and future events of a maintenance, soonest first, and those that ended or were closed, latest first:
+ * at most `limit` of each.
+ */
+export async function listNearEvents(
+  db: Kysely<Tables>,
+  maintenanceId: number,
+  limit: number,
+): Promise<{ upcoming: Event[]; closed: Event[] }> {
+  const isUpcoming = sql<boolean>`(closed_as is null and ends_at > now())`
+  const { rows } = await sql<Event & { is_upcoming: boolean }>`
+    (select ${columns}, true as is_upcoming from maintenance_events
+      where maintenance_id = ${maintenanceId} and ${isUpcoming} order by starts_at, id limit ${limit})
+    union all
+    (select ${columns}, false from maintenance_events
+      where maintenance_id = ${maintenanceId} and not ${isUpcoming} order by starts_at desc, id desc limit ${limit})`.execute(
+    db,
+  )
+  return {
+    upcoming: rows.filter((event) => event.is_upcoming),
+    closed: rows.filter((event) => !event.is_upcoming),
+  }
+}
+
 export type EventFilter = {
   /** Monitors of the calling key. */
   scope: Scope

@@ -1,13 +1,15 @@
 import { parentPort } from 'node:worker_threads'
 import { ApiError } from '../errors.ts'
 import type { Evaluation, EvaluationResult } from './evaluation.ts'
-import { assertOccurs, planEvents } from './recurrence.ts'
+import { assertOccurs, nextOccurrences, planEvents } from './recurrence.ts'
 
 /** Entry of the worker thread that ./evaluation.ts starts. */
 
-function evaluate({ schedule, now, isNew }: Evaluation): EvaluationResult {
+function evaluate({ schedule, now, isNew, previewed }: Evaluation): EvaluationResult {
   try {
     if (isNew) assertOccurs(schedule)
+    if (previewed !== undefined)
+      return { plan: { occurrences: nextOccurrences(schedule, now, previewed), until: null } }
     return { plan: planEvents(schedule, now) }
   } catch (error) {
     const [detail] = error instanceof ApiError ? (error.details ?? []) : []

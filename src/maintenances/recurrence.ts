@@ -65,6 +65,18 @@ export function planEvents(schedule: Schedule, now: Date): Plan {
   }
 }
 
+/** Lists the next occurrences that start now or later, at most `count`. */
+export function nextOccurrences(schedule: Schedule, now: Date, count: number): Date[] {
+  const found: Date[] = []
+  for (let last = new Date(now.getTime() - 1); found.length < count;) {
+    const next = nextAfter(schedule, last)
+    if (!next) break
+    found.push(next)
+    last = next
+  }
+  return found
+}
+
 function endOf({ duration_seconds }: Schedule, occurrence: Date): Date {
   return new Date(occurrence.getTime() + duration_seconds * 1000)
 }

@@ -150,6 +150,20 @@ export async function createMaintenance<Result>(
   })
 }
 
+/**
+ * Lists the next occurrences of a schedule, at most `count`, before it is stored. A schedule that occurs once has its
+ * occurrence, even in the past. @throws ApiError 400 if the schedule is invalid
+ */
+export async function previewOccurrences(
+  context: ChangeContext,
+  schedule: Schedule,
+  count: number,
+): Promise<Date[]> {
+  assertValidSchedule(schedule)
+  const evaluation = { schedule, now: await databaseNow(context.db), isNew: true, previewed: count }
+  return (await evaluate(evaluation, callerOf(context))).occurrences
+}
+
 /** Rules of different callers are evaluated in turn. */
 function callerOf({ actor }: ChangeContext): string {
   return actor.key?.id ?? actor.via

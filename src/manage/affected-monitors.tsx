@@ -26,7 +26,7 @@ const maxListed = 100
 const minFiltered = 8
 
 export function readAffected(body: unknown): AffectedForm {
-  const fields = Object.keys((body ?? {})).filter((name) => name.startsWith(fieldPrefix))
+  const fields = Object.keys(body ?? {}).filter((name) => name.startsWith(fieldPrefix))
   const selected = fields
     .map((name): [string, string] => [name.slice(fieldPrefix.length), readText(body, name)])
     .filter(([, impact]) => impact !== '')

@@ -85,6 +85,15 @@ for (const filter of document.querySelectorAll('[data-filters-list]')) {
   })
 }
 
+// Shows a field only while the select that it depends on has one of the given values.
+for (const control of document.querySelectorAll('[data-shown-if]')) {
+  const [name, values] = control.dataset.shownIf.split('=')
+  const select = control.form.elements[name]
+  const update = () => (control.closest('.field').hidden = !values.split(',').includes(select.value))
+  select.addEventListener('change', update)
+  update()
+}
+
 // Shows a field only while the select that it depends on has the given value.
 for (const control of document.querySelectorAll('[data-shown-with]')) {
   const [name, value] = control.dataset.shownWith.split('=')

@@ -92,7 +92,7 @@ function NewIncidentPage({ form, errors, choices }: FormProps) {
               required
               maxLength={255}
               autocomplete="off"
-              autofocus
+              autofocus={Object.keys(errors).length === 0}
               {...ariaProps}
             />
           )}
@@ -171,12 +171,12 @@ function PreviewPage({ form, incident, choices, startedAt }: PreviewProps) {
           The public cannot see this incident, because it affects only monitors that are hidden or disabled.
         </p>
       ) : (
-        <p class="muted">This is what the public reads.</p>
+        <p class="muted">
+          This is what the public reads.
+          {shown.length < monitors.length && ' Monitors that are hidden or disabled are not shown.'}
+        </p>
       )}
-      {shown.length > 0 && shown.length < monitors.length && (
-        <p class="muted">Monitors that are hidden or disabled are not shown.</p>
-      )}
-      <article class="card form preview" aria-label="Preview of the incident">
+      <article class="card form" aria-label="Preview of the incident">
         <h2>{title}</h2>
         <p>
           <IncidentState state={state} />

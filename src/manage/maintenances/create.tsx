@@ -1,0 +1,96 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { Type } from 'typebox'
+import { toChangeContext } from '../../http/change-context.ts'
+import { createMaintenance, previewOccurrences } from '../../maintenances/repository.ts'
+import { DefaultButton, fillAffected, isMonitorSearch, readAffectedChoices } from '../affected-monitors.tsx'
+import { type FieldErrors, isValidationError, readText } from '../form.ts'
+import { sendPage } from '../page.tsx'
+import { ErrorSummary, Form } from '../ui.tsx'
+import { MaintenanceFields, MaintenancePreview, previewedCount } from './fields.tsx'
+import {
+  emptyMaintenanceForm,
+  type MaintenanceForm,
+  maintenanceFormLimitBytes,
+  parseMaintenance,
+  readMaintenanceForm,
+  toMaintenanceErrors,
+} from './form.ts'
+import { Breadcrumbs, maintenancePath, maintenancesPath } from './ui.tsx'
+
+const Query = Type.Object({ monitor: Type.Optional(Type.String({ maxLength: 255 })) })
+
+const page = { title: 'Plan a maintenance', section: 'maintenances' } as const
+const action = `${maintenancesPath}/new`
+
+const routes: FastifyPluginAsyncTypebox = async (app) => {
+  const config = { permission: 'write:incidents' } as const
+
+  app.get('/new', { config, schema: { querystring: Query } }, async function showForm(request, reply) {
+    const { monitor } = request.query
+    const affected = monitor === undefined ? [] : [{ monitor_tag: monitor, impact: 'MAINTENANCE' }]
+    return sendForm(request, reply, { ...emptyMaintenanceForm, affected: fillAffected(affected) }, {})
+  })
+
+  app.post('/new', { config, bodyLimit: maintenanceFormLimitBytes }, async function create(request, reply) {
+    const form = readMaintenanceForm(request.body)
+    const step = readText(request.body, 'step')
+    if (step === 'edit' || isMonitorSearch(request.body)) return sendForm(request, reply, form, {})
+    const context = toChangeContext(request)
+    try {
+      const maintenance = parseMaintenance(request, form)
+      if (step === 'save') {
+        const id = await createMaintenance(context, maintenance, (_trx, id) => Promise.resolve(id))
+        return await reply.redirect(`${maintenancePath(id)}?notice=planned`, 303)
+      }
+      const dates = await previewOccurrences(context, maintenance, previewedCount)
+      const choices = await readAffectedChoices(request, { ...form.affected, search: '' })
+      return await sendPage(
+        request,
+        reply,
+        page,
+        <>
+          <Breadcrumbs current="Preview" />
+          <h1>Preview</h1>
+          <MaintenancePreview {...{ action, form, maintenance, dates, choices }} />
+        </>,
+      )
+    } catch (error) {
+      if (!isValidationError(error)) throw error
+      return sendForm(request, reply.code(400), form, toMaintenanceErrors(error, form))
+    }
+  })
+}
+
+export default routes
+
+async function sendForm(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  form: MaintenanceForm,
+  errors: FieldErrors,
+) {
+  const choices = await readAffectedChoices(request, form.affected)
+  return sendPage(
+    request,
+    reply,
+    page,
+    <>
+      <Breadcrumbs current="Plan a maintenance" />
+      <h1>Plan a maintenance</h1>
+      <Form action={action} class="card form">
+        <DefaultButton step="preview" />
+        <ErrorSummary errors={errors} />
+        <MaintenanceFields form={form} errors={errors} choices={choices} isNew />
+        <div class="buttons">
+          <button class="primary" name="step" value="preview">
+            Preview
+          </button>
+          <a class="button" href={maintenancesPath}>
+            Cancel
+          </a>
+        </div>
+      </Form>
+    </>,
+  )
+}

@@ -1,0 +1,167 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { toChangeContext } from '../../http/change-context.ts'
+import { scopeOf } from '../../http/permission-guard.ts'
+import {
+  getMaintenance,
+  type Maintenance,
+  previewOccurrences,
+  updateMaintenance,
+} from '../../maintenances/repository.ts'
+import { IdParams } from '../../wire/ids.ts'
+import {
+  DefaultButton,
+  describeAffected,
+  isMonitorSearch,
+  readAffectedChoices,
+} from '../affected-monitors.tsx'
+import {
+  describeDateTimeField,
+  type FieldErrors,
+  isConflict,
+  isValidationError,
+  parseDateTimeField,
+  readPrecondition,
+  readText,
+  toSavedValues,
+} from '../form.ts'
+import { sendPage } from '../page.tsx'
+import { ConflictSummary, ErrorSummary, Form } from '../ui.tsx'
+import { MaintenanceFields, MaintenancePreview, previewedCount } from './fields.tsx'
+import {
+  durationUnits,
+  fillMaintenanceForm,
+  type MaintenanceForm,
+  maintenanceFormLimitBytes,
+  parseMaintenance,
+  readMaintenanceForm,
+  toMaintenanceErrors,
+} from './form.ts'
+import { describeRule, toRule } from './rule.ts'
+import { Breadcrumbs, maintenancePath } from './ui.tsx'
+
+const routes: FastifyPluginAsyncTypebox = async (app) => {
+  const config = { permission: 'write:incidents' } as const
+
+  app.get('/:id/edit', { config, schema: { params: IdParams } }, async function showForm(request, reply) {
+    const maintenance = await getMaintenance(app.db, request.params.id, scopeOf(request))
+    const form = fillMaintenanceForm(maintenance)
+    return sendForm(request, reply, maintenance, { form, version: maintenance.version })
+  })
+
+  app.post(
+    '/:id/edit',
+    { config, bodyLimit: maintenanceFormLimitBytes, schema: { params: IdParams } },
+    async function save(request, reply) {
+      const { id } = request.params
+      const scope = scopeOf(request)
+      const form = readMaintenanceForm(request.body)
+      const version = readText(request.body, 'version')
+      const step = readText(request.body, 'step')
+      const stored = await getMaintenance(app.db, id, scope)
+      if (step === 'edit' || isMonitorSearch(request.body))
+        return sendForm(request, reply, stored, { form, version })
+      const context = toChangeContext(request)
+      try {
+        const maintenance = parseMaintenance(request, form, stored)
+        if (step === 'save') {
+          const expected = readPrecondition(request.body)
+          await updateMaintenance(context, id, maintenance, scope, () => Promise.resolve(true), expected)
+          return await reply.redirect(`${maintenancePath(id)}?notice=saved`, 303)
+        }
+        const dates = await previewOccurrences(context, maintenance, previewedCount)
+        const choices = await readAffectedChoices(request, { ...form.affected, search: '' })
+        return await sendPage(
+          request,
+          reply,
+          { title: `Edit ${stored.title}`, section: 'maintenances' },
+          <>
+            <Breadcrumbs current="Preview" maintenance={stored} />
+            <h1>Preview</h1>
+            <p class="muted">A new schedule replaces the events that have not started.</p>
+            <MaintenancePreview
+              {...{ action: `${maintenancePath(id)}/edit`, form, maintenance, dates, choices }}
+            >
+              <input type="hidden" name="version" value={version} />
+            </MaintenancePreview>
+          </>,
+        )
+      } catch (error) {
+        if (isConflict(error)) {
+          const current = await getMaintenance(app.db, id, scope)
+          const state = { form, version: current.version, isStale: true }
+          return sendForm(request, reply.code(error.status), current, state)
+        }
+        if (!isValidationError(error)) throw error
+        const errors = toMaintenanceErrors(error, form)
+        return sendForm(request, reply.code(400), stored, { form, version, errors })
+      }
+    },
+  )
+}
+
+export default routes
+
+type FormState = {
+  form: MaintenanceForm
+  /** The version that the change requires. */
+  version: string
+  errors?: FieldErrors
+  /** True if the maintenance was changed after the form was opened. */
+  isStale?: boolean
+}
+
+async function sendForm(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  maintenance: Maintenance,
+  { form, version, errors = {}, isStale = false }: FormState,
+) {
+  const choices = await readAffectedChoices(request, form.affected)
+  const messages = isStale ? compare(form, fillMaintenanceForm(maintenance)) : errors
+  return sendPage(
+    request,
+    reply,
+    { title: `Edit ${maintenance.title}`, section: 'maintenances' },
+    <>
+      <Breadcrumbs current="Edit" maintenance={maintenance} />
+      <h1>Edit maintenance</h1>
+      <Form action={`${maintenancePath(maintenance.id)}/edit`} class="card form">
+        <DefaultButton step="preview" />
+        <input type="hidden" name="version" value={version} />
+        {isStale && (
+          <ConflictSummary resource="maintenance">
+            The saved values that differ from yours are below their fields. Save again to replace them.
+          </ConflictSummary>
+        )}
+        <ErrorSummary errors={errors} />
+        <MaintenanceFields form={form} errors={messages} choices={choices} isNew={false} />
+        <div class="buttons">
+          <button class="primary" name="step" value="preview">
+            Preview
+          </button>
+          <a class="button" href={maintenancePath(maintenance.id)}>
+            Cancel
+          </a>
+        </div>
+      </Form>
+    </>,
+  )
+}
+
+function compare(entered: MaintenanceForm, saved: MaintenanceForm): FieldErrors {
+  const toValues = (form: MaintenanceForm) => ({
+    title: form.title,
+    description: form.description,
+    starts_at: describeDateTimeField(form.startsAt),
+    duration_seconds: `${form.duration} ${unitOf(form)}`,
+    rrule: describeRule(toRule(form) ?? '', parseDateTimeField(form.startsAt) ?? new Date(0)),
+    enabled: form.enabled === '' ? 'disabled' : 'enabled',
+    monitors: describeAffected(form.affected),
+  })
+  return toSavedValues(toValues(entered), toValues(saved))
+}
+
+function unitOf({ durationUnit }: MaintenanceForm): string {
+  return durationUnits.find(([seconds]) => seconds === durationUnit)?.[1].toLowerCase() ?? ''
+}
