@@ -1,5 +1,5 @@
 import { once, type Schedule } from '../../maintenances/schedule.ts'
-import { formatDateTime } from '../format.ts'
+import { formatDateTime, formatDuration } from '../../wire/time-text.ts'
 
 /** How often a maintenance takes place, as selected in a form. The time of the day is that of its start. */
 export type RuleForm = {
@@ -105,22 +105,4 @@ export function describeRule(rrule: string, start: Date): string {
 
 function nameOf(list: readonly (readonly [value: string, name: string])[], value: string): string {
   return list.find(([other]) => other === value)?.[1] ?? value
-}
-
-const durationUnits = [
-  ['d', 86_400],
-  ['h', 3_600],
-  ['min', 60],
-  ['s', 1],
-] as const
-
-/** `2 h`, `1 h 30 min` */
-export function formatDuration(seconds: number): string {
-  let rest = seconds
-  const parts = durationUnits.map(([unit, length]) => {
-    const count = Math.floor(rest / length)
-    rest -= count * length
-    return count > 0 ? `${count} ${unit}` : ''
-  })
-  return parts.filter((part) => part !== '').join(' ')
 }

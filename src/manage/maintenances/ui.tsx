@@ -1,6 +1,6 @@
 import type { EventState } from '../../enums.ts'
 import type { Maintenance } from '../../maintenances/repository.ts'
-import { formatDateTime } from '../format.ts'
+import { formatDateTime } from '../../wire/time-text.ts'
 import { TimeAgo } from '../ui.tsx'
 
 export const maintenancesPath = '/manage/maintenances'
@@ -23,7 +23,7 @@ export function Breadcrumbs({ current, maintenance }: BreadcrumbsProps) {
 
 const stateNames: Record<EventState, string> = {
   SCHEDULED: 'Scheduled',
-  READY: 'Starts within an hour',
+  READY: 'Starts soon',
   ONGOING: 'Ongoing',
   COMPLETED: 'Completed',
   CANCELLED: 'Cancelled',
