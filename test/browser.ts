@@ -20,7 +20,13 @@ if (isMissing && process.env.CI !== undefined)
 /** Why tests in a browser are skipped, or false. */
 export const skip = isMissing && 'Chromium was not found: install it, or set CHROMIUM to its path'
 
-export const browser = executablePath === undefined ? undefined : await launch(executablePath)
+/** Files that run in the same process start it one after the other. */
+let browser: Browser | undefined
+
+/** Ends the browser, so that it does not keep the process running. Call it at the end of each file. */
+export async function closeBrowser(): Promise<void> {
+  await browser?.close()
+}
 
 function launch(executablePath: string): Promise<Browser> {
   return chromium.launch({
@@ -39,7 +45,8 @@ function launch(executablePath: string): Promise<Browser> {
 
 /** Opens a tab with a context of its own. The test fails if a script fails, or violates the Content-Security-Policy. */
 export async function openPage(t: Test, options: BrowserContextOptions): Promise<Page> {
-  if (!browser) throw new Error('This test needs a browser')
+  if (executablePath === undefined) throw new Error('This test needs a browser')
+  if (!browser?.isConnected()) browser = await launch(executablePath)
   const context = await browser.newContext(options)
   t.teardown(() => context.close())
   const page = await context.newPage()

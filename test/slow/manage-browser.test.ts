@@ -2,7 +2,7 @@ import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import type { BrowserContextOptions, Page } from 'playwright-core'
 import t, { type Test } from 'tap'
-import { assertAccessible, assertFits, browser, openPage, skip } from '../browser.ts'
+import { assertAccessible, assertFits, closeBrowser, openPage, skip } from '../browser.ts'
 import { newKey, startReplica } from '../helper.ts'
 
 async function start(t: Test) {
@@ -419,4 +419,4 @@ await t.test(
   },
 )
 
-await browser?.close()
+await closeBrowser()

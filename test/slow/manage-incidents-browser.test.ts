@@ -1,6 +1,6 @@
 import type { Page } from 'playwright-core'
 import t, { type Test } from 'tap'
-import { assertAccessible, assertFits, browser, openPage, skip } from '../browser.ts'
+import { assertAccessible, assertFits, closeBrowser, openPage, skip } from '../browser.ts'
 import { newKey, startReplica } from '../helper.ts'
 
 const viewports = [
@@ -209,4 +209,4 @@ function checkWith(t: Test, page: Page, javaScriptEnabled: boolean, how: string)
   }
 }
 
-await browser?.close()
+await closeBrowser()

@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import { assertAccessible, assertFits, browser, openPage, skip } from '../browser.ts'
+import { assertAccessible, assertFits, closeBrowser, openPage, skip } from '../browser.ts'
 import { newKey, startReplica } from '../helper.ts'
 
 const hour = 3_600_000
@@ -167,4 +167,4 @@ await t.test(
   },
 )
 
-await browser?.close()
+await closeBrowser()

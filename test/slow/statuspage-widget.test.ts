@@ -3,7 +3,7 @@ import { createServer } from 'node:http'
 import { createRequire } from 'node:module'
 import type { AddressInfo } from 'node:net'
 import t from 'tap'
-import { browser, openPage, skip } from '../browser.ts'
+import { closeBrowser, openPage, skip } from '../browser.ts'
 import { newKey, startReplica } from '../helper.ts'
 
 /** Atlassian's own web component, which reads the status of a Statuspage from another origin. */
@@ -44,4 +44,4 @@ await t.test('the widget of Statuspage shows the status in a page of another ori
   t.same(statuses, [200, 304, undefined], 'a script reads public output, with an ETag, and nothing else')
 })
 
-await browser?.close()
+await closeBrowser()
