@@ -1,4 +1,7 @@
+import type { FastifyRequest } from 'fastify'
 import t, { type Test } from 'tap'
+import { forbiddenMonitor, forbiddenWithoutMonitor } from '../src/errors.ts'
+import { assertMonitorsInScope } from '../src/http/permission-guard.ts'
 import { newKey, shareReplica } from './helper.ts'
 import { logIn, readHidden } from './visitor.ts'
 
@@ -306,4 +309,24 @@ await t.test('a monitor whose impact is UP stays as it is', async (t: Test) => {
     'UP',
   )
   t.equal((await call(`GET /api/incidents/${id}`)).title, 'Up')
+})
+
+await t.test('a form of a key that is bound to monitors names some of them, and no others', async (t) => {
+  const toRequest = (monitors: string[] | null) =>
+    ({
+      principal: { monitors },
+      routeOptions: { config: { permission: 'write:incidents' } },
+    }) as unknown as FastifyRequest
+  const bound = toRequest(['web-*'])
+  t.throws(
+    () => {
+      assertMonitorsInScope(bound, ['web-1', 'api'])
+    },
+    forbiddenMonitor('api', 'write:incidents'),
+  )
+  t.throws(() => {
+    assertMonitorsInScope(bound, [])
+  }, forbiddenWithoutMonitor('write:incidents'))
+  assertMonitorsInScope(bound, ['web-1'])
+  assertMonitorsInScope(toRequest(null), ['api'])
 })
