@@ -11,7 +11,8 @@ const formTokens = new Set<string>()
 const length = 24
 
 const keys = /kener_[0-9A-Za-z]{16}_([0-9A-Za-z]{43})[0-9A-Za-z]{6}/g
-const heartbeats = /\/ext\/heartbeat\/[^/]+\/([0-9A-Za-z]{43})/g
+// Not one repeated character, which is in the URLs and the tags of random requests.
+const heartbeats = /\/ext\/heartbeat\/[^/]+\/(?!(.)\1{42})([0-9A-Za-z]{43})/g
 const cookies = /\bkener_(?:manage|log_in)=([\w-]{43})/g
 const forms = /name="_csrf" value="([^"]+)"/g
 /** Texts that can contain a secret: base62, base64 or base64url. */
@@ -19,7 +20,7 @@ const runs = /[\w+/-]{24,}/g
 
 export function recordKeys(text: string): void {
   for (const [, secret = ''] of text.matchAll(keys)) record(secrets, secret)
-  for (const [, secret = ''] of text.matchAll(heartbeats)) record(secrets, secret)
+  for (const [, , secret = ''] of text.matchAll(heartbeats)) record(secrets, secret)
 }
 
 function recordCookies(text: string): void {

@@ -343,7 +343,8 @@ await t.test('unusual targets and methods are rejected', async (t) => {
   const cases: [status: number, code: string | null, first: string, headers: string][] = [
     [200, null, 'GET http://elsewhere.test/api/me', key],
     [401, 'UNAUTHORIZED', 'GET http://elsewhere.test/api/me', ''],
-    [404, 'NOT_FOUND', 'OPTIONS *', key],
+    // RFC 9110, section 9.3.7: about the server in general. The status page has a preflight.
+    [204, null, 'OPTIONS *', key],
     [405, 'METHOD_NOT_ALLOWED', 'OPTIONS /api/me', key],
     [401, 'UNAUTHORIZED', 'OPTIONS /api/me', ''],
     [405, 'METHOD_NOT_ALLOWED', 'TRACE /api/me', key],

@@ -16,7 +16,7 @@ const runs = Number(process.env.FUZZ_RUNS ?? scaled(400))
 const batchSize = 30
 
 /** Tables and columns that every request may write: counters, and last_used_at. */
-const countersOnly = ['rate_counters', 'traffic']
+const countersOnly = ['rate_counters', 'traffic', 'key_usage_hours', 'key_last_uses']
 
 const codes: Record<number, string[]> = {
   400: ['INVALID_REQUEST'],
