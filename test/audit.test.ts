@@ -3,6 +3,7 @@ import { sql } from 'kysely'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import { removeExpiredAuditEvents } from '../src/audit/repository.ts'
+import { auditedTransaction } from '../src/audit/transaction.ts'
 import type { AuditVia } from '../src/enums.ts'
 import { startFakeKener } from './fake-kener.ts'
 import { createDatabase, isErrorReply, newKey, type Replica, startReplica } from './helper.ts'
@@ -282,7 +283,7 @@ await t.test('an event says what was changed, by which key, from where', async (
   t.same(data[1].changes, { name: [null, 'ci'], permissions: [null, ['admin']] })
 
   const { data: incident } = (await call(admin.token, 'POST /api/incidents', { title: 'I' })).json
-  const resolved = { comment: 'x'.repeat(3_000), state: 'RESOLVED' }
+  const resolved = { comment: `${'x'.repeat(1_999)}😀${'x'.repeat(999)}`, state: 'RESOLVED' }
   await call(admin.token, `POST /api/incidents/${incident.id}/comments`, resolved)
   const events = (await call(admin.token, `GET /api/audit?target=${incident.id}`)).json.data
   t.match(events, [
@@ -291,7 +292,8 @@ await t.test('an event says what was changed, by which key, from where', async (
     { action: 'incident.created' },
   ])
   t.same(events[1].changes.state, ['INVESTIGATING', 'RESOLVED'])
-  t.equal(events[0].changes.comment[1], `${'x'.repeat(2_000)}… (3000 characters)`, 'long texts are shortened')
+  const shortened = `${'x'.repeat(1_999)}… (3000 characters)`
+  t.equal(events[0].changes.comment[1], shortened, 'long texts are shortened between characters')
   t.equal(events[0].target.id, incident.id)
 })
 
@@ -321,6 +323,21 @@ await t.test('without its event, a change is not stored', async (t) => {
   t.equal((await call(admin.token, 'GET /api/monitors/m')).json.data.name, 'before')
   t.same((await call(admin.token, 'GET /api/incidents')).json.data, [])
   t.same((await call(admin.token, 'GET /api/maintenances')).json.data, [])
+})
+
+await t.test('an event has the time of the change, also if its transaction waited for a lock', async (t) => {
+  const { db } = await startReplica(t)
+  const actor = { key: null, via: 'cli', address: null, request_id: null } as const
+  await auditedTransaction({ db, actor, auditRetentionDays: 1 }, async ({ trx, record }) => {
+    record({ action: 'monitor.deleted', target: { type: 'monitor', id: 'm', name: null } })
+    await sql`
+      do $$ begin
+        while date_trunc('second', clock_timestamp()) <= now() loop perform pg_sleep(0.01); end loop;
+      end $$`.execute(trx)
+    return sql`create table started as select now() as at`.execute(trx)
+  })
+  const { rows } = await sql`select from audit_events, started where audit_events.at > started.at`.execute(db)
+  t.equal(rows.length, 1)
 })
 
 await t.test('events are filtered, in pages or as one stream of lines', async (t) => {

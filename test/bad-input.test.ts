@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream'
 import t from 'tap'
 import { fromAjvErrors } from '../src/wire/ajv-errors.ts'
 import { compileCoercing, compileJson, findErrors } from '../src/wire/validator.ts'
@@ -324,6 +325,15 @@ await t.test('a body designed to be slow to validate is rejected with a small re
     isErrorReply(t, reply, 400, 'INVALID_REQUEST', payload.slice(0, 30))
     t.ok(reply.body.length < 2_000, `${reply.body.length} bytes`)
   }
+})
+
+await t.test('a chunked body that is nested deeply is rejected', async (t) => {
+  const { call, admin } = await start()
+  const headers = { ...json, 'transfer-encoding': 'chunked' }
+  const payload = Readable.from([`${'['.repeat(30_000)}${']'.repeat(30_000)}`])
+  const reply = await call(admin, 'POST /api/keys', undefined, { headers, payload })
+  isErrorReply(t, reply, 400, 'INVALID_REQUEST', 'without Content-Length')
+  t.equal(reply.json.error.message, 'Invalid body: must be an object')
 })
 
 await t.test('a body that is compressed or not UTF-8 is 415', async (t) => {

@@ -62,6 +62,15 @@ async function createResources() {
   }))
 }
 
+await t.test('the response to a revocation has the ETag of the key', async (t) => {
+  const { id } = await newKey(replica)
+  const revoked = await send(`POST /api/keys/${id}/revoke`)
+  t.equal(etagOf(revoked), etagOf(await send(`GET /api/keys/${id}`)))
+  const own = await newKey(replica)
+  const byItself = await call(own.token, 'POST /api/me/revoke')
+  t.equal(versionOf(byItself), versionOf(await send(`GET /api/keys/${own.id}`)), 'of the calling key')
+})
+
 await t.test('a single resource has an ETag, and If-None-Match with it is 304', async (t) => {
   for (const { path, created } of await createResources()) {
     const read = await send(`GET ${path}`)

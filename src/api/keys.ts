@@ -102,7 +102,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.post(
     '/:id/revoke',
     {
-      config,
+      config: { ...config, hasEtag: true },
       schema: {
         operationId: 'revokeKey',
         summary: 'Revoke a key',
@@ -111,8 +111,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: describe(Envelope(Key), 'The revoked key') },
       },
     },
-    async (request) => {
+    async (request, reply) => {
       const key = await lifecycle.revokeKey(toKeyContext(request), request.params.id)
+      reply.version = key.version
       return { success: true as const, data: serializeKey(key) }
     },
   )

@@ -64,7 +64,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.post(
     '/revoke',
     {
-      config: { permission: 'any-key' },
+      config: { permission: 'any-key', hasEtag: true },
       schema: {
         operationId: 'revokeOwnKey',
         summary: 'Revoke the calling key',
@@ -72,8 +72,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: describe(Envelope(Key), 'The revoked key') },
       },
     },
-    async function revokeOwnKey(request) {
+    async function revokeOwnKey(request, reply) {
       const key = await revokeKey(toKeyContext(request), requirePrincipal(request).id)
+      reply.version = key.version
       return { success: true as const, data: serializeKey(key) }
     },
   )

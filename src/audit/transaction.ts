@@ -77,6 +77,8 @@ async function insertEvents(
     .insertInto('audit_events')
     .values(
       events.map(({ action, target, changes = {} }) => ({
+        // Not the start of the transaction, which may have waited for the lock of a later one that changed the same row.
+        at: sql<Date>`date_trunc('second', clock_timestamp())`,
         actor_key_id: actor.key?.id ?? null,
         actor_key_name: actor.key?.name ?? null,
         via: actor.via,
@@ -134,7 +136,9 @@ const maxRecorded = { characters: 2_000, items: 100 }
 
 function shorten(value: unknown): unknown {
   if (typeof value === 'string' && value.length > maxRecorded.characters) {
-    return `${value.slice(0, maxRecorded.characters)}… (${value.length} characters)`
+    // A character of two code units is not cut in half: PostgreSQL and many clients reject lone surrogates.
+    const start = value.slice(0, maxRecorded.characters).replace(/[\ud800-\udbff]$/, '')
+    return `${start}… (${value.length} characters)`
   }
   if (Array.isArray(value) && value.length > maxRecorded.items) {
     return [...(value.slice(0, maxRecorded.items) as unknown[]), `… (${value.length} items)`]

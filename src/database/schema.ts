@@ -245,7 +245,7 @@ type AuditEventsTable = {
   /** bigint, which pg returns as a string. */
   id: ColumnType<string, never, never>
   /** Whole seconds. */
-  at: ColumnType<Date, never, never>
+  at: ColumnType<Date, Date, never>
   /** Null: an operator of the service. */
   actor_key_id: string | null
   actor_key_name: string | null

@@ -15,6 +15,7 @@ import {
   rowLocked,
   unsupportedMediaType,
 } from '../errors.ts'
+import { isNestedTooDeeply } from '../limits.ts'
 import { fromAjvErrors } from '../wire/ajv-errors.ts'
 import { findErrors } from '../wire/validator.ts'
 
@@ -88,6 +89,8 @@ function collectErrors(
 ): ErrorObject[] {
   if (part !== 'body') return found
   const { body, headers, routeOptions } = request
+  // JSON.stringify would exceed the stack.
+  if (isNestedTooDeeply(body)) return found
   // A chunked body has no Content-Length.
   const length = Number(headers['content-length'] ?? JSON.stringify(body).length)
   return length <= 16_384 ? findErrors(routeOptions.schema?.body as object, body) : found
