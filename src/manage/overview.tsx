@@ -50,7 +50,12 @@ function Traffic({ requests }: { requests: number[] }) {
         <h2 id="traffic">Requests per minute</h2>
         <p class="muted">{sum === 0 ? 'No requests in the last hour' : summary}</p>
       </div>
-      <BarChart bars={bars} label={`Requests per minute: ${summary}`} axis={['1 hour ago', 'now']} />
+      <BarChart
+        bars={bars}
+        label={`Requests per minute: ${summary}`}
+        format={formatNumber}
+        axis={['1 hour ago', 'now']}
+      />
     </section>
   )
 }
