@@ -189,7 +189,8 @@ function Heading({ monitor }: { monitor: Monitor }) {
         <div>
           <h1>{name}</h1>
           <p class="muted">
-            <MonitorStatus status={status} /> <StatusReason monitor={monitor} />{' '}
+            <MonitorStatus status={status} />{' '}
+            <StatusReason source={monitor.status_source} lastReport={monitor.last_report} />{' '}
             <VisibilityTags monitor={monitor} />
           </p>
         </div>

@@ -162,7 +162,7 @@ function MonitorTable({ monitors }: { monitors: Monitor[] }) {
                 <MonitorStatus status={monitor.status} />
                 {monitor.status_source !== 'report' && (
                   <span class="more">
-                    <StatusReason monitor={monitor} />
+                    <StatusReason source={monitor.status_source} lastReport={monitor.last_report} />
                   </span>
                 )}
               </div>

@@ -33,28 +33,24 @@ export function MonitorStatus({ status }: { status: Status }) {
   return <span class={`status ${status.toLowerCase()}`}>{formatStatus(status)}</span>
 }
 
+type StatusReasonProps = {
+  source: Monitor['status_source']
+  /** Undefined: not shown. */
+  lastReport?: Monitor['last_report']
+}
+
 /** Says what determines the status. */
-export function StatusReason({ monitor }: { monitor: Pick<Monitor, 'status_source' | 'last_report'> }) {
-  const { status_source: source, last_report: last } = monitor
+export function StatusReason({ source, lastReport }: StatusReasonProps) {
   switch (source) {
     case 'incident':
       return <>by an open incident</>
     case 'maintenance':
       return <>by an ongoing maintenance</>
     case 'report':
-      return (
-        <>
-          reported
-          {last && (
-            <>
-              {' '}
-              <TimeAgo time={toTime(last.minute)} />
-            </>
-          )}
-        </>
-      )
+      return <>reported {lastReport && <TimeAgo time={toTime(lastReport.minute)} />}</>
     case 'default':
-      return last ? <>by default: the last report is too old</> : <>by default: nothing was reported</>
+      if (lastReport === undefined) return <>by default: there is no valid report</>
+      return lastReport ? <>by default: the last report is too old</> : <>by default: nothing was reported</>
   }
 }
 
