@@ -42,7 +42,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       reply,
       { title: `Delete ${monitor.name}`, section: 'monitors' },
       <ConfirmPage
-        title="Delete"
+        label="Delete"
+        question={`Delete ${monitor.name}?`}
         action="delete"
         monitor={monitor}
         fields={<input type="hidden" name="version" value={monitor.version} />}

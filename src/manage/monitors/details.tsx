@@ -1,8 +1,8 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
-import { reportStatuses } from '../../enums.ts'
-import { invalidField, monitorNotFound } from '../../errors.ts'
+import { type ReportStatus, reportStatuses } from '../../enums.ts'
+import { monitorNotFound } from '../../errors.ts'
 import { DayBars, DayLegend, formatUptime, toDates } from '../../html/days.tsx'
 import { requirePrincipal } from '../../http/auth.ts'
 import { change } from '../../http/change-context.ts'
@@ -292,28 +292,27 @@ function readReportForm(body: unknown): ReportFields {
 
 /** @throws ApiError 400 */
 function parseReport({ status: entered, latency }: ReportFields) {
-  const status = reportStatuses.find((name) => name === entered)
+  const status = entered as ReportStatus
   const latency_ms = latency === '' ? null : /^\d{1,15}$/.test(latency) ? Number(latency) : NaN
   const isValid = latency_ms === null || latency_ms <= maxLatencyMs
   assertValidFields({
-    status: status ? undefined : 'Choose a status from the list',
+    status: reportStatuses.includes(status) ? undefined : 'Choose a status from the list',
     latency_ms: isValid
       ? undefined
       : 'Enter whole milliseconds, at most 86,400,000, or leave the field empty',
   })
-  if (!status) throw invalidField('/status', 'Choose a status from the list')
   return { status, latency_ms }
 }
 
 function ReportForm({ monitor, form, errors }: ReportState & { monitor: Monitor }) {
-  const { tag, status_source: source, status } = monitor
+  const { tag, status_source: source } = monitor
   return (
     <section class="card" aria-labelledby="report">
       <h2 id="report">Report a status</h2>
       {(source === 'incident' || source === 'maintenance') && (
         <p class="muted">
-          The monitor stays {formatStatus(status).toLowerCase()} until the {source} ends, whatever is
-          reported.
+          {source === 'incident' ? 'An open incident' : 'An ongoing maintenance'} determines the status. A
+          report takes effect when it ends.
         </p>
       )}
       <Form action={`${monitorPath(tag)}/report`}>

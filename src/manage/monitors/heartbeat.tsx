@@ -21,7 +21,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       reply,
       { title: 'Replace the heartbeat URL', section: 'monitors' },
       <ConfirmPage
-        title="Replace the heartbeat URL"
+        label="Replace"
+        question={`Replace the heartbeat URL of ${monitor.name}?`}
         action="heartbeat"
         monitor={monitor}
         fields={<ReplacedField heartbeat={heartbeat} />}
@@ -58,7 +59,12 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       request,
       reply,
       { title: 'Delete the heartbeat URL', section: 'monitors' },
-      <ConfirmPage title="Delete the heartbeat URL" action="heartbeat/delete" monitor={monitor}>
+      <ConfirmPage
+        label="Delete"
+        question={`Delete the heartbeat URL of ${monitor.name}?`}
+        action="heartbeat/delete"
+        monitor={monitor}
+      >
         <p>Requests to the URL are 404 from then on. This cannot be undone.</p>
         <LastRequest heartbeat={heartbeat} />
       </ConfirmPage>,

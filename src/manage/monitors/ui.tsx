@@ -71,8 +71,9 @@ export function VisibilityTags({ monitor }: { monitor: Pick<Monitor, 'enabled' |
 
 type ConfirmPageProps = {
   monitor: Monitor
-  /** Also the label of the button. */
-  title: string
+  /** Label of the button. */
+  label: string
+  question: string
   /** Last part of the path of the page. */
   action: string
   children: ComponentChildren
@@ -81,20 +82,18 @@ type ConfirmPageProps = {
 }
 
 /** Asks for confirmation of what cannot be undone. */
-export function ConfirmPage({ monitor, title, action, children, fields }: ConfirmPageProps) {
+export function ConfirmPage({ monitor, label, question, action, children, fields }: ConfirmPageProps) {
   const path = monitorPath(monitor.tag)
   return (
     <>
-      <Breadcrumbs current={title} monitor={monitor} />
-      <h1>
-        {title}: {monitor.name}?
-      </h1>
+      <Breadcrumbs current={label} monitor={monitor} />
+      <h1>{question}</h1>
       <section class="card form">
         {children}
         <Form action={`${path}/${action}`}>
           {fields}
           <div class="buttons">
-            <button class="primary danger">{title}</button>
+            <button class="primary danger">{label}</button>
             <a class="button" href={path}>
               Cancel
             </a>
