@@ -40,7 +40,7 @@ const namedErrors = {
 }
 
 const auditedChanges = {
-  selector: "CallExpression[callee.property.name=/^(transaction|startTransaction)$/]",
+  selector: 'CallExpression[callee.property.name=/^(transaction|startTransaction)$/]',
   message: 'Call auditedTransaction, so that the change has an audit event.',
 }
 

@@ -11,12 +11,11 @@ import { keyPath, keysPath } from './api-keys/ui.tsx'
 import { BarChart } from './chart.tsx'
 import { formatNumber } from './format.ts'
 import { incidentPath, IncidentState, incidentsPath } from './incidents/ui.tsx'
+import { maintenancePath } from './maintenances/ui.tsx'
 import { FirstMonitor } from './monitors/first-monitor.tsx'
 import { monitorPath, MonitorStatus, monitorsPath, StatusReason } from './monitors/ui.tsx'
 import { sendPage } from './page.tsx'
 import { TimeAgo } from './ui.tsx'
-
-const maintenancesPath = '/manage/maintenances'
 
 /** Most items of each list of problems, and of each list of keys. */
 const maxProblems = 20
@@ -156,7 +155,7 @@ function Maintenances({ maintenances }: { maintenances: OngoingMaintenance[] }) 
         {maintenances.map(({ id, title, ends_at: end, monitors }) => (
           <li key={id}>
             <span>
-              <a href={`${maintenancesPath}/${id}`}>{title}</a>
+              <a href={maintenancePath(id)}>{title}</a>
               <span class="muted block">
                 ends <TimeAgo time={end} />
               </span>
