@@ -62,13 +62,13 @@ const layers = [
   ),
   restrict(
     ['src/http/**'],
-    frontEnds,
+    [...frontEnds, 'html'],
     'http/ serves every front end: move what it needs to a domain folder, or pass it in as an option.',
     [noSql],
   ),
   restrict(
     domains.map((domain) => `src/${domain}/**`),
-    [...frontEnds, 'http', 'wire(?=/(?!time\\.ts|pagination\\.ts))'],
+    [...frontEnds, 'http', 'html', 'wire(?=/(?!time\\.ts|pagination\\.ts))'],
     'Domain folders know neither front ends nor HTTP nor the wire format: return plain data, throw errors of errors.ts.',
     [
       {
@@ -79,17 +79,23 @@ const layers = [
   ),
   restrict(
     ['src/wire/**'],
-    [...frontEnds, 'http', ...domains, 'database'],
+    [...frontEnds, 'http', 'html', ...domains, 'database'],
     'wire/ holds what all front ends share of the wire: move rules and SQL to a domain folder.',
   ),
   restrict(
+    ['src/html/**'],
+    [...frontEnds, 'http', 'database'],
+    'html/ renders what the public page and the panel share: pass in what it shows.',
+    [noSql],
+  ),
+  restrict(
     ['src/database/**'],
-    [...frontEnds, 'http', 'wire', ...domains],
+    [...frontEnds, 'http', 'html', 'wire', ...domains],
     'database/ is below the domain folders: move SQL about one resource to its repository.',
   ),
   restrict(
     vocabulary.map((name) => `src/${name}.ts`),
-    [...frontEnds, 'http', 'wire', ...domains, 'database'],
+    [...frontEnds, 'http', 'html', 'wire', ...domains, 'database'],
     'The vocabulary imports no folder: move what needs one into that folder.',
   ),
   {

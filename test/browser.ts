@@ -74,3 +74,27 @@ export async function assertFits(t: Test, page: Page, name: string): Promise<voi
   const excess = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth)
   t.ok(excess <= 0, `${name}: ${excess} px too wide`)
 }
+
+/**
+ * Returns a function that checks a page of the panel: it fits the viewport, controls are high enough to be touched on a
+ * phone, and axe finds no violation.
+ */
+export function checkWith(t: Test, page: Page, javaScriptEnabled: boolean, how: string) {
+  return async (name: string) => {
+    await page.locator('main').waitFor()
+    await assertFits(t, page, `${name}, ${how}`)
+    if (page.viewportSize()?.width === 360) {
+      const heights = await page
+        .locator(
+          'nav[aria-label=Main] a, main button:visible, main .button, main .actions a, main select:visible',
+        )
+        .evaluateAll((elements) =>
+          elements
+            .filter((element) => element.tabIndex >= 0)
+            .map((element) => Math.round(element.getBoundingClientRect().height)),
+        )
+      t.ok(Math.min(...heights) >= 44, `${name}: the lowest control is ${Math.min(...heights)} px high`)
+    }
+    if (javaScriptEnabled) await assertAccessible(t, page, `${name}, ${how}`)
+  }
+}

@@ -595,7 +595,7 @@ await t.test(
     const visitor = await logIn(local.app, token)
     t.match(
       (await visitor.get('/manage')).body,
-      /No requests in the last hour.*No monitors yet.*No open incidents/s,
+      /No monitors yet.*No problems.*No key expires soon.*No requests in the last hour/s,
     )
     await remote.call(token, 'PUT /api/monitors/shop', { name: 'Shop <b>' })
     await remote.call(token, 'PUT /api/monitors/off', { name: 'Switched off', enabled: false })
@@ -610,9 +610,9 @@ await t.test(
     await remote.app.readTraffic()
     const { body } = await visitor.get('/manage')
     t.match(body, '7 in the last hour')
-    t.match(body, /Shop &lt;b>.*DEGRADED.*Backstage.*hidden.*NO DATA/s, 'the most severe status first')
-    t.notMatch(body, 'Switched off')
-    t.match(body, /Slow &amp; odd/)
+    t.match(body, /1 <span class="status degraded">.*Shop &lt;b>.*by an open incident.*Degraded/s)
+    t.notMatch(body, /Switched off|Backstage/)
+    t.match(body, /<a href="\/manage\/incidents\/1">Slow &amp; odd<\/a>/)
   },
 )
 

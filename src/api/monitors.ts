@@ -18,12 +18,12 @@ import { maxReportMinutes } from '../reports/writer.ts'
 import { Conflict, describe, Envelope, NoContent, Page } from '../wire/envelope.ts'
 import { formatEtag } from '../wire/etag.ts'
 import { assertRangeOrder, paginate, parseCursor } from '../wire/pagination.ts'
+import { CreateMonitor } from '../wire/monitors.ts'
 import { formatMinute, formatTime, maxTime, parseMinute, parseValidTime } from '../wire/time.ts'
 import { compileSerializer } from '../wire/validator.ts'
 import { HeartbeatUrl } from './schemas/heartbeats.ts'
 import { Bucket, FillData, type Point, ReadData, Report, WriteResponse } from './schemas/monitor-data.ts'
 import {
-  CreateMonitor,
   ListMonitors,
   Monitor,
   MonitorParams,

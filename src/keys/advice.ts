@@ -67,11 +67,18 @@ type Row = {
  */
 const maxExamined = 5_000
 
+type AdviceQuery = {
+  cursor?: string | undefined
+  limit: number
+  /** Only findings with these codes. */
+  codes?: readonly AdviceCode[]
+}
+
 /** Returns a page of findings about active keys, newest keys first. @throws ApiError 400 for an invalid cursor */
 export async function listAdvice(
   db: Kysely<Tables>,
   caller: Caller,
-  { cursor, limit }: { cursor?: string | undefined; limit: number },
+  { cursor, limit, codes = adviceCodes }: AdviceQuery,
 ) {
   const list = 'keys/advice'
   const [seq = null, rank = null] =
@@ -79,9 +86,10 @@ export async function listAdvice(
   const keys = sql`
     select * from api_keys where seq <= coalesce(${seq}::bigint, ${maxSeq}) order by seq desc limit ${sql.lit(maxExamined)}`
   const after = sql<boolean>`(seq, -rank) < (coalesce(${seq}::bigint, ${maxSeq}), -coalesce(${rank}::integer, 0))`
+  const ranks = codes.map((code) => adviceCodes.indexOf(code) + 1)
   const { rows } = await sql<{ examined: number; last_seq: string } & (Row | { id: null })>`
     with examined as materialized (${keys}), findings as (
-      select * from (${findingsOf('examined', caller)}) as finding where ${after}
+      select * from (${findingsOf('examined', caller)}) as finding where ${after} and rank = any(${ranks}::integer[])
       order by seq desc, rank limit ${limit + 1}::integer
     )
     select findings.*, examined, last_seq

@@ -119,6 +119,21 @@ export async function lockKey(trx: Transaction<Tables>, id: string): Promise<Api
   return findKey(trx, id)
 }
 
+/** A key that may write to a monitor. */
+export type Writer = Pick<ApiKey, 'id' | 'name' | 'permissions' | 'monitors' | 'last_used_at'>
+
+/** Lists the active keys that may write to a monitor, last used first. */
+export async function listWriters(db: Kysely<Tables>, tag: string, limit: number): Promise<Writer[]> {
+  const { rows } = await sql<Writer>`
+    select id, name, permissions, monitors, last_used_at from api_keys
+    where ${keyStatus} = 'active' and permissions && array['write:monitors', 'admin'] and (
+      monitors is null or exists (
+        select from unnest(monitors) as pattern
+        where case when pattern like '%*' then starts_with(${tag}, left(pattern, -1)) else pattern = ${tag} end))
+    order by last_used_at desc nulls last, seq desc limit ${limit}`.execute(db)
+  return rows
+}
+
 /** An active key that replaced another one. */
 export type Successor = Pick<ApiKey, 'id' | 'name' | 'created_at'>
 

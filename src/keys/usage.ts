@@ -176,6 +176,20 @@ export async function readUsage(
   return rows.map(toBucket)
 }
 
+/** A key, and its requests of the last 24 hours that were rejected because of its rate limit. */
+export type LimitedKey = { id: string; name: string; rejected: number }
+
+/** Lists the active keys that exceeded their rate limit in the last 24 hours, most rejected requests first. */
+export async function listLimitedKeys(db: Kysely<Tables>, limit: number): Promise<LimitedKey[]> {
+  const { rows } = await sql<LimitedKey>`
+    select id, name, sum(rate_limited)::float8 as rejected
+    from key_usage_hours join api_keys on id = key_id
+    where hour > ${thisHour} - 24 and rate_limited > 0
+      and revoked_at is null and coalesce(expires_at > now(), true)
+    group by id, name order by rejected desc, id limit ${limit}`.execute(db)
+  return rows
+}
+
 /**
  * Selects the rows of a key. Each hour or day is looked up by the primary key, because the table has no index on keys,
  * and only from the oldest row to the newest one of the table, which bounds the lookups.

@@ -14,6 +14,7 @@ import type { EventState, MaintenanceImpact } from '../enums.ts'
 import { changedConcurrently, maintenanceNotFound } from '../errors.ts'
 import { withinLimits } from '../limits.ts'
 import { affectedByMaintenance, assertUniqueMonitors, lockAffectedMonitors } from '../monitors/affected.ts'
+import { eventIsOngoing } from '../monitors/current-status.ts'
 import type { Scope } from '../monitors/scope.ts'
 import { assertPrecondition, type Precondition } from '../preconditions.ts'
 import { evaluate } from './evaluation.ts'
@@ -70,6 +71,25 @@ export async function listMaintenances(
   const order = newest === 'start' ? sql`starts_at desc, id desc` : sql`id desc`
   const { rows } = await sql<Maintenance>`
     select ${columns(scope)} from maintenances ${where} order by ${order} limit ${limit}`.execute(db)
+  return rows
+}
+
+export type OngoingMaintenance = Pick<Maintenance, 'id' | 'title' | 'monitors'> & {
+  starts_at: Date
+  ends_at: Date
+}
+
+/** Lists the enabled maintenances that are ongoing, soonest end first. */
+export async function listOngoingMaintenances(
+  db: Kysely<Tables>,
+  limit: number,
+): Promise<OngoingMaintenance[]> {
+  const { rows } = await sql<OngoingMaintenance>`
+    select maintenances.id, title, event.starts_at, ends_at, ${affectedByMaintenance.column(null)}
+    from (
+      select maintenance_id, starts_at, ends_at from maintenance_events where ${eventIsOngoing}
+    ) as event join maintenances on maintenances.id = maintenance_id
+    where enabled order by ends_at, maintenances.id limit ${limit}`.execute(db)
   return rows
 }
 

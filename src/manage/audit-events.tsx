@@ -3,6 +3,7 @@ import { keyPath } from './api-keys/ui.tsx'
 import { formatDateTime } from '../wire/time-text.ts'
 import { incidentPath } from './incidents/ui.tsx'
 import { maintenancePath } from './maintenances/ui.tsx'
+import { monitorPath } from './monitors/ui.tsx'
 import { parseTime } from '../wire/time.ts'
 import { formatAction } from './format.ts'
 import { TimeAgo } from './ui.tsx'
@@ -40,6 +41,7 @@ function Target({ event: { target_type: type, target_id: id, target_name: name }
 
 function pathOf(type: AuditEvent['target_type'], id: string): string | undefined {
   if (type === 'key') return keyPath(id)
+  if (type === 'monitor') return monitorPath(id)
   if (type === 'incident') return incidentPath(Number(id))
   if (type === 'maintenance') return maintenancePath(Number(id))
   return undefined

@@ -6,16 +6,31 @@ export type Bar = {
   title: string
 }
 
+type Props = {
+  bars: Bar[]
+  /** Describes the chart, because its bars are not read out. */
+  label: string
+  /** Formats the highest value, which the axis shows. */
+  format: (value: number) => string
+  /** Labels of the first and the last bar. */
+  axis: [string, string]
+}
+
 const width = 600
 const height = 90
 
-/** Draws one bar per value. @param label describes the chart, because its bars are not read out */
-export function BarChart({ bars, label, axis }: { bars: Bar[]; label: string; axis: [string, string] }) {
+/** Draws one bar per value. */
+export function BarChart({ bars, label, format, axis }: Props) {
   const highest = Math.max(...bars.map(({ value }) => value))
   const step = width / bars.length
   const heightOf = (value: number) => (value === 0 ? 0 : Math.max(3, (value / highest) * height))
   return (
     <>
+      {highest > 0 && (
+        <div class="scale muted" aria-hidden="true">
+          {format(highest)}
+        </div>
+      )}
       <svg
         class="chart"
         viewBox={`0 0 ${width} ${height}`}

@@ -11,6 +11,7 @@ import apiKeyRoutes from './api-keys/routes.ts'
 import incidentRoutes from './incidents/routes.ts'
 import logInRoutes from './log-in.tsx'
 import maintenanceRoutes from './maintenances/routes.ts'
+import monitorRoutes from './monitors/routes.ts'
 import overviewRoutes from './overview.tsx'
 import { sendErrorPage } from './page.tsx'
 import session from './session.ts'
@@ -83,6 +84,7 @@ async function authenticatedPages(app: FastifyInstance) {
   app.addHook('onRequest', app.checkPermission)
   app.addHook('onRequest', app.limitConcurrency)
   app.register(overviewRoutes)
+  app.register(monitorRoutes, { prefix: '/monitors' })
   app.register(incidentRoutes, { prefix: '/incidents' })
   app.register(maintenanceRoutes, { prefix: '/maintenances' })
   app.register(auditRoutes, { prefix: '/audit' })

@@ -1,39 +1,227 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyRequest } from 'fastify'
 import { statusesBySeverity } from '../enums.ts'
 import { type Incident, listIncidents } from '../incidents/repository.ts'
+import { type AdviceCode, type Finding, listAdvice } from '../keys/advice.ts'
+import { type LimitedKey, listLimitedKeys } from '../keys/usage.ts'
+import { listOngoingMaintenances, type OngoingMaintenance } from '../maintenances/repository.ts'
 import { type MonitorSummary, summarizeMonitors } from '../status/repository.ts'
+import { toCaller } from './api-keys/advice.tsx'
+import { keyPath, keysPath } from './api-keys/ui.tsx'
 import { BarChart } from './chart.tsx'
 import { formatNumber } from './format.ts'
+import { incidentPath, IncidentState, incidentsPath } from './incidents/ui.tsx'
+import { maintenancePath } from './maintenances/ui.tsx'
+import { FirstMonitor } from './monitors/first-monitor.tsx'
+import { monitorPath, MonitorStatus, monitorsPath, StatusReason } from './monitors/ui.tsx'
 import { sendPage } from './page.tsx'
 import { TimeAgo } from './ui.tsx'
 
-const maxMonitors = 100
-const maxIncidents = 20
+/** Most items of each list of problems, and of each list of keys. */
+const maxProblems = 20
+const maxKeys = 5
+
+/** The advice that is shown here, because it does not wait until the next review of the keys. */
+const urgentAdvice: AdviceCode[] = ['expires_soon', 'idle', 'rotated_but_used']
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get('/', async function showOverview(request, reply) {
-    const [monitors, incidents, traffic] = await Promise.all([
-      summarizeMonitors(app.db, maxMonitors),
-      listIncidents(app.db, { scope: null, open: true }, maxIncidents),
-      app.readTraffic(),
-    ])
+    // One after the other, because a request may take one connection at a time.
+    const monitors = await summarizeMonitors(app.db, maxProblems)
+    const incidents = await listIncidents(app.db, { scope: null, open: true }, maxProblems + 1)
+    const maintenances = await listOngoingMaintenances(app.db, maxProblems)
+    const advice = await listAdvice(app.db, toCaller(request), { limit: maxKeys, codes: urgentAdvice })
+    const limited = await listLimitedKeys(app.db, maxKeys)
+    const traffic = await app.readTraffic()
     return sendPage(
       request,
       reply,
       { title: 'Overview', section: 'overview' },
       <>
         <h1>Overview</h1>
+        <Monitors summary={monitors} request={request} />
+        <Problems monitors={monitors} incidents={incidents} maintenances={maintenances} />
+        <Keys findings={advice.data} limited={limited} />
         <Traffic requests={traffic} />
-        <div class="columns">
-          <Monitors {...monitors} />
-          <Incidents incidents={incidents} />
-        </div>
       </>,
     )
   })
 }
 
 export default routes
+
+/** Counts the monitors by status, each linked to the list of them. */
+function Monitors({ summary: { counts }, request }: { summary: MonitorSummary; request: FastifyRequest }) {
+  const present = statusesBySeverity.filter((status) => counts[status] !== undefined)
+  if (present.length === 0) return <FirstMonitor request={request} />
+  return (
+    <ul class="counts" aria-label="Enabled monitors by status">
+      {present.map((status) => (
+        <li key={status}>
+          <a class="count" href={`${monitorsPath}?status=${status}`}>
+            {formatNumber(counts[status] ?? 0)} <MonitorStatus status={status} />
+          </a>
+        </li>
+      ))}
+    </ul>
+  )
+}
+
+type ProblemsProps = {
+  monitors: MonitorSummary
+  incidents: Incident[]
+  maintenances: OngoingMaintenance[]
+}
+
+function Problems({ monitors, incidents, maintenances }: ProblemsProps) {
+  if (monitors.impaired.length + incidents.length + maintenances.length === 0) {
+    return (
+      <p class="card">
+        No problems: no monitor is down or degraded, no incident is open, and no maintenance is ongoing.
+      </p>
+    )
+  }
+  return (
+    <div class="columns halves">
+      {monitors.impaired.length > 0 && <Impaired {...monitors} />}
+      {incidents.length > 0 && <Incidents incidents={incidents} />}
+      {maintenances.length > 0 && <Maintenances maintenances={maintenances} />}
+    </div>
+  )
+}
+
+function Impaired({ counts, impaired }: MonitorSummary) {
+  const total = (counts.DOWN ?? 0) + (counts.DEGRADED ?? 0)
+  return (
+    <section class="card" aria-labelledby="impaired">
+      <h2 id="impaired">Monitors down or degraded</h2>
+      <ul class="rows">
+        {impaired.map(({ tag, name, status, status_source, hidden }) => (
+          <li key={tag}>
+            <span>
+              <a href={monitorPath(tag)}>{name}</a>
+              {hidden && <span class="tag">hidden</span>}
+              <span class="muted block">
+                <StatusReason source={status_source} />
+              </span>
+            </span>
+            <MonitorStatus status={status} />
+          </li>
+        ))}
+      </ul>
+      {total > impaired.length && (
+        <p>
+          <a href={`${monitorsPath}?status=${(counts.DOWN ?? 0) > 0 ? 'DOWN' : 'DEGRADED'}`}>
+            {formatNumber(total - impaired.length)} more
+          </a>
+        </p>
+      )}
+    </section>
+  )
+}
+
+function Incidents({ incidents }: { incidents: Incident[] }) {
+  return (
+    <section class="card" aria-labelledby="incidents">
+      <h2 id="incidents">Open incidents</h2>
+      <ul class="rows">
+        {incidents.slice(0, maxProblems).map(({ id, title, state, started_at: start, monitors }) => (
+          <li key={id}>
+            <span>
+              <a href={incidentPath(id)}>{title}</a>
+              <span class="muted block">
+                started <TimeAgo time={start} />
+              </span>
+              <Affected monitors={monitors} />
+            </span>
+            <IncidentState state={state} />
+          </li>
+        ))}
+      </ul>
+      {incidents.length > maxProblems && (
+        <p>
+          <a href={incidentsPath}>All open incidents</a>
+        </p>
+      )}
+    </section>
+  )
+}
+
+function Maintenances({ maintenances }: { maintenances: OngoingMaintenance[] }) {
+  return (
+    <section class="card" aria-labelledby="maintenances">
+      <h2 id="maintenances">Ongoing maintenance</h2>
+      <ul class="rows">
+        {maintenances.map(({ id, title, ends_at: end, monitors }) => (
+          <li key={id}>
+            <span>
+              <a href={maintenancePath(id)}>{title}</a>
+              <span class="muted block">
+                ends <TimeAgo time={end} />
+              </span>
+              <Affected monitors={monitors} />
+            </span>
+          </li>
+        ))}
+      </ul>
+    </section>
+  )
+}
+
+/** Most tags that are listed of an incident or a maintenance, which can affect 1,000 monitors. */
+const maxTags = 5
+
+function Affected({ monitors }: { monitors: readonly { monitor_tag: string }[] }) {
+  if (monitors.length === 0) return null
+  const others = monitors.length - maxTags
+  return (
+    <span class="muted block">
+      {monitors
+        .slice(0, maxTags)
+        .map(({ monitor_tag: tag }) => tag)
+        .join(', ')}
+      {others > 0 && ` and ${formatNumber(others)} more`}
+    </span>
+  )
+}
+
+function Keys({ findings, limited }: { findings: Finding[]; limited: LimitedKey[] }) {
+  return (
+    <section class="card" aria-labelledby="keys">
+      <div class="heading">
+        <h2 id="keys">Keys that need attention</h2>
+        <a href={`${keysPath}/advice`}>All advice</a>
+      </div>
+      {findings.length + limited.length === 0 ? (
+        <p class="muted">
+          No key expires soon, is idle, exceeds its rate limit, or is used after its rotation.
+        </p>
+      ) : (
+        <ul class="rows">
+          {limited.map(({ id, name, rejected }) => (
+            <li key={id}>
+              <span>
+                <a href={keyPath(id)}>{name}</a>
+                <span class="muted block">
+                  Exceeded its rate limit: {formatNumber(rejected)}{' '}
+                  {rejected === 1 ? 'request was' : 'requests were'} rejected in the last 24 hours
+                </span>
+              </span>
+            </li>
+          ))}
+          {findings.map(({ key_id: id, key_name: name, code, message }) => (
+            <li key={`${id} ${code}`}>
+              <span>
+                <a href={keyPath(id)}>{name}</a>
+                <span class="muted block">{message}</span>
+              </span>
+            </li>
+          ))}
+        </ul>
+      )}
+    </section>
+  )
+}
 
 /** Draws one bar per minute. The last minute is still being counted. */
 function Traffic({ requests }: { requests: number[] }) {
@@ -50,94 +238,16 @@ function Traffic({ requests }: { requests: number[] }) {
         <h2 id="traffic">Requests per minute</h2>
         <p class="muted">{sum === 0 ? 'No requests in the last hour' : summary}</p>
       </div>
-      <BarChart bars={bars} label={`Requests per minute: ${summary}`} axis={['1 hour ago', 'now']} />
+      <BarChart
+        bars={bars}
+        label={`Requests per minute: ${summary}`}
+        format={formatNumber}
+        axis={['1 hour ago', 'now']}
+      />
     </section>
   )
 }
 
 function formatBar(count: number, minutesAgo: number): string {
   return `${formatNumber(count)}, ${minutesAgo === 0 ? 'this minute' : `${minutesAgo} min ago`}`
-}
-
-function Monitors({ counts, monitors }: MonitorSummary) {
-  const total = Object.values(counts).reduce((sum, count) => sum + count, 0)
-  return (
-    <section class="card" aria-labelledby="monitors">
-      <div class="heading">
-        <h2 id="monitors">Monitors</h2>
-        <ul class="counts">
-          {statusesBySeverity.map(
-            (status) =>
-              counts[status] !== undefined && (
-                <li key={status}>
-                  {formatNumber(counts[status])} <MonitorStatus status={status} />
-                </li>
-              ),
-          )}
-        </ul>
-      </div>
-      {total === 0 ? (
-        <>
-          <p class="muted">No monitors yet. Create one with a key that has the permission write:monitors:</p>
-          <pre tabIndex={0}>
-            {
-              'curl -X PUT …/api/monitors/website \\\n  -H "Authorization: Bearer $KENER_API_KEY" \\\n  -H "Content-Type: application/json" \\\n  -d \'{"name": "Website"}\''
-            }
-          </pre>
-          <p>
-            <a href="/docs">API documentation</a>
-          </p>
-        </>
-      ) : (
-        <ul class="rows">
-          {monitors.map(({ tag, name, status, hidden }) => (
-            <li key={tag}>
-              <span>
-                {name} <code class="muted">{tag}</code>
-                {hidden && <span class="tag">hidden</span>}
-              </span>
-              <MonitorStatus status={status} />
-            </li>
-          ))}
-        </ul>
-      )}
-      {total > monitors.length && (
-        <p class="muted">
-          {formatNumber(total - monitors.length)} more monitors are available through the API.
-        </p>
-      )}
-    </section>
-  )
-}
-
-function MonitorStatus({ status }: { status: string }) {
-  return <span class={`status ${status.toLowerCase()}`}>{status.replace('_', ' ')}</span>
-}
-
-function Incidents({ incidents }: { incidents: Incident[] }) {
-  return (
-    <section class="card" aria-labelledby="incidents">
-      <h2 id="incidents">Open incidents</h2>
-      {incidents.length === 0 ? (
-        <p class="muted">
-          No open incidents. Incidents created through the API are listed here until they are resolved.
-        </p>
-      ) : (
-        <ul class="rows">
-          {incidents.map(({ id, title, state, started_at: start, monitors }) => (
-            <li key={id}>
-              <span>
-                {title}
-                <span class="muted block">
-                  {state.toLowerCase()} · started <TimeAgo time={start} />
-                  {monitors.length > 0 && ` · ${monitors.map(({ monitor_tag: tag }) => tag).join(', ')}`}
-                </span>
-              </span>
-              <code class="muted nowrap">#{id}</code>
-            </li>
-          ))}
-        </ul>
-      )}
-    </section>
-  )
 }

@@ -10,6 +10,7 @@ import { CsrfToken, Form, Granted, Now } from './ui.tsx'
 /** Entries of the main navigation, each for keys with the permission that its page requires. */
 const sections = [
   { id: 'overview', path: '/manage', label: 'Overview', permission: 'admin' },
+  { id: 'monitors', path: '/manage/monitors', label: 'Monitors', permission: 'read:monitors' },
   { id: 'incidents', path: '/manage/incidents', label: 'Incidents', permission: 'read:incidents' },
   { id: 'maintenances', path: '/manage/maintenances', label: 'Maintenances', permission: 'read:incidents' },
   { id: 'settings', path: '/manage/settings', label: 'Settings', permission: 'admin' },

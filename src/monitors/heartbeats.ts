@@ -44,6 +44,20 @@ export async function deleteHeartbeat({ trx, record }: Change, tag: string): Pro
   record({ action: 'heartbeat.deleted', target: toTarget({ tag, name: rows[0].name }) })
 }
 
+export type Heartbeat = {
+  created_at: Date
+  /** Start of the minute of the last request. Null: the URL was never requested. */
+  last_used_at: Date | null
+}
+
+/** Returns undefined if the monitor has no heartbeat URL. */
+export async function findHeartbeat(db: Kysely<Tables>, monitorId: number): Promise<Heartbeat | undefined> {
+  const { rows } = await sql<Heartbeat>`
+    select created_at, case when minute > 0 then to_timestamp(minute * 60::float8) end as last_used_at
+    from heartbeats where monitor_id = ${monitorId}`.execute(db)
+  return rows[0]
+}
+
 function digest(secret: string): string {
   return hash('sha256', secret, 'base64url')
 }

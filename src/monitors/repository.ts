@@ -32,6 +32,8 @@ export type MonitorFilter = {
   category_name?: string | undefined
   enabled?: boolean | undefined
   hidden?: boolean | undefined
+  /** Matches a part of the tag or the name, in any case. */
+  text?: string | undefined
   /** Tag of the last monitor of the previous page. */
   after?: string | undefined
 }
@@ -48,12 +50,18 @@ export async function listMonitors(
     ...(filter.category_name === undefined ? [] : [sql`category_name = ${filter.category_name}`]),
     ...(filter.enabled === undefined ? [] : [sql`enabled = ${sql.lit(filter.enabled)}`]),
     ...(filter.hidden === undefined ? [] : [sql`hidden = ${sql.lit(filter.hidden)}`]),
+    ...(filter.text === undefined ? [] : [nameContains(filter.text)]),
   ]
   const statement = withUptime(selectPage(conditions, filter.status, limit))
   // Not with several filters, because each combination is a text of its own, which every connection would keep.
   const filters = conditions.length - 1 + (filter.status === undefined ? 0 : 1)
   const { rows } = await (filters > 1 ? statement : prepared(statement)).execute(db)
   return toMonitors(rows)
+}
+
+/** Condition on `monitors`: its tag or its name contains the text, in any case. */
+function nameContains(text: string): RawBuilder<boolean> {
+  return sql`strpos(lower(tag || ' ' || name), lower(${text})) > 0`
 }
 
 export type MonitorChoice = Pick<Monitor, 'tag' | 'name' | 'enabled' | 'hidden'>
@@ -73,7 +81,7 @@ export async function listMonitorChoices(
     (select ${columns} from monitors where tag = any(${tags}::text[]) and ${inScope})
     union all
     (select ${columns} from monitors
-      where tag <> all(${tags}::text[]) and strpos(lower(tag || ' ' || name), lower(${text})) > 0 and ${inScope}
+      where tag <> all(${tags}::text[]) and ${nameContains(text)} and ${inScope}
       order by tag limit ${limit})
     order by is_given desc, tag`.execute(db)
   return rows
@@ -287,6 +295,27 @@ async function replaceAttributes(
     changes: { ...diff(before, after, auditedFields), ...otherChanges },
   })
   return true
+}
+
+export type MonitorData = {
+  /** First UTC day with reports, since 1970. */
+  first_day: number | null
+  has_heartbeat: boolean
+  /** Numbers of incidents and maintenances that affect the monitor. */
+  incidents: number
+  maintenances: number
+}
+
+/** Summarizes what a deletion of the monitor deletes with it. */
+export async function summarizeData(db: Kysely<Tables>, id: number): Promise<MonitorData> {
+  const { rows } = await sql<MonitorData>`
+    select (select min(day) from monitor_days where monitor_id = ${id}) as first_day,
+      exists (select from heartbeats where monitor_id = ${id}) as has_heartbeat,
+      (select count(*)::integer from incident_monitors where monitor_id = ${id}) as incidents,
+      (select count(*)::integer from maintenance_monitors where monitor_id = ${id}) as maintenances`.execute(db)
+  const [data] = rows
+  if (!data) throw new Error('A query without FROM has one row')
+  return data
 }
 
 /**

@@ -57,21 +57,25 @@ function overallStatus(monitors: Pick<Monitor, 'status'>[]): Status {
 
 export type MonitorSummary = {
   counts: Partial<Record<Status, number>>
-  monitors: Pick<Monitor, 'tag' | 'name' | 'status' | 'hidden'>[]
+  /** The monitors that are down or degraded, in this order. */
+  impaired: Pick<Monitor, 'tag' | 'name' | 'status' | 'status_source' | 'hidden'>[]
 }
 
-/** Counts the enabled monitors per status, and lists the first `limit` of them, ordered by severity. */
+const impairedStatuses: readonly Status[] = ['DOWN', 'DEGRADED']
+
+/** Counts the enabled monitors per status, and lists the first `limit` of those that are down or degraded. */
 export async function summarizeMonitors(db: Kysely<Tables>, limit: number): Promise<MonitorSummary> {
   const { rows } = await sql<MonitorSummary>`
     ${currentStatus(sql`(select * from monitors where enabled)`)}, ranked as (
-      select tag, name, status, hidden, array_position(${statusesBySeverity}::text[], status) as rank
+      select tag, name, status, status_source, hidden, array_position(${impairedStatuses}::text[], status) as rank
       from current
     )
     select
       coalesce((select json_object_agg(status, total) from (
         select status, count(*) as total from ranked group by status) as totals), '{}') as counts,
       coalesce((select json_agg(first) from (
-        select tag, name, status, hidden from ranked order by rank, tag limit ${limit}) as first), '[]') as monitors
+        select tag, name, status, status_source, hidden from ranked where rank is not null
+        order by rank, tag limit ${limit}) as first), '[]') as impaired
     `.execute(db)
   const [summary] = rows
   if (!summary) throw new Error('A query without FROM has one row')

@@ -1,6 +1,6 @@
 import type { Page } from 'playwright-core'
 import t, { type Test } from 'tap'
-import { assertAccessible, assertFits, closeBrowser, openPage, skip } from '../browser.ts'
+import { checkWith, closeBrowser, openPage, skip } from '../browser.ts'
 import { newKey, startReplica } from '../helper.ts'
 
 const viewports = [
@@ -189,24 +189,4 @@ await t.test(
 )
 
 /** Also without JavaScript, no page scrolls horizontally, and what is touched is 44 px high. */
-function checkWith(t: Test, page: Page, javaScriptEnabled: boolean, how: string) {
-  return async (name: string) => {
-    await page.locator('main').waitFor()
-    await assertFits(t, page, `${name}, ${how}`)
-    if (page.viewportSize()?.width === 360) {
-      const heights = await page
-        .locator(
-          'nav[aria-label=Main] a, main button:visible, main .button, main .actions a, main select:visible',
-        )
-        .evaluateAll((elements) =>
-          elements
-            .filter((element) => element.tabIndex >= 0)
-            .map((element) => Math.round(element.getBoundingClientRect().height)),
-        )
-      t.ok(Math.min(...heights) >= 44, `${name}: the lowest control is ${Math.min(...heights)} px high`)
-    }
-    if (javaScriptEnabled) await assertAccessible(t, page, `${name}, ${how}`)
-  }
-}
-
 await closeBrowser()

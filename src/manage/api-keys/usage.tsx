@@ -31,6 +31,7 @@ export function Usage({ permissions: granted, usage }: Props) {
       </div>
       <BarChart
         label={`Requests per day: ${summary}`}
+        format={formatNumber}
         axis={[`${dayCount} days ago`, 'today']}
         bars={days.map((day) => {
           const bucket = byDay.get(day)

@@ -1,0 +1,121 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { change } from '../../http/change-context.ts'
+import { getMonitor, type Monitor, updateMonitor } from '../../monitors/repository.ts'
+import {
+  type FieldErrors,
+  isConflict,
+  isValidationError,
+  readPrecondition,
+  readText,
+  toSavedValues,
+} from '../form.ts'
+import { sendPage } from '../page.tsx'
+import { ConflictSummary, ErrorSummary, Form } from '../ui.tsx'
+import { MonitorFields } from './fields.tsx'
+import {
+  fillMonitorForm,
+  type MonitorForm,
+  monitorFormLimitBytes,
+  parseMonitor,
+  readMonitorForm,
+  toMonitorErrors,
+} from './form.ts'
+import { Breadcrumbs, monitorPath, MonitorParams } from './ui.tsx'
+
+const routes: FastifyPluginAsyncTypebox = async (app) => {
+  const config = { permission: 'write:monitors', tags: { param: 'tag' } } as const
+  const schema = { params: MonitorParams }
+
+  app.get('/:tag/edit', { config, schema }, async function showForm(request, reply) {
+    const monitor = await getMonitor(app.db, request.params.tag)
+    return sendForm(request, reply, monitor, { form: fillMonitorForm(monitor), version: monitor.version })
+  })
+
+  app.post(
+    '/:tag/edit',
+    { config, bodyLimit: monitorFormLimitBytes, schema },
+    async function save(request, reply) {
+      const { tag } = request.params
+      const form = { ...readMonitorForm(request.body), tag }
+      try {
+        const changes = parseMonitor(form)
+        const expected = readPrecondition(request.body)
+        await change(request, (change) => updateMonitor(change, tag, changes, { expected }))
+      } catch (error) {
+        const monitor = await getMonitor(app.db, tag)
+        if (isConflict(error)) {
+          const state = { form, version: monitor.version, isStale: true }
+          return sendForm(request, reply.code(error.status), monitor, state)
+        }
+        if (!isValidationError(error)) throw error
+        const state = { form, version: readText(request.body, 'version'), errors: toMonitorErrors(error) }
+        return sendForm(request, reply.code(400), monitor, state)
+      }
+      return reply.redirect(`${monitorPath(tag)}?notice=saved`, 303)
+    },
+  )
+}
+
+export default routes
+
+type FormState = {
+  form: MonitorForm
+  /** The version that the change requires. */
+  version: string
+  errors?: FieldErrors
+  /** True if the monitor was changed after the form was opened. */
+  isStale?: boolean
+}
+
+function sendForm(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  monitor: Monitor,
+  { form, version, errors = {}, isStale = false }: FormState,
+) {
+  return sendPage(
+    request,
+    reply,
+    { title: `Edit ${monitor.name}`, section: 'monitors' },
+    <>
+      <Breadcrumbs current="Edit" monitor={monitor} />
+      <h1>Edit monitor</h1>
+      <Form action={`${monitorPath(monitor.tag)}/edit`} class="card form">
+        <input type="hidden" name="version" value={version} />
+        {isStale && (
+          <ConflictSummary resource="monitor">
+            The saved values that differ from yours are below their fields. Save again to replace them.
+          </ConflictSummary>
+        )}
+        <ErrorSummary errors={errors} />
+        <MonitorFields form={form} errors={isStale ? compare(form, fillMonitorForm(monitor)) : errors} />
+        <div class="buttons">
+          <button class="primary">Save</button>
+          <a class="button" href={monitorPath(monitor.tag)}>
+            Cancel
+          </a>
+        </div>
+      </Form>
+    </>,
+  )
+}
+
+function compare(entered: MonitorForm, saved: MonitorForm): FieldErrors {
+  return toSavedValues(toTexts(entered), toTexts(saved))
+}
+
+function toTexts(form: MonitorForm): Record<string, string> {
+  const toText = (isChecked: boolean) => (isChecked ? 'yes' : 'no')
+  return {
+    name: form.name,
+    description: form.description,
+    category_name: form.categoryName,
+    external_url: form.externalUrl,
+    default_status: form.defaultStatus,
+    stale_after_seconds: form.staleAfter,
+    degraded_counts_as_down: toText(form.degradedCountsAsDown),
+    enabled: toText(form.enabled),
+    hidden: toText(form.hidden),
+  }
+}

@@ -1,0 +1,211 @@
+import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import { Type } from 'typebox'
+import { statuses } from '../../enums.ts'
+import { scopeOf } from '../../http/permission-guard.ts'
+import { listMonitors, type Monitor } from '../../monitors/repository.ts'
+import { formatUptime } from '../../html/days.tsx'
+import { paginate, parseCursor } from '../../wire/pagination.ts'
+import { sendPage } from '../page.tsx'
+import { IfAllowed, TimeAgoOrNever } from '../ui.tsx'
+import { FirstMonitor } from './first-monitor.tsx'
+import {
+  formatStatus,
+  monitorPath,
+  MonitorStatus,
+  monitorsPath,
+  StatusReason,
+  toTime,
+  VisibilityTags,
+} from './ui.tsx'
+
+const pageSize = 50
+
+const visibilities = [
+  ['', 'All'],
+  ['visible', 'Public'],
+  ['hidden', 'Hidden'],
+  ['disabled', 'Disabled'],
+] as const
+
+const filters = {
+  '': {},
+  visible: { enabled: true, hidden: false },
+  hidden: { hidden: true },
+  disabled: { enabled: false },
+}
+
+const Query = Type.Object({
+  q: Type.String({ default: '', maxLength: 255 }),
+  status: Type.Enum(['', ...statuses], { default: '' }),
+  category: Type.String({ default: '', maxLength: 255 }),
+  shown: Type.Enum(['', 'visible', 'hidden', 'disabled'], { default: '' }),
+  cursor: Type.Optional(Type.String({ maxLength: 1_000 })),
+  notice: Type.Optional(Type.String()),
+})
+
+const notices = new Map([['deleted', 'Monitor deleted.']])
+
+const routes: FastifyPluginAsyncTypebox = async (app) => {
+  const config = { permission: 'read:monitors' } as const
+
+  app.get('/', { config, schema: { querystring: Query } }, async function list(request, reply) {
+    const { status, shown, cursor, notice = '' } = request.query
+    const fields = { q: request.query.q.trim(), status, category: request.query.category.trim(), shown }
+    const rows = await listMonitors(
+      app.db,
+      {
+        ...filters[shown],
+        scope: scopeOf(request),
+        status: status === '' ? undefined : status,
+        category_name: fields.category || undefined,
+        text: fields.q || undefined,
+        after: cursor === undefined ? undefined : parseCursor(cursor, 'monitors', /^[a-z0-9_-]{1,255}$/),
+      },
+      pageSize + 1,
+    )
+    const { data, pagination } = paginate(rows, pageSize, 'monitors', ({ tag }) => tag)
+    const isFiltered = Object.values(fields).some((value) => value !== '')
+    return sendPage(
+      request,
+      reply,
+      { title: 'Monitors', section: 'monitors', notice: notices.get(notice) },
+      <>
+        <div class="heading">
+          <h1>Monitors</h1>
+          <IfAllowed access="write:monitors">
+            <a class="button primary" href={`${monitorsPath}/new`}>
+              Create a monitor
+            </a>
+          </IfAllowed>
+        </div>
+        {(data.length > 0 || isFiltered || cursor !== undefined) && <FilterForm fields={fields} />}
+        {data.length > 0 ? (
+          <MonitorTable monitors={data} />
+        ) : isFiltered || cursor !== undefined ? (
+          <p class="empty card">No monitors match these filters.</p>
+        ) : (
+          <FirstMonitor request={request} />
+        )}
+        <PageLinks fields={fields} isFirst={cursor === undefined} next={pagination.next_cursor} />
+      </>,
+    )
+  })
+}
+
+export default routes
+
+type Fields = Record<'q' | 'status' | 'category' | 'shown', string>
+
+function FilterForm({ fields: { q, status, category, shown } }: { fields: Fields }) {
+  return (
+    <form class="filter" method="get" action={monitorsPath} role="search">
+      <label>
+        <span>Name or tag</span>
+        <input type="search" name="q" value={q} maxLength={255} autocomplete="off" />
+      </label>
+      <label>
+        <span>Category</span>
+        <input name="category" value={category} maxLength={255} autocomplete="off" />
+      </label>
+      <label>
+        <span>Status</span>
+        <select name="status">
+          <option value="">All</option>
+          {statuses.map((value) => (
+            <option key={value} value={value} selected={value === status}>
+              {formatStatus(value)}
+            </option>
+          ))}
+        </select>
+      </label>
+      <label>
+        <span>Public page</span>
+        <select name="shown">
+          {visibilities.map(([value, label]) => (
+            <option key={value} value={value} selected={value === shown}>
+              {label}
+            </option>
+          ))}
+        </select>
+      </label>
+      <button>Filter</button>
+      {[q, status, category, shown].some((value) => value !== '') && <a href={monitorsPath}>Show all</a>}
+    </form>
+  )
+}
+
+/** States the ARIA roles, because browsers drop them when the style sheet shows the rows as cards on a narrow page. */
+function MonitorTable({ monitors }: { monitors: Monitor[] }) {
+  return (
+    <table class="keys" role="table" aria-label="Monitors, by tag">
+      <thead role="rowgroup">
+        <tr role="row">
+          {['Name', 'Status', 'Last report', 'Uptime'].map((name) => (
+            <th key={name} scope="col" role="columnheader">
+              {name}
+            </th>
+          ))}
+        </tr>
+      </thead>
+      <tbody role="rowgroup">
+        {monitors.map((monitor) => (
+          <tr key={monitor.tag} role="row">
+            <th scope="row" role="rowheader">
+              <a href={monitorPath(monitor.tag)}>{monitor.name}</a> <VisibilityTags monitor={monitor} />
+              <span class="more">
+                <code>{monitor.tag}</code>
+                {monitor.category_name !== null && ` · ${monitor.category_name}`}
+              </span>
+            </th>
+            <td role="cell" data-label="Status">
+              <div>
+                <MonitorStatus status={monitor.status} />
+                {monitor.status_source !== 'report' && (
+                  <span class="more">
+                    <StatusReason source={monitor.status_source} lastReport={monitor.last_report} />
+                  </span>
+                )}
+              </div>
+            </td>
+            <td role="cell" data-label="Last report">
+              <LastReport report={monitor.last_report} />
+            </td>
+            <td role="cell" data-label="Uptime">
+              <Uptime uptime={monitor.uptime} />
+            </td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  )
+}
+
+function LastReport({ report }: { report: Monitor['last_report'] }) {
+  return (
+    <div>
+      <TimeAgoOrNever time={report && toTime(report.minute)} />
+    </div>
+  )
+}
+
+function Uptime({ uptime }: Pick<Monitor, 'uptime'>) {
+  if (uptime['90d'] === null) return <span class="muted">No data</span>
+  return (
+    <div class="nowrap">
+      {formatUptime(uptime['90d'])} <span class="muted">in 90 days</span>
+      {uptime['24h'] !== null && <span class="more">{formatUptime(uptime['24h'])} in 24 hours</span>}
+    </div>
+  )
+}
+
+function PageLinks({ fields, isFirst, next }: { fields: Fields; isFirst: boolean; next: string | null }) {
+  if (isFirst && next === null) return null
+  const toPath = (more: Record<string, string>) =>
+    `${monitorsPath}?${new URLSearchParams({ ...fields, ...more }).toString()}`
+  return (
+    <nav class="pages" aria-label="Pages">
+      {!isFirst && <a href={toPath({})}>First page</a>}
+      {next !== null && <a href={toPath({ cursor: next })}>Next page</a>}
+    </nav>
+  )
+}

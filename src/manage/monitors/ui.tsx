@@ -1,0 +1,105 @@
+import type { ComponentChildren } from 'preact'
+import { Type } from 'typebox'
+import type { Status } from '../../enums.ts'
+import type { Monitor } from '../../monitors/repository.ts'
+import { Form, TimeAgo } from '../ui.tsx'
+
+export const monitorsPath = '/manage/monitors'
+
+export function monitorPath(tag: string): string {
+  return `${monitorsPath}/${encodeURIComponent(tag)}`
+}
+
+export const MonitorParams = Type.Object({ tag: Type.String() })
+
+type BreadcrumbsProps = { current: string; monitor?: Pick<Monitor, 'tag' | 'name'> }
+
+export function Breadcrumbs({ current, monitor }: BreadcrumbsProps) {
+  return (
+    <nav class="breadcrumbs" aria-label="Breadcrumbs">
+      <a href={monitorsPath}>Monitors</a>
+      {monitor && <a href={monitorPath(monitor.tag)}>{monitor.name}</a>}
+      <span aria-current="page">{current}</span>
+    </nav>
+  )
+}
+
+/** `NO_DATA`: `No data` */
+export function formatStatus(status: Status): string {
+  return status === 'UP' ? 'Up' : status.charAt(0) + status.slice(1).toLowerCase().replace('_', ' ')
+}
+
+export function MonitorStatus({ status }: { status: Status }) {
+  return <span class={`status ${status.toLowerCase()}`}>{formatStatus(status)}</span>
+}
+
+type StatusReasonProps = {
+  source: Monitor['status_source']
+  /** Undefined: not shown. */
+  lastReport?: Monitor['last_report']
+}
+
+/** Says what determines the status. */
+export function StatusReason({ source, lastReport }: StatusReasonProps) {
+  switch (source) {
+    case 'incident':
+      return <>by an open incident</>
+    case 'maintenance':
+      return <>by an ongoing maintenance</>
+    case 'report':
+      return <>reported {lastReport && <TimeAgo time={toTime(lastReport.minute)} />}</>
+    case 'default':
+      if (lastReport === undefined) return <>by default: there is no valid report</>
+      return lastReport ? <>by default: the last report is too old</> : <>by default: nothing was reported</>
+  }
+}
+
+/** @param minute since 1970 */
+export function toTime(minute: number): Date {
+  return new Date(minute * 60_000)
+}
+
+/** Marks a monitor that the public page does not show. */
+export function VisibilityTags({ monitor }: { monitor: Pick<Monitor, 'enabled' | 'hidden'> }) {
+  return (
+    <>
+      {!monitor.enabled && <span class="tag">disabled</span>}
+      {monitor.hidden && <span class="tag">hidden</span>}
+    </>
+  )
+}
+
+type ConfirmPageProps = {
+  monitor: Monitor
+  /** Label of the button. */
+  label: string
+  question: string
+  /** Last part of the path of the page. */
+  action: string
+  children: ComponentChildren
+  /** Hidden fields. */
+  fields?: ComponentChildren
+}
+
+/** Asks for confirmation of what cannot be undone. */
+export function ConfirmPage({ monitor, label, question, action, children, fields }: ConfirmPageProps) {
+  const path = monitorPath(monitor.tag)
+  return (
+    <>
+      <Breadcrumbs current={label} monitor={monitor} />
+      <h1>{question}</h1>
+      <section class="card form">
+        {children}
+        <Form action={`${path}/${action}`}>
+          {fields}
+          <div class="buttons">
+            <button class="primary danger">{label}</button>
+            <a class="button" href={path}>
+              Cancel
+            </a>
+          </div>
+        </Form>
+      </section>
+    </>
+  )
+}
