@@ -294,7 +294,7 @@ export const heartbeatUrlReturnedOnce = () =>
   handledBefore('it created a heartbeat URL, which is returned only once. If it is lost, create another one.')
 
 export const responseTooLarge = () =>
-  handledBefore('its response is too large to be stored for a repetition.')
+  handledBefore('its response is too large to be stored for a repetition. Read what it created.')
 
 export const responseOutOfScope = () =>
   handledBefore('its response may contain monitors that this API key may no longer use.')
@@ -312,7 +312,9 @@ export const existsAlready = () =>
   preconditionFailed('The resource already exists, and If-None-Match allows the request only if it does not')
 
 export const hasNoEtag = () =>
-  preconditionFailed('The resource has no ETag that If-Match or If-None-Match could be compared with')
+  preconditionFailed(
+    'The resource has no ETag that If-Match or If-None-Match could be compared with: send the request without it',
+  )
 
 // 413, 415
 

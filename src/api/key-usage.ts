@@ -62,7 +62,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         operationId: 'listKeyAdvice',
         summary: 'List what to change about active keys, newest keys first',
         description:
-          'A page may have fewer findings than `limit`, or none, although others follow: the last page has no `next_cursor`.',
+          'A page may have fewer findings than `limit`, or none, although others follow: the `next_cursor` of the last page is null.',
         querystring: ListAdvice,
         response: { 200: describe(Page(Finding), 'A page of findings') },
       },

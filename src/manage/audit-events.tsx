@@ -99,6 +99,8 @@ function formatField(field: string): string {
   const text = field
     .replaceAll('_', ' ')
     .replace(/\bips$/, 'IPs')
+    .replace(/\burl$/, 'URL')
+    .replace(/^rrule$/, 'recurrence rule')
     .replace(/\bid$/, 'ID')
   return text.charAt(0).toUpperCase() + text.slice(1)
 }
