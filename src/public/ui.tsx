@@ -1,4 +1,4 @@
-import { createContext } from 'preact'
+import { type ComponentChildren, createContext } from 'preact'
 import { useContext } from 'preact/hooks'
 import type { EventState, State, Status } from '../enums.ts'
 import { formatDateTime, formatRelative } from '../wire/time-text.ts'
@@ -6,6 +6,22 @@ import { formatTime } from '../wire/time.ts'
 
 /** The time of the database at which the page was read. */
 export const Now = createContext(new Date(0))
+
+/** Path of SITE_URL, which a proxy removes from requests: empty, or begins with a slash. */
+export const SitePath = createContext('')
+
+type LinkProps = {
+  to: string
+  class?: string
+  rel?: string
+  'aria-current'?: 'page' | undefined
+  children: ComponentChildren
+}
+
+/** Links to a path of this service. */
+export function Link({ to, ...attributes }: LinkProps) {
+  return <a href={useContext(SitePath) + to} {...attributes} />
+}
 
 /** Renders a time in UTC. status.js replaces it with the local time. */
 export function DateTime({ time }: { time: Date }) {
