@@ -1,6 +1,6 @@
 import { sql } from 'kysely'
 import t from 'tap'
-import { newKey, type Replica, shareReplica, startReplica, waitUntil } from './helper.ts'
+import { newKey, type Replica, shareReplica, startReplica, times, waitUntil } from './helper.ts'
 import { visit } from './visitor.ts'
 
 const share = shareReplica(t)
@@ -81,6 +81,25 @@ await t.test('all links start with the path of SITE_URL', async (t) => {
     )
   }
 })
+
+await t.test(
+  'lists show the first 20 systems that an incident affects, and its page all of them',
+  async (t) => {
+    const { page, monitor, incident } = await start(await share())
+    const tags = Array.from({ length: 22 }, (_, index) => `m-${index}`)
+    await times(22, (index) => monitor(`m-${index}`))
+    const { id } = await incident('Slow', tags)
+    for (const [path, count] of [
+      ['/', 20],
+      ['/incidents', 20],
+      [`/incidents/${id}`, 22],
+    ] as const) {
+      const [, list = ''] = /<ul class="affected"[^>]*>(.*?)<\/ul>/s.exec(await page(path)) ?? []
+      t.equal(list.split('<svg').length - 1, count, path)
+      t.equal(list.includes('and 2 other systems'), count === 20)
+    }
+  },
+)
 
 await t.test('a page says that there are more incidents than it shows', async (t) => {
   const replica = await share()

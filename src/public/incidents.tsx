@@ -129,7 +129,7 @@ export function IncidentDetails({ incident }: { incident: PublicIncident }) {
         <p class="muted">
           <Period incident={incident} />
         </p>
-        <Affected monitors={monitors} />
+        <Affected monitors={monitors} isComplete />
         {comments.length === 0 && <p class="muted">No updates have been published.</p>}
         <Timeline comments={comments} />
         {total > comments.length && <p class="muted">Earlier updates are not shown.</p>}

@@ -43,7 +43,7 @@ export function MaintenanceDetails({ maintenance }: { maintenance: PublicTimetab
           </p>
         )}
         {description && <p class="prose">{description}</p>}
-        <Affected monitors={monitors} />
+        <Affected monitors={monitors} isComplete />
         <Events title="Later dates" events={later} />
         <Events title="Past dates" events={past} />
       </article>

@@ -108,16 +108,28 @@ export function toClass(status: Status): string {
 
 type AffectedMonitor = { monitor_tag: string; name: string; impact: Status }
 
-/** Lists the affected monitors, each with its impact. */
-export function Affected({ monitors }: { monitors: AffectedMonitor[] }) {
+/** Most affected monitors that a list of incidents or maintenances shows of each. */
+const maxAffected = 20
+
+/** Lists the affected monitors, each with its impact. @param isComplete false: the first ones, and the number of others */
+export function Affected({
+  monitors,
+  isComplete = false,
+}: {
+  monitors: AffectedMonitor[]
+  isComplete?: boolean
+}) {
   if (monitors.length === 0) return null
+  const shown = isComplete ? monitors : monitors.slice(0, maxAffected)
+  const others = monitors.length - shown.length
   return (
     <ul class="affected" aria-label="Affected systems">
-      {monitors.map(({ monitor_tag, name, impact }) => (
+      {shown.map(({ monitor_tag, name, impact }) => (
         <li key={monitor_tag}>
           <StatusIcon status={impact} /> {name} <span class="muted">{statusNames[impact]}</span>
         </li>
       ))}
+      {others > 0 && <li class="muted">and {others === 1 ? '1 other system' : `${others} other systems`}</li>}
     </ul>
   )
 }
