@@ -25,11 +25,7 @@ await t.test('incidents: a Kener client can create, read, update and delete them
     ],
   })
   t.same(await kener.getIncident(created.id), created)
-  t.equal(
-    new URL(created.url).pathname,
-    `/api/v4/incidents/${created.id}`,
-    'the url is that of the incident in the API',
-  )
+  t.equal(new URL(created.url).pathname, `/incidents/${created.id}`, 'the url is that of the public page')
 
   const changed = await kener.updateIncident(created.id, {
     title: 'Slower',

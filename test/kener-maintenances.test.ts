@@ -27,11 +27,7 @@ await t.test('maintenances: a Kener client can create, read, update and delete t
     ],
   })
   t.same(await kener.getMaintenance(created.id), created)
-  t.equal(
-    new URL(created.url).pathname,
-    `/api/v4/maintenances/${created.id}`,
-    'the url is that of the maintenance in the API',
-  )
+  t.equal(new URL(created.url).pathname, `/maintenances/${created.id}`, 'the url is that of the public page')
   const weekly = {
     title: 'W',
     start_date_time: newYear,

@@ -1,6 +1,6 @@
 import { sql } from 'kysely'
 import t from 'tap'
-import { newKey, type Replica, shareReplica } from './helper.ts'
+import { newKey, type Replica, shareReplica, startReplica, times, waitUntil } from './helper.ts'
 import { visit } from './visitor.ts'
 
 const share = shareReplica(t)
@@ -49,17 +49,77 @@ const textOf = (body: string) =>
     .replaceAll(/<[^>]*>/g, ' ')
     .replaceAll(/\s+/g, ' ')
 
+await t.test('without monitors, the page says what to do next', async (t) => {
+  const { page, visitor, statements } = await start(await share())
+  const body = await page()
+  const text = textOf(body)
+  t.match(text, 'No systems are monitored yet.')
+  t.match(text, 'curl -X PUT http://localhost:3000/api/monitors/website')
+  t.match(body, '<pre tabindex="0" data-origin="http://localhost:3000">', 'the script shows the real address')
+  t.match(text, 'No incidents in the last 14 days.')
+  t.match(textOf(await page('/incidents')), 'No incidents in this month.')
+  statements.length = 0
+  for (let count = 0; count < 20; count++) await visitor.get('/', { host: `host-${count}` })
+  t.ok(statements.length < 40, `${statements.length} statements: one page for all names of the host`)
+})
+
+await t.test('all links start with the path of SITE_URL', async (t) => {
+  const replica = await startReplica(t, { config: { siteUrl: 'https://example.com/status' } })
+  const { page, monitor, incident, maintenance } = await start(replica)
+  t.match(textOf(await page()), 'curl -X PUT https://example.com/status/api/monitors/website')
+  await monitor('a')
+  const { id } = await incident('Slow', ['a'])
+  const { id: maintenanceId } = await maintenance('Upgrade', ['a'], hour)
+  for (const path of ['/', '/incidents', `/incidents/${id}`, `/maintenances/${maintenanceId}`]) {
+    const body = await page(path)
+    const links = [...body.matchAll(/ (?:href|src)="(\/[^"]*)"/g)].map(([, link]) => link)
+    t.ok(links.length > 9)
+    t.same(
+      links.filter((link) => !link?.startsWith('/status/')),
+      [],
+      path,
+    )
+  }
+})
+
 await t.test(
-  'without monitors, the page says what to do next, with the address of this server',
+  'lists show the first 20 systems that an incident affects, and its page all of them',
   async (t) => {
-    const { page } = await start(await share())
-    const text = textOf(await page())
-    t.match(text, 'No systems are monitored yet.')
-    t.match(text, 'curl -X PUT http://status.example.com/api/monitors/website')
-    t.match(text, 'No incidents in the last 14 days.')
-    t.match(textOf(await page('/incidents')), 'No incidents in this month.')
+    const { page, monitor, incident } = await start(await share())
+    const tags = Array.from({ length: 22 }, (_, index) => `m-${index}`)
+    await times(22, (index) => monitor(`m-${index}`))
+    const { id } = await incident('Slow', tags)
+    for (const [path, count] of [
+      ['/', 20],
+      ['/incidents', 20],
+      [`/incidents/${id}`, 22],
+    ] as const) {
+      const [, list = ''] = /<ul class="affected"[^>]*>(.*?)<\/ul>/s.exec(await page(path)) ?? []
+      t.equal(list.split('<svg').length - 1, count, path)
+      t.equal(list.includes('and 2 other systems'), count === 20)
+    }
   },
 )
+
+await t.test('a page says that there are more incidents than it shows', async (t) => {
+  const replica = await share()
+  const { page } = await start(replica)
+  await sql`
+    insert into incidents (title, state, started_at)
+    select 'Slow', 'IDENTIFIED', date_trunc('month', now(), 'UTC') from generate_series(1, 200)`.execute(
+    replica.db,
+  )
+  await waitUntil(async () =>
+    textOf(await page()).includes('More incidents are open. Only the 50 newest are'),
+  )
+  t.notMatch(textOf(await page('/incidents')), 'more incidents')
+  await sql`insert into incidents (title, state, started_at) select title, state, started_at from incidents limit 1`.execute(
+    replica.db,
+  )
+  await waitUntil(async () =>
+    (await page('/incidents')).includes('This month has more incidents. Only the 200 newest'),
+  )
+})
 
 await t.test('the page has 90 days of each monitor, by category, and says the overall status', async (t) => {
   const { page, monitor, report, call, key, statements } = await start(await share())

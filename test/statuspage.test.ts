@@ -190,4 +190,10 @@ await t.test('PUBLIC_PAGE=off disables everything that is public except /api/sta
     for (const key of [undefined, token]) t.same(await read(path, key), notFound, path)
   t.same(await read('/api/v2/other.json'), [401, 'UNAUTHORIZED', undefined])
   t.same(await read('/api/status'), [200, undefined, '*'])
+  const created = await replica.call(token, 'POST /api/v4/incidents', { title: 'A', start_date_time: 1 })
+  t.match(
+    created.json.incident.url,
+    /\/api\/v4\/incidents\/1$/,
+    'without a page, the url is that of the resource',
+  )
 })

@@ -1,11 +1,18 @@
 import { hash } from 'node:crypto'
-import { batch } from '../database/batch.ts'
+import { setTimeout as delay } from 'node:timers/promises'
 
 /** Longest reuse of a text. The rest of a second is for sending it. */
 const maxAgeMs = 800
 
 /** Age from which a request that reuses a text also starts the next computation, so that no later one waits for it. */
 const refreshAgeMs = 500
+
+/**
+ * Pause between two computations of a text, in durations of the first, and at most. Requests wait for its end. Otherwise a
+ * text that many clients request would be computed all the time while other clients write, because each write outdates it.
+ */
+const pauseFactor = 3
+const maxPauseMs = 200
 
 /** Counted for each text in addition to its length, because keeping one costs more than its text. */
 const overheadBytes = 1_024
@@ -20,11 +27,20 @@ export type Text = {
 
 type Output = { text: Text; readAt: number; writes: number }
 
-type Entry = { latest: Output | undefined; isComputing: boolean; computeNext: (item: null) => Promise<Text> }
+type Entry = {
+  latest: Output | undefined
+  /** The computation that is in flight, or the last one. */
+  running: Promise<Text> | undefined
+  /** The computation that has not started yet. */
+  next: Promise<Text> | undefined
+  /** End of the pause after the last computation. */
+  pausesUntil: number
+}
 
 /**
  * Returns a function that returns the text of a key. Concurrent calls share one computation. Its text is reused as long
- * as this process has answered no write, for less than 1 s, because other replicas write too.
+ * as this process has answered no write, for less than 1 s, because other replicas write too. So no call gets a text whose
+ * computation started before a write that was answered before the call.
  *
  * @param compute if it fails, nothing is kept
  * @param countWrites returns the number of writes that were answered
@@ -39,22 +55,37 @@ export function createSharedTexts(
   const entries = new Map<string, Entry>()
   let keptBytes = 0
 
-  function createEntry(key: string): Entry {
-    const entry: Entry = {
-      latest: undefined,
-      isComputing: false,
-      computeNext: batch(async (requests: null[]) => {
-        const start = { readAt: performance.now(), writes: countWrites() }
-        entry.isComputing = true
-        const body = await compute(key).finally(() => (entry.isComputing = false))
-        const output = { text: keepEqual(entry.latest?.text, body), ...start }
-        if (entries.get(key) === entry) keptBytes += sizeOf(output) - sizeOf(entry.latest)
-        entry.latest = output
-        evict()
-        return requests.map(() => output.text)
-      }),
+  /** Returns the text of the next computation, which has not started yet. */
+  function computeNext(key: string, entry: Entry): Promise<Text> {
+    entry.next ??= startNext(key, entry)
+    return entry.next
+  }
+
+  async function startNext(key: string, entry: Entry): Promise<Text> {
+    try {
+      const { running } = entry
+      // If it fails, the next one would fail in the same way.
+      await running
+      if (running && isCurrent(entry.latest)) return entry.latest.text
+      const pauseMs = entry.pausesUntil - performance.now()
+      if (pauseMs > 0) await delay(pauseMs)
+    } finally {
+      entry.next = undefined
     }
-    return entry
+    entry.running = computeText(key, entry)
+    return await entry.running.finally(() => (entry.running = undefined))
+  }
+
+  async function computeText(key: string, entry: Entry): Promise<Text> {
+    const start = { readAt: performance.now(), writes: countWrites() }
+    const body = await compute(key)
+    const now = performance.now()
+    entry.pausesUntil = now + Math.min(pauseFactor * (now - start.readAt), maxPauseMs)
+    const output = { text: keepEqual(entry.latest?.text, body), ...start }
+    if (entries.get(key) === entry) keptBytes += sizeOf(output) - sizeOf(entry.latest)
+    entry.latest = output
+    evict()
+    return output.text
   }
 
   function remove(key: string, entry: Entry): void {
@@ -70,24 +101,31 @@ export function createSharedTexts(
     }
   }
 
-  function findCurrent(entry: Entry): Text | undefined {
-    const { latest } = entry
-    if (latest?.writes !== countWrites()) return undefined
-    const ageMs = performance.now() - latest.readAt
-    if (ageMs >= maxAgeMs) return undefined
+  function isCurrent(output: Output | undefined): output is Output {
+    return output?.writes === countWrites() && performance.now() - output.readAt < maxAgeMs
+  }
+
+  function refresh(key: string, entry: Entry): void {
+    const isDue = entry.latest && performance.now() - entry.latest.readAt >= refreshAgeMs
     // If it fails, it fails again for the first request that needs it.
-    if (ageMs >= refreshAgeMs && !entry.isComputing) entry.computeNext(null).catch(() => undefined)
-    return latest.text
+    if (isDue && !entry.running && !entry.next) computeNext(key, entry).catch(() => undefined)
   }
 
   return async (key) => {
-    const entry = entries.get(key) ?? createEntry(key)
+    const entry = entries.get(key) ?? {
+      latest: undefined,
+      running: undefined,
+      next: undefined,
+      pausesUntil: 0,
+    }
     entries.delete(key)
     entries.set(key, entry)
-    const current = findCurrent(entry)
-    if (current) return current
+    if (isCurrent(entry.latest)) {
+      refresh(key, entry)
+      return entry.latest.text
+    }
     try {
-      return await entry.computeNext(null)
+      return await computeNext(key, entry)
     } catch (error) {
       remove(key, entry)
       throw error

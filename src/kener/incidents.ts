@@ -17,7 +17,7 @@ import {
   UpdateIncident,
 } from './schemas/incidents.ts'
 import { Message, Only } from './schemas/shared.ts'
-import { originOf, splitTags, toAffected, toMinuteStart, toSeconds } from './wire.ts'
+import { splitTags, toAffected, toMinuteStart, toSeconds, toUrl } from './wire.ts'
 
 const read = { permission: 'read:incidents', tags: {} } as const
 const write = { permission: 'write:incidents', tags: {} } as const
@@ -181,6 +181,6 @@ function serializeIncident(incident: incidents.Incident, request: FastifyRequest
     monitors: incident.monitors,
     created_at: incident.created_at.toISOString(),
     updated_at: incident.updated_at.toISOString(),
-    url: `${originOf(request)}/incidents/${incident.id}`,
+    url: toUrl(request, `/incidents/${incident.id}`),
   }
 }

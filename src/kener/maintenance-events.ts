@@ -19,7 +19,7 @@ import {
   UpdateEvent,
 } from './schemas/maintenances.ts'
 import { Message, Only } from './schemas/shared.ts'
-import { originOf, splitTags, toActivity, toMinuteStart, toSeconds } from './wire.ts'
+import { splitTags, toActivity, toMinuteStart, toSeconds, toUrl } from './wire.ts'
 
 const read = { permission: 'read:incidents', tags: {} } as const
 
@@ -188,5 +188,6 @@ function serializeEventWithMaintenance(
 }
 
 function urlOf({ maintenance_id: maintenanceId, id }: events.Event, request: FastifyRequest): string {
-  return `${originOf(request)}/maintenances/${maintenanceId}/events/${id}`
+  const page = `/maintenances/${maintenanceId}`
+  return toUrl(request, `${page}/events/${id}`, page)
 }

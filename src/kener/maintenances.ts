@@ -15,7 +15,7 @@ import {
   UpdateMaintenance,
 } from './schemas/maintenances.ts'
 import { Message, Only } from './schemas/shared.ts'
-import { originOf, toActivity, toAffected, toMinuteStart, toSeconds } from './wire.ts'
+import { toActivity, toAffected, toMinuteStart, toSeconds, toUrl } from './wire.ts'
 
 const read = { permission: 'read:incidents', tags: {} } as const
 const write = { permission: 'write:incidents', tags: {} } as const
@@ -177,6 +177,6 @@ function serializeMaintenance(
     monitors: maintenance.monitors,
     created_at: maintenance.created_at.toISOString(),
     updated_at: maintenance.updated_at.toISOString(),
-    url: `${originOf(request)}/maintenances/${maintenance.id}`,
+    url: toUrl(request, `/maintenances/${maintenance.id}`),
   }
 }

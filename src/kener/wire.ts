@@ -11,11 +11,13 @@ export function toSeconds(time: Date): number {
 }
 
 /**
- * Returns the base of the `url` fields, with the host that the client used. In Kener they link to the status page; here
- * they link to the resource in this API.
+ * Returns the `url` of an incident, a maintenance or an event: its public page, as in Kener, or with PUBLIC_PAGE=off, the
+ * resource in this API. Without SITE_URL it has the host that the client used.
+ * @param path of the resource below /api/v4. @param page path of its public page
  */
-export function originOf({ protocol, host }: FastifyRequest): string {
-  return `${protocol}://${host}/api/v4`
+export function toUrl({ protocol, host, server }: FastifyRequest, path: string, page = path): string {
+  const { publicPage, siteUrl = `${protocol}://${host}` } = server.config
+  return publicPage ? siteUrl + page : `${siteUrl}/api/v4${path}`
 }
 
 /** Splits a comma-separated list of tags. */

@@ -1,13 +1,14 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { render } from 'preact-render-to-string'
 import { Type } from 'typebox'
-import type { EventState, State } from '../enums.ts'
 import { publicOutput } from '../http/public-output.ts'
 import type { PublicIncident } from '../incidents/public-incidents.ts'
 import type { DatedEvent } from '../maintenances/public-maintenances.ts'
 import { type History, readHistory } from '../status/history.ts'
 import { NotModified } from '../wire/envelope.ts'
 import { siteUrl } from '../http/site-url.ts'
+import { formatDateTime } from '../wire/time-text.ts'
+import { eventNames, stateNames } from './ui.tsx'
 import { toXmlText } from './xml-text.ts'
 
 /** Most entries of a feed, those that were updated last. */
@@ -187,21 +188,6 @@ function toHtml(content: Parameters<typeof render>[0]): string {
   return toXmlText(render(content))
 }
 
-const stateNames: Record<State, string> = {
-  INVESTIGATING: 'Investigating',
-  IDENTIFIED: 'Identified',
-  MONITORING: 'Monitoring',
-  RESOLVED: 'Resolved',
-}
-
-const eventNames: Record<EventState, string> = {
-  SCHEDULED: 'Scheduled',
-  READY: 'Starts soon',
-  ONGOING: 'In progress',
-  COMPLETED: 'Completed',
-  CANCELLED: 'Cancelled',
-}
-
 function IncidentContent({ incident }: { incident: PublicIncident }) {
   const { state, started_at, ended_at, monitors, comments } = incident
   return (
@@ -251,8 +237,4 @@ function Lines({ text }: { text: string }) {
       {line}
     </>
   ))
-}
-
-function formatDateTime(time: Date): string {
-  return `${time.toISOString().slice(0, 16).replace('T', ' ')} UTC`
 }

@@ -1,6 +1,6 @@
 import type { IncidentMonth, PublicIncident } from '../incidents/public-incidents.ts'
 import { formatDuration } from '../wire/time-text.ts'
-import { Affected, DateTime, stateNames, TimeAgo } from './ui.tsx'
+import { Affected, DateTime, Link, stateNames, TimeAgo } from './ui.tsx'
 
 /** An incident with its newest comments, on the page of the status. */
 export function OpenIncident({ incident }: { incident: PublicIncident }) {
@@ -10,7 +10,7 @@ export function OpenIncident({ incident }: { incident: PublicIncident }) {
     <article class={`card incident ${worstImpact(incident)}`}>
       <header>
         <h3>
-          <a href={`/incidents/${id}`}>{title}</a>
+          <Link to={`/incidents/${id}`}>{title}</Link>
         </h3>
         <StateLabel incident={incident} />
       </header>
@@ -21,7 +21,7 @@ export function OpenIncident({ incident }: { incident: PublicIncident }) {
       <Timeline comments={comments} />
       {more > 0 && (
         <p>
-          <a href={`/incidents/${id}`}>{more === 1 ? '1 earlier update' : `${more} earlier updates`}</a>
+          <Link to={`/incidents/${id}`}>{more === 1 ? '1 earlier update' : `${more} earlier updates`}</Link>
         </p>
       )}
     </article>
@@ -34,7 +34,7 @@ export function IncidentList({ incidents }: { incidents: PublicIncident[] }) {
     <ul class="list">
       {incidents.map((incident) => (
         <li key={incident.id}>
-          <a href={`/incidents/${incident.id}`}>{incident.title}</a>
+          <Link to={`/incidents/${incident.id}`}>{incident.title}</Link>
           <p class="muted">
             <Period incident={incident} />
           </p>
@@ -51,7 +51,8 @@ export function formatMonth(time: Date): string {
   return monthFormat.format(time)
 }
 
-export function Month({ start, month }: { start: Date; month: IncidentMonth }) {
+/** @param limit number of incidents that are shown */
+export function Month({ start, month, limit }: { start: Date; month: IncidentMonth; limit: number }) {
   const { incidents, older, newer } = month
   return (
     <>
@@ -64,7 +65,10 @@ export function Month({ start, month }: { start: Date; month: IncidentMonth }) {
         {incidents.length === 0 ? (
           <p class="card empty">No incidents in this month.</p>
         ) : (
-          incidents.map((incident) => <MonthIncident key={incident.id} incident={incident} />)
+          incidents.slice(0, limit).map((incident) => <MonthIncident key={incident.id} incident={incident} />)
+        )}
+        {incidents.length > limit && (
+          <p class="muted">This month has more incidents. Only the {limit} newest are shown here.</p>
         )}
       </section>
     </>
@@ -77,14 +81,14 @@ function MonthLinks({ older, newer }: { older: Date | null; newer: Date | null }
   return (
     <nav class="pages" aria-label="Months">
       {older && (
-        <a href={link(older)} rel="prev">
+        <Link to={link(older)} rel="prev">
           ← {formatMonth(older)}
-        </a>
+        </Link>
       )}
       {newer && (
-        <a href={link(newer)} rel="next">
+        <Link to={link(newer)} rel="next">
           {formatMonth(newer)} →
-        </a>
+        </Link>
       )}
       {!older && !newer && <span class="muted">No incidents in other months</span>}
     </nav>
@@ -97,7 +101,7 @@ function MonthIncident({ incident }: { incident: PublicIncident }) {
     <article class={`card incident ${worstImpact(incident)}`}>
       <header>
         <h3>
-          <a href={`/incidents/${incident.id}`}>{incident.title}</a>
+          <Link to={`/incidents/${incident.id}`}>{incident.title}</Link>
         </h3>
         <StateLabel incident={incident} />
       </header>
@@ -115,7 +119,7 @@ export function IncidentDetails({ incident }: { incident: PublicIncident }) {
   return (
     <>
       <p class="back">
-        <a href={`/incidents?month=${incident.started_at.toISOString().slice(0, 7)}`}>Incidents</a>
+        <Link to={`/incidents?month=${incident.started_at.toISOString().slice(0, 7)}`}>Incidents</Link>
       </p>
       <article class={`card incident ${worstImpact(incident)}`}>
         <header>
@@ -125,7 +129,7 @@ export function IncidentDetails({ incident }: { incident: PublicIncident }) {
         <p class="muted">
           <Period incident={incident} />
         </p>
-        <Affected monitors={monitors} />
+        <Affected monitors={monitors} isComplete />
         {comments.length === 0 && <p class="muted">No updates have been published.</p>}
         <Timeline comments={comments} />
         {total > comments.length && <p class="muted">Earlier updates are not shown.</p>}

@@ -1,7 +1,7 @@
 import type { EventState } from '../enums.ts'
 import type { PublicMaintenance, PublicTimetable } from '../maintenances/public-maintenances.ts'
 import { formatDuration } from '../wire/time-text.ts'
-import { Affected, DateTime, eventNames, TimeAgo } from './ui.tsx'
+import { Affected, DateTime, eventNames, Link, TimeAgo } from './ui.tsx'
 
 type Event = { state: EventState; starts_at: Date; ends_at: Date }
 
@@ -11,7 +11,7 @@ export function MaintenanceCard({ maintenance }: { maintenance: PublicMaintenanc
     <article class={state === 'ONGOING' ? 'card maintenance' : 'card'}>
       <header>
         <h3>
-          <a href={`/maintenances/${id}`}>{title}</a>
+          <Link to={`/maintenances/${id}`}>{title}</Link>
         </h3>
         <EventLabel state={state} />
       </header>
@@ -30,7 +30,7 @@ export function MaintenanceDetails({ maintenance }: { maintenance: PublicTimetab
   return (
     <>
       <p class="back">
-        <a href="/">Status</a>
+        <Link to="/">Status</Link>
       </p>
       <article class={next?.state === 'ONGOING' ? 'card maintenance' : 'card'}>
         <header>
@@ -43,7 +43,7 @@ export function MaintenanceDetails({ maintenance }: { maintenance: PublicTimetab
           </p>
         )}
         {description && <p class="prose">{description}</p>}
-        <Affected monitors={monitors} />
+        <Affected monitors={monitors} isComplete />
         <Events title="Later dates" events={later} />
         <Events title="Past dates" events={past} />
       </article>

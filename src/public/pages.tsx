@@ -10,19 +10,22 @@ import { getPublicIncident, readIncidentMonth } from '../incidents/public-incide
 import { getPublicMaintenance } from '../maintenances/public-maintenances.ts'
 import { readStatusPage } from '../status/page.ts'
 import { assetsFolder } from './assets.ts'
-import { renderPage } from './document.tsx'
+import { renderPage, type Site } from './document.tsx'
 import { formatMonth, IncidentDetails, Month } from './incidents.tsx'
 import { MaintenanceDetails } from './maintenances.tsx'
-import { siteUrl } from '../http/site-url.ts'
 import { Overview } from './status-page.tsx'
 import { summarize } from './summary.ts'
+import { Link } from './ui.tsx'
 
 const maxMonthIncidents = 200
 const maxEvents = 20
 
 /** The status page: server-rendered, without cookies and forms, and the same for all readers. */
 export default async function pages(app: FastifyInstance) {
-  const { siteName } = app.config
+  const { siteName, siteUrl, port } = app.config
+  // Without SITE_URL, status.js shows the address that the reader uses: a text per Host would be computed for each.
+  const baseUrl = siteUrl ?? `http://localhost:${port}`
+  const site: Site = { siteName, sitePath: new URL(baseUrl).pathname.replace(/\/$/, '') }
   app.addHook('onRoute', (route) => {
     route.schema = { ...route.schema, hide: true }
   })
@@ -32,29 +35,29 @@ export default async function pages(app: FastifyInstance) {
   const sharePage = (compute: (key: string) => Promise<Buffer>) =>
     app.sharePublicOutput(compute, { type: htmlType })
 
-  const sendOverview = sharePage(async (baseUrl) => {
+  const sendOverview = sharePage(async () => {
     const page = await readStatusPage(app.db)
     const { sentence } = summarize(page)
     const title = `${siteName}: ${sentence.replace(/\.$/, '')}`
     const description = `${sentence} Uptime of the last 90 days, incidents and maintenances.`
     return renderPage(
-      { siteName, now: page.now, title, description, section: 'status' },
-      <Overview page={page} baseUrl={baseUrl} />,
+      { ...site, now: page.now, title, description, section: 'status' },
+      <Overview page={page} address={{ baseUrl, isKnown: siteUrl !== undefined }} />,
     )
   })
   app.get('/', { config: publicOutput }, function showOverview(request, reply) {
-    return sendOverview(request, reply, siteUrl(request))
+    return sendOverview(request, reply)
   })
 
   const sendMonth = sharePage(async (key) => {
     const now = await databaseNow(app.db)
     const start = new Date(`${key || now.toISOString().slice(0, 7)}-01T00:00:00Z`)
     const end = new Date(Date.UTC(start.getUTCFullYear(), start.getUTCMonth() + 1))
-    const month = await readIncidentMonth(app.db, { from: start, to: end }, maxMonthIncidents)
+    const month = await readIncidentMonth(app.db, { from: start, to: end }, maxMonthIncidents + 1)
     const title = `Incidents in ${formatMonth(start)} · ${siteName}`
     return renderPage(
-      { siteName, now, title, description: title, section: 'incidents' },
-      <Month start={start} month={month} />,
+      { ...site, now, title, description: title, section: 'incidents' },
+      <Month start={start} month={month} limit={maxMonthIncidents} />,
     )
   })
   app.get('/incidents', { config: publicOutput }, function showMonth(request, reply) {
@@ -68,7 +71,7 @@ export default async function pages(app: FastifyInstance) {
     const incident = await getPublicIncident(app.db, Number(id))
     const title = `${incident.title} · ${siteName}`
     return renderPage(
-      { siteName, now, title, description: incident.comments[0]?.comment ?? incident.title },
+      { ...site, now, title, description: incident.comments[0]?.comment ?? incident.title },
       <IncidentDetails incident={incident} />,
     )
   })
@@ -81,7 +84,7 @@ export default async function pages(app: FastifyInstance) {
     const maintenance = await getPublicMaintenance(app.db, Number(id), maxEvents)
     const title = `${maintenance.title} · ${siteName}`
     return renderPage(
-      { siteName, now, title, description: maintenance.description ?? maintenance.title },
+      { ...site, now, title, description: maintenance.description ?? maintenance.title },
       <MaintenanceDetails maintenance={maintenance} />,
     )
   })
@@ -97,12 +100,12 @@ export default async function pages(app: FastifyInstance) {
     const title = STATUS_CODES[apiError.status] ?? 'Error'
     return reply.type(htmlType).send(
       renderPage(
-        { siteName, now: new Date(), title: `${title} · ${siteName}`, description: title },
+        { ...site, now: new Date(), title: `${title} · ${siteName}`, description: title },
         <section class="card empty">
           <h1>{title}</h1>
           <p>{apiError.message}.</p>
           <p>
-            <a href="/">Current status</a>
+            <Link to="/">Current status</Link>
           </p>
         </section>,
       ),

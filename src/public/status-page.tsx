@@ -1,12 +1,14 @@
-import { recentDays, type StatusPage } from '../status/page.ts'
+import { maxOpenIncidents, recentDays, type StatusPage } from '../status/page.ts'
 import { IncidentList, OpenIncident } from './incidents.tsx'
 import { MaintenanceCard } from './maintenances.tsx'
 import { Monitors } from './monitors.tsx'
 import { summarize } from './summary.ts'
-import { DateTime, StatusIcon, toClass } from './ui.tsx'
+import { DateTime, Link, StatusIcon, toClass } from './ui.tsx'
 
-/** @param baseUrl address of this server, for the first steps of an operator */
-export function Overview({ page, baseUrl }: { page: StatusPage; baseUrl: string }) {
+/** Address of this server, which the first steps of an operator contain. If it is not known, status.js replaces it. */
+type Address = { baseUrl: string; isKnown: boolean }
+
+export function Overview({ page, address }: { page: StatusPage; address: Address }) {
   const { incidents, recent, maintenances } = page
   const { status, sentence } = summarize(page)
   const ongoing = maintenances.filter(({ state }) => state === 'ONGOING')
@@ -25,9 +27,12 @@ export function Overview({ page, baseUrl }: { page: StatusPage; baseUrl: string 
       {incidents.length > 0 && (
         <section aria-labelledby="incidents">
           <h2 id="incidents">Open incidents</h2>
-          {incidents.map((incident) => (
+          {incidents.slice(0, maxOpenIncidents).map((incident) => (
             <OpenIncident key={incident.id} incident={incident} />
           ))}
+          {incidents.length > maxOpenIncidents && (
+            <p class="muted">More incidents are open. Only the {maxOpenIncidents} newest are shown here.</p>
+          )}
         </section>
       )}
       {ongoing.length > 0 && (
@@ -38,7 +43,7 @@ export function Overview({ page, baseUrl }: { page: StatusPage; baseUrl: string 
           ))}
         </section>
       )}
-      {page.monitors.length > 0 ? <Monitors page={page} /> : <FirstSteps baseUrl={baseUrl} />}
+      {page.monitors.length > 0 ? <Monitors page={page} /> : <FirstSteps address={address} />}
       {upcoming.length > 0 && (
         <section aria-labelledby="upcoming">
           <h2 id="upcoming">Upcoming maintenance</h2>
@@ -55,7 +60,7 @@ export function Overview({ page, baseUrl }: { page: StatusPage; baseUrl: string 
           <p class="muted">{`No ${incidents.length > 0 ? 'other ' : ''}incidents in the last ${recentDays} days.`}</p>
         )}
         <p>
-          <a href="/incidents">All incidents by month</a>
+          <Link to="/incidents">All incidents by month</Link>
         </p>
       </section>
     </>
@@ -68,12 +73,12 @@ function startOfMinute(time: Date): Date {
 }
 
 /** Shown to the operator of a new installation. */
-function FirstSteps({ baseUrl }: { baseUrl: string }) {
+function FirstSteps({ address: { baseUrl, isKnown } }: { address: Address }) {
   return (
     <section class="card first-steps" aria-labelledby="first-steps">
       <h2 id="first-steps">This page shows monitors as soon as they report</h2>
       <p>Create a monitor and report its status, with a key that has the permission write:monitors:</p>
-      <pre tabIndex={0}>
+      <pre tabIndex={0} data-origin={isKnown ? undefined : baseUrl}>
         {[
           `curl -X PUT ${baseUrl}/api/monitors/website \\`,
           `  -H "Authorization: Bearer $KENER_API_KEY" \\`,
@@ -84,8 +89,8 @@ function FirstSteps({ baseUrl }: { baseUrl: string }) {
         ].join('\n')}
       </pre>
       <p>
-        The <a href="/manage">admin panel</a> creates keys. All requests are described in the{' '}
-        <a href="/docs">documentation of the API</a>.
+        The <Link to="/manage">admin panel</Link> creates keys. All requests are described in the{' '}
+        <Link to="/docs">documentation of the API</Link>.
       </p>
     </section>
   )

@@ -1,5 +1,5 @@
 import { type Status, statusesBySeverity } from '../enums.ts'
-import type { StatusPage } from '../status/page.ts'
+import { maxOpenIncidents, type StatusPage } from '../status/page.ts'
 
 const phrases = { DOWN: 'down', MAINTENANCE: 'under maintenance', DEGRADED: 'degraded' }
 
@@ -34,7 +34,9 @@ export function summarize({ counts, monitors, incidents }: StatusPage): { status
       ? 'All systems are operational'
       : `${total - silent} of ${total} systems are operational, ${silent} ${silent === 1 ? 'has' : 'have'} no data`
   if (incidents.length === 0) return { status, sentence: `${operational}.` }
-  const open = incidents.length === 1 ? 'an incident is open' : `${incidents.length} incidents are open`
+  const count =
+    incidents.length > maxOpenIncidents ? `more than ${maxOpenIncidents}` : String(incidents.length)
+  const open = incidents.length === 1 ? 'an incident is open' : `${count} incidents are open`
   return { status: 'DEGRADED', sentence: `${operational}, but ${open}.` }
 }
 

@@ -1,4 +1,4 @@
-import { createContext } from 'preact'
+import { type ComponentChildren, createContext } from 'preact'
 import { useContext } from 'preact/hooks'
 import type { EventState, State, Status } from '../enums.ts'
 import { formatDateTime, formatRelative } from '../wire/time-text.ts'
@@ -6,6 +6,22 @@ import { formatTime } from '../wire/time.ts'
 
 /** The time of the database at which the page was read. */
 export const Now = createContext(new Date(0))
+
+/** Path of SITE_URL, which a proxy removes from requests: empty, or begins with a slash. */
+export const SitePath = createContext('')
+
+type LinkProps = {
+  to: string
+  class?: string
+  rel?: string
+  'aria-current'?: 'page' | undefined
+  children: ComponentChildren
+}
+
+/** Links to a path of this service. */
+export function Link({ to, ...attributes }: LinkProps) {
+  return <a href={useContext(SitePath) + to} {...attributes} />
+}
 
 /** Renders a time in UTC. status.js replaces it with the local time. */
 export function DateTime({ time }: { time: Date }) {
@@ -92,16 +108,28 @@ export function toClass(status: Status): string {
 
 type AffectedMonitor = { monitor_tag: string; name: string; impact: Status }
 
-/** Lists the affected monitors, each with its impact. */
-export function Affected({ monitors }: { monitors: AffectedMonitor[] }) {
+/** Most affected monitors that a list of incidents or maintenances shows of each. */
+const maxAffected = 20
+
+/** Lists the affected monitors, each with its impact. @param isComplete false: the first ones, and the number of others */
+export function Affected({
+  monitors,
+  isComplete = false,
+}: {
+  monitors: AffectedMonitor[]
+  isComplete?: boolean
+}) {
   if (monitors.length === 0) return null
+  const shown = isComplete ? monitors : monitors.slice(0, maxAffected)
+  const others = monitors.length - shown.length
   return (
     <ul class="affected" aria-label="Affected systems">
-      {monitors.map(({ monitor_tag, name, impact }) => (
+      {shown.map(({ monitor_tag, name, impact }) => (
         <li key={monitor_tag}>
           <StatusIcon status={impact} /> {name} <span class="muted">{statusNames[impact]}</span>
         </li>
       ))}
+      {others > 0 && <li class="muted">and {others === 1 ? '1 other system' : `${others} other systems`}</li>}
     </ul>
   )
 }

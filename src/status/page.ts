@@ -14,7 +14,10 @@ export const shownDays = 90
 
 /** Most monitors that are shown one by one: a monitor takes about 4 kB of the page. The worst are shown. */
 const maxMonitors = 500
-const maxIncidents = 50
+
+/** Most open incidents that are shown. One more is read, to know whether there are more. */
+export const maxOpenIncidents = 50
+
 const maxComments = 10
 const maxMaintenances = 100
 const maxRecent = 20
@@ -54,7 +57,7 @@ export type StatusPage = {
  */
 export async function readStatusPage(db: Kysely<Tables>): Promise<StatusPage> {
   const monitors = await readMonitors(db)
-  const incidents = await listOpenIncidents(db, { incidents: maxIncidents, comments: maxComments })
+  const incidents = await listOpenIncidents(db, { incidents: maxOpenIncidents + 1, comments: maxComments })
   const recent = await listRecentIncidents(db, recentDays, maxRecent)
   const maintenances = await listPublicMaintenances(db, maxMaintenances, null)
   return { ...monitors, incidents, recent, maintenances }

@@ -35,7 +35,7 @@ const incidentExample = {
   incident_source: 'API',
   monitors: [{ monitor_tag: 'website', impact: 'DEGRADED' }],
   ...timestampsExample,
-  url: 'https://status.example.com/api/v4/incidents/1',
+  url: 'https://status.example.com/incidents/1',
 }
 
 /** An incident in a list. */

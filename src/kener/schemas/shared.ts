@@ -54,7 +54,9 @@ export const nonBlankText = (maxLength: number, description: string) =>
 
 export const activity = (description: string) => StringEnum(['ACTIVE', 'INACTIVE'], { description })
 
-export const resourceUrl = Type.String({ description: 'URL of this resource in the API.' })
+export const resourceUrl = Type.String({
+  description: 'URL of the public page. With PUBLIC_PAGE=off, URL of this resource in the API.',
+})
 
 /** Affected monitors in a body. */
 export const newAffected = (defaultImpact: (typeof maintenanceImpacts)[number]) =>

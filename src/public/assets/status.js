@@ -37,3 +37,8 @@ setInterval(() => {
     time.textContent = formatRelative(new Date(time.dateTime))
   }
 }, 60_000)
+
+// The server does not know the address that the reader uses, unless SITE_URL is set.
+for (const { dataset, firstChild } of document.querySelectorAll('[data-origin]')) {
+  firstChild.data = firstChild.data.replaceAll(dataset.origin, location.origin)
+}
