@@ -13,7 +13,7 @@ export type Actor = {
   request_id: string | null
 }
 
-/** What every change requires. */
+/** The context that every change requires. */
 export type ChangeContext = {
   /** A transaction joins the change, which its owner then commits. */
   db: Kysely<Tables>

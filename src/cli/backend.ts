@@ -14,7 +14,7 @@ import type { Io } from './io.ts'
 import { toFailure } from './key-options.ts'
 
 /**
- * What commands work on: a database, or a server. Keys and events are objects of the API, newest first. All methods throw
+ * The database or the server that a command uses. Keys and events are objects of the API, newest first. All methods throw
  * an OperatorError if they fail.
  */
 export type Backend = {

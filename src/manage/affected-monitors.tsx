@@ -77,7 +77,7 @@ export function describeAffected({ impacts }: AffectedForm): string {
     .join(', ')
 }
 
-/** What the fields of the form show. */
+/** The values that the fields of the form show. */
 export type AffectedChoices = AffectedForm & {
   /** The selected monitors first. */
   listed: MonitorChoice[]

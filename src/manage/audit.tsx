@@ -5,6 +5,7 @@ import { auditActions } from '../enums.ts'
 import { AuditEvents, auditPath } from './audit-events.tsx'
 import { formatAction } from './format.ts'
 import { sendPage } from './page.tsx'
+import { PageLinks } from './ui.tsx'
 
 const pageSize = 50
 
@@ -51,7 +52,13 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         ) : (
           <AuditEvents events={data} label="Audit events, newest first" />
         )}
-        <PageLinks fields={fields} isFirst={cursor === undefined} next={pagination.next_cursor} />
+        <PageLinks
+          path={auditPath}
+          fields={fields}
+          isFirst={cursor === undefined}
+          next={pagination.next_cursor}
+          labels={['Newest events', 'Older events']}
+        />
       </>,
     )
   })
@@ -99,19 +106,5 @@ function FilterForm({ fields }: { fields: Fields }) {
       <button>Filter</button>
       {Object.values(fields).some((value) => value !== '') && <a href={auditPath}>Show all</a>}
     </form>
-  )
-}
-
-type PageLinksProps = { fields: Fields; isFirst: boolean; next: string | null }
-
-function PageLinks({ fields, isFirst, next }: PageLinksProps) {
-  if (isFirst && next === null) return null
-  const toPath = (more: Record<string, string>) =>
-    `${auditPath}?${new URLSearchParams({ ...fields, ...more }).toString()}`
-  return (
-    <nav class="pages" aria-label="Pages">
-      {!isFirst && <a href={toPath({})}>Newest events</a>}
-      {next !== null && <a href={toPath({ cursor: next })}>Older events</a>}
-    </nav>
   )
 }

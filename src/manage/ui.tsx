@@ -180,3 +180,26 @@ export function Fact({ name, children }: { name: string; children: ComponentChil
     </>
   )
 }
+
+type PageLinksProps = {
+  path: string
+  /** The query of the page, without its cursor. */
+  fields: Record<string, string>
+  isFirst: boolean
+  /** Cursor of the next page. */
+  next: string | null
+  labels: [first: string, next: string]
+}
+
+/** Links to the first and the next page of a list. */
+export function PageLinks({ path, fields, isFirst, next, labels }: PageLinksProps) {
+  if (isFirst && next === null) return null
+  const toPath = (more: Record<string, string>) =>
+    `${path}?${new URLSearchParams({ ...fields, ...more }).toString()}`
+  return (
+    <nav class="pages" aria-label="Pages">
+      {!isFirst && <a href={toPath({})}>{labels[0]}</a>}
+      {next !== null && <a href={toPath({ cursor: next })}>{labels[1]}</a>}
+    </nav>
+  )
+}

@@ -4,7 +4,7 @@ import calendar from './calendar.ts'
 import feeds from './feeds.tsx'
 import pages, { assets } from './pages.tsx'
 
-/** What readers without a key see, outside /api. Each route has the config publicOutput, and so CORS headers. */
+/** Routes outside /api for readers without a key. Each route has the config publicOutput, and so CORS headers. */
 export default async function publicRoutes(app: FastifyInstance) {
   app.register(assets)
   app.register(limitedRoutes)

@@ -59,7 +59,7 @@ const defaultStatus = {
 }
 const degradedCountsAsDown = { description: 'Whether DEGRADED minutes count as down in the uptime.' }
 
-/** Of an update: no field has a default. */
+/** For an update, in which no field has a default. */
 export const attributes = {
   description: Description,
   category_name: CategoryName,

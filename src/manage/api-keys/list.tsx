@@ -3,7 +3,7 @@ import { Type } from 'typebox'
 import { listKeyPage } from '../../keys/lifecycle.ts'
 import type { ApiKey } from '../../keys/repository.ts'
 import { sendPage } from '../page.tsx'
-import { TimeAgoOrNever } from '../ui.tsx'
+import { PageLinks, TimeAgoOrNever } from '../ui.tsx'
 import { Breadcrumbs, canRotate, keyPath, keysPath, PermissionTags, RateLimit, Status } from './ui.tsx'
 
 const pageSize = 50
@@ -69,7 +69,13 @@ function ListPage({ keys, rateLimitMax, status, text, isFirst, next }: KeysProps
         <KeyTable keys={keys} rateLimitMax={rateLimitMax} />
       )}
       <p class="empty card" id="no-matches" role="status" hidden />
-      <PageLinks status={status} text={text} isFirst={isFirst} next={next} />
+      <PageLinks
+        path={keysPath}
+        fields={{ status, q: text }}
+        isFirst={isFirst}
+        next={next}
+        labels={['Newest keys', 'Older keys']}
+      />
     </>
   )
 }
@@ -185,17 +191,5 @@ function Scope({ preposition, items }: { preposition: 'on' | 'from'; items: stri
       {preposition} <code>{first}</code>
       {others.length > 0 && ` and ${others.length} more`}
     </span>
-  )
-}
-
-function PageLinks({ isFirst, next, status, text }: Filter & Position) {
-  if (isFirst && next === null) return null
-  const toPath = (more: Record<string, string>) =>
-    `${keysPath}?${new URLSearchParams({ status, q: text, ...more }).toString()}`
-  return (
-    <nav class="pages" aria-label="Pages">
-      {!isFirst && <a href={toPath({})}>Newest keys</a>}
-      {next !== null && <a href={toPath({ cursor: next })}>Older keys</a>}
-    </nav>
   )
 }

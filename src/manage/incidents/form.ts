@@ -26,9 +26,9 @@ export const incidentFormLimitBytes = 524_288
 /** Values as entered, so that a rejected form is shown again without loss. */
 export type IncidentForm = {
   title: string
-  /** Of a new incident only. */
+  /** Only for a new incident. */
   state: string
-  /** Of a new incident only. */
+  /** Only for a new incident. */
   comment: string
   startedAt: string
   endedAt: string

@@ -4,7 +4,7 @@ import { scopeOf } from '../../http/permission-guard.ts'
 import { type Incident, listIncidents } from '../../incidents/repository.ts'
 import { pageByTime } from '../../wire/pagination.ts'
 import { sendPage } from '../page.tsx'
-import { IfAllowed, TimeAgo } from '../ui.tsx'
+import { IfAllowed, PageLinks, TimeAgo } from '../ui.tsx'
 import { incidentPath, IncidentState, incidentsPath } from './ui.tsx'
 
 const pageSize = 50
@@ -68,7 +68,12 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         </div>
         <FilterForm {...fields} />
         {data.length === 0 ? <Empty {...fields} /> : <IncidentList incidents={data} />}
-        <PageLinks fields={fields} {...position} />
+        <PageLinks
+          path={incidentsPath}
+          fields={fields}
+          {...position}
+          labels={['Newest incidents', 'Older incidents']}
+        />
       </>,
     )
   })
@@ -147,19 +152,5 @@ function IncidentList({ incidents }: { incidents: Incident[] }) {
         </li>
       ))}
     </ul>
-  )
-}
-
-type PageLinksProps = { fields: Fields; isFirst: boolean; next: string | null }
-
-function PageLinks({ fields, isFirst, next }: PageLinksProps) {
-  if (isFirst && next === null) return null
-  const toPath = (more: Record<string, string>) =>
-    `${incidentsPath}?${new URLSearchParams({ ...fields, ...more }).toString()}`
-  return (
-    <nav class="pages" aria-label="Pages">
-      {!isFirst && <a href={toPath({})}>Newest incidents</a>}
-      {next !== null && <a href={toPath({ cursor: next })}>Older incidents</a>}
-    </nav>
   )
 }

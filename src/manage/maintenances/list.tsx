@@ -4,7 +4,7 @@ import { scopeOf } from '../../http/permission-guard.ts'
 import { listMaintenances, type Maintenance } from '../../maintenances/repository.ts'
 import { pageByTime } from '../../wire/pagination.ts'
 import { sendPage } from '../page.tsx'
-import { IfAllowed } from '../ui.tsx'
+import { IfAllowed, PageLinks } from '../ui.tsx'
 import { describeSchedule } from './rule.ts'
 import { EventStatus, maintenancePath, maintenancesPath, Span } from './ui.tsx'
 
@@ -61,7 +61,12 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         </div>
         <FilterForm {...fields} />
         {data.length === 0 ? <Empty {...fields} /> : <MaintenanceList maintenances={data} />}
-        <PageLinks fields={fields} {...position} />
+        <PageLinks
+          path={maintenancesPath}
+          fields={fields}
+          {...position}
+          labels={['Newest maintenances', 'Older maintenances']}
+        />
       </>,
     )
   })
@@ -134,18 +139,4 @@ function NextEvent({ maintenance: { next_event: next, enabled } }: { maintenance
 function MaintenanceStatus({ maintenance: { next_event: next, enabled } }: { maintenance: Maintenance }) {
   if (!enabled) return <span class="status no_data">Disabled</span>
   return next ? <EventStatus state={next.state} /> : <span class="status no_data">Ended</span>
-}
-
-type PageLinksProps = { fields: Fields; isFirst: boolean; next: string | null }
-
-function PageLinks({ fields, isFirst, next }: PageLinksProps) {
-  if (isFirst && next === null) return null
-  const toPath = (more: Record<string, string>) =>
-    `${maintenancesPath}?${new URLSearchParams({ ...fields, ...more }).toString()}`
-  return (
-    <nav class="pages" aria-label="Pages">
-      {!isFirst && <a href={toPath({})}>Newest maintenances</a>}
-      {next !== null && <a href={toPath({ cursor: next })}>Older maintenances</a>}
-    </nav>
-  )
 }

@@ -4,9 +4,9 @@ import { formatDateTime, formatDuration } from '../../wire/time-text.ts'
 /** How often a maintenance takes place, as selected in a form. The time of the day is that of its start. */
 export type RuleForm = {
   repeat: string
-  /** Of days, weeks or months. */
+  /** Number of days, weeks or months. */
   interval: string
-  /** Of a month: the position of the weekday, or empty for the day of the start. */
+  /** Position of the weekday in the month, or empty for the day of the start. */
   position: string
   weekday: string
   /** Rule that the other fields cannot express. */

@@ -1,7 +1,6 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
-import { type ReportStatus, reportStatuses } from '../../enums.ts'
 import { monitorNotFound } from '../../errors.ts'
 import { DayBars, DayLegend, formatUptime, toDates } from '../../html/days.tsx'
 import { requirePrincipal } from '../../http/auth.ts'
@@ -13,17 +12,16 @@ import { findHeartbeat } from '../../monitors/heartbeats.ts'
 import { getMonitor, type Monitor, updateMonitor } from '../../monitors/repository.ts'
 import { allows } from '../../permissions.ts'
 import { type Bucket, readSeries } from '../../reports/series.ts'
-import { maxLatencyMs } from '../../reports/writer.ts'
 import { type MonitorDay, shownDays } from '../../status/page.ts'
 import { keyPath, keysPath } from '../api-keys/ui.tsx'
 import { auditPath } from '../audit-events.tsx'
-import { assertValidFields, type FieldErrors, isValidationError, readText, toFieldErrors } from '../form.ts'
+import { isValidationError, toFieldErrors } from '../form.ts'
 import { incidentPath, IncidentState, incidentsPath } from '../incidents/ui.tsx'
 import { sendPage } from '../page.tsx'
-import { ErrorSummary, Fact, Field, Form, IfAllowed, TimeAgo, TimeAgoOrNever } from '../ui.tsx'
-import { TextField } from './fields.tsx'
+import { Fact, Form, IfAllowed, TimeAgo, TimeAgoOrNever } from '../ui.tsx'
 import { HeartbeatCard } from './heartbeat.tsx'
 import { Latency, latencyMinutes } from './latency.tsx'
+import { emptyReportForm, parseReport, readReportForm, ReportForm, type ReportState } from './report.tsx'
 import {
   Breadcrumbs,
   formatStatus,
@@ -276,71 +274,6 @@ function Incidents({ tag, incidents }: { tag: string; incidents: Incident[] }) {
           <a href={path}>All incidents of this monitor</a>
         </p>
       )}
-    </section>
-  )
-}
-
-/** Values as entered, so that a rejected form is shown again without loss. */
-type ReportFields = { status: string; latency: string }
-type ReportState = { form: ReportFields; errors: FieldErrors }
-
-const emptyReportForm: ReportFields = { status: 'UP', latency: '' }
-
-function readReportForm(body: unknown): ReportFields {
-  return { status: readText(body, 'status'), latency: readText(body, 'latency_ms').trim() }
-}
-
-/** @throws ApiError 400 */
-function parseReport({ status: entered, latency }: ReportFields) {
-  const status = entered as ReportStatus
-  const latency_ms = latency === '' ? null : /^\d{1,15}$/.test(latency) ? Number(latency) : NaN
-  const isValid = latency_ms === null || latency_ms <= maxLatencyMs
-  assertValidFields({
-    status: reportStatuses.includes(status) ? undefined : 'Choose a status from the list',
-    latency_ms: isValid
-      ? undefined
-      : 'Enter whole milliseconds, at most 86,400,000, or leave the field empty',
-  })
-  return { status, latency_ms }
-}
-
-function ReportForm({ monitor, form, errors }: ReportState & { monitor: Monitor }) {
-  const { tag, status_source: source } = monitor
-  return (
-    <section class="card" aria-labelledby="report">
-      <h2 id="report">Report a status</h2>
-      {(source === 'incident' || source === 'maintenance') && (
-        <p class="muted">
-          {source === 'incident' ? 'An open incident' : 'An ongoing maintenance'} determines the status. A
-          report takes effect when it ends.
-        </p>
-      )}
-      <Form action={`${monitorPath(tag)}/report`}>
-        <ErrorSummary errors={errors} />
-        <div class="columns">
-          <Field id="status" label="Status now" error={errors.status}>
-            {(ariaProps) => (
-              <select id="status" name="status" {...ariaProps}>
-                {reportStatuses.map((value) => (
-                  <option key={value} value={value} selected={value === form.status}>
-                    {formatStatus(value)}
-                  </option>
-                ))}
-              </select>
-            )}
-          </Field>
-          <TextField
-            id="latency_ms"
-            label="Latency in ms (optional)"
-            inputMode="numeric"
-            value={form.latency}
-            error={errors.latency_ms}
-          />
-        </div>
-        <div class="buttons">
-          <button>Report</button>
-        </div>
-      </Form>
     </section>
   )
 }

@@ -11,7 +11,7 @@ export const monitorFormLimitBytes = 262_144
 
 /** Values as entered, so that a rejected form is shown again without loss. */
 export type MonitorForm = {
-  /** Of a new monitor only. */
+  /** Only for a new monitor. */
   tag: string
   name: string
   description: string

@@ -6,7 +6,7 @@ import { listMonitors, type Monitor } from '../../monitors/repository.ts'
 import { formatUptime } from '../../html/days.tsx'
 import { paginate, parseCursor } from '../../wire/pagination.ts'
 import { sendPage } from '../page.tsx'
-import { IfAllowed, TimeAgoOrNever } from '../ui.tsx'
+import { IfAllowed, PageLinks, TimeAgoOrNever } from '../ui.tsx'
 import { FirstMonitor } from './first-monitor.tsx'
 import {
   formatStatus,
@@ -86,7 +86,13 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         ) : (
           <FirstMonitor request={request} />
         )}
-        <PageLinks fields={fields} isFirst={cursor === undefined} next={pagination.next_cursor} />
+        <PageLinks
+          path={monitorsPath}
+          fields={fields}
+          isFirst={cursor === undefined}
+          next={pagination.next_cursor}
+          labels={['First page', 'Next page']}
+        />
       </>,
     )
   })
@@ -195,17 +201,5 @@ function Uptime({ uptime }: Pick<Monitor, 'uptime'>) {
       {formatUptime(uptime['90d'])} <span class="muted">in 90 days</span>
       {uptime['24h'] !== null && <span class="more">{formatUptime(uptime['24h'])} in 24 hours</span>}
     </div>
-  )
-}
-
-function PageLinks({ fields, isFirst, next }: { fields: Fields; isFirst: boolean; next: string | null }) {
-  if (isFirst && next === null) return null
-  const toPath = (more: Record<string, string>) =>
-    `${monitorsPath}?${new URLSearchParams({ ...fields, ...more }).toString()}`
-  return (
-    <nav class="pages" aria-label="Pages">
-      {!isFirst && <a href={toPath({})}>First page</a>}
-      {next !== null && <a href={toPath({ cursor: next })}>Next page</a>}
-    </nav>
   )
 }

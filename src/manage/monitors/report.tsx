@@ -1,0 +1,72 @@
+import { type ReportStatus, reportStatuses } from '../../enums.ts'
+import type { Monitor } from '../../monitors/repository.ts'
+import { maxLatencyMs } from '../../reports/writer.ts'
+import { assertValidFields, type FieldErrors, readText } from '../form.ts'
+import { ErrorSummary, Field, Form } from '../ui.tsx'
+import { TextField } from './fields.tsx'
+import { formatStatus, monitorPath } from './ui.tsx'
+
+/** Values as entered, so that a rejected form is shown again without loss. */
+type ReportFields = { status: string; latency: string }
+export type ReportState = { form: ReportFields; errors: FieldErrors }
+
+export const emptyReportForm: ReportFields = { status: 'UP', latency: '' }
+
+export function readReportForm(body: unknown): ReportFields {
+  return { status: readText(body, 'status'), latency: readText(body, 'latency_ms').trim() }
+}
+
+/** @throws ApiError 400 */
+export function parseReport({ status: entered, latency }: ReportFields) {
+  const status = entered as ReportStatus
+  const latency_ms = latency === '' ? null : /^\d{1,15}$/.test(latency) ? Number(latency) : NaN
+  const isValid = latency_ms === null || latency_ms <= maxLatencyMs
+  assertValidFields({
+    status: reportStatuses.includes(status) ? undefined : 'Choose a status from the list',
+    latency_ms: isValid
+      ? undefined
+      : 'Enter whole milliseconds, at most 86,400,000, or leave the field empty',
+  })
+  return { status, latency_ms }
+}
+
+export function ReportForm({ monitor, form, errors }: ReportState & { monitor: Monitor }) {
+  const { tag, status_source: source } = monitor
+  return (
+    <section class="card" aria-labelledby="report">
+      <h2 id="report">Report a status</h2>
+      {(source === 'incident' || source === 'maintenance') && (
+        <p class="muted">
+          {source === 'incident' ? 'An open incident' : 'An ongoing maintenance'} determines the status. A
+          report takes effect when it ends.
+        </p>
+      )}
+      <Form action={`${monitorPath(tag)}/report`}>
+        <ErrorSummary errors={errors} />
+        <div class="columns">
+          <Field id="status" label="Status now" error={errors.status}>
+            {(ariaProps) => (
+              <select id="status" name="status" {...ariaProps}>
+                {reportStatuses.map((value) => (
+                  <option key={value} value={value} selected={value === form.status}>
+                    {formatStatus(value)}
+                  </option>
+                ))}
+              </select>
+            )}
+          </Field>
+          <TextField
+            id="latency_ms"
+            label="Latency in ms (optional)"
+            inputMode="numeric"
+            value={form.latency}
+            error={errors.latency_ms}
+          />
+        </div>
+        <div class="buttons">
+          <button>Report</button>
+        </div>
+      </Form>
+    </section>
+  )
+}
