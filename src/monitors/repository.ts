@@ -312,7 +312,9 @@ export async function summarizeData(db: Kysely<Tables>, id: number): Promise<Mon
     select (select min(day) from monitor_days where monitor_id = ${id}) as first_day,
       exists (select from heartbeats where monitor_id = ${id}) as has_heartbeat,
       (select count(*)::integer from incident_monitors where monitor_id = ${id}) as incidents,
-      (select count(*)::integer from maintenance_monitors where monitor_id = ${id}) as maintenances`.execute(db)
+      (select count(*)::integer from maintenance_monitors where monitor_id = ${id}) as maintenances`.execute(
+    db,
+  )
   const [data] = rows
   if (!data) throw new Error('A query without FROM has one row')
   return data
