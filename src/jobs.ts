@@ -1,6 +1,7 @@
 import { channel } from 'node:diagnostics_channel'
 import type { Writable } from 'node:stream'
 import type { Logger } from 'pino'
+import { removeExpiredAuditEvents } from './audit/repository.ts'
 import { print } from './cli/io.ts'
 import type { Database } from './database/open.ts'
 import { removeOldTraffic } from './database/traffic.ts'
@@ -11,7 +12,6 @@ import { createSecrets } from './keys/secrets.ts'
 import { rollUpUsage } from './keys/usage.ts'
 import { generateDueEvents } from './maintenances/event-generation.ts'
 import { removeEndedSessions } from './manage/session-repository.ts'
-import { removeExpiredAuditEvents } from './audit/repository.ts'
 import { removeOldMinutes } from './reports/retention.ts'
 
 /**

@@ -47,6 +47,23 @@ export function ConflictSummary({ resource, children }: { resource: string; chil
   )
 }
 
+type DeleteFormProps = { action: string; version: string; cancelPath: string }
+
+/** The buttons of a page that asks for confirmation. Deletes only the version that the page shows. */
+export function DeleteForm({ action, version, cancelPath }: DeleteFormProps) {
+  return (
+    <Form action={action}>
+      <input type="hidden" name="version" value={version} />
+      <div class="buttons">
+        <button class="primary danger">Delete</button>
+        <a class="button" href={cancelPath}>
+          Cancel
+        </a>
+      </div>
+    </Form>
+  )
+}
+
 type FieldProps = {
   id: string
   label: string

@@ -18,7 +18,7 @@ import {
   type FieldErrors,
 } from '../form.ts'
 import { sendPage } from '../page.tsx'
-import { ConflictSummary, DateTimeField, ErrorSummary, Form, TimeAgo } from '../ui.tsx'
+import { ConflictSummary, DateTimeField, DeleteForm, ErrorSummary, Form, TimeAgo } from '../ui.tsx'
 import {
   type CommentForm,
   incidentFormLimitBytes,
@@ -192,15 +192,11 @@ function sendDeletion(
           </p>
           <p class="prose">{comment.comment}</p>
         </blockquote>
-        <Form action={`${incidentPath(incident.id)}/comments/${comment.id}/delete`}>
-          <input type="hidden" name="version" value={incident.version} />
-          <div class="buttons">
-            <button class="primary danger">Delete</button>
-            <a class="button" href={incidentPath(incident.id)}>
-              Cancel
-            </a>
-          </div>
-        </Form>
+        <DeleteForm
+          action={`${incidentPath(incident.id)}/comments/${comment.id}/delete`}
+          version={incident.version}
+          cancelPath={incidentPath(incident.id)}
+        />
       </section>
     </>,
   )

@@ -8,7 +8,7 @@ import { IdParams } from '../../wire/ids.ts'
 import { isConflict, readPrecondition } from '../form.ts'
 import { formatNumber } from '../format.ts'
 import { sendPage } from '../page.tsx'
-import { ConflictSummary, Form } from '../ui.tsx'
+import { ConflictSummary, DeleteForm } from '../ui.tsx'
 import { Breadcrumbs, incidentPath, incidentsPath } from './ui.tsx'
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
@@ -53,15 +53,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
             disappear from the status page and its history. This cannot be undone. To end the incident,
             resolve it instead.
           </p>
-          <Form action={`${incidentPath(id)}/delete`}>
-            <input type="hidden" name="version" value={version} />
-            <div class="buttons">
-              <button class="primary danger">Delete</button>
-              <a class="button" href={incidentPath(id)}>
-                Cancel
-              </a>
-            </div>
-          </Form>
+          <DeleteForm action={`${incidentPath(id)}/delete`} version={version} cancelPath={incidentPath(id)} />
         </section>
       </>,
     )

@@ -6,7 +6,7 @@ import { deleteMaintenance, getMaintenance } from '../../maintenances/repository
 import { IdParams } from '../../wire/ids.ts'
 import { isConflict, readPrecondition } from '../form.ts'
 import { sendPage } from '../page.tsx'
-import { ConflictSummary, Form } from '../ui.tsx'
+import { ConflictSummary, DeleteForm } from '../ui.tsx'
 import { describeSchedule } from './rule.ts'
 import { Breadcrumbs, maintenancePath, maintenancesPath } from './ui.tsx'
 
@@ -52,15 +52,11 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
             page and its history. An ongoing event ends now. This cannot be undone. To keep the history,
             disable the maintenance instead.
           </p>
-          <Form action={`${maintenancePath(id)}/delete`}>
-            <input type="hidden" name="version" value={version} />
-            <div class="buttons">
-              <button class="primary danger">Delete</button>
-              <a class="button" href={maintenancePath(id)}>
-                Cancel
-              </a>
-            </div>
-          </Form>
+          <DeleteForm
+            action={`${maintenancePath(id)}/delete`}
+            version={version}
+            cancelPath={maintenancePath(id)}
+          />
         </section>
       </>,
     )
