@@ -68,7 +68,8 @@ export function createSharedTexts(
       await running
       if (running && isCurrent(entry.latest)) return entry.latest.text
       const pauseMs = entry.pausesUntil - performance.now()
-      if (pauseMs > 0) await delay(pauseMs)
+      // Timers truncate fractions of a millisecond, which would end the pause too early.
+      if (pauseMs > 0) await delay(Math.ceil(pauseMs))
     } finally {
       entry.next = undefined
     }
