@@ -5,7 +5,12 @@ import type { Tables } from '../database/schema.ts'
 import type { Impact, State } from '../enums.ts'
 import { incidentNotFound, invalidField } from '../errors.ts'
 import { maxPageLength, withinLimits } from '../limits.ts'
-import { affectedByIncident, assertUniqueMonitors, lockAffectedMonitors } from '../monitors/affected.ts'
+import {
+  affectedByIncident,
+  assertUniqueMonitors,
+  lockAffectedMonitors,
+  parseAffected,
+} from '../monitors/affected.ts'
 import { incidentIsOpen } from '../monitors/current-status.ts'
 import type { Scope } from '../monitors/scope.ts'
 import { assertPrecondition, type Precondition } from '../preconditions.ts'
@@ -65,18 +70,20 @@ export async function listIncidents(
   // One JSON value, as for monitors.
   const statement = sql<{ incidents: IncidentRow[] | null }>`
     select json_agg(selected) as incidents from (
-      select ${columns(scope)} from (${page}) as incidents order by ${order} limit ${limit}
+      select incidents.*, ${affectedByIncident.textColumn(scope)}
+      from (${page}) as incidents order by ${order} limit ${limit}
     ) as selected`
   // As for monitors, not each combination of filters is prepared.
   const { rows } = await (conditions.length > 1 ? statement : prepared(statement)).execute(db)
   return (rows[0]?.incidents ?? []).map(toIncident)
 }
 
-type OtherInJson = 'started_at' | 'ended_at' | 'created_at' | 'updated_at' | 'version'
+type OtherInJson = 'monitors' | 'started_at' | 'ended_at' | 'created_at' | 'updated_at' | 'version'
 
 /** `version` is a number, because microseconds since 1970 are exact until the year 2255. */
 type IncidentRow = Omit<Incident, OtherInJson> & {
   version: number
+  monitors: string[]
   started_at: string
   ended_at: string | null
   created_at: string
@@ -88,7 +95,7 @@ function toIncident(row: IncidentRow): Incident {
     id: row.id,
     title: row.title,
     state: row.state,
-    monitors: row.monitors,
+    monitors: parseAffected(row.monitors),
     stays_hidden: row.stays_hidden,
     started_at: new Date(row.started_at),
     ended_at: row.ended_at === null ? null : new Date(row.ended_at),
