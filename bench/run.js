@@ -1,5 +1,5 @@
 /**
- * npm run bench -- [--quick | --smoke] [--only me,lists,writes,floods,starts] [--rounds N] [--seconds N] [--json FILE]
+ * npm run bench -- [--quick | --smoke] [--only me,lists,writes,floods,starts,replicas] [--rounds N] [--seconds N] [--json FILE]
  *
  * Measures every contender in one run on one machine, in turns, so that other load affects all; prints the medians of
  * the rounds, and compares them with the targets. Uses the PostgreSQL at DATABASE_URL, whose user must be able to create databases, or starts one.
@@ -9,6 +9,7 @@ import { cpus, totalmem } from 'node:os'
 import { parseArgs } from 'node:util'
 import { measureFloods } from './floods.js'
 import { openPlace } from './place.js'
+import { measureReplicas } from './replicas.js'
 import { compareRequests } from './requests.js'
 import { progress } from './stored.js'
 import { compareWithTargets, findMissed } from './targets.js'
@@ -56,7 +57,12 @@ const extent = { ...(flags.smoke ? smoke : flags.quick ? quick : full) }
 if (flags.rounds) extent.rounds = Number(flags.rounds)
 if (flags.seconds) extent.seconds = Number(flags.seconds)
 
-const others = { writes: measureWrites, floods: measureFloods, starts: measureStarts }
+const others = {
+  writes: measureWrites,
+  floods: measureFloods,
+  starts: measureStarts,
+  replicas: measureReplicas,
+}
 const parts = flags.only?.split(',') ?? ['me', 'lists', ...Object.keys(others)]
 
 const began = performance.now()

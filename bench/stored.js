@@ -33,7 +33,7 @@ export async function addKeys(db, count, permissions = me.data.permissions) {
   const attributes = { name: me.data.key_name, permissions, rate_limit: null, expires_at: null }
   const all = []
   while (all.length < count) {
-    const some = Array.from({ length: Math.min(500, count - all.length) }, (_, index) =>
+    const some = Array.from({ length: Math.min(50, count - all.length) }, (_, index) =>
       createKey(context, attributes, all.length + index === 0 ? me.data.id : undefined),
     )
     all.push(...(await Promise.all(some)).map(({ token }) => ({ authorization: `Bearer ${token}` })))
