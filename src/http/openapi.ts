@@ -35,7 +35,7 @@ export default fp(
         openapi: '3.1.0',
         info: {
           title: 'kener-api',
-          version: '0.1.0',
+          version: '1.0.0',
           description:
             'The API of a status page. Send an API key in the header `Authorization: Bearer YOUR_API_KEY`. Each ' +
             'operation names the permission that the key needs. Times are RFC 3339 (at /api/v4: seconds since 1970); ' +
