@@ -157,6 +157,28 @@ await t.test('every field, parameter and response is described, and has a valid 
   t.ok(checked > operations(document).length, `${checked} examples`)
 })
 
+await t.test(
+  'every route rejects an ambiguous Host, also the probes, and the description says so',
+  async (t) => {
+    const { replica } = await start(t)
+    // replica.call compares the response with the description.
+    for (const path of ['/healthz', '/readyz', '/api/status']) {
+      const reply = await replica.call(null, `GET ${path}`, undefined, { headers: { host: 'one,two' } })
+      t.equal(reply.json.error.code, 'INVALID_REQUEST', path)
+      t.equal(reply.statusCode, 400, path)
+    }
+  },
+)
+
+await t.test('the permission is also the role of the security requirement', async (t) => {
+  const { document } = await start(t)
+  for (const { path, method, operation } of operations(document)) {
+    const permission = operation['x-permission']
+    const expected = { public: [], 'any-key': [{ key: [] }] }[permission] ?? [{ key: [permission] }]
+    t.same(operation.security, expected, `${method} ${path}`)
+  }
+})
+
 await t.test('/docs loads everything from this origin, under a strict content security policy', async (t) => {
   const { replica } = await start(t)
   for (const path of ['/docs', '/docs/']) {
