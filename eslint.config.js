@@ -110,7 +110,7 @@ const layers = [
 ]
 
 export default defineConfig(
-  { ignores: ['dist/', 'data/', '.tap/', 'bench/', 'eslint.config.js'] },
+  { ignores: ['dist/', 'data/', '.tap/', 'bench/', 'eslint.config.js', 'src/client/openapi.ts'] },
   ...tseslint.configs.strictTypeChecked,
   { languageOptions: { parserOptions: { projectService: true, tsconfigRootDir: import.meta.dirname } } },
   {

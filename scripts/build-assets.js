@@ -4,9 +4,9 @@ import { basename, extname, join } from 'node:path'
 import { brotliCompressSync, constants, gzipSync } from 'node:zlib'
 
 /**
- * Copies the files that browsers load into dist. Those of /docs and of the status page get names that contain a hash of
- * their content, so that browsers cache them without revalidation, and are compressed here, so that the server only reads
- * them from disk.
+ * Copies the files that browsers load into dist, and the Markdown files of /docs. Those that pages load get names that
+ * contain a hash of their content, so that browsers cache them without revalidation. They are compressed here, so that the
+ * server only reads them from disk.
  */
 const root = join(import.meta.dirname, '..')
 const swaggerUi = join(root, 'node_modules/@fastify/swagger-ui/static')
@@ -41,6 +41,21 @@ for (const file of [
   write(output, name, content)
 }
 write(output, 'index.html', Buffer.from(page))
+
+// The pages that /llms.txt lists are served as Markdown.
+const list = readFileSync(join(docs, 'llms.txt'), 'utf8')
+writeFileSync(join(output, 'llms.txt'), list)
+for (const [, name] of list.matchAll(/\(\/docs\/([^)]+)\)/g)) {
+  write(output, name, Buffer.from(withoutBrokenLinks(readFileSync(join(root, 'docs', name), 'utf8'))))
+}
+
+/** Replaces links to files that the service does not have by their text. */
+function withoutBrokenLinks(markdown) {
+  const link = /!?\[([^\]]*)\]\(([^)#]*)(#[^)]*)?\)/g
+  return markdown.replace(link, (all, text, target) =>
+    target === '' || /^https?:/.test(target) || list.includes(`(/docs/${target})`) ? all : text,
+  )
+}
 
 function hashedName(file, content) {
   const hash = createHash('sha256').update(content).digest('hex').slice(0, 16)

@@ -157,6 +157,28 @@ await t.test('every field, parameter and response is described, and has a valid 
   t.ok(checked > operations(document).length, `${checked} examples`)
 })
 
+await t.test(
+  'every route rejects an ambiguous Host, also the probes, and the description says so',
+  async (t) => {
+    const { replica } = await start(t)
+    // replica.call compares the response with the description.
+    for (const path of ['/healthz', '/readyz', '/api/status']) {
+      const reply = await replica.call(null, `GET ${path}`, undefined, { headers: { host: 'one,two' } })
+      t.equal(reply.json.error.code, 'INVALID_REQUEST', path)
+      t.equal(reply.statusCode, 400, path)
+    }
+  },
+)
+
+await t.test('the permission is also the role of the security requirement', async (t) => {
+  const { document } = await start(t)
+  for (const { path, method, operation } of operations(document)) {
+    const permission = operation['x-permission']
+    const expected = { public: [], 'any-key': [{ key: [] }] }[permission] ?? [{ key: [permission] }]
+    t.same(operation.security, expected, `${method} ${path}`)
+  }
+})
+
 await t.test('/docs loads everything from this origin, under a strict content security policy', async (t) => {
   const { replica } = await start(t)
   for (const path of ['/docs', '/docs/']) {
@@ -169,6 +191,39 @@ await t.test('/docs loads everything from this origin, under a strict content se
     t.notMatch(page.body, /<script>|<style|style=|(https?:)?\/\//)
   }
 })
+
+await t.test(
+  '/llms.txt lists the documentation, which is served as Markdown without broken links',
+  async (t) => {
+    const { replica } = await start(t)
+    const get = (url: string, headers = {}) =>
+      replica.app.inject({ url, headers: { host: 'status.test', ...headers } })
+    const list = await get('/llms.txt')
+    t.match(list.headers, { 'content-type': 'text/markdown; charset=utf-8', 'cache-control': 'no-cache' })
+    t.match(list.body, /^# kener-api\n\n> /)
+    const links = [...list.body.matchAll(/\]\(([^)]+)\)/g)].map(([, link = '']) => link)
+    t.ok(links.length >= 10)
+    for (const link of links) {
+      const { pathname } = new URL(link)
+      t.equal(link, `http://status.test${pathname}`)
+      const reply = await get(pathname)
+      t.equal(reply.statusCode, 200, pathname)
+      const again = await get(pathname, { 'if-none-match': reply.headers.etag })
+      t.equal(again.statusCode, 304, pathname)
+      if (!pathname.endsWith('.md')) continue
+      t.match(reply.headers, { 'content-type': 'text/markdown; charset=utf-8', 'cache-control': 'no-cache' })
+      t.match(reply.body, /^# /)
+      for (const [, target = ''] of reply.body.matchAll(/\]\(([^)#]+)(?:#[^)]*)?\)/g)) {
+        t.ok(
+          /^https?:/.test(target) || links.includes(`http://status.test/docs/${target}`),
+          `${pathname}: ${target}`,
+        )
+      }
+    }
+    t.equal((await get('/llms.txt', { 'if-none-match': list.headers.etag })).statusCode, 304)
+    t.equal((await get('/llms.txt', { host: 'a b' })).statusCode, 400)
+  },
+)
 
 await t.test('the files of /docs are compressed, and cached for a year by their hashed names', async (t) => {
   const { replica } = await start(t)

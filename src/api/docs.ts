@@ -1,12 +1,20 @@
 import { hash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import negotiate from '@fastify/accept-negotiator'
 import staticFiles from '@fastify/static'
 import type { FastifyInstance } from 'fastify'
 import { securePages } from '../http/page-security.ts'
+import { siteUrl } from '../http/site-url.ts'
 
-/** Serves the description of the API as JSON at /openapi.json, and as interactive documentation at /docs. */
+/** Written by scripts/build-assets.js, each file but llms.txt also as .br and .gz. */
+const files = join(import.meta.dirname, '../docs')
+
+/**
+ * Serves the description of the API as JSON at /openapi.json, and as interactive documentation at /docs; the pages of the
+ * documentation as Markdown at /docs/NAME.md, and a list of them for language models at /llms.txt (https://llmstxt.org).
+ */
 export default async function routes(app: FastifyInstance) {
   app.addHook('onRequest', app.limitRate)
   app.addHook('onRoute', (route) => {
@@ -19,20 +27,29 @@ export default async function routes(app: FastifyInstance) {
     formAction: ["'none'"],
   })
   await app.register(staticFiles, {
-    // Written by scripts/build-assets.js, each file also as .br and .gz.
-    root: join(import.meta.dirname, '../docs'),
+    root: files,
     prefix: '/docs/',
     preCompressed: true,
     // Registers one route per file, so that other paths reach the not-found handler.
     wildcard: false,
-    globIgnore: ['*.br', '*.gz'],
+    globIgnore: ['*.br', '*.gz', 'llms.txt'],
     cacheControl: false,
     setHeaders: (reply, path) => {
       // All other names contain a hash of the content.
-      const isPage = basename(path).startsWith('index.html')
+      const isPage = /^(index\.html|[a-z-]+\.md)(\.|$)/.test(basename(path))
       reply.setHeader('cache-control', isPage ? 'no-cache' : 'public, max-age=31536000, immutable')
       reply.setHeader('vary', 'accept-encoding')
     },
+  })
+
+  let list: string | undefined
+
+  app.get('/llms.txt', (request, reply) => {
+    list ??= readFileSync(join(files, 'llms.txt'), 'utf8')
+    const text = list.replaceAll('](/', `](${siteUrl(request)}/`)
+    const etag = `"${hash('sha256', text)}"`
+    reply.type('text/markdown; charset=utf-8').headers({ 'cache-control': 'no-cache', etag })
+    return request.headers['if-none-match'] === etag ? reply.code(304).send() : reply.send(text)
   })
 
   let description: ReturnType<typeof encode> | undefined

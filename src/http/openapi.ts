@@ -193,7 +193,7 @@ const errorResponses: [
 ][] = [
   [
     'InvalidRequest',
-    'INVALID_REQUEST (in /api/v4: BAD_REQUEST). `details` has an entry for each invalid value.',
+    'INVALID_REQUEST (in /api/v4: BAD_REQUEST). `details` has an entry for each invalid value. The header Host is checked too.',
     invalidField('/name', 'is required'),
     isValidated,
   ],
@@ -319,7 +319,7 @@ function addSharedResponses({ openapiObject }: { openapiObject: Document }): Doc
   for (const [method, operation] of Object.values(paths).flatMap((methods) => Object.entries(methods))) {
     const body = operation.requestBody
     if (body) body.required = body.content['application/json']?.schema.required !== undefined
-    operation.security = needsKey(operation) ? [{ key: [] }] : []
+    operation.security = needsKey(operation) ? [{ key: requiredPermissions(operation) }] : []
     const hasEtag = operation['x-has-etag'] && method !== 'delete'
     delete operation['x-has-etag']
     for (const [status, reply] of Object.entries(operation.responses)) {
@@ -383,6 +383,12 @@ function describeErrorResponse(description: string, example: ApiError): Response
   }
 }
 
+/** As the roles of OpenAPI 3.1, so that tools that compare descriptions notice a change. */
+function requiredPermissions(operation: Operation): string[] {
+  const permission = operation['x-permission'] ?? 'any-key'
+  return permission === 'any-key' ? [] : [permission]
+}
+
 function needsKey(operation: Operation): boolean {
   return operation['x-permission'] !== 'public'
 }
@@ -402,5 +408,5 @@ function isLimited(operation: Operation): boolean {
 
 /** At a heartbeat URL, invalid input is 404. */
 function isValidated(operation: Operation): boolean {
-  return isLimited(operation) && !operation.tags.includes('heartbeat')
+  return !operation.tags.includes('heartbeat')
 }
