@@ -1,9 +1,7 @@
-import { STATUS_CODES } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { ComponentChildren } from 'preact'
 import { useContext } from 'preact/hooks'
 import { renderToString } from 'preact-render-to-string'
-import { recordError } from '../http/error-handler.ts'
 import { type Access, allows } from '../permissions.ts'
 import { CsrfToken, Form, Granted, Now } from './ui.tsx'
 
@@ -32,9 +30,11 @@ export function sendPage(
   page: Page,
   content: ComponentChildren,
 ): FastifyReply {
+  // Undefined if the request was rejected before its session was read.
+  const session = request.session as FastifyRequest['session'] | undefined
   const html = renderToString(
-    <CsrfToken.Provider value={request.session.csrfSecret === undefined ? '' : reply.generateCsrf()}>
-      <Now.Provider value={request.session.now ?? new Date()}>
+    <CsrfToken.Provider value={session?.csrfSecret === undefined ? '' : reply.generateCsrf()}>
+      <Now.Provider value={session?.now ?? new Date()}>
         <Granted.Provider value={request.principal?.permissions ?? []}>
           <Document page={page} userName={request.principal?.name}>
             {content}
@@ -44,28 +44,6 @@ export function sendPage(
     </CsrfToken.Provider>,
   )
   return reply.type('text/html; charset=utf-8').send(`<!doctype html>${html}`)
-}
-
-export function sendErrorPage(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
-  const apiError = recordError(error, request)
-  const title = STATUS_CODES[apiError.status] ?? 'Error'
-  return sendPage(
-    request,
-    reply.code(apiError.status).headers(apiError.headers),
-    { title },
-    <section class="card narrow">
-      <h1>{title}</h1>
-      <p>{apiError.message.replace(/[^.]$/, '$&.')}</p>
-      <p class="muted">
-        Request ID: <code>{request.id}</code>
-      </p>
-      <p>
-        <a class="button" href="/manage">
-          Go to the overview
-        </a>
-      </p>
-    </section>,
-  )
 }
 
 function Document({
