@@ -15,7 +15,7 @@ const sections = [
   { id: 'audit', path: '/manage/audit', label: 'Audit', permission: 'admin' },
 ] as const satisfies { id: string; path: string; label: string; permission: Access }[]
 
-type Page = {
+export type Page = {
   title: string
   section?: (typeof sections)[number]['id']
   /** Confirms the last action. */

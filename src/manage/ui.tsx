@@ -27,6 +27,36 @@ export function Form({ children, ...rest }: { action: string; class?: string; ch
   )
 }
 
+/** Hidden fields, by their names. */
+export function HiddenFields({ fields }: { fields: Record<string, string> }) {
+  return (
+    <>
+      {Object.entries(fields).map(([name, value]) => (
+        <input key={name} type="hidden" name={name} value={value} />
+      ))}
+    </>
+  )
+}
+
+type BreadcrumbsProps = {
+  /** The pages above the current one, from the list of its section. */
+  trail: readonly (readonly [name: string, path: string])[]
+  current: string
+}
+
+export function Breadcrumbs({ trail, current }: BreadcrumbsProps) {
+  return (
+    <nav class="breadcrumbs" aria-label="Breadcrumbs">
+      {trail.map(([name, path]) => (
+        <a key={path} href={path}>
+          {name}
+        </a>
+      ))}
+      <span aria-current="page">{current}</span>
+    </nav>
+  )
+}
+
 /** Announces to screen readers that a field further down is invalid. */
 export function ErrorSummary({ errors }: { errors: FieldErrors }) {
   if (Object.keys(errors).length === 0) return null
@@ -44,23 +74,6 @@ export function ConflictSummary({ resource, children }: { resource: string; chil
       <strong>Nothing was saved, because this {resource} was changed after you opened the form.</strong>{' '}
       {children}
     </p>
-  )
-}
-
-type DeleteFormProps = { action: string; version: string; cancelPath: string }
-
-/** The buttons of a page that asks for confirmation. Deletes only the version that the page shows. */
-export function DeleteForm({ action, version, cancelPath }: DeleteFormProps) {
-  return (
-    <Form action={action}>
-      <input type="hidden" name="version" value={version} />
-      <div class="buttons">
-        <button class="primary danger">Delete</button>
-        <a class="button" href={cancelPath}>
-          Cancel
-        </a>
-      </div>
-    </Form>
   )
 }
 
@@ -174,12 +187,17 @@ export function Copyable({ id, label, text, hasButton = false }: CopyableProps) 
   )
 }
 
+/** A time in UTC. manage.js shows it in the time zone of the browser, with UTC in the title. */
+export function DateTime({ time }: { time: Date }) {
+  return <time dateTime={time.toISOString()}>{formatDateTime(time)}</time>
+}
+
+/** A time relative to now, and as DateTime shows it. */
 export function TimeAgo({ time }: { time: Date }) {
-  const now = useContext(Now)
   return (
-    <time dateTime={time.toISOString()} class="moment">
-      {formatRelative(time, now)} <span class="muted">{formatDateTime(time)}</span>
-    </time>
+    <span class="moment">
+      {formatRelative(time, useContext(Now))} <DateTime time={time} />
+    </span>
   )
 }
 
@@ -195,6 +213,71 @@ export function Fact({ name, children }: { name: string; children: ComponentChil
       <dt>{name}</dt>
       <dd>{children}</dd>
     </>
+  )
+}
+
+type FilterFormProps = {
+  path: string
+  /** True if the list is not the one that the path shows without a query. */
+  isFiltered: boolean
+  children: ComponentChildren
+}
+
+export function FilterForm({ path, isFiltered, children }: FilterFormProps) {
+  return (
+    <form class="filter" method="get" action={path} role="search">
+      {children}
+      <div class="buttons">
+        <button>Filter</button>
+        {isFiltered && (
+          <a class="button quiet" href={path}>
+            Clear the filters
+          </a>
+        )}
+      </div>
+    </form>
+  )
+}
+
+type FilterTextProps = { name: string; label: string; value: string; maxLength?: number }
+
+export function FilterText({ label, maxLength = 255, ...attributes }: FilterTextProps) {
+  return (
+    <label>
+      <span>{label}</span>
+      <input type="search" {...attributes} maxLength={maxLength} autocomplete="off" spellcheck={false} />
+    </label>
+  )
+}
+
+type FilterSelectProps = {
+  name: string
+  label: string
+  value: string
+  options: readonly (readonly [value: string, label: string])[]
+}
+
+export function FilterSelect({ name, label, value, options }: FilterSelectProps) {
+  return (
+    <label>
+      <span>{label}</span>
+      <select name={name}>
+        {options.map(([option, text]) => (
+          <option key={option} value={option} selected={option === value}>
+            {text}
+          </option>
+        ))}
+      </select>
+    </label>
+  )
+}
+
+/** Replaces a list of which no item matches the filters. @param items in the plural */
+export function NoMatches({ items, path }: { items: string; path: string }) {
+  return (
+    <p class="empty card">
+      No {items} match these filters. <a href={path}>Clear the filters</a>
+    </p>
   )
 }
 
