@@ -3,7 +3,7 @@ import type { ComponentChildren } from 'preact'
 import { useContext } from 'preact/hooks'
 import { renderToString } from 'preact-render-to-string'
 import { type Access, allows } from '../permissions.ts'
-import { CsrfToken, Form, Granted, Now } from './ui.tsx'
+import { CsrfToken, Form, Granted, Now, PublicPage } from './ui.tsx'
 
 /** Entries of the main navigation, each for keys with the permission that its page requires. */
 const sections = [
@@ -36,14 +36,22 @@ export function sendPage(
     <CsrfToken.Provider value={session?.csrfSecret === undefined ? '' : reply.generateCsrf()}>
       <Now.Provider value={session?.now ?? new Date()}>
         <Granted.Provider value={request.principal?.permissions ?? []}>
-          <Document page={page} userName={request.principal?.name}>
-            {content}
-          </Document>
+          <PublicPage.Provider value={publicPageOf(request)}>
+            <Document page={page} userName={request.principal?.name}>
+              {content}
+            </Document>
+          </PublicPage.Provider>
         </Granted.Provider>
       </Now.Provider>
     </CsrfToken.Provider>,
   )
   return reply.type('text/html; charset=utf-8').send(`<!doctype html>${html}`)
+}
+
+/** SITE_URL, because the public page may have another host. Otherwise links are relative to the panel's. */
+function publicPageOf({ server }: FastifyRequest): string | undefined {
+  const { publicPage, siteUrl = '' } = server.config
+  return publicPage ? siteUrl : undefined
 }
 
 function Document({
@@ -87,6 +95,7 @@ function Document({
 
 function Header({ section, userName }: { section: Page['section']; userName: string | undefined }) {
   const granted = useContext(Granted)
+  const publicPage = useContext(PublicPage)
   return (
     <header class="top">
       <a class="brand" href="/manage">
@@ -104,6 +113,7 @@ function Header({ section, userName }: { section: Page['section']; userName: str
                 </a>
               ))}
             <a href="/docs">Docs</a>
+            {publicPage !== undefined && <a href={`${publicPage}/`}>Status page</a>}
           </nav>
           <Form action="/manage/logout" class="account">
             <span class="user" title="You are logged in with this key">

@@ -12,6 +12,20 @@ export const Now = createContext(new Date(0))
 /** The permissions of the key that is logged in. */
 export const Granted = createContext<readonly Permission[]>([])
 
+/** Address of the public page, or undefined if PUBLIC_PAGE is off. */
+export const PublicPage = createContext<string | undefined>(undefined)
+
+/** Links what the public page shows to its page there. */
+export function PublicLink({ path, isPublic }: { path: string; isPublic: boolean }) {
+  const base = useContext(PublicPage)
+  if (base === undefined || !isPublic) return null
+  return (
+    <a class="button" href={base + path}>
+      View on the status page
+    </a>
+  )
+}
+
 /** Shows its children only if the key may do this. The route checks it again. */
 export function IfAllowed({ access, children }: { access: Access; children: ComponentChildren }) {
   return allows(useContext(Granted), access) ? <>{children}</> : null

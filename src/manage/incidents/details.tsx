@@ -4,6 +4,7 @@ import { Type } from 'typebox'
 import { change } from '../../http/change-context.ts'
 import { scopeOf } from '../../http/permission-guard.ts'
 import { type Comment, createComment, listComments } from '../../incidents/comments.ts'
+import { isIncidentPublic } from '../../incidents/public-incidents.ts'
 import { getIncident, type Incident, updateIncident } from '../../incidents/repository.ts'
 import { IdParams } from '../../wire/ids.ts'
 import { AffectedList } from '../affected-monitors.tsx'
@@ -12,7 +13,16 @@ import { type FieldErrors, isConflict, isValidationError, readPrecondition, read
 import { sendPage } from '../page.tsx'
 import { PreviewButton } from '../preview.tsx'
 import { readFormId, sentBefore, submitOnce } from '../submission.ts'
-import { Breadcrumbs, ConflictSummary, ErrorSummary, Fact, Form, IfAllowed, TimeAgo } from '../ui.tsx'
+import {
+  Breadcrumbs,
+  ConflictSummary,
+  ErrorSummary,
+  Fact,
+  Form,
+  IfAllowed,
+  PublicLink,
+  TimeAgo,
+} from '../ui.tsx'
 import {
   type CommentForm,
   emptyCommentForm,
@@ -146,12 +156,13 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     const scope = scopeOf(request)
     const incident = await getIncident(app.db, id, scope)
     const comments = await listComments(app.db, id, scope)
+    const isPublic = app.config.publicPage && (await isIncidentPublic(app.db, id))
     return sendPage(
       request,
       reply,
       { title: incident.title, section: 'incidents', notice },
       <>
-        <Heading incident={incident} />
+        <Heading {...{ incident, isPublic }} />
         {isStale && (
           <ConflictSummary resource="incident">
             It is now {formatState(incident.state).toLowerCase()}. Read its updates below, and try again.
@@ -174,7 +185,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
 export default routes
 
-function Heading({ incident: { id, title, state, version } }: { incident: Incident }) {
+type HeadingProps = { incident: Incident; isPublic: boolean }
+
+function Heading({ incident: { id, title, state, version }, isPublic }: HeadingProps) {
   const [action, label] = state === 'RESOLVED' ? ['reopen', 'Reopen'] : ['resolve', 'Resolve']
   return (
     <>
@@ -182,6 +195,7 @@ function Heading({ incident: { id, title, state, version } }: { incident: Incide
       <div class="heading">
         <h1>{title}</h1>
         <div class="buttons">
+          <PublicLink path={`/incidents/${id}`} isPublic={isPublic} />
           <IfAllowed access="write:incidents">
             <Form action={`${incidentPath(id)}/${action}`}>
               <input type="hidden" name="version" value={version} />

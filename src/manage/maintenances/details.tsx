@@ -3,13 +3,14 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { scopeOf } from '../../http/permission-guard.ts'
 import { listNearEvents } from '../../maintenances/events.ts'
+import { isMaintenancePublic } from '../../maintenances/public-maintenances.ts'
 import { getMaintenance, type Maintenance } from '../../maintenances/repository.ts'
 import { IdParams } from '../../wire/ids.ts'
 import { AffectedList } from '../affected-monitors.tsx'
 import { auditPathOf } from '../audit-events.tsx'
 import { sendPage } from '../page.tsx'
 import { sentBefore } from '../submission.ts'
-import { Breadcrumbs, Fact, IfAllowed } from '../ui.tsx'
+import { Breadcrumbs, Fact, IfAllowed, PublicLink } from '../ui.tsx'
 import { Events, registerEventRoutes } from './events.tsx'
 import { describeSchedule } from './rule.ts'
 import { maintenancePath, maintenancesPath } from './ui.tsx'
@@ -55,12 +56,13 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   ) {
     const maintenance = await getMaintenance(app.db, id, scopeOf(request))
     const { upcoming, closed } = await listNearEvents(app.db, id, maxEvents)
+    const isPublic = app.config.publicPage && (await isMaintenancePublic(app.db, id))
     return sendPage(
       request,
       reply,
       { title: maintenance.title, section: 'maintenances', notice },
       <>
-        <Heading maintenance={maintenance} />
+        <Heading {...{ maintenance, isPublic }} />
         {isClosed && (
           <p class="warning" role="alert">
             Nothing was changed, because the state of this event no longer allows it. Its current state is
@@ -97,13 +99,16 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
 export default routes
 
-function Heading({ maintenance: { id, title } }: { maintenance: Maintenance }) {
+type HeadingProps = { maintenance: Maintenance; isPublic: boolean }
+
+function Heading({ maintenance: { id, title }, isPublic }: HeadingProps) {
   return (
     <>
       <Breadcrumbs trail={[['Maintenances', maintenancesPath]]} current={title} />
       <div class="heading">
         <h1>{title}</h1>
         <div class="buttons">
+          <PublicLink path={`/maintenances/${id}`} isPublic={isPublic} />
           <IfAllowed access="write:incidents">
             <a class="button" href={`${maintenancePath(id)}/edit`}>
               Edit

@@ -1,6 +1,6 @@
 import type { Monitor } from '../../monitors/repository.ts'
 import { auditPathOf } from '../audit-events.tsx'
-import { Breadcrumbs, Fact, Form, IfAllowed, TimeAgo } from '../ui.tsx'
+import { Breadcrumbs, Fact, Form, IfAllowed, PublicLink, TimeAgo } from '../ui.tsx'
 import {
   formatStatus,
   monitorPath,
@@ -35,6 +35,7 @@ export function Heading({ monitor }: { monitor: Monitor }) {
           </p>
         </div>
         <div class="buttons">
+          <PublicLink path="/#systems" isPublic={enabled && !hidden} />
           <IfAllowed access="write:monitors">
             <a class="button" href={`${path}/edit`}>
               Edit
