@@ -207,9 +207,9 @@ await t.test('a form that is sent twice creates one incident, monitor, maintenan
     [`${incidents}/1`, `${incidents}/1/comments`, { comment: 'Once', state: 'RESOLVED' }, '/api/incidents/1'],
   ]
   for (const [page, action, more, created] of forms) {
-    const count = async () => {
+    const count = async (): Promise<number> => {
       const data = await call(`GET ${created}`)
-      return (data.comments ?? data).length
+      return Number((data.comments ?? data).length)
     }
     const before = await count()
     const hidden = readHidden((await visitor.get(page)).body, action)

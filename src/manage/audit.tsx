@@ -80,7 +80,7 @@ type Fields = Record<'action' | 'actor' | 'type' | 'target' | 'from' | 'to', str
 function Filters({ fields, isFiltered }: { fields: Fields; isFiltered: boolean }) {
   const any: [string, string] = ['', 'All']
   return (
-    <FilterForm path={auditPath} isFiltered={isFiltered}>
+    <FilterForm path={auditPath} isFiltered={isFiltered} isLong>
       <FilterSelect
         name="action"
         label="Action"

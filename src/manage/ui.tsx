@@ -234,12 +234,14 @@ type FilterFormProps = {
   path: string
   /** True if the list is not the one that the path shows without a query. */
   isFiltered: boolean
+  /** True for more fields than fit in one line. */
+  isLong?: boolean
   children: ComponentChildren
 }
 
-export function FilterForm({ path, isFiltered, children }: FilterFormProps) {
+export function FilterForm({ path, isFiltered, isLong = false, children }: FilterFormProps) {
   return (
-    <form class="filter" method="get" action={path} role="search">
+    <form class={isLong ? 'filter long' : 'filter'} method="get" action={path} role="search">
       {children}
       <div class="buttons">
         <button>Filter</button>

@@ -18,7 +18,7 @@ await t.test('of every page: size without data, number of statements, breadcrumb
   t.ok(pages.length >= 25, `${pages.length} pages`)
 
   const asset = (name: string) =>
-    readFileSync(new URL(`../src/manage/assets/${name}`, import.meta.url)).byteLength
+    readFileSync(new URL(`../../src/manage/assets/${name}`, import.meta.url)).byteLength
   const assets = asset('manage.css') + asset('manage.js') + asset('icon.svg')
   for (const path of pages.filter((path) => !path.includes(':'))) {
     const bytes = Buffer.byteLength((await visitor.get(path)).body) + assets
