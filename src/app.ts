@@ -38,7 +38,7 @@ import traffic from './http/traffic.ts'
 import unsent, { idleTimeoutMs } from './http/unsent.ts'
 import validation from './http/validation.ts'
 import kener from './kener/index.ts'
-import manage from './manage/index.ts'
+import manage, { sendErrorPage } from './manage/index.ts'
 import { createHeartbeatQuotas, type HeartbeatQuotas } from './monitors/heartbeats.ts'
 import publicRoutes from './public/index.ts'
 import statuspageRoutes from './public/statuspage/routes.ts'
@@ -94,7 +94,10 @@ export function buildApp({
     },
     // Completes requests that arrive before the listener is closed.
     return503OnClosing: false,
-    frameworkErrors: (error, request, reply) => void sendFrameworkError(app, error, request, reply),
+    frameworkErrors: (error, request, reply) => {
+      const send = /^\/manage(\/|$)/.test(request.url) ? sendErrorPage : undefined
+      void sendFrameworkError(app, error, request, reply, send)
+    },
     clientErrorHandler: sendClientError,
   })
 

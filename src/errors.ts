@@ -60,7 +60,8 @@ export const invalidPath = (path: string, message: string) =>
   invalidRequest(`Invalid path: ${path} ${message}`, [{ path, message }])
 
 export const malformedRequest = () => invalidRequest('This is not a valid HTTP request')
-export const headersTooLarge = () => invalidRequest('The request headers are too large')
+export const headersTooLarge = () =>
+  invalidRequest('The URL and the headers of a request must not be larger than 16 KiB together')
 export const requestTimedOut = () => invalidRequest('The request took too long to arrive')
 export const requestAborted = () =>
   invalidRequest('The connection was closed before the request was complete')
@@ -220,6 +221,11 @@ export const invalidCsrfToken = () =>
 export const notFound = (message: string) => new ApiError(404, 'NOT_FOUND', message)
 
 export const pathNotFound = () => notFound('There is nothing at this path')
+
+/** @param limit in characters */
+export const pathTooLong = (limit: number) =>
+  notFound(`There is nothing at this path: a part of it is longer than ${limit} characters`)
+
 export const keyNotFound = () => notFound('There is no key with this id')
 export const monitorNotFound = () => notFound('There is no monitor with this tag')
 
@@ -318,8 +324,18 @@ export const hasNoEtag = () =>
 
 // 413, 415
 
+/** @param limitBytes a multiple of 1,024 */
 export const payloadTooLarge = (limitBytes: number) =>
-  new ApiError(413, 'PAYLOAD_TOO_LARGE', `The body must not be larger than ${limitBytes} bytes`)
+  new ApiError(
+    413,
+    'PAYLOAD_TOO_LARGE',
+    `The body must not be larger than ${formatBytes(limitBytes)} (${limitBytes} bytes)`,
+  )
+
+/** `16 KiB`, `1 MiB` */
+function formatBytes(bytes: number): string {
+  return bytes % 1_048_576 === 0 ? `${bytes / 1_048_576} MiB` : `${Math.floor(bytes / 1_024)} KiB`
+}
 
 export const unsupportedMediaType = () =>
   new ApiError(

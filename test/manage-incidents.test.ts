@@ -77,6 +77,7 @@ await t.test('an incident is previewed, published as previewed, and recorded', a
     ],
   })
   const page = await visitor.get(String(published.headers.location))
+  t.match(page.body, `href="/incidents/${id}">View on the status page</a>`)
   t.match(page.body, /Incident opened/)
   t.match(page.body, '<h1>Down &lt;i></h1>')
   t.match(page.body, 'href="/manage/monitors/website"')
@@ -89,7 +90,17 @@ await t.test('an incident is previewed, published as previewed, and recorded', a
     state: 'IDENTIFIED',
   })
   t.match(onlyHidden.body, 'The public cannot see this incident')
+  const hiddenId = (
+    await call('POST /api/incidents', { title: 'x', monitors: [{ monitor_tag: 'wiki', impact: 'DOWN' }] })
+  ).id
+  t.notMatch((await visitor.get(`${incidents}/${hiddenId}`)).body, 'View on the status page')
   t.match((await visitor.get(`/manage/audit?target=${id}`)).body, `href="${incidents}/${id}"`)
+  t.match((await visitor.get(`/manage/audit?type=incident&target=${id}`)).body, `href="${incidents}/${id}"`)
+  t.match(
+    (await visitor.get(`/manage/audit?type=maintenance&target=${id}`)).body,
+    'No audit events match these filters',
+    'the id of an incident may also be that of a maintenance',
+  )
 })
 
 await t.test('an invalid field has its message next to it, and the entered values are kept', async (t) => {
@@ -170,6 +181,124 @@ await t.test('updates change the state, and are edited and deleted', async (t) =
     'incident.updated',
     'incident.deleted',
   ])
+})
+
+await t.test('a form that is sent twice creates one incident, monitor, maintenance or update', async (t) => {
+  const { visitor, call, actions } = await start()
+  const forms: [page: string, action: string, fields: Record<string, string>, created: string][] = [
+    [
+      `${incidents}/new`,
+      `${incidents}/new`,
+      { title: 'Once', state: 'IDENTIFIED', step: 'publish' },
+      '/api/incidents',
+    ],
+    [
+      '/manage/monitors/new',
+      '/manage/monitors/new',
+      { tag: 'once', name: 'Once', default_status: 'UP' },
+      '/api/monitors',
+    ],
+    [
+      '/manage/maintenances/new',
+      '/manage/maintenances/new',
+      { title: 'Once', starts_at: '2998-01-01T00:00', repeat: 'once', enabled: 'on', step: 'save' },
+      '/api/maintenances',
+    ],
+    [`${incidents}/1`, `${incidents}/1/comments`, { comment: 'Once', state: 'RESOLVED' }, '/api/incidents/1'],
+  ]
+  for (const [page, action, more, created] of forms) {
+    const count = async (): Promise<number> => {
+      const data = await call(`GET ${created}`)
+      return Number((data.comments ?? data).length)
+    }
+    const before = await count()
+    const hidden = readHidden((await visitor.get(page)).body, action)
+    const fields = { ...hidden, duration: '1', duration_unit: '3600', ...more }
+    const [first, ...others] = await Promise.all([1, 2, 3].map(() => visitor.post(action, fields)))
+    const again = await visitor.post(action, fields)
+    for (const reply of [first, ...others, again]) {
+      t.equal(reply?.statusCode, 303, action)
+      t.equal(reply?.headers.location, first?.headers.location, 'leads to the same page')
+    }
+    t.equal(await count(), before + 1, `${action} creates one`)
+    const changed = await visitor.post(action, { ...fields, title: 'Other', name: 'Other', comment: 'Other' })
+    t.match(changed.headers.location, /\?notice=sent-before$/)
+    t.match((await visitor.get(String(changed.headers.location))).body, 'This form was sent before')
+    t.equal(await count(), before + 1)
+    const other = await visitor.submit(
+      page,
+      { duration: '1', duration_unit: '3600', ...more, tag: 'other' },
+      action,
+    )
+    t.equal(other.statusCode, 303, 'a form that is opened again creates another one')
+    t.equal(await count(), before + 2)
+  }
+  const recorded = (await actions()).filter((action) => action.endsWith('created'))
+  t.equal(recorded.length, 8)
+})
+
+await t.test('updates and edits are previewed as the public will read them', async (t) => {
+  const { visitor, call, open } = await start({
+    website: { name: 'Web' },
+    wiki: { name: 'Wiki', hidden: true },
+  })
+  const id = await open({
+    title: 'Slow',
+    comment: 'First',
+    monitors: [
+      { monitor_tag: 'website', impact: 'DOWN' },
+      { monitor_tag: 'wiki', impact: 'DOWN' },
+    ],
+  })
+  const path = `${incidents}/${id}`
+  const before = await call(`GET ${path.replace('/manage', '/api')}`)
+  const [first] = before.comments
+  const forms: [page: string, action: string, fields: Record<string, string>, shown: RegExp, step: string][] =
+    [
+      [
+        path,
+        `${path}/comments`,
+        { comment: 'Found <it>', state: 'IDENTIFIED' },
+        /Slow.*Identified.*Web.*Found &lt;it>.*First/s,
+        'post',
+      ],
+      [
+        `${path}/comments/${first.id}`,
+        `${path}/comments/${first.id}`,
+        { comment: 'Better', state: 'MONITORING', commented_at: first.timestamp.slice(0, 16) },
+        /Slow.*Monitoring.*Web.*Better/s,
+        'save',
+      ],
+      [
+        `${path}/edit`,
+        `${path}/edit`,
+        { title: 'Very slow', started_at: before.started_at.slice(0, 16), 'impact:website': 'DEGRADED' },
+        /Very slow.*Investigating.*Web.*Degraded.*First/s,
+        'save',
+      ],
+    ]
+  for (const [page, action, fields, shown] of forms) {
+    const preview = await visitor.submit(page, { ...fields, step: 'preview' }, action)
+    t.equal(preview.statusCode, 200, action)
+    const [, article = ''] = /<article[^>]*>(.*?)<\/article>/s.exec(preview.body) ?? []
+    t.match(article, shown)
+    t.notMatch(article, 'Wiki')
+    t.same(await call(`GET /api/incidents/${id}`), before, 'a preview stores nothing')
+    const hidden = readHidden(preview.body, action)
+    const back = await visitor.post(action, { ...hidden, step: 'edit' })
+    t.equal(back.statusCode, 200)
+    t.match(back.body, (fields.title ?? fields.comment ?? '').replace('<', '&lt;'))
+  }
+  for (const [page, action, fields, , step] of forms.reverse()) {
+    const preview = await visitor.submit(page, { ...fields, step: 'preview' }, action)
+    const saved = await visitor.post(action, { ...readHidden(preview.body, action), step })
+    t.equal(saved.statusCode, 303, action)
+  }
+  t.match(await call(`GET /api/incidents/${id}`), {
+    title: 'Very slow',
+    state: 'IDENTIFIED',
+    comments: [{ comment: 'Found <it>' }, { comment: 'Better' }],
+  })
 })
 
 await t.test('a form that was opened before another change overwrites nothing', async (t) => {

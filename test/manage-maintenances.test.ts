@@ -70,7 +70,7 @@ await t.test('a rule in words is previewed with its next five dates, planned and
     ),
   )
   const [, article = ''] = /<article[^>]*>(.*?)<\/article>/s.exec(preview.body) ?? []
-  t.match(article, /Backups &lt;i>.*Slow\n&lt;script>.*Web &amp; &lt;b>.*Degraded/s)
+  t.match(article, /Backups &lt;i>.*Web &amp; &lt;b>.*Degraded.*Slow\n&lt;script>/s)
   t.notMatch(article, 'Wiki', 'the public does not see hidden monitors')
   t.same(await call('GET /api/maintenances'), [], 'a preview stores nothing')
 
@@ -226,6 +226,32 @@ await t.test('a form that was opened before another change overwrites nothing', 
   })
 })
 
+await t.test('one event is moved, unless it was changed meanwhile', async (t) => {
+  const { visitor, call, plan, actions } = await start()
+  const id = await plan({ rrule: 'FREQ=WEEKLY' })
+  const page = `${maintenances}/${id}`
+  const events = () => call(`GET /api/maintenances/${id}/events`)
+  const [event, ...others] = await events()
+  const path = `${page}/events/${event.id}/move`
+  t.match((await visitor.get(page)).body, `href="${path}"`)
+  const stale = readHidden((await visitor.get(path)).body, path)
+  const reversed = await visitor.submit(path, { starts_at: '2999-01-01T00:00', ends_at: '2998-01-01T00:00' })
+  t.equal(errorOf(reversed, 'ends-at'), 'The end must be after the start')
+  const invalid = await visitor.submit(path, { starts_at: 'x', ends_at: '' })
+  t.equal(errorOf(invalid, 'starts-at'), 'Enter a day and a time, in UTC')
+  const fields = { starts_at: '2999-01-01T00:00', ends_at: '2999-01-01T03:00' }
+  t.equal((await visitor.submit(path, fields)).statusCode, 303)
+  t.match(await events(), [
+    { starts_at: '2999-01-01T00:00:30Z', ends_at: '2999-01-01T03:00:00Z', state: event.state },
+    ...others,
+  ])
+  const conflict = await visitor.post(path, { ...stale, ...fields, ends_at: '2999-01-01T04:00' })
+  t.equal(conflict.statusCode, 412)
+  t.equal(errorOf(conflict, 'ends-at'), 'Saved: 2999-01-01 03:00 UTC')
+  t.match(conflict.body, 'value="2999-01-01T04:00"')
+  t.same(await actions(), ['maintenance_event.updated'])
+})
+
 await t.test('an event is cancelled, and an ongoing one is ended, once', async (t) => {
   const { replica, visitor, call, plan, actions } = await start()
   const future = await plan({})
@@ -252,7 +278,7 @@ await t.test('an event is cancelled, and an ongoing one is ended, once', async (
   t.same(await actions(), ['maintenance_event.updated', 'maintenance_event.updated'])
   replica.statements.length = 0
   await visitor.get(`${maintenances}/${future}`)
-  t.equal(replica.statements.length, 3, 'the session, the maintenance and its events')
+  t.equal(replica.statements.length, 4, 'the session, the maintenance, its events, and whether it is public')
 })
 
 await t.test('the form expresses its own rules, and leaves others as they are', (t) => {

@@ -1,6 +1,6 @@
 import { type Kysely, type Selectable, sql } from 'kysely'
 import type { Tables } from '../database/schema.ts'
-import type { AuditAction } from '../enums.ts'
+import type { AuditAction, AuditTargetType } from '../enums.ts'
 import { paginate, parseCursor } from '../wire/pagination.ts'
 
 export type AuditEvent = Omit<Selectable<Tables['audit_events']>, 'retained_until'>
@@ -9,7 +9,8 @@ export type AuditFilter = {
   /** Id of the acting key. */
   actor?: string | undefined
   action?: AuditAction | undefined
-  /** Id of the target, of any type. */
+  target_type?: AuditTargetType | undefined
+  /** Id of the target, by default of any type. */
   target?: string | undefined
   /** Matches times in [from, to). */
   from?: Date | undefined
@@ -37,7 +38,7 @@ const columns = [
 /** Lists audit events, newest first. */
 async function listAuditEvents(
   db: Kysely<Tables>,
-  { actor, action, target, from, to, after }: AuditFilter & After,
+  { actor, action, target_type: type, target, from, to, after }: AuditFilter & After,
   limit: number,
 ): Promise<AuditEvent[]> {
   return db
@@ -45,6 +46,7 @@ async function listAuditEvents(
     .select(columns)
     .$if(actor !== undefined, (query) => query.where('actor_key_id', '=', actor ?? ''))
     .$if(action !== undefined, (query) => query.where('action', '=', action ?? 'key.created'))
+    .$if(type !== undefined, (query) => query.where('target_type', '=', type ?? 'key'))
     .$if(target !== undefined, (query) => query.where('target_id', '=', target ?? ''))
     .$if(from !== undefined, (query) => query.where('at', '>=', from ?? new Date()))
     .$if(to !== undefined, (query) => query.where('at', '<', to ?? new Date()))

@@ -20,14 +20,16 @@ import { logRequest } from './request-log.ts'
 const isPublicPath = /^\/(manage|docs|badge|incidents|maintenances)\//
 
 /**
- * Sends the error for a URL that the router cannot decode (such as /api/%zz). Fastify runs no hooks for it, so that
- * credentials and limits are checked here.
+ * Sends the error for a URL that the router cannot decode (such as /api/%zz), or of which a part is too long. Fastify runs
+ * no hooks for it, so that credentials and limits are checked here.
+ * @param send the error handler of the path
  */
 export async function sendFrameworkError(
   app: FastifyInstance,
   error: FastifyError,
   request: FastifyRequest,
   reply: FastifyReply,
+  send: typeof sendError | undefined = sendError,
 ): Promise<void> {
   reply.header('x-request-id', request.id)
   try {
@@ -37,15 +39,19 @@ export async function sendFrameworkError(
     }
     if (!isPublicPath.test(request.url)) await promisify(app.authenticate).call(app, request, reply)
     await promisify(app.limitRate).call(app, request, reply)
-    sendError(error, request, reply)
+    send(error, request, reply)
   } catch (rejection) {
-    sendError(rejection, request, reply)
+    send(rejection, request, reply)
   }
   logRequest(request, reply)
   app.countRequest?.(request, reply)
 }
 
-/** Sends the error for a malformed, too large or too slow request. Node has no request object for it, only a socket. */
+/**
+ * Sends the error for a malformed, too large or too slow request. Node has no request object for it, only a socket, and no
+ * URL that it has parsed. So it is JSON for paths of pages too: for a URL and headers of more than 16 KiB (431), for a
+ * request that is not valid HTTP (400), and for one that does not arrive in time (408).
+ */
 export function sendClientError(error: Error & { code?: string }, socket: Socket): void {
   if (error.code === 'ECONNRESET' || socket.destroyed || !socket.writable) {
     socket.destroy()

@@ -9,7 +9,7 @@ import {
   invalidCsrfToken,
   invalidRequest,
   malformedUrl,
-  pathNotFound,
+  pathTooLong,
   payloadTooLarge,
   requestAborted,
   rowLocked,
@@ -20,6 +20,9 @@ import { fromAjvErrors } from '../wire/ajv-errors.ts'
 import { findErrors } from '../wire/validator.ts'
 
 export const bodyLimitBytes = 1_048_576
+
+/** Longest parameter of a path, in characters. */
+export const maxParamLength = 500
 
 /** Sends every error as `{"success": false, "error": {"code", "message", "details"?}}`. */
 export default fp(
@@ -71,9 +74,9 @@ function fromFastifyError(error: FastifyError, request: FastifyRequest): ApiErro
     )
   }
   if (code === 'FST_ERR_BAD_URL') return malformedUrl()
-  if (code === 'FST_ERR_MAX_PARAM_LENGTH') return pathNotFound()
+  if (code === 'FST_ERR_MAX_PARAM_LENGTH') return pathTooLong(maxParamLength)
   if (code.startsWith('FST_CSRF_')) return invalidCsrfToken()
-  if (statusCode === 413) return payloadTooLarge(bodyLimitBytes)
+  if (statusCode === 413) return payloadTooLarge(request.routeOptions.bodyLimit)
   if (statusCode === 415) return unsupportedMediaType()
   if (statusCode === 400) return invalidRequest(error.message)
   return fromOtherError(error)

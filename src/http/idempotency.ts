@@ -165,7 +165,7 @@ function splitUrl({ url }: FastifyRequest): [path: string, query: string] {
 }
 
 /** Ignores the order of fields, because it has no meaning in JSON, and may differ when a client repeats a request. */
-function digest(values: unknown[]): Buffer {
+export function digest(values: unknown[]): Buffer {
   return hash('sha256', JSON.stringify(values, sorted), 'buffer')
 }
 

@@ -2,6 +2,7 @@ import type { FastifyInstance, FastifyRequest, HTTPMethods, onRequestHookHandler
 import fp from 'fastify-plugin'
 import createRouter, { type HTTPMethod } from 'find-my-way'
 import { type ApiError, methodNotAllowed, pathNotFound } from '../errors.ts'
+import { maxParamLength } from './error-handler.ts'
 
 declare module 'fastify' {
   interface FastifyContextConfig {
@@ -17,7 +18,7 @@ declare module 'fastify' {
 }
 
 /** A trailing slash is ignored, because clients of Kener may send one: it redirects to the path without it. */
-export const routerOptions = { maxParamLength: 500, ignoreTrailingSlash: true }
+export const routerOptions = { maxParamLength, ignoreTrailingSlash: true }
 
 /**
  * Rejects an unknown path with 404, and a known path with a wrong method with 405 and the allowed methods. Fastify's

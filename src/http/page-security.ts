@@ -9,7 +9,16 @@ import helmet from 'helmet'
  * @param directives additional or other directives of the content security policy
  */
 export function securePages(app: FastifyInstance, directives: Record<string, string[]> = {}): void {
-  const headers = computeHeaders({
+  const headers = pageHeaders(directives)
+  app.addHook('onRequest', (_request, reply, next) => {
+    reply.headers(headers)
+    next()
+  })
+}
+
+/** Returns the headers of securePages, for a response that is sent before its hook. */
+export function pageHeaders(directives: Record<string, string[]> = {}) {
+  return computeHeaders({
     contentSecurityPolicy: {
       useDefaults: false,
       directives: {
@@ -27,10 +36,6 @@ export function securePages(app: FastifyInstance, directives: Record<string, str
     hsts: false,
     frameguard: { action: 'deny' },
     referrerPolicy: { policy: 'same-origin' },
-  })
-  app.addHook('onRequest', (_request, reply, next) => {
-    reply.headers(headers)
-    next()
   })
 }
 

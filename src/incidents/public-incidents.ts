@@ -124,3 +124,9 @@ export async function getPublicIncident(db: Kysely<Tables>, id: number): Promise
   if (!incident) throw incidentNotFound()
   return incident
 }
+
+/** True if the public page shows the incident. */
+export async function isIncidentPublic(db: Kysely<Tables>, id: number): Promise<boolean> {
+  const { rows } = await sql`select from ${publicIncidents(sql`incidents.id = ${id}`)}`.execute(db)
+  return rows.length > 0
+}

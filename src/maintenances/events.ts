@@ -6,6 +6,7 @@ import { eventNotClosable, eventNotFound, invalidField, maintenanceNotFound } fr
 import { affectedByMaintenance } from '../monitors/affected.ts'
 import { eventIsOngoing } from '../monitors/current-status.ts'
 import type { Scope } from '../monitors/scope.ts'
+import { assertPrecondition, type Precondition } from '../preconditions.ts'
 import { eventState } from './event-state.ts'
 import { lockMaintenance, type Maintenance, toTarget } from './repository.ts'
 
@@ -162,9 +163,14 @@ export async function closeEvent(
   return closed
 }
 
+/** Returns a version of what a change of an event may overwrite. */
+export function versionOf({ starts_at, ends_at, closed_as }: Event): string {
+  return [starts_at.getTime(), ends_at.getTime(), closed_as].join(' ')
+}
+
 /**
  * Moves an event, whatever its state.
- * @throws ApiError 404, 403 if the maintenance affects monitors outside of the scope, 400 if the event would not end after
+ * @throws ApiError 412, 404, 403 if the maintenance affects monitors outside of the scope, 400 if the event would not end after
  * its start
  */
 export async function moveEvent(
@@ -173,9 +179,11 @@ export async function moveEvent(
   id: number,
   { starts_at, ends_at }: Pick<Event, 'starts_at' | 'ends_at'>,
   scope: Scope,
+  expected: Precondition = {},
 ): Promise<Event> {
   if (ends_at <= starts_at) throw invalidField('/ends_at', 'must be after starts_at')
   const { before, maintenance } = await lockEvent(change, maintenanceId, id, scope)
+  assertPrecondition(expected, { version: versionOf(before) })
   const { rows } = await sql<Event>`
     update maintenance_events
     set starts_at = ${starts_at}::timestamptz, ends_at = ${ends_at}::timestamptz, updated_at = now()

@@ -107,3 +107,11 @@ export async function getPublicMaintenance(
   if (!maintenance) throw maintenanceNotFound()
   return maintenance
 }
+
+/** True if the public page shows the maintenance. */
+export async function isMaintenancePublic(db: Kysely<Tables>, id: number): Promise<boolean> {
+  const { rows } = await sql`
+    select from maintenances, ${affectedByMaintenance.publicMonitors}
+    where id = ${id} and enabled and ${affectedByMaintenance.isPublic}`.execute(db)
+  return rows.length > 0
+}

@@ -198,15 +198,9 @@ export function DefaultButton({ step }: { step: string }) {
   return <button class="default" name="step" value={step} tabIndex={-1} aria-hidden="true" />
 }
 
-/** Hidden fields of the selected impacts. */
-export function HiddenAffected({ impacts }: AffectedForm) {
-  return (
-    <>
-      {[...impacts].map(([tag, impact]) => (
-        <input key={tag} type="hidden" name={`${fieldPrefix}${tag}`} value={impact} />
-      ))}
-    </>
-  )
+/** The fields of the selected impacts, for a form that repeats them. */
+export function toAffectedFields({ impacts }: AffectedForm): Record<string, string> {
+  return Object.fromEntries([...impacts].map(([tag, impact]) => [`${fieldPrefix}${tag}`, impact]))
 }
 
 /** Links the monitors of an incident or a maintenance. */

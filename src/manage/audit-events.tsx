@@ -1,14 +1,18 @@
 import type { AuditEvent } from '../audit/repository.ts'
 import { keyPath } from './api-keys/ui.tsx'
-import { formatDateTime } from '../wire/time-text.ts'
 import { incidentPath } from './incidents/ui.tsx'
 import { maintenancePath } from './maintenances/ui.tsx'
 import { monitorPath } from './monitors/ui.tsx'
 import { parseTime } from '../wire/time.ts'
 import { formatAction } from './format.ts'
-import { TimeAgo } from './ui.tsx'
+import { DateTime, TimeAgo } from './ui.tsx'
 
 export const auditPath = '/manage/audit'
+
+/** Path of the audit events of a resource. */
+export function auditPathOf(type: AuditEvent['target_type'], id: string): string {
+  return `${auditPath}?${new URLSearchParams({ type, target: id }).toString()}`
+}
 
 /** Lists audit events with the values before and after each change. */
 export function AuditEvents({ events, label }: { events: AuditEvent[]; label: string }) {
@@ -90,8 +94,9 @@ function Changes({ changes }: Pick<AuditEvent, 'changes'>) {
 
 /** A value that was replaced or deleted is struck through. */
 function Value({ value, isBefore = false }: { value: unknown; isBefore?: boolean }) {
-  const text = formatValue(value)
-  return isBefore ? <del>{text}</del> : <ins>{text}</ins>
+  const time = typeof value === 'string' ? parseTime(value) : undefined
+  const content = time ? <DateTime time={time} /> : formatValue(value)
+  return isBefore ? <del>{content}</del> : <ins>{content}</ins>
 }
 
 /** `expires_at`: `Expires at` */
@@ -105,10 +110,9 @@ function formatField(field: string): string {
   return text.charAt(0).toUpperCase() + text.slice(1)
 }
 
-/** Formats a list with commas, an affected monitor as its tag and its impact, and a time as elsewhere in the panel. */
+/** Formats a list with commas, and an affected monitor as its tag and its impact. */
 function formatValue(value: unknown): string {
   if (Array.isArray(value)) return value.map(formatValue).join(', ') || 'none'
   if (typeof value === 'object' && value !== null) return Object.values(value).map(formatValue).join(' ')
-  const time = typeof value === 'string' ? parseTime(value) : undefined
-  return time ? formatDateTime(time) : String(value)
+  return String(value)
 }

@@ -1,11 +1,11 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
 import { listAuditPage } from '../audit/repository.ts'
-import { auditActions } from '../enums.ts'
+import { auditActions, auditTargetTypes } from '../enums.ts'
 import { AuditEvents, auditPath } from './audit-events.tsx'
 import { formatAction } from './format.ts'
 import { sendPage } from './page.tsx'
-import { PageLinks } from './ui.tsx'
+import { FilterForm, FilterSelect, FilterText, NoMatches, PageLinks } from './ui.tsx'
 
 const pageSize = 50
 
@@ -18,6 +18,7 @@ const Day = Type.String({
 const Query = Type.Object({
   action: Type.Enum(['', ...auditActions], { default: '' }),
   actor: Type.String({ default: '', maxLength: 255 }),
+  type: Type.Enum(['', ...auditTargetTypes], { default: '' }),
   target: Type.String({ default: '', maxLength: 2_048 }),
   from: Day,
   to: Day,
@@ -26,16 +27,18 @@ const Query = Type.Object({
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get('/', { schema: { querystring: Query } }, async function list(request, reply) {
-    const { action, actor, target, from, to, cursor } = request.query
+    const { action, actor, type, target, from, to, cursor } = request.query
     const filter = {
       action: action === '' ? undefined : action,
       actor: actor.trim() || undefined,
+      target_type: type === '' ? undefined : type,
       target: target.trim() || undefined,
       from: toDayStart(from),
       to: toDayStart(to, 1),
     }
     const { data, pagination } = await listAuditPage(app.db, filter, { cursor, limit: pageSize })
-    const fields = { action, actor, target, from, to }
+    const fields = { action, actor, type, target, from, to }
+    const isFiltered = Object.values(fields).some((value) => value !== '')
     return sendPage(
       request,
       reply,
@@ -46,9 +49,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
           Every change of keys, monitors, incidents and maintenances, and every log-in, newest first. Days are
           in UTC.
         </p>
-        <FilterForm fields={fields} />
+        <Filters fields={fields} isFiltered={isFiltered} />
         {data.length === 0 ? (
-          <p class="empty card">No audit events match these filters.</p>
+          <NoMatches items="audit events" path={auditPath} />
         ) : (
           <AuditEvents events={data} label="Audit events, newest first" />
         )}
@@ -72,29 +75,26 @@ function toDayStart(day: string, offset = 0): Date | undefined {
   return Number.isNaN(time) ? undefined : new Date(time + offset * 86_400_000)
 }
 
-type Fields = Record<'action' | 'actor' | 'target' | 'from' | 'to', string>
+type Fields = Record<'action' | 'actor' | 'type' | 'target' | 'from' | 'to', string>
 
-function FilterForm({ fields }: { fields: Fields }) {
+function Filters({ fields, isFiltered }: { fields: Fields; isFiltered: boolean }) {
+  const any: [string, string] = ['', 'All']
   return (
-    <form class="filter" method="get" action={auditPath} role="search">
-      <label>
-        <span>Action</span>
-        <select name="action">
-          {['', ...auditActions].map((action) => (
-            <option key={action} value={action} selected={action === fields.action}>
-              {action === '' ? 'All' : formatAction(action)}
-            </option>
-          ))}
-        </select>
-      </label>
-      <label>
-        <span>By the key with this ID</span>
-        <input name="actor" value={fields.actor} maxLength={255} autocomplete="off" spellcheck={false} />
-      </label>
-      <label>
-        <span>ID or tag of the target</span>
-        <input name="target" value={fields.target} maxLength={2_048} autocomplete="off" spellcheck={false} />
-      </label>
+    <FilterForm path={auditPath} isFiltered={isFiltered} isLong>
+      <FilterSelect
+        name="action"
+        label="Action"
+        value={fields.action}
+        options={[any, ...auditActions.map((action): [string, string] => [action, formatAction(action)])]}
+      />
+      <FilterSelect
+        name="type"
+        label="Target"
+        value={fields.type}
+        options={[any, ...auditTargetTypes.map((type): [string, string] => [type, formatAction(type)])]}
+      />
+      <FilterText name="target" label="ID or tag of the target" value={fields.target} maxLength={2_048} />
+      <FilterText name="actor" label="ID of the acting key" value={fields.actor} />
       <label>
         <span>From</span>
         <input type="date" name="from" value={fields.from} />
@@ -103,8 +103,6 @@ function FilterForm({ fields }: { fields: Fields }) {
         <span>To</span>
         <input type="date" name="to" value={fields.to} />
       </label>
-      <button>Filter</button>
-      {Object.values(fields).some((value) => value !== '') && <a href={auditPath}>Show all</a>}
-    </form>
+    </FilterForm>
   )
 }

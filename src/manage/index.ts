@@ -13,8 +13,13 @@ import logInRoutes from './log-in.tsx'
 import maintenanceRoutes from './maintenances/routes.ts'
 import monitorRoutes from './monitors/routes.ts'
 import overviewRoutes from './overview.tsx'
-import { sendErrorPage } from './page.tsx'
+import { sendErrorPage } from './error-page.tsx'
 import session from './session.ts'
+
+export { sendErrorPage }
+
+/** Longest body of a form whose route has no limit of its own. */
+const formLimitBytes = 16_384
 
 /**
  * Admin panel: server-rendered pages, which work without JavaScript. It authenticates by a session cookie and accepts a
@@ -47,8 +52,11 @@ async function pages(app: FastifyInstance) {
     reply.header('cache-control', 'no-store')
     next()
   })
+  app.addHook('onRoute', (route) => {
+    route.bodyLimit ??= formLimitBytes
+  })
   app.removeAllContentTypeParsers()
-  await app.register(formbody, { bodyLimit: 16_384 })
+  await app.register(formbody)
   app.addContentTypeParser('*', (_request, _payload, done) => {
     done(formRequired())
   })

@@ -1,11 +1,9 @@
-import { STATUS_CODES } from 'node:http'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { ComponentChildren } from 'preact'
 import { useContext } from 'preact/hooks'
 import { renderToString } from 'preact-render-to-string'
-import { recordError } from '../http/error-handler.ts'
 import { type Access, allows } from '../permissions.ts'
-import { CsrfToken, Form, Granted, Now } from './ui.tsx'
+import { CsrfToken, Form, Granted, Now, PublicPage } from './ui.tsx'
 
 /** Entries of the main navigation, each for keys with the permission that its page requires. */
 const sections = [
@@ -17,7 +15,7 @@ const sections = [
   { id: 'audit', path: '/manage/audit', label: 'Audit', permission: 'admin' },
 ] as const satisfies { id: string; path: string; label: string; permission: Access }[]
 
-type Page = {
+export type Page = {
   title: string
   section?: (typeof sections)[number]['id']
   /** Confirms the last action. */
@@ -32,13 +30,17 @@ export function sendPage(
   page: Page,
   content: ComponentChildren,
 ): FastifyReply {
+  // Undefined if the request was rejected before its session was read.
+  const session = request.session as FastifyRequest['session'] | undefined
   const html = renderToString(
-    <CsrfToken.Provider value={request.session.csrfSecret === undefined ? '' : reply.generateCsrf()}>
-      <Now.Provider value={request.session.now ?? new Date()}>
+    <CsrfToken.Provider value={session?.csrfSecret === undefined ? '' : reply.generateCsrf()}>
+      <Now.Provider value={session?.now ?? new Date()}>
         <Granted.Provider value={request.principal?.permissions ?? []}>
-          <Document page={page} userName={request.principal?.name}>
-            {content}
-          </Document>
+          <PublicPage.Provider value={publicPageOf(request)}>
+            <Document page={page} userName={request.principal?.name}>
+              {content}
+            </Document>
+          </PublicPage.Provider>
         </Granted.Provider>
       </Now.Provider>
     </CsrfToken.Provider>,
@@ -46,26 +48,10 @@ export function sendPage(
   return reply.type('text/html; charset=utf-8').send(`<!doctype html>${html}`)
 }
 
-export function sendErrorPage(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
-  const apiError = recordError(error, request)
-  const title = STATUS_CODES[apiError.status] ?? 'Error'
-  return sendPage(
-    request,
-    reply.code(apiError.status).headers(apiError.headers),
-    { title },
-    <section class="card narrow">
-      <h1>{title}</h1>
-      <p>{apiError.message.replace(/[^.]$/, '$&.')}</p>
-      <p class="muted">
-        Request ID: <code>{request.id}</code>
-      </p>
-      <p>
-        <a class="button" href="/manage">
-          Go to the overview
-        </a>
-      </p>
-    </section>,
-  )
+/** SITE_URL, because the public page may have another host. Otherwise links are relative to the panel's. */
+function publicPageOf({ server }: FastifyRequest): string | undefined {
+  const { publicPage, siteUrl = '' } = server.config
+  return publicPage ? siteUrl : undefined
 }
 
 function Document({
@@ -109,6 +95,7 @@ function Document({
 
 function Header({ section, userName }: { section: Page['section']; userName: string | undefined }) {
   const granted = useContext(Granted)
+  const publicPage = useContext(PublicPage)
   return (
     <header class="top">
       <a class="brand" href="/manage">
@@ -126,6 +113,7 @@ function Header({ section, userName }: { section: Page['section']; userName: str
                 </a>
               ))}
             <a href="/docs">Docs</a>
+            {publicPage !== undefined && <a href={`${publicPage}/`}>Status page</a>}
           </nav>
           <Form action="/manage/logout" class="account">
             <span class="user" title="You are logged in with this key">

@@ -12,6 +12,20 @@ export const Now = createContext(new Date(0))
 /** The permissions of the key that is logged in. */
 export const Granted = createContext<readonly Permission[]>([])
 
+/** Address of the public page, or undefined if PUBLIC_PAGE is off. */
+export const PublicPage = createContext<string | undefined>(undefined)
+
+/** Links what the public page shows to its page there. */
+export function PublicLink({ path, isPublic }: { path: string; isPublic: boolean }) {
+  const base = useContext(PublicPage)
+  if (base === undefined || !isPublic) return null
+  return (
+    <a class="button" href={base + path}>
+      View on the status page
+    </a>
+  )
+}
+
 /** Shows its children only if the key may do this. The route checks it again. */
 export function IfAllowed({ access, children }: { access: Access; children: ComponentChildren }) {
   return allows(useContext(Granted), access) ? <>{children}</> : null
@@ -24,6 +38,36 @@ export function Form({ children, ...rest }: { action: string; class?: string; ch
       <input type="hidden" name="_csrf" value={useContext(CsrfToken)} />
       {children}
     </form>
+  )
+}
+
+/** Hidden fields, by their names. */
+export function HiddenFields({ fields }: { fields: Record<string, string> }) {
+  return (
+    <>
+      {Object.entries(fields).map(([name, value]) => (
+        <input key={name} type="hidden" name={name} value={value} />
+      ))}
+    </>
+  )
+}
+
+type BreadcrumbsProps = {
+  /** The pages above the current one, from the list of its section. */
+  trail: readonly (readonly [name: string, path: string])[]
+  current: string
+}
+
+export function Breadcrumbs({ trail, current }: BreadcrumbsProps) {
+  return (
+    <nav class="breadcrumbs" aria-label="Breadcrumbs">
+      {trail.map(([name, path]) => (
+        <a key={path} href={path}>
+          {name}
+        </a>
+      ))}
+      <span aria-current="page">{current}</span>
+    </nav>
   )
 }
 
@@ -44,23 +88,6 @@ export function ConflictSummary({ resource, children }: { resource: string; chil
       <strong>Nothing was saved, because this {resource} was changed after you opened the form.</strong>{' '}
       {children}
     </p>
-  )
-}
-
-type DeleteFormProps = { action: string; version: string; cancelPath: string }
-
-/** The buttons of a page that asks for confirmation. Deletes only the version that the page shows. */
-export function DeleteForm({ action, version, cancelPath }: DeleteFormProps) {
-  return (
-    <Form action={action}>
-      <input type="hidden" name="version" value={version} />
-      <div class="buttons">
-        <button class="primary danger">Delete</button>
-        <a class="button" href={cancelPath}>
-          Cancel
-        </a>
-      </div>
-    </Form>
   )
 }
 
@@ -174,12 +201,17 @@ export function Copyable({ id, label, text, hasButton = false }: CopyableProps) 
   )
 }
 
+/** A time in UTC. manage.js shows it in the time zone of the browser, with UTC in the title. */
+export function DateTime({ time }: { time: Date }) {
+  return <time dateTime={time.toISOString()}>{formatDateTime(time)}</time>
+}
+
+/** A time relative to now, and as DateTime shows it. */
 export function TimeAgo({ time }: { time: Date }) {
-  const now = useContext(Now)
   return (
-    <time dateTime={time.toISOString()} class="moment">
-      {formatRelative(time, now)} <span class="muted">{formatDateTime(time)}</span>
-    </time>
+    <span class="moment">
+      {formatRelative(time, useContext(Now))} <DateTime time={time} />
+    </span>
   )
 }
 
@@ -195,6 +227,73 @@ export function Fact({ name, children }: { name: string; children: ComponentChil
       <dt>{name}</dt>
       <dd>{children}</dd>
     </>
+  )
+}
+
+type FilterFormProps = {
+  path: string
+  /** True if the list is not the one that the path shows without a query. */
+  isFiltered: boolean
+  /** True for more fields than fit in one line. */
+  isLong?: boolean
+  children: ComponentChildren
+}
+
+export function FilterForm({ path, isFiltered, isLong = false, children }: FilterFormProps) {
+  return (
+    <form class={isLong ? 'filter long' : 'filter'} method="get" action={path} role="search">
+      {children}
+      <div class="buttons">
+        <button>Filter</button>
+        {isFiltered && (
+          <a class="button quiet" href={path}>
+            Clear the filters
+          </a>
+        )}
+      </div>
+    </form>
+  )
+}
+
+type FilterTextProps = { name: string; label: string; value: string; maxLength?: number }
+
+export function FilterText({ label, maxLength = 255, ...attributes }: FilterTextProps) {
+  return (
+    <label>
+      <span>{label}</span>
+      <input type="search" {...attributes} maxLength={maxLength} autocomplete="off" spellcheck={false} />
+    </label>
+  )
+}
+
+type FilterSelectProps = {
+  name: string
+  label: string
+  value: string
+  options: readonly (readonly [value: string, label: string])[]
+}
+
+export function FilterSelect({ name, label, value, options }: FilterSelectProps) {
+  return (
+    <label>
+      <span>{label}</span>
+      <select name={name}>
+        {options.map(([option, text]) => (
+          <option key={option} value={option} selected={option === value}>
+            {text}
+          </option>
+        ))}
+      </select>
+    </label>
+  )
+}
+
+/** Replaces a list of which no item matches the filters. @param items in the plural */
+export function NoMatches({ items, path }: { items: string; path: string }) {
+  return (
+    <p class="empty card">
+      No {items} match these filters. <a href={path}>Clear the filters</a>
+    </p>
   )
 }
 

@@ -51,7 +51,7 @@ for (const javaScriptEnabled of [true, false]) {
       await page.getByLabel('First update').fill('Payments take a minute.\nNext update at 15:00.')
       await page.getByRole('button', { name: 'Preview' }).click()
       const preview = await page.getByRole('article').innerText()
-      t.match(preview, /Checkout is slow\s+Investigating[^]*Checkout\s+Degraded\s+Payments take a minute/)
+      t.match(preview, /Checkout is slow\s+Investigating[^]*Checkout\s+Degraded[^]*Payments take a minute/)
       await check('preview')
       await page.getByRole('button', { name: 'Back to the form' }).click()
       await page.getByLabel('Title').fill('Checkout is very slow')

@@ -38,10 +38,9 @@ const local = new Intl.DateTimeFormat('en-GB', {
   minute: '2-digit',
   timeZoneName: 'short',
 })
-for (const time of document.querySelectorAll('time.moment')) {
-  const text = time.querySelector('.muted')
-  time.title = text.textContent
-  text.textContent = local.format(new Date(time.dateTime))
+for (const time of document.querySelectorAll('time')) {
+  time.title = time.textContent
+  time.textContent = local.format(new Date(time.dateTime))
 }
 
 // Fields for times are in UTC. Adds the same time in the time zone of the browser.

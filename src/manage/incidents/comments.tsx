@@ -1,10 +1,17 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import { Type } from 'typebox'
+import { type Static, Type } from 'typebox'
 import type { State } from '../../enums.ts'
 import { change } from '../../http/change-context.ts'
 import { scopeOf } from '../../http/permission-guard.ts'
-import { type Comment, deleteComment, getComment, updateComment } from '../../incidents/comments.ts'
+import {
+  type Comment,
+  type CommentChanges,
+  deleteComment,
+  getComment,
+  listComments,
+  updateComment,
+} from '../../incidents/comments.ts'
 import { getIncident, type Incident } from '../../incidents/repository.ts'
 import { Id } from '../../wire/ids.ts'
 import {
@@ -17,16 +24,20 @@ import {
   toSavedValues,
   type FieldErrors,
 } from '../form.ts'
+import { registerDeletion } from '../deletion.tsx'
 import { sendPage } from '../page.tsx'
-import { ConflictSummary, DateTimeField, DeleteForm, ErrorSummary, Form, TimeAgo } from '../ui.tsx'
+import { PreviewButton } from '../preview.tsx'
+import { Breadcrumbs, ConflictSummary, DateTimeField, ErrorSummary, Form, TimeAgo } from '../ui.tsx'
 import {
   type CommentForm,
   incidentFormLimitBytes,
   parseCommentChanges,
   readCommentForm,
   toCommentErrors,
+  toCommentFields,
 } from './form.ts'
-import { Breadcrumbs, CommentField, formatState, incidentPath, IncidentState, StateField } from './ui.tsx'
+import { previewedCount, sendPreview } from './preview.tsx'
+import { CommentField, formatState, incidentPath, IncidentState, StateField, trailOf } from './ui.tsx'
 
 const Params = Type.Object({ id: Id, comment_id: Id })
 
@@ -49,9 +60,12 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       const { params } = request
       const form = readCommentForm(request.body)
       const version = readText(request.body, 'version')
+      const step = readText(request.body, 'step')
       const stored = await read(request, params)
+      if (step === 'edit') return sendForm(request, reply, stored, { form, version })
       try {
         const changes = parseCommentChanges(form, stored.comment)
+        if (step === 'preview') return await previewComment(request, reply, stored, form, changes)
         const expected = readPrecondition(request.body)
         await change(request, (change) =>
           updateComment(change, params.id, params.comment_id, changes, scopeOf(request), { expected }),
@@ -70,22 +84,23 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     },
   )
 
-  app.get('/:id/comments/:comment_id/delete', { config, schema }, async function confirm(request, reply) {
-    return sendDeletion(request, reply, await read(request, request.params), false)
-  })
-
-  app.post('/:id/comments/:comment_id/delete', { config, schema }, async function remove(request, reply) {
-    const { params } = request
-    try {
-      const expected = readPrecondition(request.body)
-      await change(request, (change) =>
-        deleteComment(change, params.id, params.comment_id, scopeOf(request), expected),
-      )
-    } catch (error) {
-      if (!isConflict(error)) throw error
-      return sendDeletion(request, reply.code(error.status), await read(request, params), true)
-    }
-    return reply.redirect(`${incidentPath(params.id)}?notice=comment-deleted`, 303)
+  registerDeletion(app, {
+    path: '/:id/comments/:comment_id/delete',
+    config,
+    params: Params,
+    read: (params: Static<typeof Params>, request) => read(request, params),
+    remove: (change, { id, comment_id }, expected, request) =>
+      deleteComment(change, id, comment_id, scopeOf(request), expected),
+    describe: ({ incident, comment }) => ({
+      section: 'incidents',
+      resource: 'incident',
+      question: 'Delete this update?',
+      trail: trailOf(incident),
+      path: commentPath(incident, comment),
+      version: incident.version,
+      children: <DeletedComment incident={incident} comment={comment} />,
+    }),
+    nextPath: ({ id }) => `${incidentPath(id)}?notice=comment-deleted`,
   })
 
   /** Reads the incident first: a change meanwhile leaves a version that is too old, which is a conflict. */
@@ -97,6 +112,36 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 }
 
 export default routes
+
+function commentPath({ id }: Incident, comment: Comment): string {
+  return `${incidentPath(id)}/comments/${comment.id}`
+}
+
+/** The state of the newest update is also that of the incident, if the form changes it. */
+async function previewComment(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { incident, comment }: Stored,
+  form: CommentForm,
+  { comment: text = comment.comment, state, commented_at = comment.commented_at }: CommentChanges,
+) {
+  const limit = previewedCount + 1
+  const stored = await listComments(request.server.db, incident.id, scopeOf(request), { limit })
+  const edited = { comment: text, state: state ?? comment.state, commented_at }
+  const comments = [...stored.filter(({ id }) => id !== comment.id), edited].sort(
+    (a, b) => b.commented_at.getTime() - a.commented_at.getTime(),
+  )
+  const isNewest = comments[0] === edited
+  const action = commentPath(incident, comment)
+  return sendPreview(request, reply, {
+    incident: { ...incident, state: (isNewest && state) || incident.state },
+    comments,
+    trail: [...trailOf(incident).slice(1), ['Edit update', action]],
+    action,
+    fields: { ...toCommentFields(form), version: readText(request.body, 'version') },
+    submit: ['save', 'Save'],
+  })
+}
 
 type Stored = { incident: Incident; comment: Comment }
 
@@ -115,9 +160,9 @@ function EditPage({ incident, comment, form, version, errors = {}, isStale = fal
   const messages = isStale ? compare(form, fillForm(comment)) : errors
   return (
     <>
-      <Breadcrumbs current="Edit update" incident={incident} />
+      <Breadcrumbs trail={trailOf(incident)} current="Edit update" />
       <h1>Edit update</h1>
-      <Form action={`${incidentPath(incident.id)}/comments/${comment.id}`} class="card form">
+      <Form action={commentPath(incident, comment)} class="card form">
         <input type="hidden" name="version" value={version} />
         {isStale && (
           <ConflictSummary resource="incident">
@@ -143,7 +188,10 @@ function EditPage({ incident, comment, form, version, errors = {}, isStale = fal
           />
         </div>
         <div class="buttons">
-          <button class="primary">Save</button>
+          <button class="primary" name="step" value="save">
+            Save
+          </button>
+          <PreviewButton />
           <a class="button" href={incidentPath(incident.id)}>
             Cancel
           </a>
@@ -162,42 +210,22 @@ function compare(entered: CommentForm, saved: CommentForm): FieldErrors {
   return toSavedValues(toValues(entered), toValues(saved))
 }
 
-function sendDeletion(
-  request: FastifyRequest,
-  reply: FastifyReply,
-  { incident, comment }: Stored,
-  isStale: boolean,
-) {
-  return sendPage(
-    request,
-    reply,
-    { title: `Delete an update of ${incident.title}`, section: 'incidents' },
+function DeletedComment({ incident, comment }: Stored) {
+  return (
     <>
-      <Breadcrumbs current="Delete update" incident={incident} />
-      <h1>Delete this update?</h1>
-      <section class="card form">
-        {isStale && (
-          <ConflictSummary resource="incident">Check the text below, and try again.</ConflictSummary>
-        )}
+      <p>
+        The text is lost and disappears from the status page. The incident stays{' '}
+        {formatState(incident.state).toLowerCase()}.
+      </p>
+      <blockquote>
         <p>
-          The text is lost and disappears from the status page. The incident stays{' '}
-          {formatState(incident.state).toLowerCase()}.
+          <IncidentState state={comment.state} />{' '}
+          <span class="muted">
+            <TimeAgo time={comment.commented_at} />
+          </span>
         </p>
-        <blockquote>
-          <p>
-            <IncidentState state={comment.state} />{' '}
-            <span class="muted">
-              <TimeAgo time={comment.commented_at} />
-            </span>
-          </p>
-          <p class="prose">{comment.comment}</p>
-        </blockquote>
-        <DeleteForm
-          action={`${incidentPath(incident.id)}/comments/${comment.id}/delete`}
-          version={incident.version}
-          cancelPath={incidentPath(incident.id)}
-        />
-      </section>
-    </>,
+        <p class="prose">{comment.comment}</p>
+      </blockquote>
+    </>
   )
 }

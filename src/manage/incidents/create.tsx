@@ -9,14 +9,14 @@ import {
   type AffectedChoices,
   DefaultButton,
   fillAffected,
-  HiddenAffected,
-  ImpactMark,
   isMonitorSearch,
   readAffectedChoices,
 } from '../affected-monitors.tsx'
 import { type FieldErrors, isValidationError, readText } from '../form.ts'
 import { sendPage } from '../page.tsx'
-import { DateTimeField, ErrorSummary, Field, Form, TimeAgo } from '../ui.tsx'
+import { PreviewButton } from '../preview.tsx'
+import { readFormId, submitOnce } from '../submission.ts'
+import { Breadcrumbs, DateTimeField, ErrorSummary, Field, Form } from '../ui.tsx'
 import {
   emptyIncidentForm,
   incidentFormLimitBytes,
@@ -24,12 +24,15 @@ import {
   parseNewIncident,
   readIncidentForm,
   toIncidentErrors,
+  toIncidentFields,
 } from './form.ts'
-import { Breadcrumbs, CommentField, incidentPath, IncidentState, incidentsPath, StateField } from './ui.tsx'
+import { sendPreview } from './preview.tsx'
+import { CommentField, incidentPath, incidentsPath, StateField } from './ui.tsx'
 
 const Query = Type.Object({ monitor: Type.Optional(Type.String({ maxLength: 255 })) })
 
 const page = { title: 'Open an incident', section: 'incidents' } as const
+const action = `${incidentsPath}/new`
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   const config = { permission: 'write:incidents' } as const
@@ -46,9 +49,14 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     if (step === 'edit' || isMonitorSearch(request.body)) return sendForm(request, reply, form, {})
     try {
       const incident = parseNewIncident(request, form)
-      if (step !== 'publish') return await sendPreview(request, reply, form, incident)
-      const id = await change(request, (change) => createIncident(change, incident))
-      return await reply.redirect(`${incidentPath(id)}?notice=opened`, 303)
+      if (step !== 'publish') return await previewIncident(request, reply, form, incident)
+      const path = await submitOnce(request, (remember) =>
+        change(request, async (change) => {
+          const id = await createIncident(change, incident)
+          return remember(change.trx, `${incidentPath(id)}?notice=opened`)
+        }),
+      )
+      return await reply.redirect(path, 303)
     } catch (error) {
       if (!isValidationError(error)) throw error
       return sendForm(request, reply.code(400), form, toIncidentErrors(error, form))
@@ -65,17 +73,19 @@ async function sendForm(
   errors: FieldErrors,
 ) {
   const choices = await readAffectedChoices(request, form.affected)
-  return sendPage(request, reply, page, <NewIncidentPage form={form} errors={errors} choices={choices} />)
+  const formId = readFormId(request.body)
+  return sendPage(request, reply, page, <NewIncidentPage {...{ form, formId, errors, choices }} />)
 }
 
-type FormProps = { form: IncidentForm; errors: FieldErrors; choices: AffectedChoices }
+type FormProps = { form: IncidentForm; formId: string; errors: FieldErrors; choices: AffectedChoices }
 
-function NewIncidentPage({ form, errors, choices }: FormProps) {
+function NewIncidentPage({ form, formId, errors, choices }: FormProps) {
   return (
     <>
-      <Breadcrumbs current="Open an incident" />
+      <Breadcrumbs trail={[['Incidents', incidentsPath]]} current={page.title} />
       <h1>Open an incident</h1>
-      <Form action={`${incidentsPath}/new`} class="card form">
+      <Form action={action} class="card form">
+        <input type="hidden" name="form_id" value={formId} />
         <DefaultButton step="preview" />
         <ErrorSummary errors={errors} />
         <Field
@@ -121,9 +131,7 @@ function NewIncidentPage({ form, errors, choices }: FormProps) {
           />
         </div>
         <div class="buttons">
-          <button class="primary" name="step" value="preview">
-            Preview
-          </button>
+          <PreviewButton isPrimary />
           <a class="button" href={incidentsPath}>
             Cancel
           </a>
@@ -133,81 +141,19 @@ function NewIncidentPage({ form, errors, choices }: FormProps) {
   )
 }
 
-async function sendPreview(
+function previewIncident(
   request: FastifyRequest,
   reply: FastifyReply,
   form: IncidentForm,
-  incident: NewIncident,
+  { title, state = 'INVESTIGATING', monitors = [], comment, started_at }: NewIncident,
 ) {
-  const choices = await readAffectedChoices(request, { ...form.affected, search: '' })
-  return sendPage(
-    request,
-    reply,
-    page,
-    <PreviewPage form={form} incident={incident} choices={choices} startedAt={incident.started_at} />,
-  )
-}
-
-type PreviewProps = {
-  form: IncidentForm
-  incident: NewIncident
-  choices: AffectedChoices
-  startedAt: Date | undefined
-}
-
-/** Shows what the public page shows of the incident. Contains the form, so that exactly this is published. */
-function PreviewPage({ form, incident, choices, startedAt }: PreviewProps) {
-  const { title, state = 'INVESTIGATING', monitors = [], comment } = incident
-  const publicNames = new Map(
-    choices.listed.filter(({ enabled, hidden }) => enabled && !hidden).map(({ tag, name }) => [tag, name]),
-  )
-  const shown = monitors.filter(({ monitor_tag: tag }) => publicNames.has(tag))
-  return (
-    <>
-      <Breadcrumbs current="Preview" />
-      <h1>Preview</h1>
-      {monitors.length > 0 && shown.length === 0 ? (
-        <p class="warning">
-          The public cannot see this incident, because it affects only monitors that are hidden or disabled.
-        </p>
-      ) : (
-        <p class="muted">
-          This is what the public reads.
-          {shown.length < monitors.length && ' Monitors that are hidden or disabled are not shown.'}
-        </p>
-      )}
-      <article class="card form" aria-label="Preview of the incident">
-        <h2>{title}</h2>
-        <p>
-          <IncidentState state={state} />
-          <span class="muted"> · started {startedAt ? <TimeAgo time={startedAt} /> : 'just now'}</span>
-        </p>
-        {shown.length > 0 && (
-          <ul class="affected">
-            {shown.map(({ monitor_tag: tag, impact }) => (
-              <li key={tag}>
-                {publicNames.get(tag)} <ImpactMark impact={impact} />
-              </li>
-            ))}
-          </ul>
-        )}
-        {comment === undefined ? <p class="muted">No update yet.</p> : <p class="prose">{comment}</p>}
-      </article>
-      <Form action={`${incidentsPath}/new`}>
-        <input type="hidden" name="title" value={form.title} />
-        <input type="hidden" name="comment" value={form.comment} />
-        <input type="hidden" name="state" value={form.state} />
-        <input type="hidden" name="started_at" value={form.startedAt} />
-        <HiddenAffected {...form.affected} />
-        <div class="buttons">
-          <button class="primary" name="step" value="publish">
-            Publish
-          </button>
-          <button name="step" value="edit">
-            Back to the form
-          </button>
-        </div>
-      </Form>
-    </>
-  )
+  const commented_at = request.session.now ?? new Date()
+  return sendPreview(request, reply, {
+    incident: { title, state, monitors, ...(started_at && { started_at }) },
+    comments: comment === undefined ? [] : [{ comment, state, commented_at }],
+    trail: [[page.title, action]],
+    action,
+    fields: { ...toIncidentFields(form), form_id: readFormId(request.body) },
+    submit: ['publish', 'Publish'],
+  })
 }

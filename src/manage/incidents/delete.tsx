@@ -1,63 +1,39 @@
-import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import type { FastifyReply, FastifyRequest } from 'fastify'
-import { change } from '../../http/change-context.ts'
+import type { FastifyInstance } from 'fastify'
+import type { Static } from 'typebox'
 import { scopeOf } from '../../http/permission-guard.ts'
 import { listComments } from '../../incidents/comments.ts'
 import { deleteIncident, getIncident } from '../../incidents/repository.ts'
 import { IdParams } from '../../wire/ids.ts'
-import { isConflict, readPrecondition } from '../form.ts'
+import { registerDeletion } from '../deletion.tsx'
 import { formatNumber } from '../format.ts'
-import { sendPage } from '../page.tsx'
-import { ConflictSummary, DeleteForm } from '../ui.tsx'
-import { Breadcrumbs, incidentPath, incidentsPath } from './ui.tsx'
+import { incidentPath, incidentsPath, trailOf } from './ui.tsx'
 
-const routes: FastifyPluginAsyncTypebox = async (app) => {
-  const config = { permission: 'admin' } as const
-  const schema = { params: IdParams }
-
-  app.get('/:id/delete', { config, schema }, async function confirm(request, reply) {
-    return sendConfirmation(request, reply, request.params.id, false)
+export default async function routes(app: FastifyInstance) {
+  registerDeletion(app, {
+    path: '/:id/delete',
+    config: { permission: 'admin' },
+    params: IdParams,
+    read: async ({ id }: Static<typeof IdParams>, request) => {
+      const scope = scopeOf(request)
+      const incident = await getIncident(app.db, id, scope)
+      return { incident, comments: await listComments(app.db, id, scope) }
+    },
+    remove: (change, { id }, expected) => deleteIncident(change, id, expected),
+    describe: ({ incident, comments: { length: count } }) => ({
+      section: 'incidents',
+      resource: 'incident',
+      question: `Delete ${incident.title}?`,
+      trail: trailOf(incident),
+      path: incidentPath(incident.id),
+      version: incident.version,
+      children: (
+        <p>
+          The incident and its {count === 1 ? 'update are' : `${formatNumber(count)} updates are`} lost, and
+          disappear from the status page and its history. This cannot be undone. To end the incident, resolve
+          it instead.
+        </p>
+      ),
+    }),
+    nextPath: () => `${incidentsPath}?notice=deleted`,
   })
-
-  app.post('/:id/delete', { config, schema }, async function remove(request, reply) {
-    const { id } = request.params
-    try {
-      await change(request, (change) => deleteIncident(change, id, readPrecondition(request.body)))
-    } catch (error) {
-      if (!isConflict(error)) throw error
-      return sendConfirmation(request, reply.code(error.status), id, true)
-    }
-    return reply.redirect(`${incidentsPath}?notice=deleted`, 303)
-  })
-
-  async function sendConfirmation(
-    request: FastifyRequest,
-    reply: FastifyReply,
-    id: number,
-    isStale: boolean,
-  ) {
-    const scope = scopeOf(request)
-    const { title, version } = await getIncident(app.db, id, scope)
-    const { length: count } = await listComments(app.db, id, scope)
-    return sendPage(
-      request,
-      reply,
-      { title: `Delete ${title}`, section: 'incidents' },
-      <>
-        <Breadcrumbs current="Delete" incident={{ id, title }} />
-        <h1>Delete {title}?</h1>
-        <section class="card form">
-          {isStale && <ConflictSummary resource="incident">Check it, and try again.</ConflictSummary>}
-          <p>
-            The incident and its {count === 1 ? 'update are' : `${formatNumber(count)} updates are`} lost, and
-            disappear from the status page and its history. This cannot be undone. To end the incident,
-            resolve it instead.
-          </p>
-          <DeleteForm action={`${incidentPath(id)}/delete`} version={version} cancelPath={incidentPath(id)} />
-        </section>
-      </>,
-    )
-  }
 }
-
-export default routes

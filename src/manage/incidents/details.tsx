@@ -4,22 +4,45 @@ import { Type } from 'typebox'
 import { change } from '../../http/change-context.ts'
 import { scopeOf } from '../../http/permission-guard.ts'
 import { type Comment, createComment, listComments } from '../../incidents/comments.ts'
+import { isIncidentPublic } from '../../incidents/public-incidents.ts'
 import { getIncident, type Incident, updateIncident } from '../../incidents/repository.ts'
 import { IdParams } from '../../wire/ids.ts'
 import { AffectedList } from '../affected-monitors.tsx'
-import { auditPath } from '../audit-events.tsx'
-import { type FieldErrors, isConflict, isValidationError, readPrecondition } from '../form.ts'
+import { auditPathOf } from '../audit-events.tsx'
+import { type FieldErrors, isConflict, isValidationError, readPrecondition, readText } from '../form.ts'
 import { sendPage } from '../page.tsx'
-import { ConflictSummary, ErrorSummary, Fact, Form, IfAllowed, TimeAgo } from '../ui.tsx'
+import { PreviewButton } from '../preview.tsx'
+import { readFormId, sentBefore, submitOnce } from '../submission.ts'
+import {
+  Breadcrumbs,
+  ConflictSummary,
+  ErrorSummary,
+  Fact,
+  Form,
+  IfAllowed,
+  PublicLink,
+  TimeAgo,
+} from '../ui.tsx'
 import {
   type CommentForm,
   emptyCommentForm,
   incidentFormLimitBytes,
+  type NewComment,
   parseNewComment,
   readCommentForm,
   toCommentErrors,
+  toCommentFields,
 } from './form.ts'
-import { Breadcrumbs, CommentField, formatState, incidentPath, IncidentState, StateField } from './ui.tsx'
+import { previewedCount, sendPreview } from './preview.tsx'
+import {
+  CommentField,
+  formatState,
+  incidentPath,
+  IncidentState,
+  incidentsPath,
+  StateField,
+  trailOf,
+} from './ui.tsx'
 
 const Query = Type.Object({ notice: Type.Optional(Type.String()) })
 
@@ -30,6 +53,7 @@ const notices = new Map([
   ['resolved', 'Incident resolved.'],
   ['reopened', 'Incident reopened.'],
   ['comment-deleted', 'Update deleted.'],
+  sentBefore,
 ])
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
@@ -51,18 +75,26 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     async function post(request, reply) {
       const { id } = request.params
       const form = readCommentForm(request.body)
+      const step = readText(request.body, 'step')
+      if (step === 'edit') return sendDetails(request, reply, id, { form })
       try {
         const comment = parseNewComment(form)
+        if (step === 'preview') return await previewComment(request, reply, id, form, comment)
         // A comment that keeps the state overwrites nothing, so that other updates do not delay it.
         const expected = comment.state === undefined ? {} : readPrecondition(request.body)
-        await change(request, (change) => createComment(change, id, comment, scopeOf(request), expected))
+        const path = await submitOnce(request, (remember) =>
+          change(request, async (change) => {
+            await createComment(change, id, comment, scopeOf(request), expected)
+            return remember(change.trx, `${incidentPath(id)}?notice=posted`)
+          }),
+        )
+        return await reply.redirect(path, 303)
       } catch (error) {
         if (isConflict(error))
           return sendDetails(request, reply.code(error.status), id, { form, isStale: true })
         if (!isValidationError(error)) throw error
         return sendDetails(request, reply.code(400), id, { form, errors: toCommentErrors(error) })
       }
-      return reply.redirect(`${incidentPath(id)}?notice=posted`, 303)
     },
   )
 
@@ -88,6 +120,31 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     )
   }
 
+  async function previewComment(
+    request: FastifyRequest,
+    reply: FastifyReply,
+    id: number,
+    form: CommentForm,
+    { comment, state: entered }: NewComment,
+  ) {
+    const scope = scopeOf(request)
+    const incident = await getIncident(app.db, id, scope)
+    const earlier = await listComments(app.db, id, scope, { limit: previewedCount })
+    const state = entered ?? incident.state
+    return sendPreview(request, reply, {
+      incident: { ...incident, state },
+      comments: [{ comment, state, commented_at: request.session.now ?? new Date() }, ...earlier],
+      trail: trailOf(incident).slice(1),
+      action: `${incidentPath(id)}/comments`,
+      fields: {
+        ...toCommentFields(form),
+        version: readText(request.body, 'version'),
+        form_id: readFormId(request.body),
+      },
+      submit: ['post', 'Post update'],
+    })
+  }
+
   type State = { notice?: string | undefined; form?: CommentForm; errors?: FieldErrors; isStale?: boolean }
 
   async function sendDetails(
@@ -99,12 +156,13 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     const scope = scopeOf(request)
     const incident = await getIncident(app.db, id, scope)
     const comments = await listComments(app.db, id, scope)
+    const isPublic = app.config.publicPage && (await isIncidentPublic(app.db, id))
     return sendPage(
       request,
       reply,
       { title: incident.title, section: 'incidents', notice },
       <>
-        <Heading incident={incident} />
+        <Heading {...{ incident, isPublic }} />
         {isStale && (
           <ConflictSummary resource="incident">
             It is now {formatState(incident.state).toLowerCase()}. Read its updates below, and try again.
@@ -112,12 +170,12 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         )}
         <Facts incident={incident} />
         <IfAllowed access="write:incidents">
-          <UpdateForm incident={incident} form={form} errors={errors} />
+          <UpdateForm {...{ incident, form, errors }} formId={readFormId(request.body)} />
         </IfAllowed>
         <Timeline incidentId={id} comments={comments} />
         <IfAllowed access="admin">
           <p>
-            <a href={`${auditPath}?target=${id}`}>Audit events of this incident</a>
+            <a href={auditPathOf('incident', String(id))}>Audit events of this incident</a>
           </p>
         </IfAllowed>
       </>,
@@ -127,14 +185,17 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
 export default routes
 
-function Heading({ incident: { id, title, state, version } }: { incident: Incident }) {
+type HeadingProps = { incident: Incident; isPublic: boolean }
+
+function Heading({ incident: { id, title, state, version }, isPublic }: HeadingProps) {
   const [action, label] = state === 'RESOLVED' ? ['reopen', 'Reopen'] : ['resolve', 'Resolve']
   return (
     <>
-      <Breadcrumbs current={title} />
+      <Breadcrumbs trail={[['Incidents', incidentsPath]]} current={title} />
       <div class="heading">
         <h1>{title}</h1>
         <div class="buttons">
+          <PublicLink path={`/incidents/${id}`} isPublic={isPublic} />
           <IfAllowed access="write:incidents">
             <Form action={`${incidentPath(id)}/${action}`}>
               <input type="hidden" name="version" value={version} />
@@ -178,14 +239,15 @@ function Facts({ incident: { state, started_at, ended_at, monitors } }: { incide
   )
 }
 
-type UpdateFormProps = { incident: Incident; form: CommentForm; errors: FieldErrors }
+type UpdateFormProps = { incident: Incident; form: CommentForm; formId: string; errors: FieldErrors }
 
-function UpdateForm({ incident: { id, state, version }, form, errors }: UpdateFormProps) {
+function UpdateForm({ incident: { id, state, version }, form, formId, errors }: UpdateFormProps) {
   return (
     <section aria-labelledby="post">
       <h2 id="post">Post an update</h2>
       <Form action={`${incidentPath(id)}/comments`} class="card form">
         <input type="hidden" name="version" value={version} />
+        <input type="hidden" name="form_id" value={formId} />
         <ErrorSummary errors={errors} />
         <CommentField label="Text" value={form.comment} error={errors.comment} required />
         <StateField
@@ -195,7 +257,10 @@ function UpdateForm({ incident: { id, state, version }, form, errors }: UpdateFo
           keep={`No change: ${formatState(state)}`}
         />
         <div class="buttons">
-          <button class="primary">Post update</button>
+          <button class="primary" name="step" value="post">
+            Post update
+          </button>
+          <PreviewButton />
         </div>
       </Form>
     </section>

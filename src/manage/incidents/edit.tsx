@@ -2,6 +2,7 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { change } from '../../http/change-context.ts'
 import { scopeOf } from '../../http/permission-guard.ts'
+import { listComments } from '../../incidents/comments.ts'
 import { getIncident, type Incident, updateIncident } from '../../incidents/repository.ts'
 import { IdParams } from '../../wire/ids.ts'
 import {
@@ -22,7 +23,8 @@ import {
   toSavedValues,
 } from '../form.ts'
 import { sendPage } from '../page.tsx'
-import { ConflictSummary, DateTimeField, ErrorSummary, Field, Form } from '../ui.tsx'
+import { PreviewButton } from '../preview.tsx'
+import { Breadcrumbs, ConflictSummary, DateTimeField, ErrorSummary, Field, Form } from '../ui.tsx'
 import {
   fillIncidentForm,
   impactsOf,
@@ -31,8 +33,10 @@ import {
   parseIncidentChanges,
   readIncidentForm,
   toIncidentErrors,
+  toIncidentFields,
 } from './form.ts'
-import { Breadcrumbs, incidentPath } from './ui.tsx'
+import { previewedCount, sendPreview } from './preview.tsx'
+import { incidentPath, trailOf } from './ui.tsx'
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   const config = { permission: 'write:incidents' } as const
@@ -51,10 +55,23 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       const scope = scopeOf(request)
       const form = readIncidentForm(request.body)
       const version = readText(request.body, 'version')
+      const step = readText(request.body, 'step')
       const incident = await getIncident(app.db, id, scope)
-      if (isMonitorSearch(request.body)) return sendForm(request, reply, incident, { form, version })
+      if (step === 'edit' || isMonitorSearch(request.body))
+        return sendForm(request, reply, incident, { form, version })
       try {
         const changes = parseIncidentChanges(request, form, incident)
+        if (step === 'preview') {
+          const limit = previewedCount + 1
+          return await sendPreview(request, reply, {
+            incident: { ...incident, ...changes },
+            comments: await listComments(app.db, id, scope, { limit }),
+            trail: [...trailOf(incident).slice(1), ['Edit', `${incidentPath(id)}/edit`]],
+            action: `${incidentPath(id)}/edit`,
+            fields: { ...toIncidentFields(form), version },
+            submit: ['save', 'Save'],
+          })
+        }
         const expected = readPrecondition(request.body)
         await change(request, (change) => updateIncident(change, id, changes, scope, expected))
       } catch (error) {
@@ -104,7 +121,7 @@ function EditPage({
   const messages = isStale ? compare(form, fillIncidentForm(incident)) : errors
   return (
     <>
-      <Breadcrumbs current="Edit" incident={incident} />
+      <Breadcrumbs trail={trailOf(incident)} current="Edit" />
       <h1>Edit incident</h1>
       <Form action={`${incidentPath(incident.id)}/edit`} class="card form">
         <DefaultButton step="save" />
@@ -156,6 +173,7 @@ function EditPage({
           <button class="primary" name="step" value="save">
             Save
           </button>
+          <PreviewButton />
           <a class="button" href={incidentPath(incident.id)}>
             Cancel
           </a>

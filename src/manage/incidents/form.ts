@@ -2,12 +2,13 @@ import type { FastifyRequest } from 'fastify'
 import { type Impact, impacts, type State, states } from '../../enums.ts'
 import type { ApiError } from '../../errors.ts'
 import type { Comment, CommentChanges } from '../../incidents/comments.ts'
-import type { Incident, IncidentChanges, NewIncident } from '../../incidents/repository.ts'
+import type { Incident, NewIncident } from '../../incidents/repository.ts'
 import {
   type AffectedForm,
   fillAffected,
   parseAffected,
   readAffected,
+  toAffectedFields,
   toAffectedMessage,
 } from '../affected-monitors.tsx'
 import {
@@ -65,6 +66,19 @@ export function fillIncidentForm({ title, started_at, ended_at, monitors }: Inci
   }
 }
 
+/** The fields of the form, by their names. */
+export function toIncidentFields(form: IncidentForm): Record<string, string> {
+  const { title, state, comment, startedAt, endedAt, affected } = form
+  return {
+    title,
+    state,
+    comment,
+    started_at: startedAt,
+    ended_at: endedAt,
+    ...toAffectedFields(affected),
+  }
+}
+
 const messages = {
   title: 'Enter a title of 1 to 255 characters',
   state: 'Choose a state from the list',
@@ -91,11 +105,7 @@ export function parseNewIncident(request: FastifyRequest, form: IncidentForm): N
  * Returns the fields of an existing incident, which the form may have changed. Times that show the same minute are kept,
  * because the form has no seconds. @throws ApiError as parseNewIncident
  */
-export function parseIncidentChanges(
-  request: FastifyRequest,
-  form: IncidentForm,
-  before: Incident,
-): IncidentChanges {
+export function parseIncidentChanges(request: FastifyRequest, form: IncidentForm, before: Incident) {
   const monitors = parseAffected(request, form.affected, impactsOf(before))
   const parseTime = (text: string, current: Date | null) =>
     text === toDateTimeField(current) ? current : text === '' ? null : parseDateTimeField(text)
@@ -107,7 +117,9 @@ export function parseIncidentChanges(
     started_at: started_at ? undefined : messages.time,
     ended_at: ended_at === undefined ? messages.time : undefined,
   })
-  return { title: form.title, started_at: started_at ?? undefined, ended_at, monitors }
+  if (!started_at || ended_at === undefined || !monitors)
+    throw new Error('A form that passed validation is incomplete')
+  return { title: form.title, started_at, ended_at, monitors }
 }
 
 /** Impacts that the form offers. Kener clients may have listed a monitor with the impact UP. */
@@ -140,11 +152,15 @@ export function readCommentForm(body: unknown): CommentForm {
   }
 }
 
+/** The fields of the form, by their names. */
+export function toCommentFields({ comment, state, commentedAt }: CommentForm): Record<string, string> {
+  return { comment, state, commented_at: commentedAt }
+}
+
+export type NewComment = { comment: string; state?: State | undefined }
+
 /** @throws ApiError 400 */
-export function parseNewComment({ comment, state: entered }: CommentForm): {
-  comment: string
-  state?: State | undefined
-} {
+export function parseNewComment({ comment, state: entered }: CommentForm): NewComment {
   const state = states.find((name) => name === entered)
   assertValidFields({
     comment: comment === '' ? 'Enter a text' : undefined,

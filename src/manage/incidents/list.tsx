@@ -1,10 +1,21 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { scopeOf } from '../../http/permission-guard.ts'
 import { type Incident, listIncidents } from '../../incidents/repository.ts'
 import { pageByTime } from '../../wire/pagination.ts'
+import { toCurl } from '../curl.ts'
 import { sendPage } from '../page.tsx'
-import { IfAllowed, PageLinks, TimeAgo } from '../ui.tsx'
+import {
+  Copyable,
+  FilterForm,
+  FilterSelect,
+  FilterText,
+  IfAllowed,
+  NoMatches,
+  PageLinks,
+  TimeAgo,
+} from '../ui.tsx'
 import { incidentPath, IncidentState, incidentsPath } from './ui.tsx'
 
 const pageSize = 50
@@ -66,8 +77,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
             </a>
           </IfAllowed>
         </div>
-        <FilterForm {...fields} />
-        {data.length === 0 ? <Empty {...fields} /> : <IncidentList incidents={data} />}
+        <Filters {...fields} />
+        {data.length === 0 ? <Empty fields={fields} request={request} /> : <IncidentList incidents={data} />}
         <PageLinks
           path={incidentsPath}
           fields={fields}
@@ -83,40 +94,41 @@ export default routes
 
 type Fields = { view: View; monitor: string; q: string }
 
-function FilterForm({ view, monitor, q }: Fields) {
+function isFiltered({ view, monitor, q }: Fields): boolean {
+  return view !== 'open' || monitor !== '' || q !== ''
+}
+
+function Filters(fields: Fields) {
   return (
-    <form class="filter" method="get" action={incidentsPath} role="search">
-      <label>
-        <span>Title</span>
-        <input type="search" name="q" value={q} maxLength={255} autocomplete="off" />
-      </label>
-      <label>
-        <span>Tag of a monitor</span>
-        <input name="monitor" value={monitor} maxLength={255} autocomplete="off" spellcheck={false} />
-      </label>
-      <label>
-        <span>Show</span>
-        <select name="view">
-          {views.map(([value, label]) => (
-            <option key={value} value={value} selected={value === view}>
-              {label}
-            </option>
-          ))}
-        </select>
-      </label>
-      <button>Filter</button>
-      {(view !== 'open' || monitor !== '' || q !== '') && <a href={incidentsPath}>Clear filters</a>}
-    </form>
+    <FilterForm path={incidentsPath} isFiltered={isFiltered(fields)}>
+      <FilterText name="q" label="Title" value={fields.q} />
+      <FilterText name="monitor" label="Tag of a monitor" value={fields.monitor} />
+      <FilterSelect name="view" label="Show" value={fields.view} options={views} />
+    </FilterForm>
   )
 }
 
-function Empty({ view, monitor, q }: Fields) {
-  if (view !== 'open' || monitor !== '' || q !== '')
-    return <p class="empty card">No incidents match these filters.</p>
+/** Replaces an empty list: with the next step, if nothing is filtered out. */
+function Empty({ fields, request }: { fields: Fields; request: FastifyRequest }) {
+  if (isFiltered(fields)) return <NoMatches items="incidents" path={incidentsPath} />
   return (
-    <p class="empty card">
-      No open incidents. <a href={`${incidentsPath}?view=all`}>Show all incidents</a>
-    </p>
+    <section class="card form" aria-labelledby="none">
+      <h2 id="none">No open incidents</h2>
+      <p>
+        <a href={`${incidentsPath}?view=all`}>Show all incidents</a>
+      </p>
+      <IfAllowed access="write:incidents">
+        <Copyable
+          id="open-incident"
+          label="To open one in a terminal, with a key that has the permission write:incidents"
+          text={toCurl(request, 'POST /api/incidents', {
+            title: 'Checkout is slow',
+            comment: 'We are investigating.',
+          })}
+          hasButton
+        />
+      </IfAllowed>
+    </section>
   )
 }
 

@@ -18,16 +18,12 @@ export function IncidentState({ state }: { state: State }) {
   return <span class={`status ${state.toLowerCase()}`}>{formatState(state)}</span>
 }
 
-type BreadcrumbsProps = { current: string; incident?: Pick<Incident, 'id' | 'title'> }
-
-export function Breadcrumbs({ current, incident }: BreadcrumbsProps) {
-  return (
-    <nav class="breadcrumbs" aria-label="Breadcrumbs">
-      <a href={incidentsPath}>Incidents</a>
-      {incident && <a href={incidentPath(incident.id)}>{incident.title}</a>}
-      <span aria-current="page">{current}</span>
-    </nav>
-  )
+/** The pages above a page about the incident. */
+export function trailOf({ id, title }: Pick<Incident, 'id' | 'title'>): [name: string, path: string][] {
+  return [
+    ['Incidents', incidentsPath],
+    [title, incidentPath(id)],
+  ]
 }
 
 type StateFieldProps = {

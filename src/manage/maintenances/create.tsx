@@ -6,7 +6,9 @@ import { createMaintenance, previewOccurrences } from '../../maintenances/reposi
 import { DefaultButton, fillAffected, isMonitorSearch, readAffectedChoices } from '../affected-monitors.tsx'
 import { type FieldErrors, isValidationError, readText } from '../form.ts'
 import { sendPage } from '../page.tsx'
-import { ErrorSummary, Form } from '../ui.tsx'
+import { PreviewButton, PreviewForm } from '../preview.tsx'
+import { readFormId, submitOnce } from '../submission.ts'
+import { Breadcrumbs, ErrorSummary, Form } from '../ui.tsx'
 import { MaintenanceFields, MaintenancePreview, previewedCount } from './fields.tsx'
 import {
   emptyMaintenanceForm,
@@ -15,13 +17,15 @@ import {
   parseMaintenance,
   readMaintenanceForm,
   toMaintenanceErrors,
+  toMaintenanceFields,
 } from './form.ts'
-import { Breadcrumbs, maintenancePath, maintenancesPath } from './ui.tsx'
+import { maintenancePath, maintenancesPath } from './ui.tsx'
 
 const Query = Type.Object({ monitor: Type.Optional(Type.String({ maxLength: 255 })) })
 
 const page = { title: 'Plan a maintenance', section: 'maintenances' } as const
 const action = `${maintenancesPath}/new`
+const trail = [['Maintenances', maintenancesPath]] as const
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   const config = { permission: 'write:incidents' } as const
@@ -40,8 +44,12 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     try {
       const maintenance = parseMaintenance(request, form)
       if (step === 'save') {
-        const id = await createMaintenance(context, maintenance, (_trx, id) => Promise.resolve(id))
-        return await reply.redirect(`${maintenancePath(id)}?notice=planned`, 303)
+        const path = await submitOnce(request, (remember) =>
+          createMaintenance(context, maintenance, (trx, id) =>
+            remember(trx, `${maintenancePath(id)}?notice=planned`),
+          ),
+        )
+        return await reply.redirect(path, 303)
       }
       const dates = await previewOccurrences(context, maintenance, previewedCount)
       const choices = await readAffectedChoices(request, { ...form.affected, search: '' })
@@ -50,9 +58,14 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         reply,
         page,
         <>
-          <Breadcrumbs current="Preview" />
+          <Breadcrumbs trail={[...trail, [page.title, action]]} current="Preview" />
           <h1>Preview</h1>
-          <MaintenancePreview {...{ action, form, maintenance, dates, choices }} />
+          <MaintenancePreview {...{ maintenance, dates, choices }} />
+          <PreviewForm
+            action={action}
+            fields={{ ...toMaintenanceFields(form), form_id: readFormId(request.body) }}
+            submit={['save', 'Save']}
+          />
         </>,
       )
     } catch (error) {
@@ -76,16 +89,15 @@ async function sendForm(
     reply,
     page,
     <>
-      <Breadcrumbs current="Plan a maintenance" />
+      <Breadcrumbs trail={trail} current={page.title} />
       <h1>Plan a maintenance</h1>
       <Form action={action} class="card form">
+        <input type="hidden" name="form_id" value={readFormId(request.body)} />
         <DefaultButton step="preview" />
         <ErrorSummary errors={errors} />
         <MaintenanceFields form={form} errors={errors} choices={choices} isNew />
         <div class="buttons">
-          <button class="primary" name="step" value="preview">
-            Preview
-          </button>
+          <PreviewButton isPrimary />
           <a class="button" href={maintenancesPath}>
             Cancel
           </a>

@@ -26,7 +26,8 @@ import {
   toSavedValues,
 } from '../form.ts'
 import { sendPage } from '../page.tsx'
-import { ConflictSummary, ErrorSummary, Form } from '../ui.tsx'
+import { PreviewButton, PreviewForm } from '../preview.tsx'
+import { Breadcrumbs, ConflictSummary, ErrorSummary, Form } from '../ui.tsx'
 import { MaintenanceFields, MaintenancePreview, previewedCount } from './fields.tsx'
 import {
   durationUnits,
@@ -36,9 +37,10 @@ import {
   parseMaintenance,
   readMaintenanceForm,
   toMaintenanceErrors,
+  toMaintenanceFields,
 } from './form.ts'
 import { describeRule, toRule } from './rule.ts'
-import { Breadcrumbs, maintenancePath } from './ui.tsx'
+import { maintenancePath, trailOf } from './ui.tsx'
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   const config = { permission: 'write:incidents' } as const
@@ -54,6 +56,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     { config, bodyLimit: maintenanceFormLimitBytes, schema: { params: IdParams } },
     async function save(request, reply) {
       const { id } = request.params
+      const action = `${maintenancePath(id)}/edit`
       const scope = scopeOf(request)
       const form = readMaintenanceForm(request.body)
       const version = readText(request.body, 'version')
@@ -76,14 +79,15 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
           reply,
           { title: `Edit ${stored.title}`, section: 'maintenances' },
           <>
-            <Breadcrumbs current="Preview" maintenance={stored} />
+            <Breadcrumbs trail={[...trailOf(stored), ['Edit', action]]} current="Preview" />
             <h1>Preview</h1>
             <p class="muted">A new schedule replaces the events that have not started.</p>
-            <MaintenancePreview
-              {...{ action: `${maintenancePath(id)}/edit`, form, maintenance, dates, choices }}
-            >
-              <input type="hidden" name="version" value={version} />
-            </MaintenancePreview>
+            <MaintenancePreview {...{ maintenance, dates, choices }} />
+            <PreviewForm
+              action={action}
+              fields={{ ...toMaintenanceFields(form), version }}
+              submit={['save', 'Save']}
+            />
           </>,
         )
       } catch (error) {
@@ -124,7 +128,7 @@ async function sendForm(
     reply,
     { title: `Edit ${maintenance.title}`, section: 'maintenances' },
     <>
-      <Breadcrumbs current="Edit" maintenance={maintenance} />
+      <Breadcrumbs trail={trailOf(maintenance)} current="Edit" />
       <h1>Edit maintenance</h1>
       <Form action={`${maintenancePath(maintenance.id)}/edit`} class="card form">
         <DefaultButton step="preview" />
@@ -137,9 +141,7 @@ async function sendForm(
         <ErrorSummary errors={errors} />
         <MaintenanceFields form={form} errors={messages} choices={choices} isNew={false} />
         <div class="buttons">
-          <button class="primary" name="step" value="preview">
-            Preview
-          </button>
+          <PreviewButton isPrimary />
           <a class="button" href={maintenancePath(maintenance.id)}>
             Cancel
           </a>

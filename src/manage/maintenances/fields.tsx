@@ -1,9 +1,9 @@
-import type { ComponentChildren } from 'preact'
 import { maintenanceImpacts } from '../../enums.ts'
 import type { NewMaintenance } from '../../maintenances/repository.ts'
-import { AffectedFields, type AffectedChoices, HiddenAffected, ImpactMark } from '../affected-monitors.tsx'
+import { AffectedFields, type AffectedChoices } from '../affected-monitors.tsx'
 import type { FieldErrors } from '../form.ts'
-import { DateTimeField, Field, FieldGroup, Form } from '../ui.tsx'
+import { Preview } from '../preview.tsx'
+import { DateTimeField, Field, FieldGroup } from '../ui.tsx'
 import { durationUnits, type MaintenanceForm } from './form.ts'
 import { positions, repeats, weekdays, describeSchedule } from './rule.ts'
 import { Span } from './ui.tsx'
@@ -201,52 +201,24 @@ function Options({ options, value }: Pick<SelectProps, 'options' | 'value'>) {
 export const previewedCount = 5
 
 type PreviewProps = {
-  action: string
-  form: MaintenanceForm
   maintenance: NewMaintenance
   dates: Date[]
   choices: AffectedChoices
-  /** Further hidden fields. */
-  children?: ComponentChildren
 }
 
-/** Shows what is public of the maintenance, and its next dates. Contains the form, so that exactly this is saved. */
-export function MaintenancePreview({ action, form, maintenance, dates, choices, children }: PreviewProps) {
+/** Shows what is public of the maintenance, and its next dates. */
+export function MaintenancePreview({ maintenance, dates, choices }: PreviewProps) {
   const { title, description, monitors, duration_seconds, enabled } = maintenance
-  const publicNames = new Map(
-    choices.listed
-      .filter((monitor) => monitor.enabled && !monitor.hidden)
-      .map(({ tag, name }) => [tag, name]),
-  )
-  const shown = monitors.filter(({ monitor_tag: tag }) => publicNames.has(tag))
-  const isHidden = !enabled || (monitors.length > 0 && shown.length === 0)
   return (
     <>
-      {isHidden ? (
-        <p class="warning">
-          The public cannot see this maintenance, because{' '}
-          {enabled ? 'it affects only monitors that are hidden or disabled.' : 'it is disabled.'}
-        </p>
-      ) : (
-        <p class="muted">
-          This is what the public reads.
-          {shown.length < monitors.length && ' Monitors that are hidden or disabled are not shown.'}
-        </p>
-      )}
-      <article class="card form" aria-label="Preview of the maintenance">
-        <h2>{title}</h2>
+      <Preview
+        {...{ title, monitors, choices }}
+        resource="maintenance"
+        hiddenBecause={enabled ? undefined : 'it is disabled'}
+        summary={describeSchedule(maintenance)}
+      >
         {description !== null && <p class="prose">{description}</p>}
-        {shown.length > 0 && (
-          <ul class="affected">
-            {shown.map(({ monitor_tag: tag, impact = 'MAINTENANCE' }) => (
-              <li key={tag}>
-                {publicNames.get(tag)} <ImpactMark impact={impact} />
-              </li>
-            ))}
-          </ul>
-        )}
-        <p>{describeSchedule(maintenance)}</p>
-      </article>
+      </Preview>
       <section class="card form" aria-labelledby="dates">
         <h2 id="dates">{dates.length === 1 ? 'Date' : 'Next dates'}</h2>
         {dates.length === 0 ? (
@@ -261,38 +233,6 @@ export function MaintenancePreview({ action, form, maintenance, dates, choices, 
           </ol>
         )}
       </section>
-      <Form action={action}>
-        {Object.entries(toHiddenFields(form)).map(([name, value]) => (
-          <input key={name} type="hidden" name={name} value={value} />
-        ))}
-        <HiddenAffected {...form.affected} />
-        {children}
-        <div class="buttons">
-          <button class="primary" name="step" value="save">
-            Save
-          </button>
-          <button name="step" value="edit">
-            Back to the form
-          </button>
-        </div>
-      </Form>
     </>
   )
-}
-
-/** The values of all fields but the monitors, by their names. */
-export function toHiddenFields(form: MaintenanceForm): Record<string, string> {
-  return {
-    title: form.title,
-    description: form.description,
-    starts_at: form.startsAt,
-    duration: form.duration,
-    duration_unit: form.durationUnit,
-    enabled: form.enabled,
-    repeat: form.repeat,
-    interval: form.interval,
-    position: form.position,
-    weekday: form.weekday,
-    rrule: form.rrule,
-  }
 }

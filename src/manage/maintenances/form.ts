@@ -8,6 +8,7 @@ import {
   fillAffected,
   parseAffected,
   readAffected,
+  toAffectedFields,
   toAffectedMessage,
 } from '../affected-monitors.tsx'
 import {
@@ -84,6 +85,24 @@ export function fillMaintenanceForm(maintenance: Maintenance): MaintenanceForm {
     durationUnit: unit,
     enabled: enabled ? 'on' : '',
     affected: fillAffected(monitors),
+  }
+}
+
+/** The fields of the form, by their names. */
+export function toMaintenanceFields(form: MaintenanceForm): Record<string, string> {
+  return {
+    title: form.title,
+    description: form.description,
+    starts_at: form.startsAt,
+    duration: form.duration,
+    duration_unit: form.durationUnit,
+    enabled: form.enabled,
+    repeat: form.repeat,
+    interval: form.interval,
+    position: form.position,
+    weekday: form.weekday,
+    rrule: form.rrule,
+    ...toAffectedFields(form.affected),
   }
 }
 

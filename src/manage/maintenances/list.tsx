@@ -1,10 +1,12 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { FastifyRequest } from 'fastify'
 import { Type } from 'typebox'
 import { scopeOf } from '../../http/permission-guard.ts'
 import { listMaintenances, type Maintenance } from '../../maintenances/repository.ts'
 import { pageByTime } from '../../wire/pagination.ts'
+import { toCurl } from '../curl.ts'
 import { sendPage } from '../page.tsx'
-import { IfAllowed, PageLinks } from '../ui.tsx'
+import { Copyable, FilterForm, FilterSelect, FilterText, IfAllowed, NoMatches, PageLinks } from '../ui.tsx'
 import { describeSchedule } from './rule.ts'
 import { EventStatus, maintenancePath, maintenancesPath, Span } from './ui.tsx'
 
@@ -59,8 +61,12 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
             </a>
           </IfAllowed>
         </div>
-        <FilterForm {...fields} />
-        {data.length === 0 ? <Empty {...fields} /> : <MaintenanceList maintenances={data} />}
+        <Filters {...fields} />
+        {data.length === 0 ? (
+          <Empty fields={fields} request={request} />
+        ) : (
+          <MaintenanceList maintenances={data} />
+        )}
         <PageLinks
           path={maintenancesPath}
           fields={fields}
@@ -76,37 +82,50 @@ export default routes
 
 type Fields = { view: View; monitor: string }
 
-function FilterForm({ view, monitor }: Fields) {
+function isFiltered({ view, monitor }: Fields): boolean {
+  return view !== 'all' || monitor !== ''
+}
+
+function Filters(fields: Fields) {
   return (
-    <form class="filter" method="get" action={maintenancesPath} role="search">
-      <label>
-        <span>Tag of a monitor</span>
-        <input name="monitor" value={monitor} maxLength={255} autocomplete="off" spellcheck={false} />
-      </label>
-      <label>
-        <span>Show</span>
-        <select name="view">
-          {views.map(([value, label]) => (
-            <option key={value} value={value} selected={value === view}>
-              {label}
-            </option>
-          ))}
-        </select>
-      </label>
-      <button>Filter</button>
-      {(view !== 'all' || monitor !== '') && <a href={maintenancesPath}>Clear filters</a>}
-    </form>
+    <FilterForm path={maintenancesPath} isFiltered={isFiltered(fields)}>
+      <FilterText name="monitor" label="Tag of a monitor" value={fields.monitor} />
+      <FilterSelect name="view" label="Show" value={fields.view} options={views} />
+    </FilterForm>
   )
 }
 
-function Empty({ view, monitor }: Fields) {
-  if (view !== 'all' || monitor !== '') return <p class="empty card">No maintenances match these filters.</p>
+/** Replaces an empty list: with the next step, if nothing is filtered out. */
+function Empty({ fields, request }: { fields: Fields; request: FastifyRequest }) {
+  if (isFiltered(fields)) return <NoMatches items="maintenances" path={maintenancesPath} />
   return (
-    <p class="empty card">
-      No maintenances yet. <a href={`${maintenancesPath}/new`}>Plan one</a>, so that its downtime does not
-      count as an incident.
-    </p>
+    <section class="card form" aria-labelledby="none">
+      <h2 id="none">No maintenances yet</h2>
+      <p>A planned maintenance is announced on the status page, and its minutes do not lower the uptime.</p>
+      <IfAllowed access="write:incidents">
+        <p>
+          <a class="button" href={`${maintenancesPath}/new`}>
+            Plan the first maintenance
+          </a>
+        </p>
+        <Copyable
+          id="plan-maintenance"
+          label="Or in a terminal, with a key that has the permission write:incidents"
+          text={toCurl(request, 'POST /api/maintenances', {
+            title: 'Database upgrade',
+            starts_at: `${tomorrow(request)}T02:00:00Z`,
+            duration_seconds: 7200,
+          })}
+          hasButton
+        />
+      </IfAllowed>
+    </section>
   )
+}
+
+/** `2026-01-31` */
+function tomorrow({ session: { now = new Date() } }: FastifyRequest): string {
+  return new Date(now.getTime() + 86_400_000).toISOString().slice(0, 10)
 }
 
 function MaintenanceList({ maintenances }: { maintenances: Maintenance[] }) {

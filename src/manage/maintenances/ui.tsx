@@ -1,7 +1,6 @@
 import type { EventState } from '../../enums.ts'
 import type { Maintenance } from '../../maintenances/repository.ts'
-import { formatDateTime } from '../../wire/time-text.ts'
-import { TimeAgo } from '../ui.tsx'
+import { DateTime, TimeAgo } from '../ui.tsx'
 
 export const maintenancesPath = '/manage/maintenances'
 
@@ -9,16 +8,12 @@ export function maintenancePath(id: number): string {
   return `${maintenancesPath}/${id}`
 }
 
-type BreadcrumbsProps = { current: string; maintenance?: Pick<Maintenance, 'id' | 'title'> }
-
-export function Breadcrumbs({ current, maintenance }: BreadcrumbsProps) {
-  return (
-    <nav class="breadcrumbs" aria-label="Breadcrumbs">
-      <a href={maintenancesPath}>Maintenances</a>
-      {maintenance && <a href={maintenancePath(maintenance.id)}>{maintenance.title}</a>}
-      <span aria-current="page">{current}</span>
-    </nav>
-  )
+/** The pages above a page about the maintenance. */
+export function trailOf({ id, title }: Pick<Maintenance, 'id' | 'title'>): [name: string, path: string][] {
+  return [
+    ['Maintenances', maintenancesPath],
+    [title, maintenancePath(id)],
+  ]
 }
 
 const stateNames: Record<EventState, string> = {
@@ -40,10 +35,7 @@ export function Span({ from, to }: { from: Date; to: Date }) {
       <TimeAgo time={from} />
       <span class="muted">
         {' '}
-        until{' '}
-        <time dateTime={to.toISOString()} class="moment">
-          <span class="muted">{formatDateTime(to)}</span>
-        </time>
+        until <DateTime time={to} />
       </span>
     </>
   )

@@ -5,7 +5,8 @@ import { change } from '../../http/change-context.ts'
 import { createMonitor } from '../../monitors/repository.ts'
 import { type FieldErrors, isValidationError } from '../form.ts'
 import { sendPage } from '../page.tsx'
-import { ErrorSummary, Form } from '../ui.tsx'
+import { readFormId, submitOnce } from '../submission.ts'
+import { Breadcrumbs, ErrorSummary, Form } from '../ui.tsx'
 import { MonitorFields, TextField } from './fields.tsx'
 import {
   emptyMonitorForm,
@@ -15,7 +16,7 @@ import {
   readMonitorForm,
   toMonitorErrors,
 } from './form.ts'
-import { Breadcrumbs, monitorPath, monitorsPath } from './ui.tsx'
+import { monitorPath, monitorsPath } from './ui.tsx'
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   const config = { permission: 'write:monitors', tags: { field: 'tag' } } as const
@@ -27,8 +28,14 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.post('/new', { config, bodyLimit: monitorFormLimitBytes }, async function create(request, reply) {
     const form = readMonitorForm(request.body)
     try {
-      const { tag } = await change(request, (change) => createMonitor(change, parseMonitor(form)))
-      return await reply.redirect(`${monitorPath(tag)}?notice=created`, 303)
+      const monitor = parseMonitor(form)
+      const path = await submitOnce(request, (remember) =>
+        change(request, async (change) => {
+          const { tag } = await createMonitor(change, monitor)
+          return remember(change.trx, `${monitorPath(tag)}?notice=created`)
+        }),
+      )
+      return await reply.redirect(path, 303)
     } catch (error) {
       if (isTagTaken(error)) {
         const errors = { tag: 'Enter another tag: a monitor has this one' }
@@ -54,9 +61,10 @@ function sendForm(request: FastifyRequest, reply: FastifyReply, { form, errors }
     reply,
     { title: 'Create a monitor', section: 'monitors' },
     <>
-      <Breadcrumbs current="Create a monitor" />
+      <Breadcrumbs trail={[['Monitors', monitorsPath]]} current="Create a monitor" />
       <h1>Create a monitor</h1>
       <Form action={`${monitorsPath}/new`} class="card form">
+        <input type="hidden" name="form_id" value={readFormId(request.body)} />
         <ErrorSummary errors={errors} />
         <TextField
           id="tag"

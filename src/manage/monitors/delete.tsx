@@ -1,72 +1,46 @@
-import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import type { FastifyReply, FastifyRequest } from 'fastify'
-import { change } from '../../http/change-context.ts'
+import type { FastifyInstance } from 'fastify'
+import type { Static } from 'typebox'
 import { deleteMonitor, getMonitor, type MonitorData, summarizeData } from '../../monitors/repository.ts'
-import { isConflict, readPrecondition } from '../form.ts'
 import { formatDate } from '../../wire/time-text.ts'
+import { registerDeletion } from '../deletion.tsx'
 import { formatNumber } from '../format.ts'
-import { sendPage } from '../page.tsx'
-import { ConflictSummary } from '../ui.tsx'
-import { ConfirmPage, MonitorParams, monitorsPath } from './ui.tsx'
+import { monitorPath, MonitorParams, monitorsPath, trailOf } from './ui.tsx'
 
-const routes: FastifyPluginAsyncTypebox = async (app) => {
-  const config = { permission: 'delete:monitors', tags: { param: 'tag' } } as const
-  const schema = { params: MonitorParams }
-
-  app.get('/:tag/delete', { config, schema }, async function confirm(request, reply) {
-    return sendConfirmation(request, reply, request.params.tag)
+export default async function routes(app: FastifyInstance) {
+  registerDeletion(app, {
+    path: '/:tag/delete',
+    config: { permission: 'delete:monitors', tags: { param: 'tag' } },
+    params: MonitorParams,
+    read: async ({ tag }: Static<typeof MonitorParams>) => {
+      const monitor = await getMonitor(app.db, tag)
+      return { monitor, data: await summarizeData(app.db, monitor.id) }
+    },
+    remove: (change, { tag }, expected) => deleteMonitor(change, tag, expected),
+    describe: ({ monitor, data }) => ({
+      section: 'monitors',
+      resource: 'monitor',
+      question: `Delete ${monitor.name}?`,
+      trail: trailOf(monitor),
+      path: monitorPath(monitor.tag),
+      version: monitor.version,
+      children: (
+        <>
+          <p>This cannot be undone. The following is deleted as well:</p>
+          <ul class="list">
+            {describeLosses(data).map((loss) => (
+              <li key={loss}>{loss}</li>
+            ))}
+          </ul>
+          <p class="muted">
+            To stop showing it and keep its data, disable it instead. Keys that are limited to this monitor
+            are kept.
+          </p>
+        </>
+      ),
+    }),
+    nextPath: () => `${monitorsPath}?notice=deleted`,
   })
-
-  app.post('/:tag/delete', { config, schema }, async function remove(request, reply) {
-    const { tag } = request.params
-    try {
-      const expected = readPrecondition(request.body)
-      await change(request, (change) => deleteMonitor(change, tag, expected))
-    } catch (error) {
-      if (!isConflict(error)) throw error
-      return sendConfirmation(request, reply.code(error.status), tag, true)
-    }
-    return reply.redirect(`${monitorsPath}?notice=deleted`, 303)
-  })
-
-  async function sendConfirmation(
-    request: FastifyRequest,
-    reply: FastifyReply,
-    tag: string,
-    isStale = false,
-  ) {
-    const monitor = await getMonitor(app.db, tag)
-    const data = await summarizeData(app.db, monitor.id)
-    return sendPage(
-      request,
-      reply,
-      { title: `Delete ${monitor.name}`, section: 'monitors' },
-      <ConfirmPage
-        label="Delete"
-        question={`Delete ${monitor.name}?`}
-        action="delete"
-        monitor={monitor}
-        fields={<input type="hidden" name="version" value={monitor.version} />}
-      >
-        {isStale && (
-          <ConflictSummary resource="monitor">Look at it again before you delete it.</ConflictSummary>
-        )}
-        <p>This cannot be undone. The following is deleted as well:</p>
-        <ul class="list">
-          {describeLosses(data).map((loss) => (
-            <li key={loss}>{loss}</li>
-          ))}
-        </ul>
-        <p class="muted">
-          To stop showing it and keep its data, disable it instead. Keys that are limited to this monitor are
-          kept.
-        </p>
-      </ConfirmPage>,
-    )
-  }
 }
-
-export default routes
 
 function describeLosses({ first_day, has_heartbeat, incidents, maintenances }: MonitorData): string[] {
   const links = [

@@ -11,7 +11,7 @@ import {
   toSavedValues,
 } from '../form.ts'
 import { sendPage } from '../page.tsx'
-import { ConflictSummary, ErrorSummary, Form } from '../ui.tsx'
+import { Breadcrumbs, ConflictSummary, ErrorSummary, Form } from '../ui.tsx'
 import { MonitorFields } from './fields.tsx'
 import {
   fillMonitorForm,
@@ -21,7 +21,7 @@ import {
   readMonitorForm,
   toMonitorErrors,
 } from './form.ts'
-import { Breadcrumbs, monitorPath, MonitorParams } from './ui.tsx'
+import { monitorPath, MonitorParams, trailOf } from './ui.tsx'
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   const config = { permission: 'write:monitors', tags: { param: 'tag' } } as const
@@ -79,7 +79,7 @@ function sendForm(
     reply,
     { title: `Edit ${monitor.name}`, section: 'monitors' },
     <>
-      <Breadcrumbs current="Edit" monitor={monitor} />
+      <Breadcrumbs trail={trailOf(monitor)} current="Edit" />
       <h1>Edit monitor</h1>
       <Form action={`${monitorPath(monitor.tag)}/edit`} class="card form">
         <input type="hidden" name="version" value={version} />

@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify'
-import { siteUrl } from '../../http/site-url.ts'
+import { toCurl } from '../curl.ts'
 import { Copyable, IfAllowed } from '../ui.tsx'
 import { monitorsPath } from './ui.tsx'
 
@@ -20,11 +20,7 @@ export function FirstMonitor({ request }: { request: FastifyRequest }) {
         <Copyable
           id="create-monitor"
           label="Or in a terminal, with a key that has the permission write:monitors"
-          text={
-            `curl -X PUT ${siteUrl(request)}/api/monitors/website ` +
-            `-H "Authorization: Bearer $KENER_API_KEY" ` +
-            `-H "Content-Type: application/json" -d '{"name": "Website"}'`
-          }
+          text={toCurl(request, 'PUT /api/monitors/website', { name: 'Website' })}
           hasButton
         />
       </IfAllowed>

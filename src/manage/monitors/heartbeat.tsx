@@ -6,8 +6,8 @@ import { createHeartbeat, deleteHeartbeat, findHeartbeat, type Heartbeat } from 
 import { getMonitor, type Monitor } from '../../monitors/repository.ts'
 import { readText } from '../form.ts'
 import { sendPage } from '../page.tsx'
-import { Copyable, Fact, Form, IfAllowed, TimeAgo, TimeAgoOrNever } from '../ui.tsx'
-import { Breadcrumbs, ConfirmPage, monitorPath, MonitorParams } from './ui.tsx'
+import { Breadcrumbs, Copyable, Fact, Form, IfAllowed, TimeAgo, TimeAgoOrNever } from '../ui.tsx'
+import { ConfirmPage, monitorPath, MonitorParams, trailOf } from './ui.tsx'
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   const config = { permission: 'write:monitors', tags: { param: 'tag' } } as const
@@ -21,6 +21,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       reply,
       { title: 'Replace the heartbeat URL', section: 'monitors' },
       <ConfirmPage
+        page="Replace the heartbeat URL"
         label="Replace"
         question={`Replace the heartbeat URL of ${monitor.name}?`}
         action="heartbeat"
@@ -60,6 +61,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       reply,
       { title: 'Delete the heartbeat URL', section: 'monitors' },
       <ConfirmPage
+        page="Delete the heartbeat URL"
         label="Delete"
         question={`Delete the heartbeat URL of ${monitor.name}?`}
         action="heartbeat/delete"
@@ -102,7 +104,7 @@ function LastRequest({ heartbeat }: { heartbeat: Heartbeat | undefined }) {
 function IssuedPage({ monitor, url }: { monitor: Monitor; url: string }) {
   return (
     <>
-      <Breadcrumbs current="Heartbeat URL" monitor={monitor} />
+      <Breadcrumbs trail={trailOf(monitor)} current="Heartbeat URL" />
       <h1>Copy the heartbeat URL</h1>
       <section class="card issued">
         <p class="warning">

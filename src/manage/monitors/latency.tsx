@@ -1,6 +1,7 @@
 import type { Bucket } from '../../reports/series.ts'
 import { BarChart } from '../chart.tsx'
 import { formatNumber } from '../format.ts'
+import { DateTime } from '../ui.tsx'
 
 /** The chart shows 24 hours. */
 export const latencyMinutes = 1440
@@ -30,12 +31,20 @@ export function Latency({ minutes, from }: Props) {
       title: `${formatSpan(start)}: ${latencies.length > 0 ? formatMs(value) : 'not measured'}`,
     }
   })
-  const summary = describe(measured)
+  const { summary, peak } = describe(measured)
   return (
     <section class="card" aria-labelledby="latency">
       <div class="heading">
         <h2 id="latency">Latency</h2>
-        <p class="muted">{summary}</p>
+        <p class="muted">
+          {summary}
+          {peak && (
+            <>
+              {' '}
+              · <DateTime time={peak} />
+            </>
+          )}
+        </p>
       </div>
       {measured.length > 0 && (
         <BarChart
@@ -49,12 +58,16 @@ export function Latency({ minutes, from }: Props) {
   )
 }
 
-function describe(measured: { minute: number; latency: number }[]): string {
+/** Sums up the measurements, and returns when the slowest was made. */
+function describe(measured: { minute: number; latency: number }[]): { summary: string; peak?: Date } {
   const [first, ...others] = measured
-  if (!first) return 'Not measured in the last 24 hours'
+  if (!first) return { summary: 'Not measured in the last 24 hours' }
   const slowest = others.reduce((slowest, each) => (each.latency > slowest.latency ? each : slowest), first)
   const average = mean(measured.map(({ latency }) => latency))
-  return `Mean ${formatMs(average)}, at most ${formatMs(slowest.latency)} at ${formatTimeOfDay(slowest.minute)} UTC`
+  return {
+    summary: `Mean ${formatMs(average)}, at most ${formatMs(slowest.latency)}`,
+    peak: new Date(slowest.minute * 60_000),
+  }
 }
 
 function mean(values: number[]): number {

@@ -6,7 +6,15 @@ import { listMonitors, type Monitor } from '../../monitors/repository.ts'
 import { formatUptime } from '../../html/days.tsx'
 import { paginate, parseCursor } from '../../wire/pagination.ts'
 import { sendPage } from '../page.tsx'
-import { IfAllowed, PageLinks, TimeAgoOrNever } from '../ui.tsx'
+import {
+  FilterForm,
+  FilterSelect,
+  FilterText,
+  IfAllowed,
+  NoMatches,
+  PageLinks,
+  TimeAgoOrNever,
+} from '../ui.tsx'
 import { FirstMonitor } from './first-monitor.tsx'
 import {
   formatStatus,
@@ -78,11 +86,11 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
             </a>
           </IfAllowed>
         </div>
-        {(data.length > 0 || isFiltered || cursor !== undefined) && <FilterForm fields={fields} />}
+        {(data.length > 0 || isFiltered || cursor !== undefined) && <Filters {...{ fields, isFiltered }} />}
         {data.length > 0 ? (
           <MonitorTable monitors={data} />
         ) : isFiltered || cursor !== undefined ? (
-          <p class="empty card">No monitors match these filters.</p>
+          <NoMatches items="monitors" path={monitorsPath} />
         ) : (
           <FirstMonitor request={request} />
         )}
@@ -102,41 +110,19 @@ export default routes
 
 type Fields = Record<'q' | 'status' | 'category' | 'shown', string>
 
-function FilterForm({ fields: { q, status, category, shown } }: { fields: Fields }) {
+function Filters({ fields, isFiltered }: { fields: Fields; isFiltered: boolean }) {
   return (
-    <form class="filter" method="get" action={monitorsPath} role="search">
-      <label>
-        <span>Name or tag</span>
-        <input type="search" name="q" value={q} maxLength={255} autocomplete="off" />
-      </label>
-      <label>
-        <span>Category</span>
-        <input name="category" value={category} maxLength={255} autocomplete="off" />
-      </label>
-      <label>
-        <span>Status</span>
-        <select name="status">
-          <option value="">All</option>
-          {statuses.map((value) => (
-            <option key={value} value={value} selected={value === status}>
-              {formatStatus(value)}
-            </option>
-          ))}
-        </select>
-      </label>
-      <label>
-        <span>Public page</span>
-        <select name="shown">
-          {visibilities.map(([value, label]) => (
-            <option key={value} value={value} selected={value === shown}>
-              {label}
-            </option>
-          ))}
-        </select>
-      </label>
-      <button>Filter</button>
-      {[q, status, category, shown].some((value) => value !== '') && <a href={monitorsPath}>Show all</a>}
-    </form>
+    <FilterForm path={monitorsPath} isFiltered={isFiltered}>
+      <FilterText name="q" label="Name or tag" value={fields.q} />
+      <FilterText name="category" label="Category" value={fields.category} />
+      <FilterSelect
+        name="status"
+        label="Status"
+        value={fields.status}
+        options={[['', 'All'], ...statuses.map((value): [string, string] => [value, formatStatus(value)])]}
+      />
+      <FilterSelect name="shown" label="Public page" value={fields.shown} options={visibilities} />
+    </FilterForm>
   )
 }
 

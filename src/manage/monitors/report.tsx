@@ -1,8 +1,10 @@
+import type { FastifyRequest } from 'fastify'
 import { type ReportStatus, reportStatuses } from '../../enums.ts'
 import type { Monitor } from '../../monitors/repository.ts'
 import { maxLatencyMs } from '../../reports/writer.ts'
+import { toCurl } from '../curl.ts'
 import { assertValidFields, type FieldErrors, readText } from '../form.ts'
-import { ErrorSummary, Field, Form } from '../ui.tsx'
+import { Copyable, ErrorSummary, Field, Form } from '../ui.tsx'
 import { TextField } from './fields.tsx'
 import { formatStatus, monitorPath } from './ui.tsx'
 
@@ -30,7 +32,9 @@ export function parseReport({ status: entered, latency }: ReportFields) {
   return { status, latency_ms }
 }
 
-export function ReportForm({ monitor, form, errors }: ReportState & { monitor: Monitor }) {
+type Props = ReportState & { monitor: Monitor; request: FastifyRequest }
+
+export function ReportForm({ monitor, form, errors, request }: Props) {
   const { tag, status_source: source } = monitor
   return (
     <section class="card" aria-labelledby="report">
@@ -67,6 +71,15 @@ export function ReportForm({ monitor, form, errors }: ReportState & { monitor: M
           <button>Report</button>
         </div>
       </Form>
+      <details>
+        <summary>In a terminal</summary>
+        <Copyable
+          id="report-command"
+          label="With a key that has the permission write:monitors"
+          text={toCurl(request, `POST /api/monitors/${tag}/data`, { status: 'UP', latency_ms: 120 })}
+          hasButton
+        />
+      </details>
     </section>
   )
 }

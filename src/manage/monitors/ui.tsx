@@ -2,7 +2,7 @@ import type { ComponentChildren } from 'preact'
 import { Type } from 'typebox'
 import type { Status } from '../../enums.ts'
 import type { Monitor } from '../../monitors/repository.ts'
-import { Form, TimeAgo } from '../ui.tsx'
+import { Breadcrumbs, Form, TimeAgo } from '../ui.tsx'
 
 export const monitorsPath = '/manage/monitors'
 
@@ -12,16 +12,12 @@ export function monitorPath(tag: string): string {
 
 export const MonitorParams = Type.Object({ tag: Type.String() })
 
-type BreadcrumbsProps = { current: string; monitor?: Pick<Monitor, 'tag' | 'name'> }
-
-export function Breadcrumbs({ current, monitor }: BreadcrumbsProps) {
-  return (
-    <nav class="breadcrumbs" aria-label="Breadcrumbs">
-      <a href={monitorsPath}>Monitors</a>
-      {monitor && <a href={monitorPath(monitor.tag)}>{monitor.name}</a>}
-      <span aria-current="page">{current}</span>
-    </nav>
-  )
+/** The pages above a page about the monitor. */
+export function trailOf({ tag, name }: Pick<Monitor, 'tag' | 'name'>): [name: string, path: string][] {
+  return [
+    ['Monitors', monitorsPath],
+    [name, monitorPath(tag)],
+  ]
 }
 
 /** `NO_DATA`: `No data` */
@@ -71,6 +67,8 @@ export function VisibilityTags({ monitor }: { monitor: Pick<Monitor, 'enabled' |
 
 type ConfirmPageProps = {
   monitor: Monitor
+  /** Name of the page in its breadcrumbs. */
+  page: string
   /** Label of the button. */
   label: string
   question: string
@@ -82,11 +80,11 @@ type ConfirmPageProps = {
 }
 
 /** Asks for confirmation of what cannot be undone. */
-export function ConfirmPage({ monitor, label, question, action, children, fields }: ConfirmPageProps) {
+export function ConfirmPage({ monitor, page, label, question, action, children, fields }: ConfirmPageProps) {
   const path = monitorPath(monitor.tag)
   return (
     <>
-      <Breadcrumbs current={label} monitor={monitor} />
+      <Breadcrumbs trail={trailOf(monitor)} current={page} />
       <h1>{question}</h1>
       <section class="card form">
         {children}

@@ -1,0 +1,70 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { ApiError } from '../errors.ts'
+import { recordError } from '../http/error-handler.ts'
+import { pageHeaders } from '../http/page-security.ts'
+import { sendPage } from './page.tsx'
+
+const titles: Record<number, string> = {
+  400: 'Invalid request',
+  403: 'Not allowed',
+  404: 'Not found',
+  405: 'Method not allowed',
+  409: 'Not possible now',
+  413: 'Form too large',
+  415: 'Not a form',
+  429: 'Too many requests',
+  500: 'Internal error',
+  503: 'Temporarily unavailable',
+}
+
+/** What to do, where the message does not say it. */
+const advice: Record<number, string> = {
+  404: 'Check the address. The page may also have been deleted.',
+  405: 'Open the page again, and use its buttons.',
+  413: 'Go back, shorten the texts, and send the form again.',
+  500: 'Try again. If it fails again, search the log of the server for the request ID.',
+}
+
+const headers = { ...pageHeaders(), 'cache-control': 'no-store' }
+
+/** Sends the page of an error. Sets the headers itself, because an error may precede the hooks that set them. */
+export function sendErrorPage(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  const apiError = recordError(error, request)
+  const { status } = apiError
+  const title = titles[status] ?? 'Error'
+  const [path = '', query] = request.url.split('?')
+  return sendPage(
+    request,
+    reply.code(status).headers({ ...headers, ...apiError.headers }),
+    { title },
+    <section class="card narrow">
+      <h1>{title}</h1>
+      <p>{toSentence(describe(apiError, request))}</p>
+      {advice[status] !== undefined && <p>{advice[status]}</p>}
+      <p class="muted">
+        Request ID: <code>{request.id}</code>
+      </p>
+      <div class="buttons">
+        <a class="button primary" href="/manage">
+          Go to the overview
+        </a>
+        {status === 400 && query !== undefined && (
+          <a class="button" href={path}>
+            Clear the filters
+          </a>
+        )}
+      </div>
+    </section>,
+  )
+}
+
+/** Names the invalid part of the address, instead of a field of the API. */
+function describe({ message, details = [] }: ApiError, { method }: FastifyRequest): string {
+  const [first] = details
+  const isAboutAddress = first !== undefined && first.path !== '' && (method === 'GET' || method === 'HEAD')
+  return isAboutAddress ? `The address is invalid: ${first.path.slice(1)} ${first.message}` : message
+}
+
+function toSentence(text: string): string {
+  return text.replace(/[^.]$/, '$&.')
+}

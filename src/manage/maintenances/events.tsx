@@ -1,0 +1,282 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import { type Static, Type } from 'typebox'
+import { ApiError } from '../../errors.ts'
+import { change } from '../../http/change-context.ts'
+import { scopeOf } from '../../http/permission-guard.ts'
+import { closeEvent, type Event, getEvent, moveEvent, versionOf } from '../../maintenances/events.ts'
+import { getMaintenance, type Maintenance } from '../../maintenances/repository.ts'
+import { Id } from '../../wire/ids.ts'
+import {
+  assertValidFields,
+  describeDateTimeField,
+  type FieldErrors,
+  isConflict,
+  isValidationError,
+  parseDateTimeField,
+  readPrecondition,
+  readText,
+  toDateTimeField,
+  toFieldErrors,
+  toSavedValues,
+} from '../form.ts'
+import { sendPage } from '../page.tsx'
+import { Breadcrumbs, ConflictSummary, DateTimeField, ErrorSummary, Form, IfAllowed } from '../ui.tsx'
+import { EventStatus, maintenancePath, Span, trailOf } from './ui.tsx'
+
+const Params = Type.Object({ id: Id, event_id: Id })
+
+/** The two ways to close an event. */
+const closings = [
+  {
+    action: 'cancel',
+    state: 'CANCELLED',
+    label: 'Cancel',
+    page: 'Cancel event',
+    question: 'Cancel this event?',
+    consequence: 'It does not take place, or ends now if it is ongoing. This cannot be undone.',
+  },
+  {
+    action: 'end',
+    state: 'COMPLETED',
+    label: 'End now',
+    page: 'End event',
+    question: 'End this event now?',
+    consequence: 'Its monitors get the status of their reports again. This cannot be undone.',
+  },
+] as const
+
+/** @param sendClosed sends the page of the maintenance if the event can no longer be closed */
+export function registerEventRoutes(
+  app: FastifyInstance,
+  sendClosed: (request: FastifyRequest, reply: FastifyReply) => Promise<FastifyReply>,
+): void {
+  const options = { config: { permission: 'write:incidents' }, schema: { params: Params } } as const
+
+  for (const closing of closings) {
+    const path = `/:id/events/:event_id/${closing.action}`
+
+    app.get(path, options, async function confirm(request, reply) {
+      const { maintenance, event } = await read(request)
+      const page = { title: closing.question, section: 'maintenances' } as const
+      return sendPage(request, reply, page, <ClosingPage {...{ maintenance, event, closing }} />)
+    })
+
+    app.post(path, options, async function close(request, reply) {
+      const { id, event_id: eventId } = paramsOf(request)
+      try {
+        await change(request, (change) => closeEvent(change, id, eventId, closing.state, scopeOf(request)))
+      } catch (error) {
+        if (!(error instanceof ApiError && error.code === 'CONFLICT')) throw error
+        return sendClosed(request, reply)
+      }
+      return reply.redirect(`${maintenancePath(id)}?notice=${closing.action}`, 303)
+    })
+  }
+
+  app.get('/:id/events/:event_id/move', options, async function showForm(request, reply) {
+    const stored = await read(request)
+    return sendMove(request, reply, stored, {
+      form: fillSpan(stored.event),
+      version: versionOf(stored.event),
+    })
+  })
+
+  app.post('/:id/events/:event_id/move', options, async function move(request, reply) {
+    const { id, event_id: eventId } = paramsOf(request)
+    const { body } = request
+    const form = { startsAt: readText(body, 'starts_at'), endsAt: readText(body, 'ends_at') }
+    const stored = await read(request)
+    try {
+      const span = parseSpan(form, stored.event)
+      const expected = readPrecondition(body)
+      await change(request, (change) => moveEvent(change, id, eventId, span, scopeOf(request), expected))
+    } catch (error) {
+      if (isConflict(error)) {
+        const current = await read(request)
+        const state = { form, version: versionOf(current.event), isStale: true }
+        return sendMove(request, reply.code(error.status), current, state)
+      }
+      if (!isValidationError(error)) throw error
+      const errors = toFieldErrors(error, ({ message }) =>
+        message === 'must be after starts_at' ? 'The end must be after the start' : message,
+      )
+      const state = { form, version: readText(body, 'version'), errors }
+      return sendMove(request, reply.code(400), stored, state)
+    }
+    return reply.redirect(`${maintenancePath(id)}?notice=moved`, 303)
+  })
+
+  async function read(request: FastifyRequest): Promise<Stored> {
+    const { id, event_id: eventId } = paramsOf(request)
+    const scope = scopeOf(request)
+    const maintenance = await getMaintenance(app.db, id, scope)
+    return { maintenance, event: await getEvent(app.db, id, eventId, scope) }
+  }
+}
+
+function paramsOf({ params }: FastifyRequest) {
+  return params as Static<typeof Params>
+}
+
+type Stored = { maintenance: Maintenance; event: Event }
+type SpanForm = { startsAt: string; endsAt: string }
+
+function fillSpan({ starts_at, ends_at }: Event): SpanForm {
+  return { startsAt: toDateTimeField(starts_at), endsAt: toDateTimeField(ends_at) }
+}
+
+/** Keeps a time in the same minute, because the form has no seconds. @throws ApiError 400 */
+function parseSpan({ startsAt, endsAt }: SpanForm, before: Event) {
+  const parse = (text: string, current: Date) =>
+    text === toDateTimeField(current) ? current : parseDateTimeField(text)
+  const starts_at = parse(startsAt, before.starts_at)
+  const ends_at = parse(endsAt, before.ends_at)
+  const message = 'Enter a day and a time, in UTC'
+  assertValidFields({
+    starts_at: starts_at ? undefined : message,
+    ends_at: ends_at ? undefined : message,
+  })
+  if (!starts_at || !ends_at) throw new Error('A form that passed validation is incomplete')
+  return { starts_at, ends_at }
+}
+
+type MoveState = { form: SpanForm; version: string; errors?: FieldErrors; isStale?: boolean }
+
+function sendMove(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { maintenance, event }: Stored,
+  { form, version, errors = {}, isStale = false }: MoveState,
+) {
+  const path = maintenancePath(maintenance.id)
+  const toValues = ({ startsAt, endsAt }: SpanForm) => ({
+    starts_at: describeDateTimeField(startsAt),
+    ends_at: describeDateTimeField(endsAt),
+  })
+  const messages = isStale ? toSavedValues(toValues(form), toValues(fillSpan(event))) : errors
+  return sendPage(
+    request,
+    reply,
+    { title: 'Move this event', section: 'maintenances' },
+    <>
+      <Breadcrumbs trail={trailOf(maintenance)} current="Move event" />
+      <h1>Move this event</h1>
+      <Form action={`${path}/events/${event.id}/move`} class="card form">
+        <input type="hidden" name="version" value={version} />
+        {isStale && (
+          <ConflictSummary resource="event">
+            The saved values that differ from yours are below their fields. Save again to replace them.
+          </ConflictSummary>
+        )}
+        <ErrorSummary errors={errors} />
+        <p>
+          <strong>{maintenance.title}</strong>
+          <span class="muted block">
+            <Span from={event.starts_at} to={event.ends_at} />
+          </span>
+        </p>
+        <div class="columns">
+          <DateTimeField
+            id="starts-at"
+            name="starts_at"
+            label="Start (UTC)"
+            value={form.startsAt}
+            required
+            error={messages.starts_at}
+          />
+          <DateTimeField
+            id="ends-at"
+            name="ends_at"
+            label="End (UTC)"
+            value={form.endsAt}
+            required
+            error={messages.ends_at}
+          />
+        </div>
+        <p class="muted">Only this event is moved. The schedule and its other events stay as they are.</p>
+        <div class="buttons">
+          <button class="primary">Move event</button>
+          <a class="button" href={path}>
+            Cancel
+          </a>
+        </div>
+      </Form>
+    </>,
+  )
+}
+
+export function Events({ events, label }: { events: Event[]; label: string }) {
+  return (
+    <ul class="card rows links" aria-label={label}>
+      {events.map((event) => (
+        <li key={event.id}>
+          <span>
+            <Span from={event.starts_at} to={event.ends_at} />
+          </span>
+          <span class="event">
+            <EventStatus state={event.state} />
+            <IfAllowed access="write:incidents">
+              {isOpen(event) && (
+                <a
+                  class="button quiet"
+                  href={`${maintenancePath(event.maintenance_id)}/events/${event.id}/move`}
+                >
+                  Move
+                </a>
+              )}
+              {closings
+                .filter(({ action }) => isClosable(event, action))
+                .map(({ action, label }) => (
+                  <a
+                    key={action}
+                    class="button quiet"
+                    href={`${maintenancePath(event.maintenance_id)}/events/${event.id}/${action}`}
+                  >
+                    {label}
+                  </a>
+                ))}
+            </IfAllowed>
+          </span>
+        </li>
+      ))}
+    </ul>
+  )
+}
+function isOpen({ state }: Event): boolean {
+  return state !== 'COMPLETED' && state !== 'CANCELLED'
+}
+
+/** An ongoing event is ended, and one that has not started is cancelled. */
+function isClosable({ state }: Event, action: 'cancel' | 'end'): boolean {
+  return action === 'end' ? state === 'ONGOING' : state === 'SCHEDULED' || state === 'READY'
+}
+
+type ClosingProps = { maintenance: Maintenance; event: Event; closing: (typeof closings)[number] }
+
+function ClosingPage({ maintenance, event, closing }: ClosingProps) {
+  const { action, question, page, consequence } = closing
+  const path = maintenancePath(maintenance.id)
+  return (
+    <>
+      <Breadcrumbs trail={trailOf(maintenance)} current={page} />
+      <h1>{question}</h1>
+      <section class="card form">
+        <p>
+          <strong>{maintenance.title}</strong>
+        </p>
+        <p>
+          <Span from={event.starts_at} to={event.ends_at} />
+        </p>
+        <p>{consequence}</p>
+        <Form action={`${path}/events/${event.id}/${action}`}>
+          <div class="buttons">
+            <button class="primary danger">{page}</button>
+            <a class="button" href={path}>
+              Back
+            </a>
+          </div>
+        </Form>
+      </section>
+    </>
+  )
+}
