@@ -30,9 +30,16 @@ const { metafile } = await build({
   format: 'esm',
   platform: 'node',
   target: 'node20',
-  // The dependencies of package.json: native, WebAssembly, or (cookie) CommonJS that is imported dynamically. pg-native is
-  // optional, and not installed.
-  external: ['@node-rs/argon2', '@electric-sql/pglite', 'fs-native-extensions', 'pg-native', 'cookie'],
+  // The dependencies of package.json: native, WebAssembly, or (cookie) CommonJS that is imported dynamically. pg-native, and
+  // supports-color, which debug uses, are optional, and not installed.
+  external: [
+    '@node-rs/argon2',
+    '@electric-sql/pglite',
+    'fs-native-extensions',
+    'pg-native',
+    'supports-color',
+    'cookie',
+  ],
   metafile: true,
   // CommonJS packages load the modules of Node by `require`, which ES modules do not have.
   banner: {

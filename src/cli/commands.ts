@@ -124,7 +124,7 @@ ${urlHelp}`,
     name: 'keys revoke',
     synopsis: 'ID [--url URL]',
     summary: 'Revokes a key. This cannot be undone',
-    description: `${urlHelp}`,
+    description: urlHelp,
     async run(args, io) {
       const { values, operands } = parseArguments(args, { url: text }, 1)
       const id = requireId('keys revoke', operands)
