@@ -21,7 +21,12 @@ import concurrency from './http/concurrency.ts'
 import credentials from './http/credentials.ts'
 import database from './http/database.ts'
 import draining from './http/draining.ts'
-import { sendClientError, sendConnectError, sendFrameworkError } from './http/early-errors.ts'
+import {
+  createRejectionLog,
+  sendClientError,
+  sendConnectError,
+  sendFrameworkError,
+} from './http/early-errors.ts'
 import errorHandler, { bodyLimitBytes } from './http/error-handler.ts'
 import etags from './http/etags.ts'
 import keyUsage from './http/key-usage.ts'
@@ -70,6 +75,7 @@ export function buildApp({
   logger,
   isDraining = () => false,
 }: Parts): FastifyInstance {
+  const logRejection = createRejectionLog(() => app.log)
   const app = Fastify({
     ...(logger && { loggerInstance: logger }),
     logController: new LogController({ disableRequestLogging: true }),
@@ -98,7 +104,9 @@ export function buildApp({
       const send = /^\/manage(\/|$)/.test(request.url) ? sendErrorPage : undefined
       void sendFrameworkError(app, error, request, reply, send)
     },
-    clientErrorHandler: sendClientError,
+    clientErrorHandler: (error, socket) => {
+      sendClientError(error, socket, logRejection)
+    },
   })
 
   // By default Node drops the headers beyond the 2,000th one: a second Authorization, or the X-Forwarded-For that a proxy
@@ -107,7 +115,9 @@ export function buildApp({
   app.server.on('connection', requireAddress)
   // RFC 9110, section 10.1.1: a server may ignore an expectation that it does not support.
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response))
-  app.server.on('connect', sendConnectError)
+  app.server.on('connect', (_request, socket) => {
+    sendConnectError(socket, logRejection)
+  })
   app.decorate('config', config)
   app.register(database, { db, admissionDb, maxLockWaitMs })
   app.decorate('writeReports', createReportWriter(batchDb, maxLockWaitMs))

@@ -40,8 +40,7 @@ export async function createFirstAdminKey(
     export KENER_API_KEY=${token}
     curl -H "Authorization: Bearer $KENER_API_KEY" ${origin}/api/me
 
-  Use it to log in to the admin panel, too: ${origin}/manage
-
+  Next, log in with it to the admin panel, and create a monitor: ${origin}/manage
 `
   await print({ stdout }, text).catch(async (error: unknown) => {
     await deleteKey(context, key)

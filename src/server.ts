@@ -1,7 +1,9 @@
+import { resolve } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { loadEnvFile, readConfig } from './config.ts'
+import { type Config, loadEnvFile, readConfig } from './config.ts'
 import { describeError } from './operator-error.ts'
 import { assertPortFree, toPortError } from './ports.ts'
+import { escapeLine } from './terminal.ts'
 
 /**
  * After a signal, how long the service still accepts requests. Readiness is 503 and responses close their connection,
@@ -33,13 +35,15 @@ async function serve(): Promise<void> {
     import('./log.ts'),
   ])
   const logger = createLogger(config.logLevel)
+  const isTerminal = process.stdout.isTTY
   await assertPortFree('HOST and PORT', host, port)
   if (metricsPort !== undefined) await assertPortFree('METRICS_PORT', host, metricsPort)
 
   const [database, { buildApp }, { createFirstAdminKey, startHourlyJobs }] = await Promise.all([
     openDatabase(config, {
       onProgress: (message) => {
-        logger.info(message)
+        if (isTerminal) process.stdout.write(`\n  ${escapeLine(message)}\n`)
+        else logger.info(message)
       },
       onConnectionError: (error) => {
         logger.warn({ err: error }, 'a connection to the database was lost')
@@ -69,6 +73,7 @@ async function serve(): Promise<void> {
       origin: app.listeningOrigin,
     })
   }
+  if (isTerminal) process.stdout.write(formatAddresses(app.listeningOrigin, config))
   const stopJobs = startHourlyJobs(database, config.dataRetentionDays, logger)
 
   await signal
@@ -79,6 +84,21 @@ async function serve(): Promise<void> {
   await app.closeWhenIdle()
   await database.close()
   clearTimeout(deadline)
+}
+
+/** Returns what an operator at a terminal needs next. */
+function formatAddresses(
+  origin: string,
+  { publicPage, databaseUrl, dataDir }: Pick<Config, 'publicPage' | 'databaseUrl' | 'dataDir'>,
+): string {
+  const database = databaseUrl === undefined ? `embedded, in ${resolve(dataDir)}` : 'that of DATABASE_URL'
+  return `
+  Admin panel   ${origin}/manage
+${publicPage ? `  Status page   ${origin}\n` : ''}  API           ${origin}/docs
+  Database      ${escapeLine(database)}
+  More          kener-api --help; Ctrl+C stops the service
+
+`
 }
 
 /**

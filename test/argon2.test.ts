@@ -25,7 +25,7 @@ await t.test('a wrong secret costs one Argon2 run, also when it is repeated', as
 })
 
 await t.test(
-  'malformed keys cause neither a query nor an Argon2 run; unknown keys cause no Argon2 run',
+  'malformed keys cause neither a query nor an Argon2 run; look-ups of unknown keys share statements',
   async (t) => {
     const replica = await startReplica(t)
     const { token } = await newKey(replica)
@@ -41,10 +41,41 @@ await t.test(
     for (const key of garbage) t.equal((await replica.call(key, 'GET /api/me')).statusCode, 401)
     t.same(replica.statements, [])
     await times(50, () => replica.call(formatToken(generateTokenParts()), 'GET /api/me'))
-    t.equal(replica.app.secrets.stats.argon2Runs, 0)
     t.ok(replica.statements.length < 20, 'their lookups share statements')
   },
 )
+
+await t.test('an unknown id costs the work of a wrong secret, also when it is repeated', async (t) => {
+  const replica = await startReplica(t)
+  const { id } = await newKey(replica)
+  const costs = []
+  for (const parts of [generateTokenParts(), { ...generateTokenParts(), id }]) {
+    for (const attempt of ['first', 'repeated']) {
+      replica.statements.length = 0
+      const runs = replica.app.secrets.stats.argon2Runs
+      t.equal((await replica.call(formatToken(parts), 'GET /api/me')).statusCode, 401)
+      costs.push({
+        attempt,
+        runs: replica.app.secrets.stats.argon2Runs - runs,
+        statements: replica.statements.length,
+      })
+    }
+  }
+  t.same(costs.slice(0, 2), [
+    { attempt: 'first', runs: 1, statements: 1 },
+    { attempt: 'repeated', runs: 0, statements: 0 },
+  ])
+  t.same(costs.slice(2), costs.slice(0, 2))
+})
+
+await t.test('unknown ids do not keep keys that exist out of the queue', async (t) => {
+  const secrets = createSecrets()
+  const hash = await secrets.hash('some secret')
+  const unknown = times(1_200, () => secrets.verify(generateTokenParts(), undefined).catch(() => 'rejected'))
+  t.equal(await secrets.verify({ id: 'b', secret: 'some secret' }, hash), true)
+  t.same(new Set(await unknown), new Set([false, 'rejected']))
+  t.ok(secrets.stats.argon2Runs <= 52)
+})
 
 await t.test('concurrent requests share statements', async (t) => {
   const replica = await startReplica(t)

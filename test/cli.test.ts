@@ -245,9 +245,11 @@ await t.test(
 
 await t.test('a usage error has exit code 2 and prints the usage, before a database is opened', async (t) => {
   const wrong: [args: string[], message: RegExp][] = [
-    [[], /A command is required/],
     [['nonsense'], /nonsense/],
-    [['--nonsense'], /--nonsense/],
+    [['server'], /Did you mean serve\?/],
+    [['list'], /Did you mean keys list\?/],
+    [['--port', '3001'], /--port.* PORT=3001/],
+    [['serve', '--port=3001'], /--port.* PORT=3001/],
     [['keys'], /keys create/],
     [['keys', 'delete'], /keys delete/],
     [['keys', 'create'], /--name/],

@@ -8,11 +8,11 @@ import { cli, listening, start, temporaryDirectory } from './process.ts'
 const firstKey = /kener_[0-9A-Za-z]{16}_[0-9A-Za-z]{49}/
 const authorization = (key: string) => ({ headers: { authorization: `Bearer ${key}` } })
 
-await t.test('the first start in an empty directory creates a database and a valid admin key', async (t) => {
+await t.test('kener-api in an empty directory creates a database and a valid admin key', async (t) => {
   const DATA_DIR = join(temporaryDirectory(t), 'deep', 'data')
   const env = { DATA_DIR, PORT: '0' }
 
-  const first = start(t, 'server', [], env)
+  const first = start(t, 'cli', [], env)
   const [key] = await first.shows(firstKey)
   const origin = await listening(first)
   const me = await fetch(`${origin}/api/me`, authorization(key))

@@ -145,7 +145,7 @@ export async function startReplica(
 
 let checkReply: ReturnType<typeof createReplyCheck> | undefined
 
-/** Throws if a response does not match the OpenAPI description. */
+/** Throws if a response does not match the OpenAPI description, or if caches may store what needs a key. */
 export function createReplyCheck(app: FastifyInstance): (route: string, reply: Reply) => void {
   const document = app.swagger() as unknown as Described
   const ajv = new Ajv2020({
@@ -163,6 +163,9 @@ export function createReplyCheck(app: FastifyInstance): (route: string, reply: R
   }
   return (route, { statusCode, headers, body, json }) => {
     const [method = '', url = ''] = route.split(' ')
+    if (headers['x-content-type-options'] !== 'nosniff') throw new Error(`${route} has no nosniff`)
+    const isProtected = /^\/api(?!\/(status|v2)(\/|\?|$))/.test(url)
+    if (isProtected && headers['cache-control'] !== 'no-store') throw new Error(`${route} may be cached`)
     const found = paths.find(method as 'GET', url)?.store as Found | undefined
     if (!found) return
     const name = `${method} ${found.path} ${statusCode}`

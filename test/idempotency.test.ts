@@ -122,7 +122,7 @@ await t.test('every POST route has the header, or its response contains a secret
       .selectAll()
       .orderBy('expires_at', 'desc')
       .executeTakeFirst()
-    const isSecret = reply.headers['cache-control'] === 'no-store'
+    const isSecret = /"(key|url)":"/.test(reply.body)
     t.match(record, { status: reply.statusCode, body: isSecret ? null : reply.body }, path)
   }
 })

@@ -42,6 +42,28 @@ await t.test('every response of a public route allows any origin, and no other r
   t.equal(await allowed('/manage/login', 429), undefined)
 })
 
+await t.test('every response has nosniff, and no cache may store what needs a key', async (t) => {
+  const replica = await startReplica(t)
+  const { token } = await newKey(replica)
+  const valid = { authorization: `Bearer ${token}` }
+  for (const [url, headers, caching] of [
+    ['/api/me', valid, 'no-store'],
+    ['/api/me', {}, 'no-store'],
+    ['/api/monitors/nothing', valid, 'no-store'],
+    ['/api/nothing', valid, 'no-store'],
+    ['/api/%zz', valid, 'no-store'],
+    ['/api/v4/monitors', valid, 'no-store'],
+    ['/api/status', {}, 'public, max-age=30'],
+    ['/feed.atom', {}, 'public, max-age=30'],
+    ['/badge/_/status', {}, 'public, max-age=30'],
+    ['/healthz', {}, undefined],
+    ['/nothing', {}, undefined],
+  ] as const) {
+    const reply = await replica.app.inject({ url, headers })
+    t.match(reply.headers, { 'x-content-type-options': 'nosniff', 'cache-control': caching }, url)
+  }
+})
+
 await t.test('a preflight is 204, and counts as no request', async (t) => {
   const replica = await startReplica(t, { config: { publicRateLimitMax: 1 } })
   const headers = {

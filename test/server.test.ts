@@ -5,10 +5,12 @@ import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
 import { setTimeout as delay } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
+import type { FastifyBaseLogger } from 'fastify'
 import { sql } from 'kysely'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import { openDatabase } from '../src/database/open.ts'
+import { createRejectionLog } from '../src/http/early-errors.ts'
 import { describeError } from '../src/operator-error.ts'
 import { assertPortFree, toPortError } from '../src/ports.ts'
 import { createDatabase, newKey, startReplica, waitUntil } from './helper.ts'
@@ -206,7 +208,7 @@ for (const signal of ['SIGTERM', 'SIGINT'] as const) {
 }
 
 await t.test('a malformed HTTP request is answered with the error envelope', async (t) => {
-  const { app } = await startReplica(t)
+  const { app, log } = await startReplica(t)
   const { port } = new URL(await app.listen({ host: '127.0.0.1', port: 0 }))
   const cases: [string, RegExp][] = [
     ['nonsense\r\n\r\n', /^HTTP\/1\.1 400 /],
@@ -224,7 +226,27 @@ await t.test('a malformed HTTP request is answered with the error envelope', asy
       reply,
       /\{"success":false,"error":\{"code":"INVALID_REQUEST","message":"[^"]+","details":\[.+\]\}\}$/,
     )
+    const [, code = '', id = ''] = /^HTTP\/1\.1 (\d+) [^]*x-request-id: (\S+)/.exec(reply) ?? []
+    t.match(
+      log.filter(({ reqId }) => reqId === id),
+      [{ event: 'connection_rejected', status: Number(code), reason: /^HPE_/, address: '127.0.0.1' }],
+      'it is logged',
+    )
   }
+})
+
+await t.test('a flood of rejected connections is logged in few lines and a number', async (t) => {
+  const lines: object[] = []
+  const write = (line: object) => lines.push(line)
+  const logRejection = createRejectionLog(
+    () => ({ info: write, warn: write }) as unknown as FastifyBaseLogger,
+    1,
+  )
+  for (let count = 0; count < 1_000; count++) logRejection({ status: 400 })
+  await waitUntil(() => lines.length > 60)
+  t.same(lines.at(-1), { omitted: 940 })
+  logRejection({ status: 400 })
+  t.same(lines.at(-1), { status: 400, event: 'connection_rejected' }, 'the next minute is logged')
 })
 
 await t.test(

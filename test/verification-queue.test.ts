@@ -1,4 +1,5 @@
 import t from 'tap'
+import { ApiError } from '../src/errors.ts'
 import { createVerificationQueue } from '../src/http/verification-queue.ts'
 import { times } from './helper.ts'
 
@@ -18,14 +19,16 @@ function start(options: Parameters<typeof createVerificationQueue>[0] = {}) {
       digest: token,
       lookUp: () => {
         lookUps.push(token)
-        return keyId.length === 1 ? Promise.resolve('hash') : Promise.reject(new Error('unknown'))
+        return Promise.resolve(keyId.length === 1 ? 'hash' : undefined)
       },
       verify: () => {
         verified.push(token)
         return secret === 'right' ? Promise.resolve() : Promise.reject(new Error('wrong'))
       },
     }
-    return verifyInTurn(address, verification).catch((error: unknown) => (error as Error).message)
+    return verifyInTurn(address, verification).catch((error: unknown) =>
+      error instanceof ApiError ? error.reason : (error as Error).message,
+    )
   }
 
   return { present, lookUps, verified }

@@ -28,7 +28,10 @@ function parse<Options extends NonNullable<ParseArgsConfig['options']>>(args: st
   try {
     return parseArgs({ args, options, strict: true, allowPositionals: true, tokens: true })
   } catch (error) {
-    throw new UsageError(error instanceof Error ? truncate(escapeLine(error.message)) : String(error))
+    if (!(error instanceof Error)) throw error
+    // A second sentence describes how to pass an operand that starts with a hyphen, which no command has.
+    const [sentence = ''] = error.message.split('. ')
+    throw new UsageError(truncate(escapeLine(sentence)))
   }
 }
 

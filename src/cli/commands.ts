@@ -6,6 +6,9 @@ import type { Io } from './io.ts'
 export type Command = {
   name: string
   synopsis?: string
+  /** One line, for the list of all commands. */
+  summary: string
+  /** What follows the summary in the help of the command. */
   description: string
   /** Resolves to the exit code. @throws UsageError, OperatorError */
   run: (args: string[], io: Io) => Promise<number>
@@ -13,6 +16,9 @@ export type Command = {
 
 const text = { type: 'string' } as const
 const flag = { type: 'boolean' } as const
+
+const settingsHelp =
+  'Settings are environment variables or lines of the file .env, such as PORT=3001 or DATABASE_URL=postgres://...'
 
 const urlHelp = `--url: uses the API of the server at this address, with the key in the environment variable KENER_API_KEY; without it,
   this happens only while a server holds the embedded database`
@@ -23,10 +29,27 @@ const urlHelp = `--url: uses the API of the server at this address, with the key
  */
 export const commands: Command[] = [
   {
+    name: 'serve',
+    summary: 'Starts the service. This is the default',
+    description: `Without DATABASE_URL, it uses an embedded PostgreSQL in ./data, which the first start creates. The first start also
+prints an admin key.
+${settingsHelp}.`,
+    async run(args) {
+      try {
+        parseArguments(args, {})
+      } catch (error) {
+        throw error instanceof UsageError ? new UsageError(`${error.message}. ${settingsHelp}`) : error
+      }
+      await import('../server.ts')
+      return 0
+    },
+  },
+  {
     name: 'keys create',
     synopsis:
       '--name NAME --permissions A,B [--expires WHEN] [--rate-limit N] [--monitors A,B] [--allowed-ips A,B] [--description TEXT] [--url URL]',
-    description: `Creates a key. Prints only the key on stdout, and everything else on stderr.
+    summary: 'Creates a key',
+    description: `Prints only the key on stdout, and everything else on stderr.
 --permissions: one or more of ${permissions.join(', ')}
 --expires: a time like 2027-01-01T00:00:00Z, or a duration from now like 30d or 12h; without it, the key never expires,
   or at the end of KEY_LIFETIME_MAX_DAYS
@@ -56,8 +79,8 @@ ${urlHelp}`,
   {
     name: 'keys list',
     synopsis: '[--status STATUS] [--json] [--url URL]',
-    description: `Lists keys, newest first: id, status, name, permissions, expiry, last use, and what a key is bound to. Secrets are
-never shown.
+    summary: 'Lists keys, newest first',
+    description: `Prints id, status, name, permissions, expiry, last use, and what a key is bound to. Secrets are never shown.
 --status: ${keyStatuses.join(', ')}; without it, all keys
 --json: prints an array of the key objects of the API
 ${urlHelp}`,
@@ -72,8 +95,8 @@ ${urlHelp}`,
   {
     name: 'keys show',
     synopsis: 'ID [--json] [--url URL]',
-    description: `Prints all fields of the key with this id, except its secret.
---json: prints the key object of the API
+    summary: 'Prints all fields of a key, except its secret',
+    description: `--json: prints the key object of the API
 ${urlHelp}`,
     async run(args, io) {
       const { values, operands } = parseArguments(args, { json: flag, url: text }, 1)
@@ -85,7 +108,8 @@ ${urlHelp}`,
   {
     name: 'keys rotate',
     synopsis: 'ID [--overlap DURATION] [--expires WHEN] [--url URL]',
-    description: `Replaces the key with this id by a new key that may do the same. Prints only the new key on stdout.
+    summary: 'Replaces a key by a new one that may do the same',
+    description: `Prints only the new key on stdout.
 --overlap: how long the old key remains valid, like 30m, 1h or 7d; without it, the old key expires at once
 --expires: when the new key expires, as for keys create; without it, when the old key would have expired
 ${urlHelp}`,
@@ -99,8 +123,8 @@ ${urlHelp}`,
   {
     name: 'keys revoke',
     synopsis: 'ID [--url URL]',
-    description: `Revokes the key with this id. This cannot be undone.
-${urlHelp}`,
+    summary: 'Revokes a key. This cannot be undone',
+    description: urlHelp,
     async run(args, io) {
       const { values, operands } = parseArguments(args, { url: text }, 1)
       const id = requireId('keys revoke', operands)
@@ -111,8 +135,8 @@ ${urlHelp}`,
   {
     name: 'audit',
     synopsis: '[--since WHEN] [--json] [--url URL]',
-    description: `Lists audit events, newest first: time, action, target, the key that made the change, and the changed fields with
-their values before and after.
+    summary: 'Lists audit events, newest first',
+    description: `Prints time, action, target, the key that made the change, and the changed fields with their values before and after.
 --since: a time like 2026-01-01T00:00:00Z, or a duration before now like 7d or 12h; without it, all events
 --json: prints an array of the event objects of the API
 ${urlHelp}`,
@@ -124,7 +148,8 @@ ${urlHelp}`,
   },
   {
     name: 'migrate',
-    description: 'Applies the pending migrations of the database. The server also does this when it starts.',
+    summary: 'Applies the pending migrations of the database',
+    description: 'The service also does this when it starts.',
     async run(args, io) {
       parseArguments(args, {})
       const { migrate } = await import('./database.ts')
@@ -134,7 +159,8 @@ ${urlHelp}`,
   {
     name: 'import kener',
     synopsis: '--url URL [--dry-run]',
-    description: `Imports the monitors, incidents and comments of another Kener 4. Run it again to import what has changed.
+    summary: 'Imports the monitors, incidents and comments of another Kener 4',
+    description: `Run it again to import what has changed.
 --url: the address of that Kener
 --dry-run: prints what an import would do, and writes nothing
 The environment variable KENER_SOURCE_API_KEY must contain an API key of that Kener. If it is not set, KENER_API_KEY

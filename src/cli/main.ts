@@ -34,9 +34,10 @@ async function run(args: string[], io: Io): Promise<number> {
     await print(io, formatUsage(selectCommands(first === 'help' ? rest : args)))
     return 0
   }
-  const command = commands.find(({ name }) => isPrefix(name.split(' '), args))
-  if (!command) throw new UsageError(explainMissingCommand(args))
-  return command.run(args.slice(command.name.split(' ').length), io)
+  const words = first === undefined || first.startsWith('-') ? ['serve', ...args] : args
+  const command = commands.find(({ name }) => isPrefix(name.split(' '), words))
+  if (!command) throw new UsageError(explainUnknownCommand(words))
+  return command.run(words.slice(command.name.split(' ').length), io)
 }
 
 /** Returns the named command, or all commands of the named group, or all commands. */
@@ -50,22 +51,39 @@ function isPrefix(words: string[], args: string[]): boolean {
   return words.every((word, index) => word === args[index])
 }
 
-function explainMissingCommand([first, second]: string[]): string {
-  if (first === undefined) return 'A command is required'
-  const group = commands.map(({ name }) => name).filter((name) => name.startsWith(`${first} `))
-  if (group.length === 0) return `Unknown command ${quote(first)}`
-  return second === undefined
-    ? `${first} is incomplete: use ${group.join(' or ')}`
-    : `Unknown command ${quote(`${first} ${second}`)}`
+function explainUnknownCommand([first = '', second]: string[]): string {
+  const names = commands.map(({ name }) => name)
+  const group = names.filter((name) => name.startsWith(`${first} `))
+  if (group.length > 0 && second === undefined) return `${first} is incomplete: use ${group.join(' or ')}`
+  if (group.length > 0) return `Unknown command ${quote(`${first} ${second}`)}`
+  const start = first.slice(0, 3)
+  const similar = names.filter((name) => name.split(' ').some((word) => word.startsWith(start)))
+  const hint = similar.length > 0 ? `. Did you mean ${similar.join(' or ')}?` : ''
+  return `Unknown command ${quote(first)}${hint}`
 }
 
 function formatUsage(selected: Command[]): string {
-  const synopses = selected.map(({ name, synopsis, description }) => {
-    const lines = description.split('\n').map((line) => `      ${line}\n`)
-    return `  ${[name, synopsis].filter(Boolean).join(' ')}\n${lines.join('')}`
-  })
-  const options = '  COMMAND --help\n  --version\n'
-  return `Usage:\n${synopses.join('')}${selected.length === commands.length ? options : ''}`
+  return selected.length === commands.length
+    ? formatOverview()
+    : `Usage:\n${selected.map(formatCommand).join('\n')}`
+}
+
+function formatOverview(): string {
+  const width = Math.max(...commands.map(({ name }) => name.length))
+  const lines = commands.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}\n`)
+  return `Usage:
+  kener-api [COMMAND]
+
+Commands:
+${lines.join('')}
+  kener-api COMMAND --help   describes a command and its options
+  kener-api --version        prints the version
+`
+}
+
+function formatCommand({ name, synopsis, summary, description }: Command): string {
+  const lines = [`${summary}.`, ...description.split('\n')].map((line) => `    ${line}\n`)
+  return `  ${['kener-api', name, synopsis].filter(Boolean).join(' ')}\n${lines.join('')}`
 }
 
 function readVersion(): string {

@@ -101,7 +101,7 @@ async function openDirectory(directory: string, onProgress?: (message: string) =
     rmSync(unfinished, { recursive: true, force: true })
     // In a worker thread, because creating blocks the thread for seconds, during which signals would not be handled.
     await once(
-      new Worker(join(import.meta.dirname, '../database/create-embedded.js'), { workerData: unfinished }),
+      new Worker(join(import.meta.dirname, '../bundle/create-embedded.js'), { workerData: unfinished }),
       'exit',
     )
     renameSync(unfinished, directory)

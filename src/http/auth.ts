@@ -19,7 +19,7 @@ declare module 'fastify' {
   }
   interface FastifyInstance {
     /**
-     * onRequest hook.
+     * onRequest hook. No cache may store a response to a request with a key.
      * @throws ApiError 401, 403 if the key may not be used from the address, 429 if the address has too many failed
      * authentications, 503
      */
@@ -65,6 +65,7 @@ export default fp(
         next()
         return
       }
+      reply.header('cache-control', 'no-store')
       verifyBearerAuth.call(app, request, reply, (error) => {
         if (!error) next()
         else {

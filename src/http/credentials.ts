@@ -52,13 +52,11 @@ export default fp(
       return {
         keyId: parts.id,
         digest: digest(parts),
-        lookUp: async () => {
-          const hash = await findHash(parts.id)
-          if (hash === undefined) throw invalidKey('unknown', parts.id)
-          return hash
-        },
+        lookUp: () => findHash(parts.id),
         verify: async (hash) => {
-          if (!(await secrets.verify(parts, hash))) throw invalidKey('wrong_secret', parts.id)
+          const isValid = await secrets.verify(parts, hash)
+          if (hash === undefined) throw invalidKey('unknown', parts.id)
+          if (!isValid) throw invalidKey('wrong_secret', parts.id)
           if (needsRehash(hash)) await rehash(parts, hash)
         },
       }

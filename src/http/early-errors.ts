@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto'
-import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { promisify } from 'node:util'
-import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyBaseLogger, FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import {
   type ApiError,
   connectNotAllowed,
@@ -14,7 +14,7 @@ import {
 } from '../errors.ts'
 import { sendError, toBody } from './error-handler.ts'
 import { heartbeatHeaders, isHeartbeatUrl } from './heartbeat-url.ts'
-import { logRequest } from './request-log.ts'
+import { logRequest, setSharedHeaders } from './request-log.ts'
 
 /** Public paths: limited by address, without authentication. */
 const isPublicPath = /^\/(manage|docs|badge|incidents|maintenances)\//
@@ -31,7 +31,7 @@ export async function sendFrameworkError(
   reply: FastifyReply,
   send: typeof sendError | undefined = sendError,
 ): Promise<void> {
-  reply.header('x-request-id', request.id)
+  setSharedHeaders(request, reply)
   try {
     if (isHeartbeatUrl(request.url)) {
       reply.headers(heartbeatHeaders)
@@ -47,12 +47,39 @@ export async function sendFrameworkError(
   app.countRequest?.(request, reply)
 }
 
+/** Rejected connections that are logged per minute, so that a flood does not fill the log. The others are only counted. */
+const maxLoggedPerMinute = 60
+
+type RejectionLog = (line: Record<string, unknown>) => void
+
+/** Returns a function that logs a connection that was rejected before there was a request. */
+export function createRejectionLog(log: () => FastifyBaseLogger, windowMs = 60_000): RejectionLog {
+  let logged = 0
+  let omitted = 0
+  const endWindow = () => {
+    if (omitted > 0) log().warn({ omitted }, 'more connections were rejected than are logged per minute')
+    logged = 0
+    omitted = 0
+  }
+  return (line) => {
+    if (logged === 0) setTimeout(endWindow, windowMs).unref()
+    if (logged < maxLoggedPerMinute) {
+      logged++
+      log().info({ ...line, event: 'connection_rejected' }, 'connection rejected')
+    } else omitted++
+  }
+}
+
 /**
  * Sends the error for a malformed, too large or too slow request. Node has no request object for it, only a socket, and no
  * URL that it has parsed. So it is JSON for paths of pages too: for a URL and headers of more than 16 KiB (431), for a
  * request that is not valid HTTP (400), and for one that does not arrive in time (408).
  */
-export function sendClientError(error: Error & { code?: string }, socket: Socket): void {
+export function sendClientError(
+  error: Error & { code?: string },
+  socket: Socket,
+  logRejection: RejectionLog,
+): void {
   if (error.code === 'ECONNRESET' || socket.destroyed || !socket.writable) {
     socket.destroy()
     return
@@ -60,20 +87,24 @@ export function sendClientError(error: Error & { code?: string }, socket: Socket
   const pending = findPendingReply(socket)
   if (pending) {
     pending.once('finish', () => {
-      sendClientError(error, socket)
+      sendClientError(error, socket, logRejection)
     })
     return
   }
   const [status, apiError] = toClientError(error.code)
-  sendOnSocket(socket, status, apiError)
+  sendOnSocket(socket, status, apiError, (line) => {
+    logRejection({ ...line, reason: error.code })
+  })
 }
 
 /** Rejects CONNECT. Its target has no path, and Node provides no response object. */
-export function sendConnectError(_request: IncomingMessage, socket: Duplex): void {
+export function sendConnectError(socket: Duplex, logRejection: RejectionLog): void {
   // Node no longer handles the socket: an error without a listener would end the process, and the socket would stay
   // open.
   for (const event of ['error', 'finish']) socket.once(event, () => socket.destroy())
-  sendOnSocket(socket, '405 Method Not Allowed', connectNotAllowed())
+  sendOnSocket(socket, '405 Method Not Allowed', connectNotAllowed(), (line) => {
+    logRejection({ ...line, reason: 'CONNECT' })
+  })
 }
 
 /**
@@ -85,13 +116,22 @@ function findPendingReply(socket: Socket & { _httpMessage?: ServerResponse | nul
   return reply?.req.complete && !reply.writableFinished ? reply : undefined
 }
 
-function sendOnSocket(socket: Duplex, status: string, apiError: ApiError): void {
+function sendOnSocket(
+  socket: Duplex & { remoteAddress?: string | undefined },
+  status: string,
+  apiError: ApiError,
+  log: RejectionLog,
+): void {
+  const reqId = randomUUID()
+  log({ reqId, status: Number.parseInt(status), address: socket.remoteAddress })
   const body = JSON.stringify(toBody(apiError))
   const headers = {
     ...apiError.headers,
     'content-type': 'application/json; charset=utf-8',
     connection: 'close',
-    'x-request-id': randomUUID(),
+    'x-request-id': reqId,
+    'x-content-type-options': 'nosniff',
+    'cache-control': 'no-store',
     'content-length': Buffer.byteLength(body),
   }
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)

@@ -47,7 +47,7 @@ declare module 'fastify' {
   }
   interface FastifyReply {
     /**
-     * Marks a response that contains a secret, which neither caches nor this service store.
+     * Marks a response that contains a secret, which this service must not store.
      * @param repeated the error of the same request with the same Idempotency-Key
      */
     withSecret: (repeated: ApiError) => this
@@ -69,7 +69,7 @@ export default fp(
     app.decorateRequest('firstRequest', null)
     app.decorateReply('withSecret', function (repeated) {
       if (this.request.firstRequest) this.request.firstRequest.repeated = repeated
-      return this.header('cache-control', 'no-store')
+      return this
     })
     app.decorate('rejectInFlight', (request, _reply, next) => {
       const key = request.headers['idempotency-key']

@@ -18,14 +18,14 @@ const securityEvents: Partial<Record<number, string>> = {
 }
 
 /**
- * Adds X-Request-Id to every response, and logs one line per request, with the route's pattern. URLs are not logged,
+ * Adds X-Request-Id and nosniff to every response, and logs one line per request, with the route's pattern. URLs are not logged,
  * because clients may put keys into them, and those of heartbeats contain secrets.
  */
 export default fp(
   (app, _options, done) => {
     app.decorateRequest('apiError', null)
     app.addHook('onRequest', (request, reply, next) => {
-      reply.header('x-request-id', request.id)
+      setSharedHeaders(request, reply)
       next()
     })
     // onResponse is not called if the client disconnects before the response. Such requests are logged here, so that
@@ -42,6 +42,10 @@ export default fp(
   },
   { name: 'request-log' },
 )
+
+export function setSharedHeaders({ id }: FastifyRequest, reply: FastifyReply): void {
+  reply.header('x-request-id', id).header('x-content-type-options', 'nosniff')
+}
 
 /** True if the client disconnected before the response, even one that is queued behind a pipelined response. */
 export function isAborted(request: FastifyRequest, reply: FastifyReply): boolean {

@@ -1,16 +1,17 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import pLimit from 'p-limit'
 import QuickLRU from 'quick-lru'
+import { invalidKey } from '../errors.ts'
 
 /** In two steps, because look-ups share statements, and a run of Argon2 takes about 1 ms. */
 export type Verification = {
   keyId: string
   /** Identifies the token. */
   digest: string
-  /** Returns the hash of the key. @throws ApiError 401 if the key does not exist, 503 */
-  lookUp: () => Promise<string>
-  /** @throws ApiError 401 if the secret does not match the hash, 503 */
-  verify: (hash: string) => Promise<void>
+  /** Returns the hash of the key, or undefined if the key does not exist. @throws ApiError 503 */
+  lookUp: () => Promise<string | undefined>
+  /** @throws ApiError 401 if the key does not exist or the secret does not match the hash, 503 */
+  verify: (hash: string | undefined) => Promise<void>
 }
 
 type Waiting = Verification & {
@@ -104,8 +105,9 @@ export function createVerificationQueue(options: Partial<typeof defaults> = {}) 
     const hashes = await Promise.allSettled(tokens.map((token) => token.lookUp()))
     return tokens.flatMap((token, index) => {
       const hash = hashes[index]
-      if (hash?.status === 'fulfilled') return [{ token, hash: hash.value }]
-      token.settle(Promise.reject(hash?.reason as Error))
+      if (hash?.status === 'rejected') token.settle(Promise.reject(hash.reason as Error))
+      else if (hash?.value === undefined) token.settle(Promise.reject(invalidKey('unknown', token.keyId)))
+      else return [{ token, hash: hash.value }]
       return []
     })
   }

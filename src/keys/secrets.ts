@@ -12,6 +12,15 @@ import type { TokenParts } from './token.ts'
 const parameters = { memoryCost: 4096, timeCost: 1, parallelism: 1 }
 const currentPrefix = '$argon2id$v=19$m=4096,t=1,p=1$'
 
+/** Matches no secret. Verified for keys that do not exist, so that the time of an error does not reveal which ids exist. */
+const decoyHash = `${currentPrefix}AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA`
+
+/**
+ * How long a wrong secret is remembered. Not forever, because that of a key that does not exist is remembered, too, and
+ * the key could be restored from a backup.
+ */
+const maxRejectedMs = 60_000
+
 /** Half of libuv's four threads, because file and DNS operations share them. */
 const maxConcurrency = 2
 const defaultMaxQueueLength = 1_000
@@ -35,7 +44,7 @@ export function createSecrets({ maxQueueLength = defaultMaxQueueLength } = {}) {
   const limit = pLimit(maxConcurrency)
   const verified = new QuickLRU<string, true>({ maxSize: maxVerified })
   // A separate cache, so that a flood of wrong secrets does not evict verified ones.
-  const rejected = new QuickLRU<string, true>({ maxSize: 10_000 })
+  const rejected = new QuickLRU<string, true>({ maxSize: 10_000, maxAge: maxRejectedMs })
   const inFlight = new Map<string, Promise<boolean>>()
   /** Number of verifications in flight, by the id of the key. */
   const inFlightPerKey = new Map<string, number>()
@@ -51,31 +60,35 @@ export function createSecrets({ maxQueueLength = defaultMaxQueueLength } = {}) {
     return isIn(verified, digest(parts))
   }
 
-  /** True if this process has found the secret to be wrong. */
+  /** True if this process has found the secret to be wrong within the last minute. */
   function isRejected(parts: TokenParts): boolean {
     return isIn(rejected, digest(parts))
   }
 
-  /** @throws ApiError 503 if the queue is full */
-  function verify(parts: TokenParts, hash: string): Promise<boolean> {
+  /**
+   * @param hash undefined for a key that does not exist. All of these count as one key.
+   * @throws ApiError 503 if the queue is full
+   */
+  function verify(parts: TokenParts, hash: string | undefined): Promise<boolean> {
     const id = digest(parts)
     if (isIn(verified, id)) return Promise.resolve(true)
     if (isIn(rejected, id)) return Promise.resolve(false)
     const pending = inFlight.get(id)
     if (pending) return pending
-    const ofKey = inFlightPerKey.get(parts.id) ?? 0
+    const key = hash === undefined ? '' : parts.id
+    const ofKey = inFlightPerKey.get(key) ?? 0
     if (ofKey >= maxQueueLengthPerKey) return Promise.reject(hashQueueFull())
-    inFlightPerKey.set(parts.id, ofKey + 1)
-    const result = enqueue(() => argon2.verify(hash, parts.secret))
+    inFlightPerKey.set(key, ofKey + 1)
+    const result = enqueue(() => argon2.verify(hash ?? decoyHash, parts.secret))
       .then((matches) => {
         ;(matches ? verified : rejected).set(id, true)
         return matches
       })
       .finally(() => {
         inFlight.delete(id)
-        const remaining = (inFlightPerKey.get(parts.id) ?? 1) - 1
-        if (remaining > 0) inFlightPerKey.set(parts.id, remaining)
-        else inFlightPerKey.delete(parts.id)
+        const remaining = (inFlightPerKey.get(key) ?? 1) - 1
+        if (remaining > 0) inFlightPerKey.set(key, remaining)
+        else inFlightPerKey.delete(key)
       })
     inFlight.set(id, result)
     return result

@@ -91,7 +91,7 @@ async function evaluateInWorker(evaluation: Evaluation, budgetMs: number): Promi
 }
 
 async function startWorker(): Promise<Worker> {
-  const started = new Worker(join(import.meta.dirname, '../maintenances/recurrence-worker.js'), {
+  const started = new Worker(join(import.meta.dirname, '../bundle/recurrence-worker.js'), {
     resourceLimits: { maxOldGenerationSizeMb: 64 },
   })
   // A thread may fail while no evaluation listens, for example while it is terminated. Without a listener the error would
