@@ -124,11 +124,14 @@ ${urlHelp}`,
   },
   {
     name: 'migrate',
-    description: 'Applies the pending migrations of the database. The server also does this when it starts.',
+    synopsis: '[--check]',
+    description: `Applies the pending migrations of the database. The server also does this when it starts.
+--check: writes nothing; the exit code is 0 if this release can run on the schema of the database (also if a newer
+  release has migrated it), 3 if migrations are missing, 4 if a newer release has made it incompatible`,
     async run(args, io) {
-      parseArguments(args, {})
-      const { migrate } = await import('./database.ts')
-      return migrate(io)
+      const { check = false } = parseArguments(args, { check: flag }).values
+      const { checkMigrations, migrate } = await import('./database.ts')
+      return check ? checkMigrations(io) : migrate(io)
     },
   },
   {
