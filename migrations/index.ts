@@ -22,8 +22,14 @@ import * as incidentVersions from './2026-11-26-zz-versions-of-incidents.ts'
 import * as maintenanceVersions from './2026-11-26-zz-versions-of-maintenances.ts'
 import * as monitorVersions from './2026-11-26-zz-versions-of-monitors.ts'
 
+/**
+ * `requires` is the name of an earlier migration: releases that do not contain it cannot run on the schema. For the removal
+ * of what they use.
+ */
+export type SchemaMigrations = Record<string, Migration & { requires?: string }>
+
 /** Sorted by name, which is the order in which they are applied. */
-export const migrations: Record<string, Migration> = {
+export const migrations: SchemaMigrations = {
   '2026-11-23-keys': keys,
   '2026-11-23-monitors': monitors,
   '2026-11-24-admin-panel': adminPanel,

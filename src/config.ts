@@ -37,7 +37,9 @@ export function readConfig(env: NodeJS.ProcessEnv) {
   return {
     host: env.HOST || '127.0.0.1',
     port: read('PORT', port, 3000),
-    databaseUrl: env.DATABASE_URL ? assertDatabaseUrl(env.DATABASE_URL) : undefined,
+    databaseUrl: readDatabaseUrl(env, 'DATABASE_URL'),
+    databaseDirectUrl: readDatabaseUrl(env, 'DATABASE_DIRECT_URL'),
+    databasePreparedStatements: read('DATABASE_PREPARED_STATEMENTS', onOrOff, true),
     dataDir: env.DATA_DIR || './data',
     databasePoolMax: read('DATABASE_POOL_MAX', positiveInteger(1_000), 10),
     rateLimitMax: read('RATE_LIMIT_MAX', positiveInteger(1_000_000_000), 100),
@@ -75,9 +77,11 @@ export function readSourceKey(env: NodeJS.ProcessEnv): { key: string; variable: 
   )
 }
 
-/** @returns the URL. @throws OperatorError that does not show the URL, because it contains a password */
-function assertDatabaseUrl(url: string): string {
-  parseDatabaseUrl(url)
+/** @throws OperatorError that does not show the URL, because it contains a password */
+function readDatabaseUrl(env: NodeJS.ProcessEnv, variable: string): string | undefined {
+  const url = env[variable]
+  if (!url) return undefined
+  parseDatabaseUrl(url, variable)
   return url
 }
 

@@ -16,23 +16,35 @@ export type DatabaseTarget = {
   isTlsOptional: boolean
 }
 
+/** A message that continues the name of the variable. */
+class UrlError extends Error {}
+
 const rule = 'must be a URL like postgres://user:password@host:5432/database'
 
 /**
- * Parses DATABASE_URL as libpq does (PostgreSQL documentation, section 34.1.1): unix sockets, IPv6, percent-encoded
+ * Parses a URL as libpq does (PostgreSQL documentation, section 34.1.1): unix sockets, IPv6, percent-encoded
  * parts, sslmode and sslrootcert. Ignores parameters that have no meaning here. Without sslmode, TLS is not used.
  *
  * Not with pg-connection-string, which rejects a URL without a host, does not know all modes, and reports errors that do
  * not name the variable.
  *
+ * @param variable the environment variable that contains it
  * @throws OperatorError of one line, which never contains the password
  */
-export function parseDatabaseUrl(text: string): DatabaseTarget {
+export function parseDatabaseUrl(text: string, variable = 'DATABASE_URL'): DatabaseTarget {
+  try {
+    return parse(text)
+  } catch (error) {
+    throw error instanceof UrlError ? new OperatorError(`${variable}${error.message}`) : error
+  }
+}
+
+function parse(text: string): DatabaseTarget {
   const url = text.trim()
-  if (/^["'`]|["'`]$/.test(url)) throw new OperatorError(`DATABASE_URL ${rule}, without quotes`)
+  if (/^["'`]|["'`]$/.test(url)) throw new UrlError(` ${rule}, without quotes`)
   // The user name and the password end at the last @ before the first slash.
   const parts = /^postgres(?:ql)?:\/\/(?:([^/]*)@)?([^/?]*)(?:\/([^?]*))?(?:\?(.*))?$/s.exec(url)
-  if (!parts || /^postgres(ql)?:\/\/$/.test(url)) throw new OperatorError(`DATABASE_URL ${rule}`)
+  if (!parts || /^postgres(ql)?:\/\/$/.test(url)) throw new UrlError(` ${rule}`)
   const [, userInfo = '', address = '', path = '', query = ''] = parts
   const [, user = '', password = ''] = /^([^:]*):?(.*)$/s.exec(userInfo) ?? []
   const [, ipv6, name = '', port = ''] = /^(?:\[([^\]]*)\]|([^:[\]@,]*))(?::(\d*))?$/.exec(address) ?? fail()
@@ -69,8 +81,8 @@ function toPort(text: string | undefined): number | undefined {
 }
 
 function fail(): never {
-  throw new OperatorError(
-    `DATABASE_URL ${rule}. Percent-encode special characters of the user name and the password: / is %2F, @ is %40, % is %25`,
+  throw new UrlError(
+    ` ${rule}. Percent-encode special characters of the user name and the password: / is %2F, @ is %40, % is %25`,
   )
 }
 
@@ -97,14 +109,12 @@ function toTls(parameters: Map<string, string>): Pick<DatabaseTarget, 'ssl' | 'i
     case 'no-verify':
       return verified(ca ? { checkServerIdentity: () => undefined } : { rejectUnauthorized: false })
     case 'verify-ca':
-      if (!ca) throw new OperatorError('DATABASE_URL: sslmode=verify-ca requires sslrootcert')
+      if (!ca) throw new UrlError(': sslmode=verify-ca requires sslrootcert')
       return verified({ checkServerIdentity: () => undefined })
     case 'verify-full':
       return verified()
     default:
-      throw new OperatorError(
-        'DATABASE_URL: sslmode must be one of disable, allow, prefer, require, verify-ca, verify-full',
-      )
+      throw new UrlError(': sslmode must be one of disable, allow, prefer, require, verify-ca, verify-full')
   }
 }
 
@@ -119,6 +129,6 @@ function readParameterFile(name: string, path: string | undefined): string | und
     return readFileSync(path, 'utf8')
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
-    throw new OperatorError(`DATABASE_URL: the file of ${name}, ${path}, cannot be read (${String(code)})`)
+    throw new UrlError(`: the file of ${name}, ${path}, cannot be read (${String(code)})`)
   }
 }

@@ -4,7 +4,9 @@ import { createServer, type RequestListener } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
 import { Writable } from 'node:stream'
 import { sql } from 'kysely'
+import pg from 'pg'
 import t, { type Test } from 'tap'
+import { migrations } from '../migrations/index.ts'
 import { commands } from '../src/cli/commands.ts'
 import { connectToServer } from '../src/cli/http-backend.ts'
 import { main } from '../src/cli/main.ts'
@@ -240,6 +242,36 @@ await t.test(
     t.match(first.stdout, /^(applied \d{4}-\d{2}-\d{2}-[a-z-]+\n)+$/)
     t.equal(first.stderr, 'Applying the migrations of the database\n')
     t.same(await cli(t, ['migrate'], env), { code: 0, stdout: 'up to date\n', stderr: '' })
+  },
+)
+
+await t.test(
+  'migrate --check reports whether this release can run on the schema, and writes nothing',
+  async (t) => {
+    const DATABASE_URL = await createDatabase(t, { empty: true })
+    const check = () => cli(t, ['migrate', '--check'], { DATABASE_URL })
+    const client = new pg.Client({ connectionString: DATABASE_URL })
+    await client.connect()
+    t.teardown(() => client.end())
+
+    const names = Object.keys(migrations)
+    const missing = { code: 3, stdout: names.map((name) => `missing ${name}\n`).join(''), stderr: '' }
+    t.same([await check(), await check()], [missing, missing])
+    await cli(t, ['migrate'], { DATABASE_URL })
+    t.same(await check(), { code: 0, stdout: 'up to date\n', stderr: '' })
+    await client.query(`insert into kener_api_migrations (name) values ('2999-01-01-later')`)
+    t.same(await check(), { code: 0, stdout: 'newer 2999-01-01-later\n', stderr: '' })
+    await client.query(`
+    alter table kener_api_migrations add column requires text;
+    insert into kener_api_migrations values ('2999-01-02-removes', now(), '2999-01-01-later')`)
+    const stdout = 'newer 2999-01-01-later\nincompatible 2999-01-02-removes\n'
+    t.same(await check(), { code: 4, stdout, stderr: '' })
+    t.match(await cli(t, ['migrate'], { DATABASE_URL }), { code: 1, stderr: /2999-01-02-removes/ })
+    await client.query(
+      `update kener_api_migrations set requires = '${String(names[0])}' where requires is not null`,
+    )
+    t.match(await check(), { code: 0 })
+    t.match(await cli(t, ['migrate', '--check'], {}), { code: 1, stderr: /DATABASE_URL/ })
   },
 )
 

@@ -25,14 +25,18 @@ export type Running = {
   shows: (pattern: RegExp) => Promise<RegExpExecArray>
 }
 
-/** Starts server.js or cli.js with only this environment, in a temporary directory. Kills it when the test ends. */
+/**
+ * Starts server.js or cli.js with only this environment, in a temporary directory. Kills it when the test ends.
+ * @param directory contains the programs of another release
+ */
 export function start(
   t: Test,
   program: 'server' | 'cli',
   args: string[],
   env: Record<string, string>,
+  directory = programs,
 ): Running {
-  const command = [process.execPath, ...flags, join(programs, `${program}.js`), ...args]
+  const command = [process.execPath, ...flags, join(directory, `${program}.js`), ...args]
   return run(t, command, env, temporaryDirectory(t))
 }
 

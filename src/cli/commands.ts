@@ -148,12 +148,15 @@ ${urlHelp}`,
   },
   {
     name: 'migrate',
+    synopsis: '[--check]',
     summary: 'Applies the pending migrations of the database',
-    description: 'The service also does this when it starts.',
+    description: `The service also does this when it starts.
+--check: writes nothing; the exit code is 0 if this release can run on the schema of the database (also if a newer
+  release has migrated it), 3 if migrations are missing, 4 if a newer release has made it incompatible`,
     async run(args, io) {
-      parseArguments(args, {})
-      const { migrate } = await import('./database.ts')
-      return migrate(io)
+      const { check = false } = parseArguments(args, { check: flag }).values
+      const { checkMigrations, migrate } = await import('./database.ts')
+      return check ? checkMigrations(io) : migrate(io)
     },
   },
   {

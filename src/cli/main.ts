@@ -9,7 +9,7 @@ import { BrokenPipeError, type Io, print, printError } from './io.ts'
 /**
  * Runs one command.
  * @param args the arguments after the program's name
- * @returns the exit code: 0 for success, 1 for a failure, 2 for a usage error
+ * @returns the exit code: 0 for success, 1 for a failure, 2 for a usage error; others are those of the command
  */
 export async function main(args: string[], io: Io): Promise<number> {
   try {

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Kysely, sql, type Transaction } from 'kysely'
-import { migrations } from '../../migrations/index.ts'
+import { migrations, type SchemaMigrations } from '../../migrations/index.ts'
+import { OperatorError } from '../operator-error.ts'
 import { prepared } from './prepared.ts'
 import type { Tables } from './schema.ts'
 
@@ -19,23 +20,30 @@ const lockKey = '3853314791062309107'
 /**
  * Applies the pending migrations, each in a transaction of its own under an advisory lock, so that several replicas may
  * start at the same time. Accepts a schema that a newer release has migrated, because each release runs on the schema of
- * the next one.
+ * the next one, unless one of its migrations requires more.
  *
  * Not with Kysely's migrator: it keeps its records under names that it also has in other applications, which may share
  * the database, and it holds the locks of all migrations until the last one has been applied.
  *
- * @returns the names of the applied migrations
+ * @returns the names of the applied migrations. @throws OperatorError if this release cannot run on the schema
  */
 export async function migrate<Tables>(
   db: Kysely<Tables>,
   onProgress?: (message: string) => void,
+  known: SchemaMigrations = migrations,
 ): Promise<string[]> {
-  if (await isMigrated(db)) return []
+  const { missing, incompatible } = await compareSchema(db, known)
+  if (incompatible.length > 0) {
+    throw new OperatorError(
+      `A newer release has migrated the database, and this one cannot run on its schema (${incompatible.join(', ')}): use that release`,
+    )
+  }
+  if (missing.length === 0) return []
   onProgress?.('Applying the migrations of the database')
   const applied: string[] = []
   for (;;) {
     try {
-      const name = await db.transaction().execute(applyNext)
+      const name = await db.transaction().execute((trx) => applyNext(trx, known))
       if (name === undefined) return applied
       applied.push(name)
     } catch (error) {
@@ -55,6 +63,33 @@ export async function migrate<Tables>(
  */
 export async function assertWritable(db: Kysely<Tables>): Promise<void> {
   await prepared(sql`update rate_counters set used = used where false`).execute(db)
+}
+
+/** How the schema of a database differs from that of this release. */
+export type SchemaState = {
+  /** Names of migrations that this release would apply. */
+  missing: string[]
+  /** Names of migrations of newer releases that were applied. */
+  newer: string[]
+  /** Of those, the ones on whose schema this release cannot run. */
+  incompatible: string[]
+}
+
+/** Compares the schema with this release. Writes nothing. */
+export async function compareSchema<Tables>(
+  db: Kysely<Tables>,
+  known: SchemaMigrations = migrations,
+): Promise<SchemaState> {
+  const records = (await tableExists(db, 'kener_api_migrations')) ? await readRecords(db) : []
+  const applied = new Set(records.map(({ name }) => name))
+  const newer = records.filter(({ name }) => !(name in known))
+  return {
+    missing: Object.keys(known).filter((name) => !applied.has(name)),
+    newer: newer.map(({ name }) => name),
+    incompatible: newer
+      .filter(({ requires }) => requires !== null && !(requires in known))
+      .map(({ name }) => name),
+  }
 }
 
 /** True if no migration is pending. Ignores those of a newer release. */
@@ -82,18 +117,27 @@ export async function findSchema<Tables>(db: Kysely<Tables>): Promise<string | u
 }
 
 /** Applies the first pending migration. @returns its name */
-async function applyNext<Tables>(trx: Transaction<Tables>): Promise<string | undefined> {
+async function applyNext<Tables>(
+  trx: Transaction<Tables>,
+  known: SchemaMigrations,
+): Promise<string | undefined> {
   await sql`select pg_advisory_xact_lock(${lockKey}::bigint)`.execute(trx)
   const schema = await findSchema(trx)
   if (schema !== undefined)
     await sql`select set_config('search_path', quote_ident(${schema}), true)`.execute(trx)
   if (!(await tableExists(trx, 'kener_api_migrations'))) await createRecords(trx)
   const applied = await readApplied(trx)
-  const [name, migration] = Object.entries(migrations).find(([name]) => !applied.has(name)) ?? []
+  const [name, migration] = Object.entries(known).find(([name]) => !applied.has(name)) ?? []
   if (name === undefined || migration === undefined) return undefined
   await sql`set local lock_timeout = ${sql.lit(lockTimeoutMs)}`.execute(trx)
   await migration.up(trx)
   await sql`insert into kener_api_migrations (name) values (${name})`.execute(trx)
+  if (migration.requires !== undefined) {
+    await sql`alter table kener_api_migrations add column if not exists requires text`.execute(trx)
+    await sql`update kener_api_migrations set requires = ${migration.requires} where name = ${name}`.execute(
+      trx,
+    )
+  }
   return name
 }
 
@@ -114,8 +158,15 @@ async function createRecords<Tables>(trx: Transaction<Tables>): Promise<void> {
 }
 
 async function readApplied<Tables>(db: Kysely<Tables>): Promise<Set<string>> {
-  const { rows } = await sql<{ name: string }>`select name from kener_api_migrations`.execute(db)
-  return new Set(rows.map(({ name }) => name))
+  return new Set((await readRecords(db)).map(({ name }) => name))
+}
+
+/** The column `requires` is added with the first migration that has such a requirement. */
+async function readRecords<Tables>(db: Kysely<Tables>): Promise<{ name: string; requires: string | null }[]> {
+  const { rows } = await sql<{ name: string; requires: string | null }>`
+    select name, to_jsonb(kener_api_migrations) ->> 'requires' as requires from kener_api_migrations
+    order by name`.execute(db)
+  return rows
 }
 
 async function tableExists<Tables>(db: Kysely<Tables>, name: string): Promise<boolean> {

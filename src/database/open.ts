@@ -13,7 +13,7 @@ import {
   toConnections,
   unresponsiveMs,
 } from './pool.ts'
-import { prepareServer } from './prepare-server.ts'
+import { type Address, preparePooler, prepareServer } from './prepare-server.ts'
 import type { Tables } from './schema.ts'
 import { configureForRequests } from './settings.ts'
 
@@ -53,6 +53,8 @@ export type Timeouts = {
   admissionLockMs?: number
 }
 
+type Limits = { statementMs: number; lockMs: number }
+
 /** Longest statement of a background job. */
 const jobStatementMs = 60_000
 
@@ -72,13 +74,17 @@ type Options = {
  * @throws OperatorError
  */
 export async function openDatabase(
-  config: Pick<Config, 'databaseUrl' | 'databasePoolMax' | 'dataDir'>,
+  { databaseUrl, ...config }: DatabaseConfig,
   options: Options = {},
 ): Promise<Database> {
-  return config.databaseUrl === undefined
+  return databaseUrl === undefined
     ? openInProcess(config.dataDir, options)
-    : openServer(config.databaseUrl, config.databasePoolMax, options)
+    : openServer({ databaseUrl, ...config }, options)
 }
+
+/** What is optional has the default of Config. */
+export type DatabaseConfig = Pick<Config, 'databaseUrl' | 'databasePoolMax' | 'dataDir'> &
+  Partial<Pick<Config, 'databaseDirectUrl' | 'databasePreparedStatements'>>
 
 async function openInProcess(dataDir: string, options: Options): Promise<Database> {
   const unlock = await lockDirectory(dataDir)
@@ -103,30 +109,54 @@ async function openInProcess(dataDir: string, options: Options): Promise<Databas
   }
 }
 
-async function openServer(databaseUrl: string, max: number, options: Options): Promise<Database> {
+/** Behind a pooler in transaction mode, only background jobs connect directly: they need longer timeouts. */
+async function openServer(
+  {
+    databaseUrl,
+    databaseDirectUrl,
+    databasePreparedStatements: preparesStatements = true,
+    databasePoolMax: max,
+  }: DatabaseConfig & { databaseUrl: string },
+  options: Options,
+): Promise<Database> {
   const {
     connectMs,
     statementMs,
     admissionLockMs = lockTimeouts.admissionMs,
   } = options.timeouts ?? requestTimeouts
-  const { target, applied, schema } = await prepareServer(parseDatabaseUrl(databaseUrl), options.onProgress)
-  const open = (share: number, settings: { statementMs: number; lockMs: number }) =>
+  const address = directAddress({ databaseUrl, databaseDirectUrl })
+  const { target, applied, schema } = await prepareServer(address, options.onProgress)
+  const pooled =
+    databaseDirectUrl === undefined
+      ? undefined
+      : await preparePooler(directAddress({ databaseUrl }), {
+          statementMs,
+          lockMs: lockTimeouts.mainMs,
+          schema,
+        })
+
+  const common = (share: number, { statementMs }: Limits) => ({
+    max: share,
+    connectionTimeoutMillis: connectMs,
+    query_timeout: statementMs + unresponsiveMs,
+    preparesStatements,
+  })
+  const openDirect = (share: number, limits: Limits) =>
     openPool(
-      {
-        ...target,
-        max: share,
-        connectionTimeoutMillis: connectMs,
-        query_timeout: settings.statementMs + unresponsiveMs,
-        onConnect: configureForRequests({ ...settings, schema }),
-      },
+      { ...target, ...common(share, limits), onConnect: configureForRequests({ ...limits, schema }) },
       options,
     )
+  const open = pooled
+    ? (share: number, limits: Limits) => openPool({ ...pooled, ...common(share, limits) }, options)
+    : openDirect
   const shares = shareConnections(max)
   const main = open(shares.main, { statementMs, lockMs: lockTimeouts.mainMs })
   const admission =
     shares.admission === 0 ? main : open(shares.admission, { statementMs, lockMs: admissionLockMs })
   const jobs =
-    shares.jobs === 0 ? main : open(shares.jobs, { statementMs: jobStatementMs, lockMs: jobStatementMs })
+    shares.jobs === 0
+      ? main
+      : openDirect(shares.jobs, { statementMs: jobStatementMs, lockMs: jobStatementMs })
   const db = createKysely(main, options)
   rerunWhileLocked(db, statementMs)
   const pools = [...new Set([main, admission, jobs])]
@@ -143,6 +173,21 @@ async function openServer(databaseUrl: string, max: number, options: Options): P
     },
   }
 }
+
+/** Returns how to connect without a pooler in transaction mode, for migrations. */
+export function directAddress({
+  databaseUrl,
+  databaseDirectUrl,
+}: {
+  databaseUrl: string
+  databaseDirectUrl?: string | undefined
+}): Address {
+  return databaseDirectUrl === undefined
+    ? { target: parseDatabaseUrl(databaseUrl), variable: 'DATABASE_URL' }
+    : { target: parseDatabaseUrl(databaseDirectUrl, directUrl), variable: directUrl }
+}
+
+const directUrl = 'DATABASE_DIRECT_URL'
 
 /**
  * Divides the connections: a third for admission, 3 at most, and one for jobs if there are at least three. A share of 0

@@ -3,7 +3,7 @@ import { Kysely, type LogEvent, PostgresDialect } from 'kysely'
 import pg from 'pg'
 import { ConnectFailure, isUnresponsive } from './failures.ts'
 import { retryWhileLocked } from './locks.ts'
-import { PreparedStatementClient } from './prepared.ts'
+import { type ClientConfig, PreparedStatementClient } from './prepared.ts'
 import type { Tables } from './schema.ts'
 
 /** State of the pools: all connections, idle ones, and statements waiting for one. */
@@ -16,7 +16,7 @@ export type Connections = { total: number; idle: number; waiting: number }
 export const unresponsiveMs = 500
 
 export function openPool(
-  poolConfig: pg.PoolConfig,
+  poolConfig: pg.PoolConfig & ClientConfig,
   { onConnectionError }: { onConnectionError?: (error: Error) => void },
 ): pg.Pool {
   const pool = new pg.Pool({ ...poolConfig, Client: PreparedStatementClient })

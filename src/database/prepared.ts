@@ -7,6 +7,9 @@ import type { Tables } from './schema.ts'
 /** Names of the statements that are prepared, by their text. */
 const names = new Map<string, string>()
 
+/** Poolers in transaction mode may lose prepared statements: `preparesStatements` false sends all of them unnamed. */
+export type ClientConfig = pg.ClientConfig & { preparesStatements?: boolean }
+
 /**
  * Prepares the statements that `prepared` and `precompiled` name once per connection, because planning the statement of
  * authentication takes longer than executing it. Other statements are not named: their text may depend on the fields of
@@ -15,13 +18,19 @@ const names = new Map<string, string>()
  * Destroys its socket, so that the pool opens another connection, after an error that makes the connection unusable.
  */
 export class PreparedStatementClient extends pg.Client {
+  private readonly preparesStatements: boolean
   /** Called after the socket was destroyed because of this error. */
   onBroken: (error: unknown) => void = () => undefined
+
+  constructor(config: ClientConfig = {}) {
+    super(config)
+    this.preparesStatements = config.preparesStatements ?? true
+  }
 
   // pg's query has a dozen overloads. Kysely uses the one that returns a promise.
   override query(text: unknown, values?: unknown, ...rest: unknown[]): never {
     const query = super.query.bind(this) as (...args: unknown[]) => unknown
-    const name = typeof text === 'string' ? names.get(text) : undefined
+    const name = this.preparesStatements && typeof text === 'string' ? names.get(text) : undefined
     const result = name === undefined ? query(text, values, ...rest) : query({ name, text, values }, ...rest)
     if (!(result instanceof Promise)) return result as never
     return result.catch((error: unknown) => {

@@ -1,5 +1,8 @@
+import { type Kysely, sql } from 'kysely'
 import pg from 'pg'
+import { OperatorError } from '../operator-error.ts'
 import { unresponsiveMs } from './pool.ts'
+import type { Tables } from './schema.ts'
 
 /** Longer than the 10 s after which the pool closes an idle connection itself. */
 const idleSessionTimeoutMs = 15_000
@@ -11,24 +14,29 @@ const idleSessionTimeoutMs = 15_000
  * Time zone: times in JSON are in the session's zone, where the end of 9999 may be in the year 10000, which is invalid.
  *
  * jit: compiling a statement takes longer than executing it.
- *
- * transaction_timeout exists since PostgreSQL 17.
  */
-const sessionSettings = `
-  set datestyle = 'ISO, YMD';
-  set intervalstyle = 'postgres';
-  set timezone = 'UTC';
-  set bytea_output = 'hex';
-  set extra_float_digits = 1;
-  set standard_conforming_strings = on;
-  set array_nulls = on;
-  set default_transaction_isolation = 'read committed';
-  set default_transaction_deferrable = off;
-  set jit = off;
-  set statement_timeout = 0;
-  set lock_timeout = 0;
-  set idle_in_transaction_session_timeout = 0;
-  set idle_session_timeout = 0;
+const sessionSettings = {
+  datestyle: 'ISO, YMD',
+  intervalstyle: 'postgres',
+  timezone: 'UTC',
+  bytea_output: 'hex',
+  extra_float_digits: '1',
+  standard_conforming_strings: 'on',
+  array_nulls: 'on',
+  default_transaction_isolation: 'read committed',
+  default_transaction_deferrable: 'off',
+  jit: 'off',
+  statement_timeout: '0',
+  lock_timeout: '0',
+  idle_in_transaction_session_timeout: '0',
+  idle_session_timeout: '0',
+}
+
+/** transaction_timeout exists since PostgreSQL 17. */
+const setSession = `
+  ${Object.entries(sessionSettings)
+    .map(([name, value]) => `set ${name} = '${value}'`)
+    .join(';')};
   select set_config('transaction_timeout', '0', false) where current_setting('server_version_num')::integer >= 170000`
 
 /**
@@ -57,7 +65,38 @@ export type RequestSettings = { statementMs: number; lockMs: number; schema: str
 
 /** Configures a connection that serves requests or jobs, in one round trip. Poolers accept it, unlike startup parameters. */
 export function configureForRequests(settings: RequestSettings): OnConnect {
-  return awaited((client) => client.query(`${sessionSettings};${requestSettings(settings)}`))
+  return awaited((client) => client.query(`${setSession};${requestSettings(settings)}`))
+}
+
+/**
+ * Checks the settings of a connection through a pooler in transaction mode, which does not keep what a client sets: the
+ * role must have them. Plans need no setting there, and the pooler limits the idle time.
+ * @throws OperatorError with the statements that set what is missing
+ */
+export async function assertPooledSettings(
+  db: Kysely<Tables>,
+  { statementMs, lockMs, schema }: RequestSettings,
+): Promise<void> {
+  const expected: Record<string, string> = {
+    ...sessionSettings,
+    statement_timeout: String(statementMs),
+    lock_timeout: String(lockMs),
+    idle_in_transaction_session_timeout: String(statementMs + unresponsiveMs),
+    transaction_timeout: '0',
+  }
+  const { rows } = await sql<{ name: string; setting: string; role: string; schema: string | null }>`
+    select lower(name) as name, setting, current_user as role, current_schema() as schema from pg_settings
+    where lower(name) = any(${Object.keys(expected)}::text[])`.execute(db)
+  const missing = rows
+    .filter(({ name, setting }) => setting !== expected[name])
+    .map(({ name }) => `${name} = '${expected[name] ?? ''}'`)
+  if (rows[0]?.schema !== schema) missing.push(`search_path = ${pg.escapeIdentifier(schema)}`)
+  if (missing.length === 0) return
+  const role = pg.escapeIdentifier(rows[0]?.role ?? '')
+  const statements = missing.map((setting) => `alter role ${role} set ${setting};`).join(' ')
+  throw new OperatorError(
+    `The pooler at DATABASE_URL has connections without the settings of this service. Run these statements, then RECONNECT in the pooler: ${statements}`,
+  )
 }
 
 /**
@@ -65,7 +104,7 @@ export function configureForRequests(settings: RequestSettings): OnConnect {
  * for a lock, when this process no longer exists; some platforms do not support that.
  */
 export const configureForMigrations: OnConnect = awaited(async (client) => {
-  await client.query(sessionSettings)
+  await client.query(setSession)
   await client.query(`set client_connection_check_interval = '1s'`).catch((error: unknown) => {
     if ((error as { code?: string }).code !== invalidParameterValue) throw error
   })
@@ -73,7 +112,7 @@ export const configureForMigrations: OnConnect = awaited(async (client) => {
 
 const invalidParameterValue = '22023'
 
-type OnConnect = NonNullable<pg.PoolConfig['onConnect']>
+export type OnConnect = NonNullable<pg.PoolConfig['onConnect']>
 
 /** The pool awaits the result, which its types do not declare. */
 function awaited(configure: (client: pg.ClientBase) => unknown): OnConnect {
