@@ -44,7 +44,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
   app.post(
     '/:id/comments/:comment_id',
-    { config, schema, bodyLimit: incidentFormLimitBytes },
+    { config: { ...config, showAgain }, schema, bodyLimit: incidentFormLimitBytes },
     async function save(request, reply) {
       const { params } = request
       const form = readCommentForm(request.body)
@@ -74,19 +74,32 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     return sendDeletion(request, reply, await read(request, request.params), false)
   })
 
-  app.post('/:id/comments/:comment_id/delete', { config, schema }, async function remove(request, reply) {
-    const { params } = request
-    try {
-      const expected = readPrecondition(request.body)
-      await change(request, (change) =>
-        deleteComment(change, params.id, params.comment_id, scopeOf(request), expected),
-      )
-    } catch (error) {
-      if (!isConflict(error)) throw error
-      return sendDeletion(request, reply.code(error.status), await read(request, params), true)
-    }
-    return reply.redirect(`${incidentPath(params.id)}?notice=comment-deleted`, 303)
-  })
+  app.post(
+    '/:id/comments/:comment_id/delete',
+    { config: { ...config, recentLogIn: true }, schema },
+    async function remove(request, reply) {
+      const { params } = request
+      try {
+        const expected = readPrecondition(request.body)
+        await change(request, (change) =>
+          deleteComment(change, params.id, params.comment_id, scopeOf(request), expected),
+        )
+      } catch (error) {
+        if (!isConflict(error)) throw error
+        return sendDeletion(request, reply.code(error.status), await read(request, params), true)
+      }
+      return reply.redirect(`${incidentPath(params.id)}?notice=comment-deleted`, 303)
+    },
+  )
+
+  async function showAgain(
+    request: FastifyRequest<{ Params: { id: number; comment_id: number } }>,
+    reply: FastifyReply,
+  ) {
+    const form = readCommentForm(request.body)
+    const version = readText(request.body, 'version')
+    return sendForm(request, reply, await read(request, request.params), { form, version })
+  }
 
   /** Reads the incident first: a change meanwhile leaves a version that is too old, which is a conflict. */
   async function read(request: FastifyRequest, { id, comment_id }: { id: number; comment_id: number }) {

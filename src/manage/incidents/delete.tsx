@@ -19,16 +19,20 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     return sendConfirmation(request, reply, request.params.id, false)
   })
 
-  app.post('/:id/delete', { config, schema }, async function remove(request, reply) {
-    const { id } = request.params
-    try {
-      await change(request, (change) => deleteIncident(change, id, readPrecondition(request.body)))
-    } catch (error) {
-      if (!isConflict(error)) throw error
-      return sendConfirmation(request, reply.code(error.status), id, true)
-    }
-    return reply.redirect(`${incidentsPath}?notice=deleted`, 303)
-  })
+  app.post(
+    '/:id/delete',
+    { config: { ...config, recentLogIn: true }, schema },
+    async function remove(request, reply) {
+      const { id } = request.params
+      try {
+        await change(request, (change) => deleteIncident(change, id, readPrecondition(request.body)))
+      } catch (error) {
+        if (!isConflict(error)) throw error
+        return sendConfirmation(request, reply.code(error.status), id, true)
+      }
+      return reply.redirect(`${incidentsPath}?notice=deleted`, 303)
+    },
+  )
 
   async function sendConfirmation(
     request: FastifyRequest,

@@ -47,7 +47,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
   app.post(
     '/:id/comments',
-    { config: write, bodyLimit: incidentFormLimitBytes, schema: { params: IdParams } },
+    { config: { ...write, showAgain }, bodyLimit: incidentFormLimitBytes, schema: { params: IdParams } },
     async function post(request, reply) {
       const { id } = request.params
       const form = readCommentForm(request.body)
@@ -86,6 +86,10 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         return reply.redirect(`${incidentPath(id)}?notice=${notice}`, 303)
       },
     )
+  }
+
+  function showAgain(request: FastifyRequest<{ Params: { id: number } }>, reply: FastifyReply) {
+    return sendDetails(request, reply, request.params.id, { form: readCommentForm(request.body) })
   }
 
   type State = { notice?: string | undefined; form?: CommentForm; errors?: FieldErrors; isStale?: boolean }

@@ -18,16 +18,20 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     return sendConfirmation(request, reply, request.params.id, false)
   })
 
-  app.post('/:id/delete', { config, schema }, async function remove(request, reply) {
-    const { id } = request.params
-    try {
-      await change(request, (change) => deleteMaintenance(change, id, readPrecondition(request.body)))
-    } catch (error) {
-      if (!isConflict(error)) throw error
-      return sendConfirmation(request, reply.code(error.status), id, true)
-    }
-    return reply.redirect(`${maintenancesPath}?notice=deleted`, 303)
-  })
+  app.post(
+    '/:id/delete',
+    { config: { ...config, recentLogIn: true }, schema },
+    async function remove(request, reply) {
+      const { id } = request.params
+      try {
+        await change(request, (change) => deleteMaintenance(change, id, readPrecondition(request.body)))
+      } catch (error) {
+        if (!isConflict(error)) throw error
+        return sendConfirmation(request, reply.code(error.status), id, true)
+      }
+      return reply.redirect(`${maintenancesPath}?notice=deleted`, 303)
+    },
+  )
 
   async function sendConfirmation(
     request: FastifyRequest,

@@ -17,17 +17,21 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     return sendConfirmation(request, reply, request.params.tag)
   })
 
-  app.post('/:tag/delete', { config, schema }, async function remove(request, reply) {
-    const { tag } = request.params
-    try {
-      const expected = readPrecondition(request.body)
-      await change(request, (change) => deleteMonitor(change, tag, expected))
-    } catch (error) {
-      if (!isConflict(error)) throw error
-      return sendConfirmation(request, reply.code(error.status), tag, true)
-    }
-    return reply.redirect(`${monitorsPath}?notice=deleted`, 303)
-  })
+  app.post(
+    '/:tag/delete',
+    { config: { ...config, recentLogIn: true }, schema },
+    async function remove(request, reply) {
+      const { tag } = request.params
+      try {
+        const expected = readPrecondition(request.body)
+        await change(request, (change) => deleteMonitor(change, tag, expected))
+      } catch (error) {
+        if (!isConflict(error)) throw error
+        return sendConfirmation(request, reply.code(error.status), tag, true)
+      }
+      return reply.redirect(`${monitorsPath}?notice=deleted`, 303)
+    },
+  )
 
   async function sendConfirmation(
     request: FastifyRequest,
