@@ -210,6 +210,13 @@ export const affectsOtherMonitors = () =>
     'write:incidents',
   )
 
+/** For a change in the panel that must be confirmed with the key of the session. */
+export const otherKey = (keyId: string) =>
+  new ApiError(403, 'FORBIDDEN', 'This is another key: enter the key that you are logged in with', {
+    reason: 'other_key',
+    keyId,
+  })
+
 /** The form lacks this browser's CSRF token: it is from another site, or from before the log-in. */
 export const invalidCsrfToken = () =>
   new ApiError(403, 'FORBIDDEN', 'This form has expired: open the page again and submit it there', {

@@ -234,6 +234,8 @@ type AdminSessionsTable = {
   key_id: string
   seen_at: Generated<Date>
   ends_at: Date
+  /** When its key was entered. */
+  logged_in_at: Generated<Date>
 }
 
 type TrafficTable = {

@@ -17,8 +17,7 @@ export type ApiKey = Omit<Selectable<Tables['api_keys']>, 'secret_hash' | 'permi
 export const keyStatus = sql<KeyStatus>`
   case when revoked_at is not null then 'revoked' when expires_at <= now() then 'expired' else 'active' end`
 
-/** True for keys that may use the admin panel. */
-export const isActiveAdmin = sql<boolean>`(${keyStatus} = 'active' and 'admin' = any(permissions))`
+export const isActive = sql<boolean>`(${keyStatus} = 'active')`
 
 const publicColumns = [
   'id',
@@ -195,7 +194,7 @@ export type KeyChanges = Partial<KeyAttributes>
 /**
  * Returns undefined if the key does not exist or is revoked, if its expiry would become later than both its current one
  * and the latest allowed one, or if it would become an admin key and expire later than the calling key. Deletes the key's
- * sessions if it is no longer an active admin key, so that they do not come back if it becomes one again.
+ * sessions if it has expired, so that they do not come back if it gets a later expiry.
  */
 export async function updateKey(
   db: Kysely<Tables>,
@@ -225,15 +224,14 @@ export async function updateKey(
         .$if(limits.callerExpiresAt !== null && changes.permissions?.includes('admin') === true, (limited) =>
           limited.where(isAdminAllowed),
         )
-        .returning(selection)
-        .returning(isActiveAdmin.as('is_admin')),
+        .returning(selection),
     )
     .with('ended', (query) =>
       query
         .deleteFrom('admin_sessions')
         .using('changed')
         .whereRef('key_id', '=', 'changed.id')
-        .where('is_admin', '=', false),
+        .where('changed.status', '<>', 'active'),
     )
     .selectFrom('changed')
     .select([...publicColumns, 'status', 'created_by_name'])

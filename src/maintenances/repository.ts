@@ -79,17 +79,20 @@ export type OngoingMaintenance = Pick<Maintenance, 'id' | 'title' | 'monitors'> 
   ends_at: Date
 }
 
-/** Lists the enabled maintenances that are ongoing, soonest end first. */
+/** Lists the enabled maintenances that are ongoing and affect a monitor of the scope, soonest end first. */
 export async function listOngoingMaintenances(
   db: Kysely<Tables>,
+  scope: Scope,
   limit: number,
 ): Promise<OngoingMaintenance[]> {
   const { rows } = await sql<OngoingMaintenance>`
-    select maintenances.id, title, event.starts_at, ends_at, ${affectedByMaintenance.column(null)}
+    select maintenances.id, title, event.starts_at, ends_at, ${affectedByMaintenance.column(scope)}
     from (
       select maintenance_id, starts_at, ends_at from maintenance_events where ${eventIsOngoing}
     ) as event join maintenances on maintenances.id = maintenance_id
-    where enabled order by ends_at, maintenances.id limit ${limit}`.execute(db)
+    where enabled and ${affectedByMaintenance.isInScope(scope)} order by ends_at, maintenances.id limit ${limit}`.execute(
+    db,
+  )
   return rows
 }
 

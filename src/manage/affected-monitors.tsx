@@ -1,10 +1,13 @@
 import type { FastifyRequest } from 'fastify'
+import { useContext } from 'preact/hooks'
 import type { MaintenanceImpact } from '../enums.ts'
+import { requirePrincipal } from '../http/auth.ts'
 import { assertMonitorsInScope, scopeOf } from '../http/permission-guard.ts'
 import { listMonitorChoices, type MonitorChoice } from '../monitors/repository.ts'
 import type { ErrorDetail } from '../errors.ts'
+import { allows } from '../permissions.ts'
 import { readText } from './form.ts'
-import { FieldGroup } from './ui.tsx'
+import { FieldGroup, Granted } from './ui.tsx'
 
 /** The monitors of an incident or a maintenance, as entered. */
 export type AffectedForm = {
@@ -90,14 +93,20 @@ export async function readAffectedChoices(
   form: AffectedForm,
 ): Promise<AffectedChoices> {
   const tags = [...form.impacts.keys()]
-  const filter = { scope: scopeOf(request), tags, text: form.search }
+  const isPublic = !allows(requirePrincipal(request).permissions, 'read:monitors')
+  const filter = { scope: scopeOf(request), tags, text: form.search, isPublic }
   const found = await listMonitorChoices(request.server.db, filter, maxListed + 1)
   const selected = found.filter(({ tag }) => form.impacts.has(tag))
   const others = found.slice(selected.length)
   const known = new Set(selected.map(({ tag }) => tag))
   const missing = tags
     .filter((tag) => !known.has(tag))
-    .map((tag) => ({ tag, name: 'No longer exists:', enabled: true, hidden: false }))
+    .map((tag) => ({
+      tag,
+      name: isPublic ? 'Not public:' : 'No longer exists:',
+      enabled: true,
+      hidden: false,
+    }))
   return {
     ...form,
     listed: [...missing, ...selected, ...others.slice(0, maxListed)],
@@ -210,11 +219,16 @@ export function AffectedList({ affected }: { affected: readonly Affected<Mainten
     <ul class="affected">
       {affected.map(({ monitor_tag: tag, impact }) => (
         <li key={tag}>
-          <a href={`/manage/monitors/${encodeURIComponent(tag)}`}>{tag}</a> <ImpactMark impact={impact} />
+          <MonitorLink tag={tag} /> <ImpactMark impact={impact} />
         </li>
       ))}
     </ul>
   )
+}
+
+function MonitorLink({ tag }: { tag: string }) {
+  if (!allows(useContext(Granted), 'read:monitors')) return <>{tag}</>
+  return <a href={`/manage/monitors/${encodeURIComponent(tag)}`}>{tag}</a>
 }
 
 export function ImpactMark({ impact }: { impact: MaintenanceImpact }) {

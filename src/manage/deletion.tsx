@@ -39,22 +39,26 @@ export function registerDeletion<Params, Row>(
   app: FastifyInstance,
   { path, config, params, read, remove, describe, nextPath }: Deletion<Params, Row>,
 ): void {
-  const options = { config, schema: { params } }
+  const schema = { params }
 
-  app.get(path, options, async function confirm(request, reply) {
+  app.get(path, { config, schema }, async function confirm(request, reply) {
     return sendConfirmation(request, reply, false)
   })
 
-  app.post(path, options, async function confirmed(request, reply) {
-    const params = request.params as Params
-    try {
-      await change(request, (change) => remove(change, params, readPrecondition(request.body), request))
-    } catch (error) {
-      if (!isConflict(error)) throw error
-      return sendConfirmation(request, reply.code(error.status), true)
-    }
-    return reply.redirect(nextPath(params), 303)
-  })
+  app.post(
+    path,
+    { config: { ...config, recentLogIn: true }, schema },
+    async function confirmed(request, reply) {
+      const params = request.params as Params
+      try {
+        await change(request, (change) => remove(change, params, readPrecondition(request.body), request))
+      } catch (error) {
+        if (!isConflict(error)) throw error
+        return sendConfirmation(request, reply.code(error.status), true)
+      }
+      return reply.redirect(nextPath(params), 303)
+    },
+  )
 
   async function sendConfirmation(request: FastifyRequest, reply: FastifyReply, isStale: boolean) {
     const confirmation = describe(await read(request.params as Params, request))

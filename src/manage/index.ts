@@ -6,19 +6,21 @@ import staticFiles from '@fastify/static'
 import type { FastifyInstance } from 'fastify'
 import { formRequired } from '../errors.ts'
 import { securePages } from '../http/page-security.ts'
+import accountRoutes from './account.tsx'
 import auditRoutes from './audit.tsx'
 import apiKeyRoutes from './api-keys/routes.ts'
 import incidentRoutes from './incidents/routes.ts'
 import logInRoutes from './log-in.tsx'
 import maintenanceRoutes from './maintenances/routes.ts'
 import monitorRoutes from './monitors/routes.ts'
+import { addedFieldsBytes, checkForm, isDestructive, showOrConfirm } from './entered-forms.tsx'
 import overviewRoutes from './overview.tsx'
 import { sendErrorPage } from './error-page.tsx'
 import session from './session.ts'
 
 export { sendErrorPage }
 
-/** Longest body of a form whose route has no limit of its own. */
+/** Longest body of a form whose route declares no other limit. */
 const formLimitBytes = 16_384
 
 /**
@@ -61,6 +63,7 @@ async function pages(app: FastifyInstance) {
     done(formRequired())
   })
   await app.register(cookie)
+  app.decorateRequest('isShownAgain', false)
   await app.register(session)
   await app.register(csrfProtection, {
     // Selects the mode that keeps the secret in request.session, which ./session.ts sets.
@@ -69,11 +72,8 @@ async function pages(app: FastifyInstance) {
     getToken: ({ body }) => (body as { _csrf?: string } | undefined)?._csrf,
     logLevel: 'debug',
   })
-  // Checks the CSRF token here, so that no route can omit the check.
-  app.addHook('preValidation', (request, reply, next) => {
-    if (request.method === 'GET' || request.method === 'HEAD' || request.is404) next()
-    else app.csrfProtection(request, reply, next)
-  })
+  // Here, so that no route can omit the check.
+  app.addHook('preValidation', checkForm)
   app.setNotFoundHandler(async (request, reply) => {
     await app.requireSession.call(app, request, reply)
     return reply.sent ? reply : app.handleNotFound(request)
@@ -83,15 +83,23 @@ async function pages(app: FastifyInstance) {
   app.register(authenticatedPages)
 }
 
-/** A page requires the permission admin, unless its route declares another one. */
+/**
+ * A page requires the permission admin, unless its route declares another one. A route that deletes, revokes or rotates
+ * without `config.recentLogIn` is a boot error.
+ */
 async function authenticatedPages(app: FastifyInstance) {
   app.addHook('onRoute', (route) => {
     route.config = { permission: 'admin', ...route.config }
+    if (route.method !== 'POST') return
+    if (isDestructive(route.url) && route.config.recentLogIn === undefined)
+      throw new Error(`${route.url} declares no config.recentLogIn`)
+    route.bodyLimit = (route.bodyLimit ?? formLimitBytes) + addedFieldsBytes
+    route.preHandler = [...[route.preHandler ?? []].flat(), showOrConfirm]
   })
   app.addHook('onRequest', app.requireSession)
-  app.addHook('onRequest', app.checkPermission)
-  app.addHook('onRequest', app.limitConcurrency)
+  app.addHook('onRequest', (request, reply) => app.authorize(request, reply))
   app.register(overviewRoutes)
+  app.register(accountRoutes, { prefix: '/account' })
   app.register(monitorRoutes, { prefix: '/monitors' })
   app.register(incidentRoutes, { prefix: '/incidents' })
   app.register(maintenanceRoutes, { prefix: '/maintenances' })

@@ -1,17 +1,21 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyRequest } from 'fastify'
 import { statusesBySeverity } from '../enums.ts'
+import { type Principal, requirePrincipal } from '../http/auth.ts'
+import { scopeOf } from '../http/permission-guard.ts'
 import { type Incident, listIncidents } from '../incidents/repository.ts'
 import { type AdviceCode, type Finding, listAdvice } from '../keys/advice.ts'
 import { type LimitedKey, listLimitedKeys } from '../keys/usage.ts'
 import { listOngoingMaintenances, type OngoingMaintenance } from '../maintenances/repository.ts'
+import { type Access, allows } from '../permissions.ts'
 import { type MonitorSummary, summarizeMonitors } from '../status/repository.ts'
+import { OwnKey } from './account.tsx'
 import { toCaller } from './api-keys/advice.tsx'
 import { keyPath, keysPath } from './api-keys/ui.tsx'
 import { BarChart } from './chart.tsx'
 import { formatNumber } from './format.ts'
 import { incidentPath, IncidentState, incidentsPath } from './incidents/ui.tsx'
-import { maintenancePath } from './maintenances/ui.tsx'
+import { maintenancePath, maintenancesPath } from './maintenances/ui.tsx'
 import { FirstMonitor } from './monitors/first-monitor.tsx'
 import { monitorPath, MonitorStatus, monitorsPath, StatusReason } from './monitors/ui.tsx'
 import { sendPage } from './page.tsx'
@@ -25,30 +29,77 @@ const maxKeys = 5
 const urgentAdvice: AdviceCode[] = ['expires_soon', 'idle', 'rotated_but_used']
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
-  app.get('/', async function showOverview(request, reply) {
+  app.get('/', { config: { permission: 'any-key' } }, async function showOverview(request, reply) {
+    const principal = requirePrincipal(request)
+    const { permissions } = principal
+    const scope = scopeOf(request)
+    const isAdmin = allows(permissions, 'admin')
+    const readsMonitors = allows(permissions, 'read:monitors')
+    const readsIncidents = allows(permissions, 'read:incidents')
     // One after the other, because a request may take one connection at a time.
-    const monitors = await summarizeMonitors(app.db, maxProblems)
-    const incidents = await listIncidents(app.db, { scope: null, open: true }, maxProblems + 1)
-    const maintenances = await listOngoingMaintenances(app.db, maxProblems)
-    const advice = await listAdvice(app.db, toCaller(request), { limit: maxKeys, codes: urgentAdvice })
-    const limited = await listLimitedKeys(app.db, maxKeys)
-    const traffic = await app.readTraffic()
+    const monitors = readsMonitors ? await summarizeMonitors(app.db, scope, maxProblems) : undefined
+    const incidents = readsIncidents
+      ? await listIncidents(app.db, { scope, open: true }, maxProblems + 1)
+      : undefined
+    const maintenances = readsIncidents
+      ? await listOngoingMaintenances(app.db, scope, maxProblems)
+      : undefined
+    const advice = isAdmin
+      ? await listAdvice(app.db, toCaller(request), { limit: maxKeys, codes: urgentAdvice })
+      : undefined
+    const limited = isAdmin ? await listLimitedKeys(app.db, maxKeys) : []
+    const traffic = isAdmin ? await app.readTraffic() : undefined
     return sendPage(
       request,
       reply,
       { title: 'Overview', section: 'overview' },
       <>
         <h1>Overview</h1>
-        <Monitors summary={monitors} request={request} />
-        <Problems monitors={monitors} incidents={incidents} maintenances={maintenances} />
-        <Keys findings={advice.data} limited={limited} />
-        <Traffic requests={traffic} />
+        {monitors && <Monitors summary={monitors} request={request} />}
+        {(readsMonitors || readsIncidents) && <Problems {...{ monitors, incidents, maintenances }} />}
+        <WriteOnly permissions={permissions} />
+        {advice && <Keys findings={advice.data} limited={limited} />}
+        {traffic && <Traffic requests={traffic} />}
+        {!readsMonitors && !readsIncidents && (
+          <OwnKey principal={principal} rateLimitMax={app.config.rateLimitMax} />
+        )}
       </>,
     )
   })
 }
 
 export default routes
+
+/** Links the forms of a key that may write what it may not read, because the navigation does not lead to them. */
+function WriteOnly({ permissions }: Pick<Principal, 'permissions'>) {
+  const readsMonitors = allows(permissions, 'read:monitors')
+  const readsIncidents = allows(permissions, 'read:incidents')
+  const links: [access: Access, isReadable: boolean, path: string, label: string][] = [
+    ['write:monitors', readsMonitors, `${monitorsPath}/new`, 'Create a monitor'],
+    ['write:incidents', readsIncidents, `${incidentsPath}/new`, 'Open an incident'],
+    ['write:incidents', readsIncidents, `${maintenancesPath}/new`, 'Plan a maintenance'],
+  ]
+  const forms = links.filter(([access, isReadable]) => !isReadable && allows(permissions, access))
+  return (
+    <>
+      {!readsMonitors && !readsIncidents && (
+        <p class="card">
+          This key may not read monitors, incidents or maintenances: it has neither <code>read:monitors</code>{' '}
+          nor <code>read:incidents</code>. To see them, log in with another key.
+        </p>
+      )}
+      {forms.length > 0 && (
+        <p class="buttons">
+          {forms.map(([, , path, label]) => (
+            <a key={path} class="button" href={path}>
+              {label}
+            </a>
+          ))}
+        </p>
+      )}
+    </>
+  )
+}
 
 /** Counts the monitors by status, each linked to the list of them. */
 function Monitors({ summary: { counts }, request }: { summary: MonitorSummary; request: FastifyRequest }) {
@@ -67,25 +118,30 @@ function Monitors({ summary: { counts }, request }: { summary: MonitorSummary; r
   )
 }
 
+/** Undefined: the key may not read them. */
 type ProblemsProps = {
-  monitors: MonitorSummary
-  incidents: Incident[]
-  maintenances: OngoingMaintenance[]
+  monitors: MonitorSummary | undefined
+  incidents: Incident[] | undefined
+  maintenances: OngoingMaintenance[] | undefined
 }
 
 function Problems({ monitors, incidents, maintenances }: ProblemsProps) {
-  if (monitors.impaired.length + incidents.length + maintenances.length === 0) {
-    return (
-      <p class="card">
-        No problems: no monitor is down or degraded, no incident is open, and no maintenance is ongoing.
-      </p>
-    )
+  const hasImpaired = monitors !== undefined && monitors.impaired.length > 0
+  const hasIncidents = incidents !== undefined && incidents.length > 0
+  const hasMaintenances = maintenances !== undefined && maintenances.length > 0
+  if (!hasImpaired && !hasIncidents && !hasMaintenances) {
+    const absent = [
+      ...(monitors ? ['no monitor is down or degraded'] : []),
+      ...(incidents ? ['no incident is open'] : []),
+      ...(maintenances ? ['no maintenance is ongoing'] : []),
+    ]
+    return <p class="card">No problems: {new Intl.ListFormat('en').format(absent)}.</p>
   }
   return (
     <div class="columns halves">
-      {monitors.impaired.length > 0 && <Impaired {...monitors} />}
-      {incidents.length > 0 && <Incidents incidents={incidents} />}
-      {maintenances.length > 0 && <Maintenances maintenances={maintenances} />}
+      {hasImpaired && <Impaired {...monitors} />}
+      {hasIncidents && <Incidents incidents={incidents} />}
+      {hasMaintenances && <Maintenances maintenances={maintenances} />}
     </div>
   )
 }

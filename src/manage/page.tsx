@@ -7,7 +7,7 @@ import { CsrfToken, Form, Granted, Now, PublicPage } from './ui.tsx'
 
 /** Entries of the main navigation, each for keys with the permission that its page requires. */
 const sections = [
-  { id: 'overview', path: '/manage', label: 'Overview', permission: 'admin' },
+  { id: 'overview', path: '/manage', label: 'Overview', permission: 'any-key' },
   { id: 'monitors', path: '/manage/monitors', label: 'Monitors', permission: 'read:monitors' },
   { id: 'incidents', path: '/manage/incidents', label: 'Incidents', permission: 'read:incidents' },
   { id: 'maintenances', path: '/manage/maintenances', label: 'Maintenances', permission: 'read:incidents' },
@@ -24,6 +24,25 @@ export type Page = {
   reloadPath?: string
 }
 
+/** Notices that every page can show. */
+const notices = new Map([
+  [
+    'unchanged',
+    'Nothing was changed, because the page was opened before your last log-in. Try again if you still want the change.',
+  ],
+  ['done', 'Done. Your key may change this, but not read it.'],
+])
+
+const enteredNotice =
+  'Nothing was saved yet, because you opened this form before your last log-in. Check it, and send it again.'
+
+/** Returns the notice of a page that has none of its own. */
+function noticeOf({ query, principal, isShownAgain }: FastifyRequest): string | undefined {
+  return isShownAgain && principal
+    ? enteredNotice
+    : notices.get((query as { notice?: string } | undefined)?.notice ?? '')
+}
+
 export function sendPage(
   request: FastifyRequest,
   reply: FastifyReply,
@@ -37,7 +56,10 @@ export function sendPage(
       <Now.Provider value={session?.now ?? new Date()}>
         <Granted.Provider value={request.principal?.permissions ?? []}>
           <PublicPage.Provider value={publicPageOf(request)}>
-            <Document page={page} userName={request.principal?.name}>
+            <Document
+              page={{ ...page, notice: page.notice ?? noticeOf(request) }}
+              userName={request.principal?.name}
+            >
               {content}
             </Document>
           </PublicPage.Provider>
@@ -116,9 +138,9 @@ function Header({ section, userName }: { section: Page['section']; userName: str
             {publicPage !== undefined && <a href={`${publicPage}/`}>Status page</a>}
           </nav>
           <Form action="/manage/logout" class="account">
-            <span class="user" title="You are logged in with this key">
+            <a class="user" href="/manage/account" title="You are logged in with this key">
               {userName}
-            </span>
+            </a>
             <button class="quiet">Log out</button>
           </Form>
         </>

@@ -2,7 +2,7 @@ import { type Kysely, sql } from 'kysely'
 import { prepared } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import { type KeyWithStatus, principalColumns } from '../keys/counters.ts'
-import { isActiveAdmin } from '../keys/repository.ts'
+import { isActive } from '../keys/repository.ts'
 
 type SessionPrincipal = Omit<KeyWithStatus, 'status'>
 
@@ -11,12 +11,27 @@ const principal = sql.join(principalColumns.map((column) => sql.ref(column)))
 /** A session ends after 30 minutes without a request. */
 const isIdle = sql<boolean>`(seen_at <= now() - interval '30 minutes')`
 
+/** Changes that cannot be undone require that the key was entered in the last 15 minutes. */
+const isRecent = sql<boolean>`(logged_in_at > now() - interval '15 minutes')`
+
+type Session = {
+  principal: SessionPrincipal
+  /** The time by the clock of the database. */
+  now: Date
+  /** True if the key was entered recently. */
+  is_recent: boolean
+}
+
 /**
  * Starts a session that ends after 8 hours, or earlier if its key expires earlier.
  * @param digest of the token in the browser's cookie. The token itself is not stored.
- * @returns false, with nothing stored, if the key is not an active admin key.
+ * @returns the time by the clock of the database; undefined, with nothing stored, if the key is not active.
  */
-export async function startSession(db: Kysely<Tables>, digest: string, keyId: string): Promise<boolean> {
+export async function startSession(
+  db: Kysely<Tables>,
+  digest: string,
+  keyId: string,
+): Promise<Date | undefined> {
   const started = await db
     .insertInto('admin_sessions')
     .columns(['token_digest', 'key_id', 'ends_at'])
@@ -29,27 +44,28 @@ export async function startSession(db: Kysely<Tables>, digest: string, keyId: st
           sql<Date>`least(now() + interval '8 hours', expires_at)`.as('ends_at'),
         ])
         .where('id', '=', keyId)
-        .where(isActiveAdmin),
+        .where(isActive),
     )
-    .returning('key_id')
+    .returning('logged_in_at')
     .executeTakeFirst()
-  return started !== undefined
+  return started?.logged_in_at
 }
 
 /**
  * Returns the active sessions by digest, with the current state of their keys, and marks them as seen. Deletes a session
- * that has ended or whose key is not an active admin key, so that it stays ended if its key becomes one again.
- * `now` is the time by the clock of the database. Does not write rows that another transaction has locked, because the
- * statement serves several sessions: the next request does.
+ * that has ended or whose key is not active, so that it stays ended if its key gets a later expiry. Does not
+ * write rows that another transaction has locked, because the statement serves several sessions: the next request does.
  */
 export async function readSessions(
   db: Kysely<Tables>,
   digests: readonly string[],
-): Promise<Map<string, { principal: SessionPrincipal; now: Date }>> {
-  const { rows } = await prepared(sql<SessionPrincipal & { token_digest: string; now: Date }>`
+): Promise<Map<string, Session>> {
+  const { rows } = await prepared(sql<
+    SessionPrincipal & Omit<Session, 'principal'> & { token_digest: string }
+  >`
     with found as (
-      select token_digest, ${principal},
-        ${isActiveAdmin} and ends_at > now() and not ${isIdle} as is_active
+      select token_digest, ${principal}, ${isRecent} as is_recent,
+        ${isActive} and ends_at > now() and not ${isIdle} as is_active
       from admin_sessions join api_keys on id = key_id
       where token_digest = any(${digests}::text[])
     ), unlocked as (
@@ -62,13 +78,27 @@ export async function readSessions(
       delete from admin_sessions using unlocked
       where unlocked.token_digest = admin_sessions.token_digest and not is_active
     )
-    select token_digest, ${principal}, now() as now
+    select token_digest, ${principal}, is_recent, now() as now
     from found where is_active`).execute(db)
-  return new Map(rows.map(({ token_digest, now, ...principal }) => [token_digest, { principal, now }]))
+  return new Map(
+    rows.map(({ token_digest, now, is_recent, ...principal }) => [
+      token_digest,
+      { principal, now, is_recent },
+    ]),
+  )
 }
 
 export async function endSession(db: Kysely<Tables>, digest: string): Promise<void> {
   await db.deleteFrom('admin_sessions').where('token_digest', '=', digest).execute()
+}
+
+/** Ends all sessions of a key. Returns their number. */
+export async function endSessionsOfKey(db: Kysely<Tables>, keyId: string): Promise<number> {
+  const { numDeletedRows } = await db
+    .deleteFrom('admin_sessions')
+    .where('key_id', '=', keyId)
+    .executeTakeFirstOrThrow()
+  return Number(numDeletedRows)
 }
 
 /** Deletes the ended sessions that no later request has deleted. Skips locked ones. */

@@ -5,14 +5,17 @@ import fp from 'fastify-plugin'
 import { auditedTransaction } from '../audit/transaction.ts'
 import { batch } from '../database/batch.ts'
 import { retryWhileLocked } from '../database/locks.ts'
-import { forbidden } from '../errors.ts'
-import type { Principal } from '../http/auth.ts'
+import { keyRevoked } from '../errors.ts'
+import { type Principal, requirePrincipal } from '../http/auth.ts'
 import { change, toChangeContext } from '../http/change-context.ts'
 import { clientAddress } from '../http/client-address.ts'
 import { isAddressAllowed } from '../keys/allowed-ips.ts'
 import { touchKeys } from '../keys/authentication.ts'
 import { toTarget } from '../keys/lifecycle.ts'
-import { endSession, readSessions, startSession } from './session-repository.ts'
+import { allows } from '../permissions.ts'
+import { canShowAgain } from './entered-forms.tsx'
+import { pathBefore, withNotice } from './redirects.ts'
+import { endSession, endSessionsOfKey, readSessions, startSession } from './session-repository.ts'
 
 /**
  * The log-in form has a cookie of its own. A link from another site is sent without cookies (SameSite=Strict) and gets
@@ -21,6 +24,8 @@ import { endSession, readSessions, startSession } from './session-repository.ts'
 const sessionCookie = 'kener_manage'
 const logInCookie = 'kener_log_in'
 
+const logInPath = '/manage/login'
+
 /** 32 random bytes in base64url. */
 const tokenPattern = /^[\w-]{43}$/
 
@@ -28,6 +33,8 @@ type Session = {
   csrfSecret?: string
   /** Time at which the session was read, by the clock of the database. */
   now?: Date
+  /** True if the key was entered in the last 15 minutes. */
+  isRecent?: boolean
 }
 
 declare module 'fastify' {
@@ -36,13 +43,20 @@ declare module 'fastify' {
     session: Session
   }
   interface FastifyInstance {
-    /** onRequest hook: redirects a request without a session to the log-in. @throws ApiError 429 */
+    /**
+     * onRequest hook: redirects a request without a session to the log-in. A form that can be shown again continues, so
+     * that its fields are read: ./entered-forms.tsx asks for the key. @throws ApiError 429
+     */
     requireSession: onRequestAsyncHookHandler
+    /** onRequest hook, after requireSession: checks what the key may do. @throws ApiError 403, 503 */
+    authorize: (request: FastifyRequest, reply: FastifyReply) => Promise<unknown>
     /** Sets a cookie if the browser has none, because CSRF tokens are derived from it. */
     openSession: (request: FastifyRequest, reply: FastifyReply) => void
-    /** @throws ApiError 403 if the key is not an active admin key. */
+    /** Starts a session, with a new token, and ends the one that the browser had. @throws ApiError 401 */
     logIn: (request: FastifyRequest, reply: FastifyReply, principal: Principal) => Promise<void>
     logOut: (request: FastifyRequest, reply: FastifyReply) => Promise<void>
+    /** Ends all sessions of a key, on all replicas. */
+    logOutEverywhere: (request: FastifyRequest, key: Pick<Principal, 'id' | 'name'>) => Promise<void>
   }
 }
 
@@ -67,6 +81,7 @@ export default fp(
       if (found && isAddressAllowed(found.principal.allowed_ips, clientAddress(request))) {
         request.principal = found.principal
         request.session.now = found.now
+        request.session.isRecent = found.is_recent
       }
       const activeToken = request.principal ? token : logInToken
       if (activeToken !== undefined) setCsrfSecret(request, activeToken)
@@ -75,30 +90,53 @@ export default fp(
     app.decorate('requireSession', async (request, reply) => {
       if (request.principal) return
       await promisify(app.limitRate).call(app, request, reply)
-      const next =
-        request.method === 'GET' && request.url !== '/manage'
-          ? `?next=${encodeURIComponent(request.url)}`
-          : ''
-      return reply.redirect(`/manage/login${next}`, 303)
+      if (canShowAgain(request)) {
+        request.isShownAgain = true
+        return
+      }
+      const isRead = request.method === 'GET' || request.method === 'HEAD'
+      const query = new URLSearchParams(
+        isRead
+          ? { next: request.url }
+          : { next: withNotice(pathBefore(request), 'unchanged'), notice: 'unchanged' },
+      )
+      return reply.redirect(request.url === '/manage' ? logInPath : `${logInPath}?${query.toString()}`, 303)
+    })
+
+    app.decorate('authorize', async (request, reply) => {
+      // Such a form is authorized once its key is known.
+      if (!request.principal) return
+      if (isUnreadableResult(request)) return reply.redirect(withNotice('/manage', 'done'), 303)
+      await promisify(app.checkPermission).call(app, request, reply)
+      await promisify(app.limitConcurrency).call(app, request, reply)
     })
 
     app.decorate('openSession', (request, reply) => {
-      if (request.session.csrfSecret === undefined) setTokenCookie(request, reply, logInCookie)
+      if (request.session.csrfSecret === undefined)
+        setTokenCookie(request, reply, logInCookie, generateToken())
     })
 
     app.decorate('logIn', async (request, reply, principal) => {
       const previousToken = readToken(request, sessionCookie)
-      const token = setTokenCookie(request, reply, sessionCookie)
-      await auditedTransaction(toChangeContext(request, principal), async ({ trx, record }) => {
-        if (!(await startSession(trx, digestOf(token), principal.id))) throw forbidden('admin')
-        if (previousToken !== undefined) await endSession(trx, digestOf(previousToken))
-        record({ action: 'panel.logged_in', target: toTarget(principal) })
-      })
+      const token = generateToken()
+      request.session.now = await auditedTransaction(
+        toChangeContext(request, principal),
+        async ({ trx, record }) => {
+          const now = await startSession(trx, digestOf(token), principal.id)
+          // It was revoked, or expired, after it was verified.
+          if (!now) throw keyRevoked(principal.id)
+          if (previousToken !== undefined) await endSession(trx, digestOf(previousToken))
+          record({ action: 'panel.logged_in', target: toTarget(principal) })
+          return now
+        },
+      )
+      setTokenCookie(request, reply, sessionCookie, token)
       request.principal = principal
+      request.session.isRecent = true
       const address = clientAddress(request)
       await touchKeys(app.db, [{ id: principal.id, address }])
       // Otherwise a key that is only used for the panel would seem not to need the permission.
-      app.keyUsage.count(principal.id, 'admin')
+      if (allows(principal.permissions, 'admin')) app.keyUsage.count(principal.id, 'admin')
       request.log.info({ event: 'logged_in', keyId: principal.id, address }, 'logged in')
     })
 
@@ -118,17 +156,48 @@ export default fp(
         'logged out',
       )
     })
+
+    app.decorate('logOutEverywhere', async (request, key) => {
+      await change(request, async ({ trx, record }) => {
+        const count = await endSessionsOfKey(trx, key.id)
+        const changes = { sessions: [count, 0] as [number, number] }
+        if (count > 0) record({ action: 'panel.logged_out', target: toTarget(key), changes })
+      })
+      request.log.info(
+        {
+          event: 'logged_out_everywhere',
+          keyId: requirePrincipal(request).id,
+          subjectKeyId: key.id,
+          address: clientAddress(request),
+        },
+        'logged out everywhere',
+      )
+    })
   },
   { name: 'session', dependencies: ['database', 'auth', 'key-usage', 'rate-limit', '@fastify/cookie'] },
 )
+
+/** True for the page that a form leads to after its change, if the key may change what it shows, but not read it. */
+function isUnreadableResult({ method, query, principal, routeOptions }: FastifyRequest): boolean {
+  const { permission } = routeOptions.config
+  return (
+    method === 'GET' &&
+    Object.hasOwn(query as object, 'notice') &&
+    (permission === 'read:monitors' || permission === 'read:incidents') &&
+    !allows(principal?.permissions ?? [], permission)
+  )
+}
 
 function readToken({ cookies }: FastifyRequest, name: string): string | undefined {
   const token = cookies[name]
   return token !== undefined && tokenPattern.test(token) ? token : undefined
 }
 
-function setTokenCookie(request: FastifyRequest, reply: FastifyReply, name: string): string {
-  const token = randomBytes(32).toString('base64url')
+function generateToken(): string {
+  return randomBytes(32).toString('base64url')
+}
+
+function setTokenCookie(request: FastifyRequest, reply: FastifyReply, name: string, token: string): void {
   setCsrfSecret(request, token)
   reply.setCookie(name, token, {
     path: '/manage',
@@ -136,7 +205,6 @@ function setTokenCookie(request: FastifyRequest, reply: FastifyReply, name: stri
     sameSite: 'strict',
     secure: request.protocol === 'https',
   })
-  return token
 }
 
 /** Derives the CSRF secret from the token, so that forms become invalid with the session. */

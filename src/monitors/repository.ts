@@ -69,14 +69,15 @@ export type MonitorChoice = Pick<Monitor, 'tag' | 'name' | 'enabled' | 'hidden'>
 /**
  * Lists monitors to choose from, without their status: first those with the given tags, then up to `limit` others whose
  * tag or name contains the text, in any case. Both by tag.
+ * @param isPublic lists only monitors that the public page shows, for a caller that may not read the others
  */
 export async function listMonitorChoices(
   db: Kysely<Tables>,
-  { scope, tags, text }: { scope: Scope; tags: readonly string[]; text: string },
+  { scope, tags, text, isPublic }: { scope: Scope; tags: readonly string[]; text: string; isPublic: boolean },
   limit: number,
 ): Promise<MonitorChoice[]> {
   const columns = sql`tag, name, enabled, hidden, tag = any(${tags}::text[]) as is_given`
-  const inScope = scope === null ? sql`true` : tagIsInScope(scope)
+  const inScope = sql`${scope === null ? sql`true` : tagIsInScope(scope)} and (${!isPublic} or ${monitorIsVisible})`
   const { rows } = await sql<MonitorChoice>`
     (select ${columns} from monitors where tag = any(${tags}::text[]) and ${inScope})
     union all

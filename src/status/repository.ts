@@ -7,6 +7,7 @@ import { listPublicMaintenances } from '../maintenances/public-maintenances.ts'
 import { monitorIsVisible } from '../monitors/affected.ts'
 import { currentStatus } from '../monitors/current-status.ts'
 import type { Monitor } from '../monitors/repository.ts'
+import { type Scope, tagIsInScope } from '../monitors/scope.ts'
 
 type PublicMonitor = Pick<Monitor, 'tag' | 'name' | 'category_name' | 'status'>
 
@@ -63,10 +64,15 @@ export type MonitorSummary = {
 
 const impairedStatuses: readonly Status[] = ['DOWN', 'DEGRADED']
 
-/** Counts the enabled monitors per status, and lists the first `limit` of those that are down or degraded. */
-export async function summarizeMonitors(db: Kysely<Tables>, limit: number): Promise<MonitorSummary> {
+/** Counts the enabled monitors of the scope per status, and lists the first `limit` of those that are down or degraded. */
+export async function summarizeMonitors(
+  db: Kysely<Tables>,
+  scope: Scope,
+  limit: number,
+): Promise<MonitorSummary> {
+  const inScope = scope === null ? sql`true` : tagIsInScope(scope)
   const { rows } = await sql<MonitorSummary>`
-    ${currentStatus(sql`(select * from monitors where enabled)`)}, ranked as (
+    ${currentStatus(sql`(select * from monitors where enabled and ${inScope})`)}, ranked as (
       select tag, name, status, status_source, hidden, array_position(${impairedStatuses}::text[], status) as rank
       from current
     )

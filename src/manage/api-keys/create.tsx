@@ -11,6 +11,7 @@ import { toExpiryLimits } from './expiry.tsx'
 import { type FormSettings, KeyFields, toFormSettings } from './fields.tsx'
 import {
   emptyKeyForm,
+  grantsAdmin,
   type KeyForm,
   keyFormLimitBytes,
   parseNewKey,
@@ -25,18 +26,27 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     return sendForm(request, reply, { id: generateKeyId(), form: emptyKeyForm, errors: {} })
   })
 
-  app.post('/new', { bodyLimit: keyFormLimitBytes }, async function create(request, reply) {
-    const id = readKeyId(request.body)
-    const form = readKeyForm(request.body)
-    try {
-      const attributes = parseNewKey(form, toExpiryLimits(request), await databaseNow(app.db))
-      const issued = await createKey(toKeyContext(request), attributes, id)
-      return await sendIssuedKey(request, reply, issued)
-    } catch (error) {
-      if (!isValidationError(error)) throw error
-      return sendForm(request, reply.code(400), { id, form, errors: toKeyFieldErrors(error, form) })
-    }
-  })
+  app.post(
+    '/new',
+    { config: { showAgain, recentLogIn: grantsAdmin }, bodyLimit: keyFormLimitBytes },
+    async function create(request, reply) {
+      const id = readKeyId(request.body)
+      const form = readKeyForm(request.body)
+      try {
+        const attributes = parseNewKey(form, toExpiryLimits(request), await databaseNow(app.db))
+        const issued = await createKey(toKeyContext(request), attributes, id)
+        return await sendIssuedKey(request, reply, issued)
+      } catch (error) {
+        if (!isValidationError(error)) throw error
+        return sendForm(request, reply.code(400), { id, form, errors: toKeyFieldErrors(error, form) })
+      }
+    },
+  )
+
+  function showAgain(request: FastifyRequest, reply: FastifyReply) {
+    const { body } = request
+    return sendForm(request, reply, { id: readKeyId(body), form: readKeyForm(body), errors: {} })
+  }
 
   function sendForm(request: FastifyRequest, reply: FastifyReply, state: FormState) {
     const page = { title: 'Generate New Key', section: 'settings' } as const

@@ -22,6 +22,7 @@ import { toExpiryLimits } from './expiry.tsx'
 import { type FormSettings, KeyFields, OriginalFields, toFormSettings } from './fields.tsx'
 import {
   fillKeyForm,
+  grantsAdmin,
   type KeyForm,
   keyFormLimitBytes,
   type OriginalAttributes,
@@ -49,6 +50,7 @@ const Query = Type.Object({ notice: Type.Optional(Type.String()) })
 
 const notices = new Map([
   ['saved', 'Changes saved. They apply to every request from now on.'],
+  ['logged-out', 'All sessions of this key have ended.'],
   ['revoked', 'Key revoked. Every request with it is rejected from now on.'],
 ])
 
@@ -63,7 +65,11 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
   app.post(
     '/:id',
-    { bodyLimit: keyFormLimitBytes, schema: { params: KeyParams } },
+    {
+      config: { showAgain, recentLogIn: grantsAdmin },
+      bodyLimit: keyFormLimitBytes,
+      schema: { params: KeyParams },
+    },
     async function update(request, reply) {
       const { id } = request.params
       const form = readKeyForm(request.body)
@@ -82,6 +88,20 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       return reply.redirect(`${keyPath(id)}?notice=saved`, 303)
     },
   )
+
+  function showAgain(request: FastifyRequest<{ Params: { id: string } }>, reply: FastifyReply) {
+    const { params, body } = request
+    const rejected = { form: readKeyForm(body), original: readOriginal(body), errors: {} }
+    return sendDetails(request, reply, params.id, { rejected })
+  }
+
+  app.post('/:id/log-out', { schema: { params: KeyParams } }, async function logOut(request, reply) {
+    const { id } = request.params
+    await app.logOutEverywhere(request, await getKey(app.db, id))
+    return requirePrincipal(request).id === id
+      ? reply.redirect('/manage/login?notice=logged-out-everywhere', 303)
+      : reply.redirect(`${keyPath(id)}?notice=logged-out`, 303)
+  })
 
   type State = { notice?: string | undefined; rejected?: EditState }
 
@@ -149,6 +169,11 @@ function Heading({ apiKey }: { apiKey: ApiKey }) {
       <div class="heading">
         <h1>{name}</h1>
         <div class="buttons">
+          {status === 'active' && (
+            <Form action={`${keyPath(id)}/log-out`}>
+              <button>Log out everywhere</button>
+            </Form>
+          )}
           {canRotate(apiKey) && (
             <a class="button" href={`${keyPath(id)}/rotate`}>
               Rotate

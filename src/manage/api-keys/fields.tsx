@@ -140,8 +140,8 @@ function PermissionFields({ selected, error }: { selected: string[]; error: stri
       <div class="apart">
         <PermissionChoice permission="admin" selected={selected} descriptionId="admin-warning" />
         <p id="admin-warning">
-          <strong>This key controls the whole service:</strong> it can read and delete everything, create and
-          revoke keys, and log in to this panel. It cannot be limited to monitors.
+          <strong>This key controls the whole service:</strong> it can read and delete everything, and create
+          and revoke keys. It cannot be limited to monitors.
         </p>
       </div>
     </FieldGroup>

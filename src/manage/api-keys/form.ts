@@ -42,6 +42,11 @@ export function readKeyForm(body: unknown): KeyForm {
   return { ...readAttributes(body), ...readExpiry(body, 'never') }
 }
 
+/** True if the form makes a key an admin key, or changes one. */
+export function grantsAdmin(body: unknown): boolean {
+  return readTexts(body, 'permissions').includes('admin')
+}
+
 /** Values of an existing key when its form was opened. The form contains them in hidden fields. */
 export type OriginalAttributes = EnteredAttributes
 

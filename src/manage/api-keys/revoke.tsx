@@ -20,10 +20,14 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     )
   })
 
-  app.post('/:id/revoke', { schema: { params: KeyParams } }, async function revoke(request, reply) {
-    const { id } = await revokeKey(toKeyContext(request), request.params.id)
-    return reply.redirect(`${keyPath(id)}?notice=revoked`, 303)
-  })
+  app.post(
+    '/:id/revoke',
+    { config: { recentLogIn: true }, schema: { params: KeyParams } },
+    async function revoke(request, reply) {
+      const { id } = await revokeKey(toKeyContext(request), request.params.id)
+      return reply.redirect(`${keyPath(id)}?notice=revoked`, 303)
+    },
+  )
 }
 
 export default routes

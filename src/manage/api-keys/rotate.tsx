@@ -44,26 +44,39 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     return sendForm(request, reply, key, { successorId: generateKeyId(), form: defaults, errors: {} })
   })
 
-  app.post('/:id/rotate', { schema: { params: KeyParams } }, async function rotate(request, reply) {
-    const { id } = request.params
-    const successorId = readKeyId(request.body)
-    const form = readForm(request.body)
-    try {
-      const overlapSeconds = parseOverlap(form)
-      const expiresAt = isExpiryKept(form)
-        ? undefined
-        : parseExpiry(form, toExpiryLimits(request), await databaseNow(app.db))
-      const rotated = await rotateKey(toKeyContext(request), id, { overlapSeconds, expiresAt, successorId })
-      return await sendIssuedKey(request, reply, rotated, { old: rotated.old, isOwn: isOwnKey(request, id) })
-    } catch (error) {
-      if (!isValidationError(error)) throw error
-      const errors = toFieldErrors(error, ({ message }) => message)
-      return sendForm(request, reply.code(400), await getKey(app.db, id), { successorId, form, errors })
-    }
-  })
+  app.post(
+    '/:id/rotate',
+    { config: { showAgain, recentLogIn: true }, schema: { params: KeyParams } },
+    async function rotate(request, reply) {
+      const { id } = request.params
+      const successorId = readKeyId(request.body)
+      const form = readForm(request.body)
+      try {
+        const overlapSeconds = parseOverlap(form)
+        const expiresAt = isExpiryKept(form)
+          ? undefined
+          : parseExpiry(form, toExpiryLimits(request), await databaseNow(app.db))
+        const rotated = await rotateKey(toKeyContext(request), id, { overlapSeconds, expiresAt, successorId })
+        return await sendIssuedKey(request, reply, rotated, {
+          old: rotated.old,
+          isOwn: isOwnKey(request, id),
+        })
+      } catch (error) {
+        if (!isValidationError(error)) throw error
+        const errors = toFieldErrors(error, ({ message }) => message)
+        return sendForm(request, reply.code(400), await getKey(app.db, id), { successorId, form, errors })
+      }
+    },
+  )
 }
 
 export default routes
+
+async function showAgain(request: FastifyRequest<{ Params: { id: string } }>, reply: FastifyReply) {
+  const { server, params, body } = request
+  const key = await getKey(server.db, params.id)
+  return sendForm(request, reply, key, { successorId: readKeyId(body), form: readForm(body), errors: {} })
+}
 
 function readForm(body: unknown): RotationForm {
   return { overlapSeconds: readText(body, 'overlap_seconds'), ...readExpiry(body, 'keep') }

@@ -14,6 +14,22 @@ for (const button of document.querySelectorAll('button[data-copies]')) {
   })
 }
 
+// Shows and hides a key.
+for (const button of document.querySelectorAll('button[data-shows]')) {
+  const input = document.getElementById(button.dataset.shows)
+  const show = (isShown) => {
+    input.type = isShown ? 'text' : 'password'
+    button.textContent = isShown ? 'Hide key' : 'Show key'
+  }
+  button.hidden = false
+  button.addEventListener('click', () => {
+    show(input.type === 'password')
+    input.focus()
+  })
+  // Otherwise the browser may remember the key like other text.
+  input.form.addEventListener('submit', () => show(false))
+}
+
 for (const text of document.querySelectorAll('.copyable textarea')) {
   text.addEventListener('focus', () => text.select())
 }

@@ -55,7 +55,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
   app.post(
     '/:id/comments/:comment_id',
-    { config, schema, bodyLimit: incidentFormLimitBytes },
+    { config: { ...config, showAgain }, schema, bodyLimit: incidentFormLimitBytes },
     async function save(request, reply) {
       const { params } = request
       const form = readCommentForm(request.body)
@@ -102,6 +102,15 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     }),
     nextPath: ({ id }) => `${incidentPath(id)}?notice=comment-deleted`,
   })
+
+  async function showAgain(
+    request: FastifyRequest<{ Params: { id: number; comment_id: number } }>,
+    reply: FastifyReply,
+  ) {
+    const form = readCommentForm(request.body)
+    const version = readText(request.body, 'version')
+    return sendForm(request, reply, await read(request, request.params), { form, version })
+  }
 
   /** Reads the incident first: a change meanwhile leaves a version that is too old, which is a conflict. */
   async function read(request: FastifyRequest, { id, comment_id }: { id: number; comment_id: number }) {

@@ -43,28 +43,36 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     return sendForm(request, reply, { ...emptyIncidentForm, affected }, {})
   })
 
-  app.post('/new', { config, bodyLimit: incidentFormLimitBytes }, async function create(request, reply) {
-    const form = readIncidentForm(request.body)
-    const step = readText(request.body, 'step')
-    if (step === 'edit' || isMonitorSearch(request.body)) return sendForm(request, reply, form, {})
-    try {
-      const incident = parseNewIncident(request, form)
-      if (step !== 'publish') return await previewIncident(request, reply, form, incident)
-      const path = await submitOnce(request, (remember) =>
-        change(request, async (change) => {
-          const id = await createIncident(change, incident)
-          return remember(change.trx, `${incidentPath(id)}?notice=opened`)
-        }),
-      )
-      return await reply.redirect(path, 303)
-    } catch (error) {
-      if (!isValidationError(error)) throw error
-      return sendForm(request, reply.code(400), form, toIncidentErrors(error, form))
-    }
-  })
+  app.post(
+    '/new',
+    { config: { ...config, showAgain }, bodyLimit: incidentFormLimitBytes },
+    async function create(request, reply) {
+      const form = readIncidentForm(request.body)
+      const step = readText(request.body, 'step')
+      if (step === 'edit' || isMonitorSearch(request.body)) return showAgain(request, reply)
+      try {
+        const incident = parseNewIncident(request, form)
+        if (step !== 'publish') return await previewIncident(request, reply, form, incident)
+        const path = await submitOnce(request, (remember) =>
+          change(request, async (change) => {
+            const id = await createIncident(change, incident)
+            return remember(change.trx, `${incidentPath(id)}?notice=opened`)
+          }),
+        )
+        return await reply.redirect(path, 303)
+      } catch (error) {
+        if (!isValidationError(error)) throw error
+        return sendForm(request, reply.code(400), form, toIncidentErrors(error, form))
+      }
+    },
+  )
 }
 
 export default routes
+
+function showAgain(request: FastifyRequest, reply: FastifyReply) {
+  return sendForm(request, reply, readIncidentForm(request.body), {})
+}
 
 async function sendForm(
   request: FastifyRequest,

@@ -71,7 +71,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
   app.post(
     '/:id/comments',
-    { config: write, bodyLimit: incidentFormLimitBytes, schema: { params: IdParams } },
+    { config: { ...write, showAgain }, bodyLimit: incidentFormLimitBytes, schema: { params: IdParams } },
     async function post(request, reply) {
       const { id } = request.params
       const form = readCommentForm(request.body)
@@ -143,6 +143,10 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       },
       submit: ['post', 'Post update'],
     })
+  }
+
+  function showAgain(request: FastifyRequest<{ Params: { id: number } }>, reply: FastifyReply) {
+    return sendDetails(request, reply, request.params.id, { form: readCommentForm(request.body) })
   }
 
   type State = { notice?: string | undefined; form?: CommentForm; errors?: FieldErrors; isStale?: boolean }

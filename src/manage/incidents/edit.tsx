@@ -49,7 +49,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
   app.post(
     '/:id/edit',
-    { config, bodyLimit: incidentFormLimitBytes, schema: { params: IdParams } },
+    { config: { ...config, showAgain }, bodyLimit: incidentFormLimitBytes, schema: { params: IdParams } },
     async function save(request, reply) {
       const { id } = request.params
       const scope = scopeOf(request)
@@ -90,6 +90,15 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 }
 
 export default routes
+
+async function showAgain(request: FastifyRequest<{ Params: { id: number } }>, reply: FastifyReply) {
+  const { server, params, body } = request
+  const incident = await getIncident(server.db, params.id, scopeOf(request))
+  return sendForm(request, reply, incident, {
+    form: readIncidentForm(body),
+    version: readText(body, 'version'),
+  })
+}
 
 type FormState = {
   form: IncidentForm

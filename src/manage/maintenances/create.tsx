@@ -36,46 +36,54 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     return sendForm(request, reply, { ...emptyMaintenanceForm, affected: fillAffected(affected) }, {})
   })
 
-  app.post('/new', { config, bodyLimit: maintenanceFormLimitBytes }, async function create(request, reply) {
-    const form = readMaintenanceForm(request.body)
-    const step = readText(request.body, 'step')
-    if (step === 'edit' || isMonitorSearch(request.body)) return sendForm(request, reply, form, {})
-    const context = toChangeContext(request)
-    try {
-      const maintenance = parseMaintenance(request, form)
-      if (step === 'save') {
-        const path = await submitOnce(request, (remember) =>
-          createMaintenance(context, maintenance, (trx, id) =>
-            remember(trx, `${maintenancePath(id)}?notice=planned`),
-          ),
+  app.post(
+    '/new',
+    { config: { ...config, showAgain }, bodyLimit: maintenanceFormLimitBytes },
+    async function create(request, reply) {
+      const form = readMaintenanceForm(request.body)
+      const step = readText(request.body, 'step')
+      if (step === 'edit' || isMonitorSearch(request.body)) return showAgain(request, reply)
+      const context = toChangeContext(request)
+      try {
+        const maintenance = parseMaintenance(request, form)
+        if (step === 'save') {
+          const path = await submitOnce(request, (remember) =>
+            createMaintenance(context, maintenance, (trx, id) =>
+              remember(trx, `${maintenancePath(id)}?notice=planned`),
+            ),
+          )
+          return await reply.redirect(path, 303)
+        }
+        const dates = await previewOccurrences(context, maintenance, previewedCount)
+        const choices = await readAffectedChoices(request, { ...form.affected, search: '' })
+        return await sendPage(
+          request,
+          reply,
+          page,
+          <>
+            <Breadcrumbs trail={[...trail, [page.title, action]]} current="Preview" />
+            <h1>Preview</h1>
+            <MaintenancePreview {...{ maintenance, dates, choices }} />
+            <PreviewForm
+              action={action}
+              fields={{ ...toMaintenanceFields(form), form_id: readFormId(request.body) }}
+              submit={['save', 'Save']}
+            />
+          </>,
         )
-        return await reply.redirect(path, 303)
+      } catch (error) {
+        if (!isValidationError(error)) throw error
+        return sendForm(request, reply.code(400), form, toMaintenanceErrors(error, form))
       }
-      const dates = await previewOccurrences(context, maintenance, previewedCount)
-      const choices = await readAffectedChoices(request, { ...form.affected, search: '' })
-      return await sendPage(
-        request,
-        reply,
-        page,
-        <>
-          <Breadcrumbs trail={[...trail, [page.title, action]]} current="Preview" />
-          <h1>Preview</h1>
-          <MaintenancePreview {...{ maintenance, dates, choices }} />
-          <PreviewForm
-            action={action}
-            fields={{ ...toMaintenanceFields(form), form_id: readFormId(request.body) }}
-            submit={['save', 'Save']}
-          />
-        </>,
-      )
-    } catch (error) {
-      if (!isValidationError(error)) throw error
-      return sendForm(request, reply.code(400), form, toMaintenanceErrors(error, form))
-    }
-  })
+    },
+  )
 }
 
 export default routes
+
+function showAgain(request: FastifyRequest, reply: FastifyReply) {
+  return sendForm(request, reply, readMaintenanceForm(request.body), {})
+}
 
 async function sendForm(
   request: FastifyRequest,

@@ -53,7 +53,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
   app.post(
     '/:id/edit',
-    { config, bodyLimit: maintenanceFormLimitBytes, schema: { params: IdParams } },
+    { config: { ...config, showAgain }, bodyLimit: maintenanceFormLimitBytes, schema: { params: IdParams } },
     async function save(request, reply) {
       const { id } = request.params
       const action = `${maintenancePath(id)}/edit`
@@ -105,6 +105,15 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 }
 
 export default routes
+
+async function showAgain(request: FastifyRequest<{ Params: { id: number } }>, reply: FastifyReply) {
+  const { server, params, body } = request
+  const maintenance = await getMaintenance(server.db, params.id, scopeOf(request))
+  return sendForm(request, reply, maintenance, {
+    form: readMaintenanceForm(body),
+    version: readText(body, 'version'),
+  })
+}
 
 type FormState = {
   form: MaintenanceForm

@@ -81,10 +81,11 @@ export function registerEventRoutes(
     })
   })
 
-  app.post('/:id/events/:event_id/move', options, async function move(request, reply) {
+  const moveOptions = { ...options, config: { ...options.config, showAgain } }
+  app.post('/:id/events/:event_id/move', moveOptions, async function move(request, reply) {
     const { id, event_id: eventId } = paramsOf(request)
     const { body } = request
-    const form = { startsAt: readText(body, 'starts_at'), endsAt: readText(body, 'ends_at') }
+    const form = readSpan(body)
     const stored = await read(request)
     try {
       const span = parseSpan(form, stored.event)
@@ -106,6 +107,12 @@ export function registerEventRoutes(
     return reply.redirect(`${maintenancePath(id)}?notice=moved`, 303)
   })
 
+  async function showAgain(request: FastifyRequest, reply: FastifyReply) {
+    const { body } = request
+    const state = { form: readSpan(body), version: readText(body, 'version') }
+    return sendMove(request, reply, await read(request), state)
+  }
+
   async function read(request: FastifyRequest): Promise<Stored> {
     const { id, event_id: eventId } = paramsOf(request)
     const scope = scopeOf(request)
@@ -123,6 +130,10 @@ type SpanForm = { startsAt: string; endsAt: string }
 
 function fillSpan({ starts_at, ends_at }: Event): SpanForm {
   return { startsAt: toDateTimeField(starts_at), endsAt: toDateTimeField(ends_at) }
+}
+
+function readSpan(body: unknown): SpanForm {
+  return { startsAt: readText(body, 'starts_at'), endsAt: readText(body, 'ends_at') }
 }
 
 /** Keeps a time in the same minute, because the form has no seconds. @throws ApiError 400 */

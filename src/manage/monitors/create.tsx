@@ -25,29 +25,37 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     return sendForm(request, reply, { form: emptyMonitorForm, errors: {} })
   })
 
-  app.post('/new', { config, bodyLimit: monitorFormLimitBytes }, async function create(request, reply) {
-    const form = readMonitorForm(request.body)
-    try {
-      const monitor = parseMonitor(form)
-      const path = await submitOnce(request, (remember) =>
-        change(request, async (change) => {
-          const { tag } = await createMonitor(change, monitor)
-          return remember(change.trx, `${monitorPath(tag)}?notice=created`)
-        }),
-      )
-      return await reply.redirect(path, 303)
-    } catch (error) {
-      if (isTagTaken(error)) {
-        const errors = { tag: 'Enter another tag: a monitor has this one' }
-        return sendForm(request, reply.code(error.status), { form, errors })
+  app.post(
+    '/new',
+    { config: { ...config, showAgain }, bodyLimit: monitorFormLimitBytes },
+    async function create(request, reply) {
+      const form = readMonitorForm(request.body)
+      try {
+        const monitor = parseMonitor(form)
+        const path = await submitOnce(request, (remember) =>
+          change(request, async (change) => {
+            const { tag } = await createMonitor(change, monitor)
+            return remember(change.trx, `${monitorPath(tag)}?notice=created`)
+          }),
+        )
+        return await reply.redirect(path, 303)
+      } catch (error) {
+        if (isTagTaken(error)) {
+          const errors = { tag: 'Enter another tag: a monitor has this one' }
+          return sendForm(request, reply.code(error.status), { form, errors })
+        }
+        if (!isValidationError(error)) throw error
+        return sendForm(request, reply.code(400), { form, errors: toMonitorErrors(error) })
       }
-      if (!isValidationError(error)) throw error
-      return sendForm(request, reply.code(400), { form, errors: toMonitorErrors(error) })
-    }
-  })
+    },
+  )
 }
 
 export default routes
+
+function showAgain(request: FastifyRequest, reply: FastifyReply) {
+  return sendForm(request, reply, { form: readMonitorForm(request.body), errors: {} })
+}
 
 function isTagTaken(error: unknown): error is ApiError {
   return error instanceof ApiError && error.code === 'CONFLICT'

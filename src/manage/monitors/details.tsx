@@ -58,7 +58,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
   app.post(
     '/:tag/report',
-    { config: write, schema: { params: MonitorParams } },
+    { config: { ...write, showAgain }, schema: { params: MonitorParams } },
     async function report(request, reply) {
       const { tag } = request.params
       const form = readReportForm(request.body)
@@ -84,6 +84,11 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         return reply.redirect(`${monitorPath(tag)}?notice=${action}`, 303)
       },
     )
+  }
+
+  function showAgain(request: FastifyRequest<{ Params: { tag: string } }>, reply: FastifyReply) {
+    const report = { form: readReportForm(request.body), errors: {} }
+    return sendDetails(request, reply, request.params.tag, { report })
   }
 
   type State = { notice?: string | undefined; report?: ReportState }

@@ -34,7 +34,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
   app.post(
     '/:tag/edit',
-    { config, bodyLimit: monitorFormLimitBytes, schema },
+    { config: { ...config, showAgain }, bodyLimit: monitorFormLimitBytes, schema },
     async function save(request, reply) {
       const { tag } = request.params
       const form = { ...readMonitorForm(request.body), tag }
@@ -58,6 +58,12 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 }
 
 export default routes
+
+async function showAgain(request: FastifyRequest<{ Params: { tag: string } }>, reply: FastifyReply) {
+  const monitor = await getMonitor(request.server.db, request.params.tag)
+  const form = { ...readMonitorForm(request.body), tag: monitor.tag }
+  return sendForm(request, reply, monitor, { form, version: readText(request.body, 'version') })
+}
 
 type FormState = {
   form: MonitorForm

@@ -34,24 +34,28 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     )
   })
 
-  app.post('/:tag/heartbeat', { config, schema }, async function create(request, reply) {
-    const { tag } = request.params
-    const secret = await change(request, async (change) => {
-      const { id } = await getMonitor(change.trx, tag)
-      const heartbeat = await findHeartbeat(change.trx, id)
-      // Otherwise a reload of the page with the URL would replace the URL that was just copied.
-      if (toReplaced(heartbeat) !== readText(request.body, 'replaced')) return undefined
-      return createHeartbeat(change, tag)
-    })
-    if (secret === undefined) return reply.redirect(`${monitorPath(tag)}?notice=heartbeat-exists`, 303)
-    const monitor = await getMonitor(app.db, tag)
-    return sendPage(
-      request,
-      reply.code(201),
-      { title: 'Copy the heartbeat URL', section: 'monitors', reloadPath: monitorPath(tag) },
-      <IssuedPage monitor={monitor} url={toHeartbeatUrl(siteUrl(request), tag, secret)} />,
-    )
-  })
+  app.post(
+    '/:tag/heartbeat',
+    { config: { ...config, recentLogIn: replacesUrl }, schema },
+    async function create(request, reply) {
+      const { tag } = request.params
+      const secret = await change(request, async (change) => {
+        const { id } = await getMonitor(change.trx, tag)
+        const heartbeat = await findHeartbeat(change.trx, id)
+        // Otherwise a reload of the page with the URL would replace the URL that was just copied.
+        if (toReplaced(heartbeat) !== readText(request.body, 'replaced')) return undefined
+        return createHeartbeat(change, tag)
+      })
+      if (secret === undefined) return reply.redirect(`${monitorPath(tag)}?notice=heartbeat-exists`, 303)
+      const monitor = await getMonitor(app.db, tag)
+      return sendPage(
+        request,
+        reply.code(201),
+        { title: 'Copy the heartbeat URL', section: 'monitors', reloadPath: monitorPath(tag) },
+        <IssuedPage monitor={monitor} url={toHeartbeatUrl(siteUrl(request), tag, secret)} />,
+      )
+    },
+  )
 
   app.get('/:tag/heartbeat/delete', { config, schema }, async function confirmDeletion(request, reply) {
     const monitor = await getMonitor(app.db, request.params.tag)
@@ -73,11 +77,15 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     )
   })
 
-  app.post('/:tag/heartbeat/delete', { config, schema }, async function remove(request, reply) {
-    const { tag } = request.params
-    await change(request, (change) => deleteHeartbeat(change, tag))
-    return reply.redirect(`${monitorPath(tag)}?notice=heartbeat-deleted`, 303)
-  })
+  app.post(
+    '/:tag/heartbeat/delete',
+    { config: { ...config, recentLogIn: true }, schema },
+    async function remove(request, reply) {
+      const { tag } = request.params
+      await change(request, (change) => deleteHeartbeat(change, tag))
+      return reply.redirect(`${monitorPath(tag)}?notice=heartbeat-deleted`, 303)
+    },
+  )
 }
 
 export default routes
@@ -85,6 +93,10 @@ export default routes
 /** Identifies the URL that a form replaces. Empty: none. */
 function toReplaced(heartbeat: Heartbeat | undefined): string {
   return heartbeat ? String(heartbeat.created_at.getTime()) : ''
+}
+
+function replacesUrl(body: unknown): boolean {
+  return readText(body, 'replaced') !== ''
 }
 
 function ReplacedField({ heartbeat }: { heartbeat: Heartbeat | undefined }) {
