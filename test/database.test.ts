@@ -192,6 +192,10 @@ await t.test('SQLSTATEs are classified: 503 or 500, and whether the connection i
     t.same([isUnavailable(withCode(code)), closesConnection(withCode(code))], [false, false], code)
   }
   t.ok(closesConnection(withCode('0A000', { routine: 'RevalidateCachedQuery' })), 'an outdated plan')
+  t.ok(
+    closesConnection(withCode('0A000', { routine: 'get_relation_info' })),
+    'an unlogged table of a standby',
+  )
   t.ok(isUnavailable(new ConnectFailure(withCode('ENOENT'))), 'a missing socket')
   t.end()
 })

@@ -91,14 +91,21 @@ function classify(error: unknown): Failure | undefined {
   const code = 'code' in error && typeof error.code === 'string' ? error.code : ''
   const failure = failures.find(([pattern]) => pattern.test(code))?.[1]
   if (failure) return failure
-  const isLost = network.has(code) || messages.test(error.message) || isOutdatedPlan(error, code)
+  const isLost = network.has(code) || messages.test(error.message) || isUnsupportedForNow(error, code)
   return isLost ? { connection: 'closed' } : undefined
 }
 
 /**
- * True if a migration of a newer release has invalidated the prepared statements. Their SQLSTATE has other meanings too,
- * and the message is in the server's language.
+ * Routines of PostgreSQL that report feature_not_supported for a cause that ends. The code has other causes too, and the
+ * message is in the server's language.
  */
-function isOutdatedPlan(error: Error, code: string): boolean {
-  return code === '0A000' && 'routine' in error && error.routine === 'RevalidateCachedQuery'
+const routines = new Set([
+  // A migration of a newer release has invalidated a prepared statement.
+  'RevalidateCachedQuery',
+  // A standby has no unlogged tables, such as the counters. It reports this before it reports that it is read only.
+  'get_relation_info',
+])
+
+function isUnsupportedForNow(error: Error, code: string): boolean {
+  return code === '0A000' && 'routine' in error && routines.has(String(error.routine))
 }
