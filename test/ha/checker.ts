@@ -7,7 +7,7 @@ const recoveryMsMax = 2_000
 /** The kinds of violations that are shown in full. */
 const shownMax = 5
 
-type Acknowledged<Kind> = Operation & Kind
+type Of<Kind> = Operation & Kind
 
 /** Returns the violations of the guarantees that docs/operations.md lists under Failover. */
 export function check(history: History): string[] {
@@ -166,11 +166,8 @@ export function isOk({ status }: Pick<Operation, 'status'>): boolean {
   return status === 200 || status === 201
 }
 
-function ofKind<Kind extends { kind: string }>(
-  operations: Operation[],
-  kind: Kind['kind'],
-): Acknowledged<Kind>[] {
-  return operations.filter((operation) => operation.kind === kind) as unknown as Acknowledged<Kind>[]
+function ofKind<Kind extends { kind: string }>(operations: Operation[], kind: Kind['kind']): Of<Kind>[] {
+  return operations.filter((operation): operation is Of<Kind> => operation.kind === kind)
 }
 
 function countBy<Item>(items: Item[], nameOf: (item: Item) => string): Map<string, number> {

@@ -1,6 +1,15 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chownSync, existsSync, mkdirSync, mkdtempSync, openSync, readdirSync, readlinkSync } from 'node:fs'
+import {
+  chownSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
@@ -54,6 +63,8 @@ export type Workplace = {
   addFolder: (name: string) => string
   /** Starts a program in a folder. Its output is appended to the file `log` of the folder. */
   start: (folder: string, command: string[], env?: Record<string, string>) => Process
+  /** The last lines of each program's output. */
+  logs: () => [program: string, lines: string[]][]
   close: () => Promise<void>
 }
 
@@ -71,9 +82,11 @@ export function openWorkplace(): Workplace {
     stdio: ['pipe', 'ignore', 'ignore'],
     detached: true,
   })
+  const folders: string[] = []
   return {
     addFolder: (name) => {
       const folder = join(root, name)
+      folders.push(name)
       mkdirSync(folder, { mode: 0o700 })
       give(folder)
       return folder
@@ -98,6 +111,13 @@ export function openWorkplace(): Workplace {
         },
       }
     },
+    logs: () =>
+      folders.map((name) => [
+        name,
+        readFileSync(join(root, name, 'log'), 'utf8')
+          .split('\n')
+          .slice(-20),
+      ]),
     close: async () => {
       cleaner.stdin.end()
       await once(cleaner, 'exit')

@@ -18,7 +18,7 @@ import { startWorkload } from './workload.ts'
  * that are named. TEST_SCALE scales how often each is repeated.
  */
 const { positionals } = parseArgs({ allowPositionals: true })
-const names = positionals.length > 0 ? positionals : Object.keys(faults)
+const names = positionals.length > 0 ? [...new Set(positionals)] : Object.keys(faults)
 const unknown = names.filter((name) => !(name in faults))
 if (unknown.length > 0)
   throw new Error(`Unknown: ${unknown.join(', ')}. Faults: ${Object.keys(faults).join(', ')}`)
@@ -47,7 +47,7 @@ async function runFaults(): Promise<number> {
     let passed = 0
     let failed = 0
     print(row('fault', 'cluster', 'service', 'whole', 'requests', 'writes', '503', 'slowest'))
-    for (let turn = 0; turn < repetitions; turn++) {
+    for (let turn = 1; turn <= repetitions; turn++) {
       for (const name of names) {
         const violations = await runFault(system, adminKey, name, turn)
         for (const violation of violations) print(`  VIOLATION ${violation}`)
@@ -57,6 +57,9 @@ async function runFaults(): Promise<number> {
     }
     print(`${passed} passed, ${failed} failed`)
     return failed > 0 ? 1 : 0
+  } catch (error) {
+    for (const [program, lines] of workplace.logs()) print(`${program}: ${lines.join(`\n${program}: `)}`)
+    throw error
   } finally {
     await workplace.close()
   }

@@ -53,6 +53,7 @@ export async function startWorkload(
   /** Start of the latest request that was served, by client. */
   const servedAt = new Map<string, number>()
   let over = false
+  const isOver = () => over
   let created = 0
 
   async function send(
@@ -104,10 +105,10 @@ export async function startWorkload(
   async function write(kind: Write['kind'], first: number): Promise<void> {
     const client = `${kind} ${first}`
     servedAt.set(client, 0)
-    while (!over) {
+    while (!isOver()) {
       const { path, body, text } = nextWrite(kind)
       const idempotencyKey = randomUUID()
-      for (let tries = 0; !over; tries++) {
+      for (let tries = 0; !isOver(); tries++) {
         const replica = (first + tries) % origins.length
         const answer = await send(client, replica, { kind, name: text }, { path, body, idempotencyKey })
         await delay(pauseMs)
@@ -153,14 +154,14 @@ export async function startWorkload(
     const path = transition === 'narrowed' ? '/incidents?limit=1' : '/me'
     const useEverywhere = (key: Key) =>
       Promise.all(origins.map((_, replica) => use(client, key, replica, path)))
-    for (let round = 0; !over; round++) {
+    for (let round = 0; !isOver(); round++) {
       const next = await createKey(newTestedKey)
       if (next) stock.push(next)
       await delay(pauseMs)
       const key = stock.shift()
       if (!key) continue
       await useEverywhere(key)
-      for (let tries = 0; !over; tries++) {
+      for (let tries = 0; !isOver(); tries++) {
         const replica = (round + tries) % origins.length
         const described = { kind: 'change', key: key.id, transition } as const
         const answer = await send(client, replica, described, toRequest(transition, key))
@@ -176,7 +177,7 @@ export async function startWorkload(
 
   async function call(key: Key, replica: number): Promise<void> {
     const client = `call ${replica}`
-    while (!over) {
+    while (!isOver()) {
       await use(client, key, replica)
       await delay(pauseMs)
     }
@@ -184,10 +185,15 @@ export async function startWorkload(
 
   /** Measures when the cluster itself accepts writes. */
   async function sample(): Promise<void> {
-    while (!over) {
+    while (!isOver()) {
       const startedAt = performance.now()
       const rows = await query(databasePort, role, role, identifyServer, sampleTimeoutMs).catch(() => [])
-      samples.push({ startedAt, endedAt: performance.now(), server: (rows[0]?.server as string) ?? null })
+      const server = rows[0]?.server
+      samples.push({
+        startedAt,
+        endedAt: performance.now(),
+        server: typeof server === 'string' ? server : null,
+      })
       await delay(samplePauseMs)
     }
   }
