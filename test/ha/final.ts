@@ -7,7 +7,7 @@ import { changedPermissions, loweredLimits } from './workload.ts'
 export async function readFinal(databasePort: number, name: string): Promise<Final> {
   const read = <Row>(text: string) => query(databasePort, role, role, text, 10_000) as Promise<Row[]>
   const hours = await read<{ hour: number; statuses: Buffer; latencies: Buffer }>(
-    `select hour, statuses, latencies from monitor_hours join monitors on id = monitor_id where tag = '${name}'`,
+    `select hour, statuses, latencies from monitor_hours join monitors on id = monitor_id where tag ~ '^${name}-\\d$'`,
   )
   const incidents = await read<{ title: string }>(`select title from incidents where title like '${name} %'`)
   const keys = await read<{ name: string }>(`select name from api_keys where name like '${name} %'`)

@@ -11,7 +11,7 @@ import { readFinal } from './final.ts'
 import type { History } from './history.ts'
 import { missingPackages, openWorkplace, type Workplace } from './programs.ts'
 import { databaseUrl, startReplica } from './service.ts'
-import { startWorkload } from './workload.ts'
+import { monitorName, startWorkload } from './workload.ts'
 
 /**
  * Causes faults in a cluster of its own, and checks what the clients of three replicas saw. Runs all faults, or those
@@ -93,7 +93,8 @@ async function runFault(
   const origins = replicas.map(({ origin }) => origin)
   const name = `${faultName}-${turn}`
   await kind.prepare?.(system)
-  await createMonitor(origins[1] ?? '', adminKey, name)
+  for (const replica of replicas.keys())
+    await createMonitor(origins[1] ?? '', adminKey, monitorName(name, replica))
   const workload = await startWorkload({ origins, adminKey, databasePort }, name)
   await workload.untilServed()
 

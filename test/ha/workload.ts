@@ -42,7 +42,7 @@ type Described =
 /**
  * Starts clients of all replicas: writers, clients that change keys and use them afterwards, and callers with limited
  * keys. Each waits for its response before it sends the next request.
- * @param name is part of the names of all that they create. The monitor of this name exists.
+ * @param name is part of the names of all that they create. The monitors of the replicas exist.
  */
 export async function startWorkload(
   { origins, adminKey, databasePort }: { origins: string[]; adminKey: string; databasePort: number },
@@ -106,7 +106,7 @@ export async function startWorkload(
     const client = `${kind} ${first}`
     servedAt.set(client, 0)
     while (!isOver()) {
-      const { path, body, text } = nextWrite(kind)
+      const { path, body, text } = nextWrite(kind, monitorName(name, first))
       const idempotencyKey = randomUUID()
       for (let tries = 0; !isOver(); tries++) {
         const replica = (first + tries) % origins.length
@@ -118,15 +118,15 @@ export async function startWorkload(
   }
 
   let minute = Math.floor(Date.now() / 60_000)
-  function nextWrite(kind: Write['kind']): { path: string; body: object; text: string } {
+  function nextWrite(kind: Write['kind'], monitor: string): { path: string; body: object; text: string } {
     if (kind === 'report') {
       // Each is a minute before the previous one, so that a later report cannot hide a lost one.
       const report = { status: 'UP', latency_ms: randomInt(86_400_001), timestamp: toTime(--minute) }
-      return { path: `/monitors/${name}/data`, body: report, text: `${minute} ${report.latency_ms}` }
+      return { path: `/monitors/${monitor}/data`, body: report, text: `${minute} ${report.latency_ms}` }
     }
     const text = `${name} ${kind} ${++created}`
     if (kind === 'key') return { path: '/keys', body: { name: text, permissions: ['read:monitors'] }, text }
-    const monitors = [{ monitor_tag: name, impact: 'DOWN' }]
+    const monitors = [{ monitor_tag: monitor, impact: 'DOWN' }]
     return { path: '/incidents', body: { title: text, monitors, comment: 'It begins' }, text }
   }
 
@@ -225,6 +225,11 @@ export async function startWorkload(
       for (const agent of agents.values()) agent.destroy()
     },
   }
+}
+
+/** Writers of different replicas use different monitors, so that they do not wait for each other's locks. */
+export function monitorName(name: string, replica: number): string {
+  return `${name}-${replica}`
 }
 
 /** The emitted message makes it a write, whose commit waits for the synchronous standby. */
