@@ -174,6 +174,7 @@ function startEtcd(workplace: Workplace, { client, peer }: { client: number; pee
       `--listen-peer-urls=${peerUrl}`,
       `--initial-advertise-peer-urls=${peerUrl}`,
       `--initial-cluster=default=${peerUrl}`,
+      '--enable-v2',
       '--log-level=warn',
     ]),
   )
@@ -234,8 +235,9 @@ function configurePatroni({ name, restPort, port, folder, connectPort, etcdPort 
     scope,
     name,
     restapi: { listen: `127.0.0.1:${restPort}`, connect_address: `127.0.0.1:${restPort}` },
+    // Not etcd3, with which Patroni 3.0 takes the lock of the leader back after its loop was blocked: docs/decisions/0022.
     // As a proxy, so that Patroni does not connect to the address that etcd announces, past the link.
-    etcd3: { hosts: [`127.0.0.1:${etcdPort}`], use_proxies: true },
+    etcd: { hosts: [`127.0.0.1:${etcdPort}`], use_proxies: true },
     bootstrap: {
       dcs: {
         ...patroniTimes,
