@@ -31,10 +31,14 @@ const regular: History = {
     write('key', 'k2', { startedAt: 150, status: 503 }),
     change('r', 'revoked', { startedAt: 30 }),
     change('l', 'limited', { startedAt: 30 }),
+    change('n', 'narrowed', { startedAt: 30 }),
+    change('e', 'expired', { startedAt: 30 }),
     use('r', { startedAt: 20 }),
     use('r', { startedAt: 35, replica: 1 }),
     use('r', { startedAt: 41, status: 401 }),
     use('l', { startedAt: 41 }, { seenLimit: 1 }),
+    use('n', { startedAt: 41, status: 403 }),
+    use('e', { startedAt: 41, status: 401 }),
     use('q', { startedAt: 41 }),
     use('q', { startedAt: 42 }),
     use('q', { startedAt: 43, status: 429 }),
@@ -54,6 +58,8 @@ const regular: History = {
     changed: [
       { key: 'r', transitions: ['revoked'] },
       { key: 'l', transitions: ['limited'] },
+      { key: 'n', transitions: ['narrowed'] },
+      { key: 'e', transitions: ['expired'] },
     ],
     unmatched: [],
     changeEvents: [
@@ -66,6 +72,10 @@ const regular: History = {
 
 function withOperations(...more: Operation[]): History {
   return { ...regular, operations: [...regular.operations, ...more] }
+}
+
+function without(isLeftOut: (operation: Operation) => boolean): History {
+  return { ...regular, operations: regular.operations.filter((operation) => !isLeftOut(operation)) }
 }
 
 function withFinal(final: Partial<Final>): History {
@@ -105,8 +115,19 @@ const irregular: Record<string, [History, expected: RegExp]> = {
     /^the key l is not revoked, and has 1 audit events of that$/,
   ],
   'an acknowledged revocation is lost': [
-    withFinal({ changed: [{ key: 'l', transitions: ['limited'] }], changeEvents: [] }),
+    withFinal({
+      changed: regular.final.changed.filter(({ key }) => key !== 'r'),
+      changeEvents: [],
+    }),
     /^lost: the key r was acknowledged as revoked$/,
+  ],
+  'no incident was acknowledged': [
+    without(({ kind }) => kind === 'incident'),
+    /^not covered: no incident was acknowledged$/,
+  ],
+  'a narrowed key was not used afterwards': [
+    without((operation) => operation.kind === 'use' && operation.key === 'n'),
+    /^not covered: no key was used after it was narrowed$/,
   ],
   'a revoked key is accepted': [
     withOperations(use('r', { startedAt: 41, replica: 1 })),
@@ -149,10 +170,7 @@ const irregular: Record<string, [History, expected: RegExp]> = {
     /^late recovery: use on replica 0 was 503 2001 ms after the cluster$/,
   ],
   'a replica does not recover': [
-    {
-      ...regular,
-      operations: regular.operations.filter(({ startedAt, replica }) => startedAt < 3_000 || replica === 0),
-    },
+    without(({ startedAt, replica }) => startedAt === 3_000 && replica === 1),
     /^no recovery: replica 1 accepted nothing afterwards$/,
   ],
   'the cluster does not recover': [

@@ -1,4 +1,11 @@
-import type { History, KeyChange, KeyUse, Operation, Write } from './history.ts'
+import {
+  type History,
+  type KeyChange,
+  type KeyUse,
+  type Operation,
+  transitions,
+  type Write,
+} from './history.ts'
 
 /** Longest response time, in every state of the database. */
 const responseMsMax = 5_000
@@ -12,6 +19,7 @@ type Of<Kind> = Operation & Kind
 /** Returns the violations of the guarantees that docs/operations.md lists under Failover. */
 export function check(history: History): string[] {
   return [
+    checkCoverage,
     checkWrites,
     checkEvents,
     checkChanges,
@@ -26,6 +34,25 @@ export function check(history: History): string[] {
 function shorten(violations: string[]): string[] {
   const rest = violations.length - shownMax
   return rest > 0 ? [...violations.slice(0, shownMax), `and ${rest} more like the last one`] : violations
+}
+
+/** A history without operations would violate nothing. */
+function checkCoverage({ operations }: History): string[] {
+  const acknowledged = operations.filter(isOk)
+  const kinds = (['report', 'incident', 'key'] as const).filter(
+    (kind) => ofKind<Write>(acknowledged, kind).length === 0,
+  )
+  const changes = ofKind<KeyChange>(acknowledged, 'change')
+  const unused = transitions.filter((transition) => {
+    const changed = changes.filter((change) => change.transition === transition)
+    const isUsed = ({ key, endedAt }: (typeof changes)[number]) =>
+      ofKind<KeyUse>(operations, 'use').some((use) => use.key === key && use.startedAt > endedAt)
+    return !changed.some(isUsed)
+  })
+  return [
+    ...kinds.map((kind) => `not covered: no ${kind} was acknowledged`),
+    ...unused.map((transition) => `not covered: no key was used after it was ${transition}`),
+  ]
 }
 
 /** Acknowledged writes survive, and nothing is written twice. */

@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import pg from 'pg'
@@ -42,7 +42,10 @@ export type Node = {
   signalPostgres: (name: NodeJS.Signals) => void
   killPostgres: () => void
   status: () => Promise<NodeStatus | undefined>
-  /** The next start of Patroni shifts the clock of this node by so many seconds. */
+  /**
+   * Some seconds after the next start of its PostgreSQL, its clock is ahead by so many seconds. Not at once, because Patroni
+   * compares the start with its own clock.
+   */
   shiftClock: (seconds: number) => void
   logLength: () => number
   /** What Patroni has logged since the log had this length. */
@@ -195,8 +198,8 @@ async function startNode(
   const configuration = join(folder, 'patroni.yml')
   const options = { name, restPort, port, folder, connectPort: replicationLink.port, etcdPort: etcdLink.port }
   writeFileSync(configuration, JSON.stringify(configurePatroni(options)))
-  let clock: Record<string, string> = {}
-  const patroni = restartable(() => workplace.start(folder, [programs.patroni, configuration], clock))
+  const shiftClock = linkBinaries(folder)
+  const patroni = restartable(() => workplace.start(folder, [programs.patroni, configuration]))
   const log = join(folder, 'log')
 
   function signalPostgres(name: NodeJS.Signals): void {
@@ -219,15 +222,32 @@ async function startNode(
       const reply = await get(`http://127.0.0.1:${restPort}/patroni`)
       return (await reply?.json()) as NodeStatus | undefined
     },
-    shiftClock: (seconds) => {
-      clock =
-        seconds === 0
-          ? {}
-          : { LD_PRELOAD: programs.faketime, FAKETIME: `+${seconds}`, DONT_FAKE_MONOTONIC: '1' }
-    },
+    shiftClock,
     logLength: () => readFileSync(log, 'utf8').length,
     logSince: (length) => readFileSync(log, 'utf8').slice(length),
   }
+}
+
+/**
+ * Creates the folder `bin` with links to the binaries of PostgreSQL, and a script for the server, whose clock the returned
+ * function shifts.
+ */
+function linkBinaries(folder: string): (seconds: number) => void {
+  const bin = join(folder, 'bin')
+  mkdirSync(bin)
+  for (const name of readdirSync(programs.postgresBin)) {
+    if (name !== 'postgres') symlinkSync(join(programs.postgresBin, name), join(bin, name))
+  }
+  const shiftClock = (seconds: number) => {
+    const variables =
+      seconds === 0
+        ? ''
+        : `LD_PRELOAD=${programs.faketime} FAKETIME=+${seconds} FAKETIME_START_AFTER_SECONDS=5 DONT_FAKE_MONOTONIC=1`
+    const server = join(programs.postgresBin, 'postgres')
+    writeFileSync(join(bin, 'postgres'), `#!/bin/sh\nexec env ${variables} ${server} "$@"\n`, { mode: 0o755 })
+  }
+  shiftClock(0)
+  return shiftClock
 }
 
 function configurePatroni({ name, restPort, port, folder, connectPort, etcdPort }: PatroniOptions) {
@@ -263,7 +283,7 @@ function configurePatroni({ name, restPort, port, folder, connectPort, etcdPort 
       listen: `127.0.0.1:${port}`,
       connect_address: `127.0.0.1:${connectPort}`,
       data_dir: join(folder, 'data'),
-      bin_dir: programs.postgresBin,
+      bin_dir: join(folder, 'bin'),
       pgpass: join(folder, 'pgpass'),
       authentication: {
         superuser: { username: superuser },

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { type Cluster, type Node, patroniTimes, until } from './cluster.ts'
+import { type Cluster, type Node, patroniTimes, query, role, until } from './cluster.ts'
 import type { Fault } from './history.ts'
 import { isReady } from '../slow/replicas.ts'
 import type { Replica } from './service.ts'
@@ -186,15 +186,21 @@ export const faults: Record<string, FaultKind> = {
     description: 'a switchover to a node whose clock is an hour ahead, without warning',
     prepare: async ({ cluster }) => {
       const primary = await cluster.primary()
-      const standbys = cluster.nodes.filter((node) => node !== primary)
-      for (const node of standbys) await restartWithClock(node, cluster, node === standbys[0] ? 3_600 : 0)
-      await until('the node is synchronous', async () => (await cluster.synchronousStandby()) === standbys[0])
+      const [ahead, other] = cluster.nodes.filter((node) => node !== primary) as [Node, Node]
+      await restartWithClock(ahead, cluster, 3_600)
+      // So that the first one becomes synchronous, which a switchover requires.
+      await restartWithClock(other, cluster, 0)
+      await until('the node is synchronous', async () => (await cluster.synchronousStandby()) === ahead)
+      await until('its clock is ahead', async () => (await clockOf(ahead)) > Date.now() + 3_000_000)
     },
     inject: onPrimary(async (primary, { cluster }) => {
       await cluster.switchover(primary, await cluster.synchronousStandby())
     }),
     cleanUp: async ({ cluster }) => {
-      await restartWithClock(await cluster.primary(), cluster, 0)
+      const primary = await cluster.primary()
+      await cluster.switchover(primary, await cluster.synchronousStandby())
+      await cluster.restore()
+      await restartWithClock(primary, cluster, 0)
     },
   },
 }
@@ -215,6 +221,12 @@ async function restartWithClock(node: Node, cluster: Cluster, seconds: number): 
   await node.patroni.kill()
   node.killPostgres()
   await cluster.restore()
+}
+
+/** The clock of its PostgreSQL, in ms since 1970. */
+async function clockOf({ port }: Pick<Node, 'port'>): Promise<number> {
+  const [row] = await query(port, role, role, 'select extract(epoch from now())::float8 * 1000 as now')
+  return Number(row?.now)
 }
 
 /**
