@@ -47,9 +47,8 @@ export type Node = {
    * compares the start with its own clock.
    */
   shiftClock: (seconds: number) => void
-  logLength: () => number
-  /** What Patroni has logged since the log had this length. */
-  logSince: (length: number) => string
+  /** How often Patroni has rewound it with pg_rewind, because its timeline had diverged. */
+  rewinds: () => number
 }
 
 /** From GET /patroni. */
@@ -223,8 +222,7 @@ async function startNode(
       return (await reply?.json()) as NodeStatus | undefined
     },
     shiftClock,
-    logLength: () => readFileSync(log, 'utf8').length,
-    logSince: (length) => readFileSync(log, 'utf8').slice(length),
+    rewinds: () => readFileSync(log, 'utf8').split('running pg_rewind').length - 1,
   }
 }
 

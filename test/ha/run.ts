@@ -46,7 +46,7 @@ async function runFaults(): Promise<number> {
     const { system, adminKey } = await startSystem(workplace)
     let passed = 0
     let failed = 0
-    print(row('fault', 'cluster', 'service', 'whole', 'requests', 'writes', '503', 'slowest'))
+    print(row('fault', 'cluster', 'service', 'whole', 'requests', 'writes', '503', 'slowest', 'rewinds'))
     for (let turn = 1; turn <= repetitions; turn++) {
       for (const name of names) {
         const violations = await runFault(system, adminKey, name, turn)
@@ -97,6 +97,8 @@ async function runFault(
     await createMonitor(origins[1] ?? '', adminKey, monitorName(name, replica))
   const workload = await startWorkload({ origins, adminKey, databasePort }, name)
   await workload.untilServed()
+  const countRewinds = () => cluster.nodes.reduce((sum, { rewinds }) => sum + rewinds(), 0)
+  const rewindsBefore = countRewinds()
 
   const injectedAt = performance.now()
   const concerned = await kind.inject(system)
@@ -113,8 +115,8 @@ async function runFault(
     fault: { injectedAt, ...concerned },
     final: await readFinal(databasePort, name),
   }
+  print(summarize(name, history, wholeAt, countRewinds() - rewindsBefore))
   await kind.cleanUp?.(system)
-  print(summarize(name, history, wholeAt))
   return check(history)
 }
 
@@ -123,7 +125,7 @@ async function createMonitor(origin: string, key: string, tag: string): Promise<
   if (status !== 201) throw new Error(`The monitor was not created: ${status}`)
 }
 
-function summarize(name: string, history: History, wholeAt: number): string {
+function summarize(name: string, history: History, wholeAt: number, rewinds: number): string {
   const { operations, fault } = history
   const concerned = fault.replica?.index
   const rejected = operations.filter(({ status }) => status === null || status >= 500)
@@ -139,6 +141,7 @@ function summarize(name: string, history: History, wholeAt: number): string {
     operations.filter((operation) => operation.kind !== 'use' && isOk(operation)).length,
     rejected.length,
     seconds(Math.max(...operations.map(({ startedAt, endedAt }) => endedAt - startedAt))),
+    rewinds,
   )
 }
 

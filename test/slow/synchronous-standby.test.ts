@@ -23,7 +23,7 @@ await t.test('a primary without its synchronous standby accepts no key', async (
   await operator.query(`alter system set synchronous_standby_names = 'lost'`)
   await operator.query('select pg_reload_conf()')
   // The setting applies when a commit waits.
-  let isOver = false
+  let isOver = false as boolean
   const writes = (async () => {
     while (!isOver) await writer.query(`select pg_logical_emit_message(true, 'test', '')`)
   })()
