@@ -222,7 +222,7 @@ async function startNode(
       return (await reply?.json()) as NodeStatus | undefined
     },
     shiftClock,
-    rewinds: () => readFileSync(log, 'utf8').split('running pg_rewind').length - 1,
+    rewinds: () => readFileSync(log, 'utf8').split('pg_rewind exit code=0').length - 1,
   }
 }
 

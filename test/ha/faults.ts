@@ -7,8 +7,10 @@ import type { Replica } from './service.ts'
 export type System = {
   cluster: Cluster
   replicas: [Replica, Replica, Replica]
-  /** How long a process is frozen, a network is cut, or etcd is lost: longer than Patroni's ttl. */
+  /** How long a part of the cluster is frozen or lost: longer than Patroni's ttl. */
   outageMs: number
+  /** How long a replica of the service is frozen. */
+  replicaFreezeMs: number
 }
 
 export type FaultKind = {
@@ -160,9 +162,9 @@ export const faults: Record<string, FaultKind> = {
   },
   'replica-frozen': {
     description: 'one replica of the service frozen (SIGSTOP)',
-    inject: async ({ replicas: [replica], outageMs }) => {
+    inject: async ({ replicas: [replica], replicaFreezeMs }) => {
       replica.signal('SIGSTOP')
-      await delay(outageMs)
+      await delay(replicaFreezeMs)
       replica.signal('SIGCONT')
       await until('the replica is ready', () => isReady(replica.origin))
       return { replica: { index: 0, until: performance.now(), isStopped: true } }

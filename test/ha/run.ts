@@ -75,8 +75,10 @@ async function startSystem(workplace: Workplace): Promise<{ system: System; admi
   if (code !== 0) throw new Error(stderr.text)
   const start = (name: string) => startReplica(workplace, name, port)
   const replicas = await Promise.all([start('replica1'), start('replica2'), start('replica3')] as const)
-  const outageMs = isCi ? shortOutageMs : 30_000
-  return { system: { cluster, replicas, outageMs }, adminKey: stdout.text.trim() }
+  const times = isCi
+    ? { outageMs: shortOutageMs, replicaFreezeMs: 8_000 }
+    : { outageMs: 30_000, replicaFreezeMs: 30_000 }
+  return { system: { cluster, replicas, ...times }, adminKey: stdout.text.trim() }
 }
 
 /** @returns the violations */
@@ -115,7 +117,7 @@ async function runFault(
     fault: { injectedAt, ...concerned },
     final: await readFinal(databasePort, name),
   }
-  print(summarize(name, history, wholeAt, countRewinds() - rewindsBefore))
+  print(`${summarize(name, history, wholeAt, countRewinds() - rewindsBefore)}  ${kind.description}`)
   await kind.cleanUp?.(system)
   return check(history)
 }

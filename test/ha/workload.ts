@@ -1,7 +1,7 @@
 import { randomInt, randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Answer, ask, keepAlive } from '../slow/client.ts'
-import { query, role } from './cluster.ts'
+import { query, role, until } from './cluster.ts'
 import {
   type KeyUse,
   type Operation,
@@ -217,7 +217,7 @@ export async function startWorkload(
     samples,
     untilServed: async () => {
       const since = performance.now()
-      while ([...servedAt.values()].some((at) => at < since)) await delay(20)
+      await until('every client is served', () => [...servedAt.values()].every((at) => at >= since))
     },
     stop: async () => {
       over = true
