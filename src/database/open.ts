@@ -43,12 +43,18 @@ export type Database = {
   close: () => Promise<void>
 }
 
-/** The longest wait for a connection, for a statement, and, again, for locks that other transactions hold. */
-export const requestTimeouts: Timeouts = { connectMs: 2_000, statementMs: 2_000 }
+/**
+ * The longest wait for a connection, for a statement, and, again, for locks that other transactions hold. Admission has
+ * less time for a statement, because the statements of the request follow: if commits wait for a synchronous standby, a
+ * request takes up to the sum.
+ */
+export const requestTimeouts: Timeouts = { connectMs: 2_000, statementMs: 2_000, admissionStatementMs: 1_500 }
 
 export type Timeouts = {
   connectMs: number
   statementMs: number
+  /** By default statementMs. */
+  admissionStatementMs?: number
   /** By default that of lockTimeouts. */
   admissionLockMs?: number
 }
@@ -122,6 +128,7 @@ async function openServer(
   const {
     connectMs,
     statementMs,
+    admissionStatementMs = statementMs,
     admissionLockMs = lockTimeouts.admissionMs,
   } = options.timeouts ?? requestTimeouts
   const address = directAddress({ databaseUrl, databaseDirectUrl })
@@ -152,7 +159,9 @@ async function openServer(
   const shares = shareConnections(max)
   const main = open(shares.main, { statementMs, lockMs: lockTimeouts.mainMs })
   const admission =
-    shares.admission === 0 ? main : open(shares.admission, { statementMs, lockMs: admissionLockMs })
+    shares.admission === 0
+      ? main
+      : open(shares.admission, { statementMs: admissionStatementMs, lockMs: admissionLockMs })
   const jobs =
     shares.jobs === 0
       ? main

@@ -74,6 +74,16 @@ const windowMinute = sql`
 const isCounted = sql`(allowed_ips is null or $4::boolean)`
 
 /**
+ * Always true. With a synchronous standby, the statement writes WAL, so that its commit waits for the standby: the
+ * response then proves that the server is still the primary, because the standby would have been promoted before another
+ * server could acknowledge a change of the key. Writes to rate_counters alone, which is UNLOGGED, do not wait.
+ * docs/decisions/0022-failover.md
+ */
+const isStillPrimary = sql`
+  case when current_setting('synchronous_standby_names') = '' then true
+    else pg_logical_emit_message(true, 'kener-api', '') is not null end`
+
+/**
  * $1: ids of keys, $2: number of requests to count for each key, $3: the limit of a key without its own limit, $4: true if
  * the addresses of these requests were checked.
  *
@@ -101,7 +111,8 @@ export const selectAndIncrement = precompiled(sql<ResultRow>`
     from api_keys left join counted on key_id = id
     where id = any($1)
   )
-  select coalesce((select json_agg(keys) from keys), '[]') as keys, ${now} as now`)
+  select coalesce((select json_agg(keys) from keys), '[]') as keys, ${now} as now
+  where ${isStillPrimary}`)
 
 /**
  * Does the same, but skips counters that another transaction has locked, and creates none, because an insert may wait
@@ -132,7 +143,8 @@ export const selectAndIncrementUnlocked = precompiled(sql<ResultRow>`
       end as obstacle
     from found left join unlocked on unlocked.key_id = id left join counted on counted.key_id = id
   )
-  select coalesce((select json_agg(keys) from keys), '[]') as keys, ${now} as now`)
+  select coalesce((select json_agg(keys) from keys), '[]') as keys, ${now} as now
+  where ${isStillPrimary}`)
 
 /** $1: ids of keys, sorted, so that two replicas do not deadlock. A counter of minute 0 has counted nothing. */
 export const insertCounters = precompiled(sql`

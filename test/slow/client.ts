@@ -8,6 +8,7 @@ type Ask = {
   body?: unknown
   headers?: Record<string, string>
   agent?: Agent
+  signal?: AbortSignal
 }
 
 /**
@@ -15,7 +16,7 @@ type Ask = {
  */
 export function ask(
   url: string,
-  { key, method = 'GET', body, headers: more, agent }: Ask = {},
+  { key, method = 'GET', body, headers: more, agent, signal }: Ask = {},
 ): Promise<Answer> {
   const payload = body === undefined ? undefined : JSON.stringify(body)
   const headers = {
@@ -27,18 +28,22 @@ export function ask(
     }),
   }
   return new Promise((resolve, reject) => {
-    const sent = request(url, { method, headers, ...(agent && { agent }) }, (reply) => {
-      const chunks: Buffer[] = []
-      reply.on('data', (chunk: Buffer) => chunks.push(chunk))
-      reply.on('error', reject)
-      reply.on('end', () => {
-        resolve({
-          status: reply.statusCode ?? 0,
-          headers: reply.headers,
-          body: Buffer.concat(chunks).toString(),
+    const sent = request(
+      url,
+      { method, headers, ...(agent && { agent }), ...(signal && { signal }) },
+      (reply) => {
+        const chunks: Buffer[] = []
+        reply.on('data', (chunk: Buffer) => chunks.push(chunk))
+        reply.on('error', reject)
+        reply.on('end', () => {
+          resolve({
+            status: reply.statusCode ?? 0,
+            headers: reply.headers,
+            body: Buffer.concat(chunks).toString(),
+          })
         })
-      })
-    })
+      },
+    )
     sent.on('error', reject)
     sent.end(payload)
   })

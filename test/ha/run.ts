@@ -1,0 +1,160 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
+import { main } from '../../src/cli/main.ts'
+import { Output } from '../process.ts'
+import { ask } from '../slow/client.ts'
+import { scaled } from '../slow/scale.ts'
+import { check, clusterRecoveredAt, isOk } from './checker.ts'
+import { startCluster } from './cluster.ts'
+import { faults, shortOutageMs, type System } from './faults.ts'
+import { readFinal } from './final.ts'
+import type { History } from './history.ts'
+import { missingPackages, openWorkplace, type Workplace } from './programs.ts'
+import { databaseUrl, startReplica } from './service.ts'
+import { monitorName, startWorkload } from './workload.ts'
+
+/**
+ * Causes faults in a cluster of its own, and checks what the clients of three replicas saw. Runs all faults, or those
+ * that are named. TEST_SCALE scales how often each is repeated.
+ */
+const { positionals } = parseArgs({ allowPositionals: true })
+const names = positionals.length > 0 ? [...new Set(positionals)] : Object.keys(faults)
+const unknown = names.filter((name) => !(name in faults))
+if (unknown.length > 0)
+  throw new Error(`Unknown: ${unknown.join(', ')}. Faults: ${Object.keys(faults).join(', ')}`)
+const repetitions = scaled(3)
+const isCi = process.env.CI === 'true'
+
+/** How long all clients are watched after the system is whole again: longer than the allowed recovery. */
+const watchMs = 2_500
+
+// Ends the links, too.
+process.exit(await runUnlessMissing())
+
+async function runUnlessMissing(): Promise<number> {
+  const missing = missingPackages()
+  if (missing.length === 0) return runFaults()
+  print(`These packages of Debian are missing: ${missing.join(', ')}`)
+  print(isCi ? '0 passed, 1 failed' : 'The tests with Patroni are skipped. 0 passed, 0 failed')
+  return isCi ? 1 : 0
+}
+
+async function runFaults(): Promise<number> {
+  const workplace = openWorkplace()
+  process.on('SIGINT', () => process.exit(1))
+  try {
+    const { system, adminKey } = await startSystem(workplace)
+    let passed = 0
+    let failed = 0
+    print(row('fault', 'cluster', 'service', 'whole', 'requests', 'writes', '503', 'slowest', 'rewinds'))
+    for (let turn = 1; turn <= repetitions; turn++) {
+      for (const name of names) {
+        const violations = await runFault(system, adminKey, name, turn)
+        for (const violation of violations) print(`  VIOLATION ${violation}`)
+        if (violations.length > 0) failed++
+        else passed++
+      }
+    }
+    print(`${passed} passed, ${failed} failed`)
+    return failed > 0 ? 1 : 0
+  } catch (error) {
+    for (const [program, lines] of workplace.logs()) print(`${program}: ${lines.join(`\n${program}: `)}`)
+    throw error
+  } finally {
+    await workplace.close()
+  }
+}
+
+async function startSystem(workplace: Workplace): Promise<{ system: System; adminKey: string }> {
+  const cluster = await startCluster(workplace)
+  const { port } = cluster.balancer
+  const stdout = new Output()
+  const stderr = new Output()
+  const args = ['keys', 'create', '--name', 'ops', '--permissions', 'admin']
+  const code = await main(args, { stdout, stderr, env: { DATABASE_URL: databaseUrl(port) } })
+  if (code !== 0) throw new Error(stderr.text)
+  const start = (name: string) => startReplica(workplace, name, port)
+  const replicas = await Promise.all([start('replica1'), start('replica2'), start('replica3')] as const)
+  const times = isCi
+    ? { outageMs: shortOutageMs, replicaFreezeMs: 8_000 }
+    : { outageMs: 30_000, replicaFreezeMs: 30_000 }
+  return { system: { cluster, replicas, ...times }, adminKey: stdout.text.trim() }
+}
+
+/** @returns the violations */
+async function runFault(
+  system: System,
+  adminKey: string,
+  faultName: string,
+  turn: number,
+): Promise<string[]> {
+  const { cluster, replicas } = system
+  const kind = faults[faultName]
+  if (!kind) throw new Error(`Unknown: ${faultName}`)
+  const databasePort = cluster.balancer.port
+  const origins = replicas.map(({ origin }) => origin)
+  const name = `${faultName}-${turn}`
+  await kind.prepare?.(system)
+  for (const replica of replicas.keys())
+    await createMonitor(origins[1] ?? '', adminKey, monitorName(name, replica))
+  const workload = await startWorkload({ origins, adminKey, databasePort }, name)
+  await workload.untilServed()
+  const countRewinds = () => cluster.nodes.reduce((sum, { rewinds }) => sum + rewinds(), 0)
+  const rewindsBefore = countRewinds()
+
+  const injectedAt = performance.now()
+  const concerned = await kind.inject(system)
+  await cluster.restore()
+  const wholeAt = performance.now()
+  await workload.untilServed()
+  await delay(watchMs)
+  await workload.stop()
+
+  const { operations, samples } = workload
+  const history: History = {
+    operations,
+    samples,
+    fault: { injectedAt, ...concerned },
+    final: await readFinal(databasePort, name),
+  }
+  print(`${summarize(name, history, wholeAt, countRewinds() - rewindsBefore)}  ${kind.description}`)
+  await kind.cleanUp?.(system)
+  return check(history)
+}
+
+async function createMonitor(origin: string, key: string, tag: string): Promise<void> {
+  const { status } = await ask(`${origin}/api/monitors/${tag}`, { key, method: 'PUT', body: { name: tag } })
+  if (status !== 201) throw new Error(`The monitor was not created: ${status}`)
+}
+
+function summarize(name: string, history: History, wholeAt: number, rewinds: number): string {
+  const { operations, fault } = history
+  const concerned = fault.replica?.index
+  const rejected = operations.filter(({ status }) => status === null || status >= 500)
+  const lastRejectedAt = rejected
+    .filter(({ replica, startedAt }) => replica !== concerned && startedAt > fault.injectedAt - 3_000)
+    .reduce((last, { endedAt }) => Math.max(last, endedAt), fault.injectedAt)
+  return row(
+    name,
+    seconds(clusterRecoveredAt(history) - fault.injectedAt),
+    seconds(lastRejectedAt - fault.injectedAt),
+    seconds(wholeAt - fault.injectedAt),
+    operations.length,
+    operations.filter((operation) => operation.kind !== 'use' && isOk(operation)).length,
+    rejected.length,
+    seconds(Math.max(...operations.map(({ startedAt, endedAt }) => endedAt - startedAt))),
+    rewinds,
+  )
+}
+
+function row(name: string, ...cells: (string | number)[]): string {
+  return name.padEnd(22) + cells.map((cell) => String(cell).padStart(10)).join('')
+}
+
+function seconds(ms: number): string {
+  return `${(ms / 1000).toFixed(1)} s`
+}
+
+function print(line: string): void {
+  process.stdout.write(`${line}\n`)
+}
