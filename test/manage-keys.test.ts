@@ -1,7 +1,16 @@
 import t, { type Test } from 'tap'
 import { keyAlreadyCreated } from '../src/errors.ts'
 import type { Permission } from '../src/permissions.ts'
-import { createDatabase, isErrorReply, isWaitingForLock, newKey, startReplica, waitUntil } from './helper.ts'
+import {
+  createDatabase,
+  expire,
+  isErrorReply,
+  isWaitingForLock,
+  newKey,
+  startReplica,
+  times,
+  waitUntil,
+} from './helper.ts'
 import { keyIn, logIn, readHidden, visit } from './visitor.ts'
 
 const keys = '/manage/settings/api-keys'
@@ -206,82 +215,80 @@ await t.test('an edit changes the submitted fields and keeps the expiry to the s
   t.match(rejected.body, 'Enter a name')
 })
 
-await t.test('"Keep" does not overwrite an expiry that a concurrent request sets', async (t) => {
-  const { replica, visitor, read } = await start(t)
-  for (const expiresAt of [new Date('2999-01-02T03:04:05Z'), null]) {
-    const { id } = await newKey(replica, { name: 'before', expiresAt })
-    const path = `${keys}/${id}`
-    const { body } = await visitor.get(path)
-    t.match(body, /value="keep" selected/)
-    // A PATCH in flight holds the row while the form is saved.
-    const patch = await replica.db.startTransaction().execute()
-    t.teardown(() => (patch.isCommitted ? undefined : patch.rollback().execute()))
-    await patch
-      .updateTable('api_keys')
-      .set({ expires_at: new Date('2888-08-08T08:08:08Z') })
-      .where('id', '=', id)
-      .execute()
-    const fields = { name: 'after', permissions: 'read:incidents', expiry: 'keep' }
-    const saving = visitor.post(path, { ...readHidden(body, path), ...fields })
-    await waitUntil(() => isWaitingForLock(replica.db))
-    await patch.commit().execute()
-    t.equal((await saving).statusCode, 303)
-    t.match(await read(id), { name: 'after', expires_at: '2888-08-08T08:08:08Z' })
-  }
-})
-
 await t.test(
-  'edits of different fields in forms that were open at the same time are all applied',
+  'an edit form never overwrites a newer change, and shows it next to what was entered',
   async (t) => {
-    const { replica, visitor, read } = await start(t)
-    const before = { name: 'before', permissions: ['write:monitors', 'read:monitors'] as Permission[] }
-    const { id } = await newKey(replica, {
-      ...before,
-      rateLimit: 9,
-      monitors: ['b', 'a'],
-      allowedIps: ['::1'],
+    const { replica, admin, visitor, read } = await start(t)
+    const { id, token } = await newKey(replica, {
+      name: 'before',
+      permissions: ['read:monitors', 'write:monitors'],
+      expiresAt: new Date('2999-01-02T03:04:05Z'),
     })
     const path = `${keys}/${id}`
     const hidden = readHidden((await visitor.get(path)).body, path)
-    const fields = {
-      ...hidden,
-      ...before,
-      expiry: 'keep',
-      rate_limit: '9',
-      monitors: 'a, b',
-      allowed_ips: '::1',
-    }
-    const edits = [
-      { name: 'after' },
-      { permissions: ['read:incidents'] },
-      { rate_limit: '' },
-      { description: 'one line' },
-      { monitors: 'a\r\nc-*' },
-      { allowed_ips: '' },
-    ]
-    const replies = await Promise.all(edits.map((edit) => visitor.post(path, { ...fields, ...edit })))
-    for (const { statusCode } of replies) t.equal(statusCode, 303)
-    t.match(await read(id), {
+    const narrowed = { permissions: ['read:monitors'], expires_at: '2888-08-08T08:08:08Z' }
+    t.equal((await replica.call(admin.token, `PATCH /api/keys/${id}`, narrowed)).statusCode, 200)
+    const entered = {
       name: 'after',
-      permissions: ['read:incidents'],
-      rate_limit: null,
-      description: 'one line',
-      monitors: ['a', 'c-*'],
-      allowed_ips: null,
-    })
-
-    const rejected = await visitor.post(path, { ...fields, name: 'again', expiry: 'gone' })
-    t.equal(rejected.statusCode, 400)
-    const corrected = { ...fields, ...readHidden(rejected.body, path), name: 'again' }
-    t.equal((await visitor.post(path, corrected)).statusCode, 303)
-    const { name, permissions } = await read(id)
-    t.same(
-      { name, permissions },
-      { name: 'again', permissions: ['read:incidents'] },
-      'after a correction too',
+      permissions: ['read:monitors', 'write:monitors'],
+      expiry: 'date',
+      expiry_date: '2999-01-03',
+    }
+    const conflict = await visitor.post(path, { ...hidden, ...entered })
+    t.equal(conflict.statusCode, 412)
+    t.match(conflict.body, 'was changed after you opened the form')
+    t.match(conflict.body, /id="permissions-error">Saved: read:monitors</)
+    t.match(conflict.body, /id="expiry-error">Saved: 8 Aug 2888, 08:08 UTC</)
+    t.match(conflict.body, /value="write:monitors" checked/, 'the entered values are kept')
+    t.match(await read(id), { name: 'before', ...narrowed })
+    t.equal((await replica.call(token, 'POST /api/monitors', {})).statusCode, 403, 'no permission comes back')
+    const invalid = { ...hidden, ...entered, name: '' }
+    t.equal(
+      (await visitor.post(path, invalid)).statusCode,
+      412,
+      'the conflict is shown before invalid fields',
     )
+
+    const again = { ...readHidden(conflict.body, path), ...entered }
+    t.equal((await visitor.post(path, again)).statusCode, 303, 'saving again is a decision')
+    t.match(await read(id), { name: 'after', permissions: entered.permissions })
+
+    await visitor.submit(`${path}/revoke`, {})
+    t.equal((await visitor.post(path, again)).statusCode, 409, 'a key that was revoked since')
   },
 )
+
+await t.test('an edit that waits for a concurrent change does not overwrite it', async (t) => {
+  const { replica, visitor, read } = await start(t)
+  const { id } = await newKey(replica, { name: 'before' })
+  const path = `${keys}/${id}`
+  const { body } = await visitor.get(path)
+  // A PATCH in flight holds the row while the form is saved.
+  const patch = await replica.db.startTransaction().execute()
+  t.teardown(() => (patch.isCommitted ? undefined : patch.rollback().execute()))
+  await patch.updateTable('api_keys').set({ name: 'newer' }).where('id', '=', id).execute()
+  const fields = { name: 'after', permissions: 'read:incidents', expiry: 'keep' }
+  const saving = visitor.post(path, { ...readHidden(body, path), ...fields })
+  await waitUntil(() => isWaitingForLock(replica.db))
+  await patch.commit().execute()
+  const conflict = await saving
+  t.equal(conflict.statusCode, 412)
+  t.match(conflict.body, /id="name-error">Saved: newer</)
+  t.equal((await read(id)).name, 'newer')
+})
+
+await t.test('a form that is saved unchanged writes nothing', async (t) => {
+  const { replica, visitor } = await start(t)
+  const before = { name: 'n', permissions: ['write:monitors', 'read:monitors'] as Permission[] }
+  const { id } = await newKey(replica, { ...before, monitors: ['b', 'a'], rateLimit: 9 })
+  const row = () => replica.db.selectFrom('api_keys').selectAll().where('id', '=', id).executeTakeFirst()
+  const stored = await row()
+  const fields = { ...before, monitors: 'a, b', rate_limit: '9', expiry: 'keep' }
+  const saved = await visitor.submit(`${keys}/${id}`, fields)
+  t.equal(saved.headers.location, `${keys}/${id}?notice=unchanged`)
+  t.same(await row(), stored)
+  t.match((await visitor.get(String(saved.headers.location))).body, 'Nothing was changed')
+})
 
 await t.test('limits and rotations', async (t) => {
   const { replica, admin, visitor, read, list } = await start(t)
@@ -519,22 +526,115 @@ await t.test('the list finds keys by status, part of a name and id, on all pages
     .set({ revoked_at: new Date() })
     .where('name', '=', 'key 3%_')
     .execute()
-  const names = (body: string) =>
-    [...body.matchAll(/api-keys\/\w{16}">([^<]+)<\/a>/g)].map(([, name]) => name)
-  const find = async (query: string) => names((await visitor.get(`${keys}?${query}`)).body)
+  const find = async (query: string) => namesIn((await visitor.get(`${keys}?${query}`)).body)
   t.same(await find('q=needle'), ['The Needle'])
   t.same(await find(`q=${id.slice(3, 12)}`), ['The Needle'])
   t.same(await find('status=revoked&q='), ['key 3%_'])
   t.same(await find('q=3%25_&status=active'), ['key 53%_', 'key 43%_', 'key 33%_', 'key 23%_', 'key 13%_'])
-  t.match((await visitor.get(`${keys}?q=nothing+like+it`)).body, 'No keys match')
+  t.match((await visitor.get(`${keys}?q=nothing+like+it`)).body, 'No keys match these filters')
   const first = (await visitor.get(keys)).body
-  const [, older = ''] = /href="([^"]+)">Older keys/.exec(first) ?? []
-  const second = (await visitor.get(older.replaceAll('&amp;', '&'))).body
-  t.equal(new Set([...names(first), ...names(second)]).size, 62, 'two pages contain all keys')
-  t.notMatch(second, 'Older keys')
-  for (const query of ['status=odd', 'cursor=xyz', `q=${'x'.repeat(101)}`]) {
+  t.match(first, '1–50 of 62')
+  const second = (await visitor.get(linkIn(first, 'Next'))).body
+  t.match(second, '51–62 of 62')
+  t.equal(new Set([...namesIn(first), ...namesIn(second)]).size, 62, 'two pages contain all keys')
+  t.equal(linkIn(second, 'Next'), '')
+  t.same(namesIn((await visitor.get(linkIn(second, 'Previous'))).body), namesIn(first), 'and back')
+  for (const query of ['status=odd', 'sort=odd', 'cursor=xyz', `q=${'x'.repeat(101)}`]) {
     t.equal((await visitor.get(`${keys}?${query}`)).statusCode, 400, query)
   }
+})
+
+/** Returns the names of the keys that a list contains, in its order. */
+function namesIn(body: string): string[] {
+  return [...body.matchAll(/api-keys\/\w{16}" title="[^"]*">([^<]+)<\/a>/g)].map(([, name = '']) => name)
+}
+
+/** Returns the target of a link with this text, or ''. */
+function linkIn(body: string, text: string): string {
+  const [, href = ''] = new RegExp(`href="([^"]+)"[^>]*>${text}<`).exec(body) ?? []
+  return href.replaceAll('&amp;', '&')
+}
+
+await t.test('tabs count the matching keys, and keep the search and the order', async (t) => {
+  const { replica, visitor } = await start(t)
+  const inDays = (days: number) => new Date(Date.now() + days * 86_400_000)
+  const soon = await newKey(replica, { name: 'x soon', expiresAt: inDays(5) })
+  await newKey(replica, { name: 'x later', expiresAt: inDays(20) })
+  await expire(replica, (await newKey(replica, { name: 'x expired' })).id)
+  const gone = await newKey(replica, { name: 'x gone', expiresAt: inDays(2) })
+  await visitor.submit(`${keys}/${gone.id}/revoke`, {})
+  const tabs = (body: string) =>
+    [...body.matchAll(/>([A-Z][a-z ]+) <span class="number">(\d+)</g)].map(([, ...tab]) => tab)
+  const counted = [
+    ['All', '4'],
+    ['Active', '2'],
+    ['Expiring soon', '1'],
+    ['Expired', '1'],
+    ['Revoked', '1'],
+  ]
+  const { body } = await visitor.get(`${keys}?q=x&sort=name`)
+  t.same(tabs(body), counted)
+  t.same(tabs((await visitor.get(`${keys}?status=revoked`)).body)[0], ['All', '5'], 'without a search')
+  const expiring = (await visitor.get(linkIn(body, 'Expiring soon '))).body
+  t.same(namesIn(expiring), ['x soon'])
+  t.match(expiring, /aria-current="page">Expiring soon/)
+  t.match(expiring, /aria-sort="ascending"><a href="[^"]*status=expiring&amp;q=x&amp;sort=-name">Name/)
+  t.match(expiring, /class="soon">.*?in 5 days/)
+  t.notMatch((await visitor.get(`${keys}?q=later`)).body, 'class="soon"')
+  const revoked = (await visitor.get(`${keys}?status=revoked`)).body
+  t.match(revoked, /Revoked<\/span> <time[^>]*>just now/)
+
+  await visitor.submit(`${keys}/${soon.id}/rotate`, { overlap_seconds: '3600' })
+  const { body: rotated } = await visitor.get(`${keys}?status=expiring`)
+  t.same(namesIn(rotated), ['x soon'], 'the successor, but not the rotated key, which is meant to expire')
+})
+
+await t.test('selected keys are revoked together after a confirmation', async (t) => {
+  const { replica, admin, visitor, read } = await start(t)
+  const made = await times(3, (index) => newKey(replica, { name: `made ${index}` }))
+  const [first, second, third] = made.map(({ id }) => id) as [string, string, string]
+  await visitor.submit(`${keys}/${third}/revoke`, {})
+  await replica.db
+    .updateTable('api_keys')
+    .set({ last_used_at: new Date(Date.now() - 7_200_000), last_used_address: '203.0.113.7' })
+    .where('id', '=', first)
+    .execute()
+  const select = (...ids: string[]) =>
+    `${keys}/revoke?${new URLSearchParams([['from', 'q=made&sort=name'], ...ids.map((id) => ['id', id])]).toString()}`
+  const { body } = await visitor.get(select(first, second, third))
+  t.match(body, 'Revoke 2 keys?')
+  t.match(body, /made 0.*2 hours ago.*203\.0\.113\.7/s)
+  t.match(body, 'Never used')
+  t.notMatch(body, 'You are logged in with one of these keys')
+  t.equal((await read(first)).status, 'active', 'the confirmation changes nothing')
+
+  const hidden = readHidden(body, `${keys}/revoke`)
+  t.same(hidden.id?.toSorted(), [first, second].toSorted())
+  const unknown = { ...hidden, id: [first, 'x'.repeat(16)] }
+  t.equal((await visitor.post(`${keys}/revoke`, unknown)).statusCode, 404)
+  t.equal((await read(first)).status, 'active', 'all or none')
+  const reply = await visitor.post(`${keys}/revoke`, { ...hidden, id: [first, second, third] })
+  t.equal(reply.headers.location, `${keys}?q=made&sort=name&revoked=2&unchanged=1`)
+  t.match(
+    (await visitor.get(String(reply.headers.location))).body,
+    /2 keys revoked\..*1 key had been revoked before/,
+  )
+  for (const { token } of made)
+    isErrorReply(t, await replica.call(token, 'GET /api/me'), 401, 'KEY_REVOKED', 'each')
+  const events = (await replica.call(admin.token, 'GET /api/audit?action=key.revoked')).json.data
+  t.same(
+    events.map(({ target }: { target: { id: string } }) => target.id).toSorted(),
+    [first, second, third].toSorted(),
+  )
+
+  t.match((await visitor.get(select())).body, 'No keys are selected')
+  t.match((await visitor.get(select(first))).body, 'are revoked already')
+  t.equal((await visitor.get(select('nonsense'))).statusCode, 400)
+  const many = Array.from({ length: 51 }, (_, index) => String(index).padStart(16, '0'))
+  t.equal((await visitor.get(select(...many))).statusCode, 400)
+  t.match((await visitor.get(select(admin.id))).body, 'You are logged in with one of these keys')
+  await visitor.submit(select(admin.id), {}, `${keys}/revoke`)
+  t.equal((await visitor.get(keys)).statusCode, 303, 'the session has ended')
 })
 
 await t.test('pages are not cached or framed, and only run scripts of the panel', async (t) => {

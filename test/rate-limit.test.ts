@@ -5,7 +5,7 @@ import type { Kysely } from 'kysely'
 import t, { type Test } from 'tap'
 import type { Tables } from '../src/database/schema.ts'
 import { clientNetwork, parseAddress } from '../src/http/client-address.ts'
-import { revokeKey } from '../src/keys/repository.ts'
+import { revokeKeys } from '../src/keys/repository.ts'
 import { formatToken, generateTokenParts } from '../src/keys/token.ts'
 import {
   createDatabase,
@@ -299,7 +299,7 @@ await t.test(
 await t.test('KEY_REVOKED and KEY_EXPIRED are not counted as failed authentications', async (t) => {
   const replica = await startReplica(t, { config: { authFailureLimitMax: 1 } })
   const [revoked, expired, fresh] = [await newKey(replica), await newKey(replica), await newKey(replica)]
-  await revokeKey(replica.db, revoked.id)
+  await revokeKeys(replica.db, [revoked.id])
   await expire(replica, expired.id)
   for (const [token, code] of [
     [revoked.token, 'KEY_REVOKED'],

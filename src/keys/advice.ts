@@ -3,7 +3,7 @@ import type { PermissionColumn, Tables } from '../database/schema.ts'
 import { type Permission, permissions } from '../permissions.ts'
 import { formatCursor, paginate, parseCursor } from '../wire/pagination.ts'
 import { formatTime } from '../wire/time.ts'
-import type { ExpiryLimits } from './expiry.ts'
+import { type ExpiryLimits, soonDays } from './expiry.ts'
 import type { KeyChanges } from './repository.ts'
 import { permissionColumns, today } from './usage.ts'
 
@@ -19,9 +19,6 @@ export type AdviceCode = (typeof adviceCodes)[number]
 
 /** A key, or a permission, that no request has used for so many days is reported. */
 const unusedDays = 90
-
-/** A key that expires within so many days is reported. */
-const soonDays = 14
 
 /** The proposed lifetime of a key, in days, unless the limits are lower. */
 const proposedDays = 365

@@ -136,23 +136,38 @@ export async function updateKey(
 }
 
 /** Revokes a key. Idempotent and irreversible. @throws ApiError 404 */
-export async function revokeKey(
-  context: ChangeContext & Pick<KeyContext, 'log'>,
-  id: string,
-): Promise<keys.ApiKey> {
-  const key = await auditedTransaction(context, async ({ trx, record }) => {
-    const before = await keys.lockKey(trx, id)
-    const revoked = before && (await keys.revokeKey(trx, id))
-    if (!revoked) throw keyNotFound()
-    record({
-      action: 'key.revoked',
-      target: toTarget(revoked),
-      changes: diff(before, revoked, ['revoked_at']),
-    })
-    return revoked
-  })
-  context.log.info({ event: 'key_revoked', subjectKeyId: key.id }, 'key revoked')
+export async function revokeKey(context: RevocationContext, id: string): Promise<keys.ApiKey> {
+  const { revoked, unchanged } = await revokeKeys(context, [id])
+  const [key] = [...revoked, ...unchanged]
+  if (!key) throw keyNotFound()
   return key
+}
+
+type RevocationContext = ChangeContext & Pick<KeyContext, 'log'>
+
+/**
+ * Revokes all of these keys or, if one does not exist, none. Idempotent and irreversible.
+ * @returns `unchanged`: keys that were revoked before. @throws ApiError 404
+ */
+export async function revokeKeys(
+  context: RevocationContext,
+  ids: readonly string[],
+): Promise<{ revoked: keys.ApiKey[]; unchanged: keys.ApiKey[] }> {
+  const result = await auditedTransaction(context, async ({ trx, record }) => {
+    const before = new Map((await keys.lockKeys(trx, ids)).map((key) => [key.id, key]))
+    if (ids.some((id) => !before.has(id))) throw keyNotFound()
+    const wasRevoked = ({ id }: keys.ApiKey) => before.get(id)?.status === 'revoked'
+    const after = await keys.revokeKeys(trx, ids)
+    for (const key of after) {
+      const changes = diff(before.get(key.id) ?? {}, key, ['revoked_at'])
+      record({ action: 'key.revoked', target: toTarget(key), changes })
+    }
+    return { revoked: after.filter((key) => !wasRevoked(key)), unchanged: after.filter(wasRevoked) }
+  })
+  for (const key of [...result.revoked, ...result.unchanged]) {
+    context.log.info({ event: 'key_revoked', subjectKeyId: key.id }, 'key revoked')
+  }
+  return result
 }
 
 /**

@@ -42,6 +42,10 @@ const publicColumns = [
 const creatorName = sql<string | null>`
   (select creator.name from api_keys as creator where creator.id = api_keys.created_by)`
 
+/** The columns of an ApiKey, for raw SQL. */
+export const keyColumns = sql`
+  ${sql.join(publicColumns.map((column) => sql.ref(column)))}, ${keyStatus} as status, ${creatorName} as created_by_name`
+
 const selection = [...publicColumns, keyStatus.as('status'), creatorName.as('created_by_name')] as const
 
 export type KeyAttributes = {
@@ -114,8 +118,8 @@ export async function findKey(db: Kysely<Tables>, id: string): Promise<ApiKey | 
 
 /** Locks a key until commit. Returns undefined if it does not exist. */
 export async function lockKey(trx: Transaction<Tables>, id: string): Promise<ApiKey | undefined> {
-  await sql`select from api_keys where id = ${id} for no key update`.execute(trx)
-  return findKey(trx, id)
+  const [key] = await lockKeys(trx, [id])
+  return key
 }
 
 /** A key that may write to a monitor. */
@@ -136,20 +140,24 @@ export async function listWriters(db: Kysely<Tables>, tag: string, limit: number
 /** An active key that replaced another one. */
 export type Successor = Pick<ApiKey, 'id' | 'name' | 'created_at'>
 
-/** Lists the active keys that replaced a key, directly or by further rotations: the newest 20, newest first. */
+/**
+ * Lists the active keys that replaced one of these keys, directly or by further rotations, and are not among them: the
+ * newest 20, newest first.
+ */
 export async function listActiveSuccessors(
   db: Kysely<Tables>,
-  { rotated_to }: Pick<ApiKey, 'rotated_to'>,
+  keys: readonly Pick<ApiKey, 'id' | 'rotated_to'>[],
 ): Promise<Successor[]> {
-  if (rotated_to === null) return []
+  const successorIds = keys.map(({ rotated_to }) => rotated_to).filter((id) => id !== null)
+  if (successorIds.length === 0) return []
   const { rows } = await sql<Successor>`
     with recursive successors as (
-      select id, rotated_to from api_keys where id = ${rotated_to}
+      select id, rotated_to from api_keys where id = any(${successorIds}::text[])
       union
       select api_keys.id, api_keys.rotated_to from api_keys join successors on api_keys.id = successors.rotated_to
     )
     select id, name, created_at from api_keys
-    where id in (select id from successors) and ${keyStatus} = 'active'
+    where id in (select id from successors) and id <> all(${keys.map(({ id }) => id)}::text[]) and ${keyStatus} = 'active'
     order by seq desc limit 20`.execute(db)
   return rows
 }
@@ -165,6 +173,11 @@ export type KeyFilter = {
   limit?: number | undefined
 }
 
+/** True for keys whose name, description or id contains the text. */
+export const matchesText = (text: string) => sql<boolean>`(
+  position(lower(${text}) in lower(name)) > 0 or position(lower(${text}) in lower(description)) > 0
+    or position(${text} in id) > 0)`
+
 /** Lists keys, newest first. `cursor` is the `seq` of the last key of the previous page. */
 export async function listKeys(
   db: Kysely<Tables>,
@@ -174,11 +187,7 @@ export async function listKeys(
     .selectFrom('api_keys')
     .select(selection)
     .$if(status !== undefined, (query) => query.where(keyStatus, '=', status ?? 'active'))
-    .$if(text !== undefined, (query) =>
-      query.where(sql<boolean>`(
-        position(lower(${text}) in lower(name)) > 0 or position(lower(${text}) in lower(description)) > 0
-          or position(${text} in id) > 0)`),
-    )
+    .$if(text !== undefined, (query) => query.where(matchesText(text ?? '')))
     .$if(expires_before !== undefined, (query) => query.where('expires_at', '<', expires_before ?? null))
     .$if(unused_since !== undefined, (query) =>
       query.where(sql<boolean>`coalesce(last_used_at < ${unused_since}, true)`),
@@ -242,14 +251,31 @@ export async function updateKey(
 const permissionsSince = (permissions: Permission[]) => sql<Date | null>`
   case when 'admin' = any(permissions) or permissions @> ${permissions}::text[] then permissions_since else now() end`
 
-/** Keeps the time of the first revocation. Returns undefined if the key does not exist. */
-export async function revokeKey(db: Kysely<Tables>, id: string): Promise<ApiKey | undefined> {
+/** Locks keys until commit, in an order that all callers share, so that they do not deadlock. Returns those that exist. */
+export async function lockKeys(trx: Transaction<Tables>, ids: readonly string[]): Promise<ApiKey[]> {
+  await sql`select from api_keys where id = any(${ids}::text[]) order by id for no key update`.execute(trx)
+  return findKeys(trx, ids)
+}
+
+/** Returns the keys with these ids that exist, newest first. */
+export async function findKeys(db: Kysely<Tables>, ids: readonly string[]): Promise<ApiKey[]> {
   return db
+    .selectFrom('api_keys')
+    .select(selection)
+    .where(sql<boolean>`id = any(${ids}::text[])`)
+    .orderBy('seq', 'desc')
+    .execute()
+}
+
+/** Keeps the time of the first revocation. Returns the keys that exist, newest first. */
+export async function revokeKeys(db: Kysely<Tables>, ids: readonly string[]): Promise<ApiKey[]> {
+  await db
     .updateTable('api_keys')
-    .set({ revoked_at: sql`coalesce(revoked_at, now())` })
-    .where('id', '=', id)
-    .returning(selection)
-    .executeTakeFirst()
+    .set({ revoked_at: sql`now()` })
+    .where(sql<boolean>`id = any(${ids}::text[])`)
+    .where('revoked_at', 'is', null)
+    .execute()
+  return findKeys(db, ids)
 }
 
 export async function deleteKey(db: Kysely<Tables>, id: string): Promise<void> {
@@ -304,8 +330,7 @@ export async function rotateKey(
       insert into api_keys (id, secret_hash, ${copied}, permissions_since, expires_at, rotated_from, created_by)
       select ${successorId}, ${secretHash}, ${copied}, permissions_since, new_expiry, id, ${callerId} from old
       on conflict (id) do nothing
-      returning ${sql.join(publicColumns.map((column) => sql.ref(column)))}, ${keyStatus} as status,
-        ${creatorName} as created_by_name
+      returning ${keyColumns}
     ), used as (
       insert into key_last_uses (key_id, ${lastUses}) select created.id, ${lastUses} from created, key_last_uses
       where key_id = rotated_from

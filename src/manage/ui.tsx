@@ -206,6 +206,34 @@ export function DateTime({ time }: { time: Date }) {
   return <time dateTime={time.toISOString()}>{formatDateTime(time)}</time>
 }
 
+/** The id of a key, and a button that copies it. */
+export function CopyId({ id, name }: { id: string; name: string }) {
+  return (
+    <span class="copy-id">
+      <code id={`id-${id}`}>{id}</code>
+      {/* Hidden until manage.js has loaded, because copying needs a script. */}
+      <button
+        type="button"
+        class="quiet"
+        data-copies={`id-${id}`}
+        aria-label={`Copy the ID of ${name}`}
+        hidden
+      >
+        Copy
+      </button>
+    </span>
+  )
+}
+
+/** A time in a table with one line per row. Its title is the time in UTC. */
+export function ShortTime({ time }: { time: Date }) {
+  return (
+    <time dateTime={time.toISOString()} title={formatDateTime(time)}>
+      {formatRelative(time, useContext(Now))}
+    </time>
+  )
+}
+
 /** A time relative to now, and as DateTime shows it. */
 export function TimeAgo({ time }: { time: Date }) {
   return (

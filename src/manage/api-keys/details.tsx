@@ -1,36 +1,21 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import type { FastifyReply, FastifyRequest } from 'fastify'
+import { useContext } from 'preact/hooks'
 import { Type } from 'typebox'
 import { type AuditEvent, listAuditPage } from '../../audit/repository.ts'
-import { databaseNow } from '../../database/clock.ts'
-import { invalidField } from '../../errors.ts'
 import { requirePrincipal } from '../../http/auth.ts'
-import { clientAddress } from '../../http/client-address.ts'
-import { toKeyContext } from '../../http/change-context.ts'
-import { isAddressAllowed } from '../../keys/allowed-ips.ts'
 import { adviseKey } from '../../keys/advice.ts'
-import { getKey, updateKey } from '../../keys/lifecycle.ts'
+import { isExpiringSoon } from '../../keys/expiry.ts'
+import { getKey } from '../../keys/lifecycle.ts'
 import { type ApiKey, listActiveSuccessors, type Successor } from '../../keys/repository.ts'
 import { readUsage } from '../../keys/usage.ts'
 import { KeyParams } from '../../wire/keys.ts'
-import { AuditEvents, auditPath } from '../audit-events.tsx'
-import { type FieldErrors, isValidationError } from '../form.ts'
+import { AuditEvents, auditPath, auditPathOf } from '../audit-events.tsx'
 import { sendPage } from '../page.tsx'
 import { Advice, toCaller } from './advice.tsx'
-import { ErrorSummary, Fact, Form, TimeAgo, TimeAgoOrNever } from '../ui.tsx'
-import { toExpiryLimits } from './expiry.tsx'
-import { type FormSettings, KeyFields, OriginalFields, toFormSettings } from './fields.tsx'
-import {
-  fillKeyForm,
-  grantsAdmin,
-  type KeyForm,
-  keyFormLimitBytes,
-  type OriginalAttributes,
-  parseKeyChanges,
-  readKeyForm,
-  readOriginal,
-  toKeyFieldErrors,
-} from './form.ts'
+import { CopyId, Fact, Form, Now, TimeAgo, TimeAgoOrNever } from '../ui.tsx'
+import { EditForm } from './edit.tsx'
+import { toFormSettings } from './fields.tsx'
+import { fillKeyForm } from './form.ts'
 import {
   Breadcrumbs,
   canRotate,
@@ -51,6 +36,7 @@ const Query = Type.Object({ notice: Type.Optional(Type.String()) })
 const notices = new Map([
   ['saved', 'Changes saved. They apply to every request from now on.'],
   ['logged-out', 'All sessions of this key have ended.'],
+  ['unchanged', 'Nothing was changed: the form has the saved values.'],
   ['revoked', 'Key revoked. Every request with it is rejected from now on.'],
 ])
 
@@ -58,43 +44,6 @@ const notices = new Map([
 const historyLength = 10
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
-  app.get('/:id', { schema: { params: KeyParams, querystring: Query } }, async function show(request, reply) {
-    const notice = notices.get(request.query.notice ?? '')
-    return sendDetails(request, reply, request.params.id, { notice })
-  })
-
-  app.post(
-    '/:id',
-    {
-      config: { showAgain, recentLogIn: grantsAdmin },
-      bodyLimit: keyFormLimitBytes,
-      schema: { params: KeyParams },
-    },
-    async function update(request, reply) {
-      const { id } = request.params
-      const form = readKeyForm(request.body)
-      const original = readOriginal(request.body)
-      try {
-        const limits = toExpiryLimits(request)
-        const changes = parseKeyChanges(form, original, limits, await databaseNow(app.db))
-        if (requirePrincipal(request).id === id)
-          assertAddressAllowed(changes.allowed_ips, clientAddress(request))
-        await updateKey(toKeyContext(request), id, changes)
-      } catch (error) {
-        if (!isValidationError(error)) throw error
-        const rejected = { form, original, errors: toKeyFieldErrors(error, form) }
-        return sendDetails(request, reply.code(400), id, { rejected })
-      }
-      return reply.redirect(`${keyPath(id)}?notice=saved`, 303)
-    },
-  )
-
-  function showAgain(request: FastifyRequest<{ Params: { id: string } }>, reply: FastifyReply) {
-    const { params, body } = request
-    const rejected = { form: readKeyForm(body), original: readOriginal(body), errors: {} }
-    return sendDetails(request, reply, params.id, { rejected })
-  }
-
   app.post('/:id/log-out', { schema: { params: KeyParams } }, async function logOut(request, reply) {
     const { id } = request.params
     await app.logOutEverywhere(request, await getKey(app.db, id))
@@ -103,24 +52,19 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       : reply.redirect(`${keyPath(id)}?notice=logged-out`, 303)
   })
 
-  type State = { notice?: string | undefined; rejected?: EditState }
+  app.get('/:id', { schema: { params: KeyParams, querystring: Query } }, async function show(request, reply) {
+    const { id } = request.params
+    const notice = notices.get(request.query.notice ?? '')
 
-  async function sendDetails(
-    request: FastifyRequest,
-    reply: FastifyReply,
-    id: string,
-    { notice, rejected }: State,
-  ) {
     const apiKey = await getKey(app.db, id)
     const isRevoked = apiKey.status === 'revoked'
     // One after the other, because a request may take one connection at a time.
-    const successors = isRevoked ? await listActiveSuccessors(app.db, apiKey) : []
+    const successors = isRevoked ? await listActiveSuccessors(app.db, [apiKey]) : []
     const findings = await adviseKey(app.db, toCaller(request), id)
     await app.keyUsage.flush()
     const usage = await readUsage(app.db, id, { interval: 'day' })
-    const history = await listAuditPage(app.db, { target: id }, { limit: historyLength })
+    const history = await listAuditPage(app.db, { target: id, target_type: 'key' }, { limit: historyLength })
     const settings = toFormSettings(request)
-    const stored = fillKeyForm(apiKey)
     return sendPage(
       request,
       reply,
@@ -141,25 +85,23 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
             one.
           </p>
         ) : (
-          <EditForm
-            apiKey={apiKey}
-            settings={settings}
-            {...(rejected ?? { form: stored, original: stored, errors: {} })}
-          />
+          <section aria-labelledby="edit">
+            <h2 id="edit">Edit</h2>
+            <EditForm
+              apiKey={apiKey}
+              settings={settings}
+              form={fillKeyForm(apiKey)}
+              version={apiKey.version}
+            />
+          </section>
         )}
         <History id={id} events={history.data} />
       </>,
     )
-  }
+  })
 }
 
 export default routes
-
-/** Prevents a lock-out: the session of the key ends with the next request from an address that is not allowed. */
-function assertAddressAllowed(allowed: string[] | null | undefined, address: string): void {
-  if (allowed !== undefined && !isAddressAllowed(allowed, address))
-    throw invalidField('/allowed_ips', `must include your own address, ${address}: this is your own key`)
-}
 
 function Heading({ apiKey }: { apiKey: ApiKey }) {
   const { id, name, status } = apiKey
@@ -215,7 +157,7 @@ function Facts({ apiKey, isOwn, rateLimitMax }: FactsProps) {
     <section class="card" aria-label="Details">
       <dl class="facts">
         <Fact name="ID">
-          <code>{apiKey.id}</code>
+          <CopyId id={apiKey.id} name={apiKey.name} />
         </Fact>
         {apiKey.description !== null && (
           <Fact name="Description">
@@ -251,7 +193,7 @@ function Facts({ apiKey, isOwn, rateLimitMax }: FactsProps) {
           <LastUse apiKey={apiKey} />
         </Fact>
         <Fact name="Expiry">
-          <TimeAgoOrNever time={apiKey.expires_at} />
+          <Expiry apiKey={apiKey} />
         </Fact>
         {apiKey.revoked_at && (
           <Fact name="Revoked">
@@ -273,6 +215,15 @@ function Facts({ apiKey, isOwn, rateLimitMax }: FactsProps) {
   )
 }
 
+function Expiry({ apiKey }: { apiKey: ApiKey }) {
+  const isSoon = isExpiringSoon(apiKey, useContext(Now))
+  return (
+    <span class={isSoon ? 'soon' : undefined}>
+      <TimeAgoOrNever time={apiKey.expires_at} />
+    </span>
+  )
+}
+
 function History({ id, events }: { id: string; events: AuditEvent[] }) {
   return (
     <section aria-labelledby="history">
@@ -283,28 +234,9 @@ function History({ id, events }: { id: string; events: AuditEvent[] }) {
         <AuditEvents events={events} label="Changes of this key, newest first" />
       )}
       <p>
-        <a href={`${auditPath}?target=${id}`}>All changes of this key</a> ·{' '}
+        <a href={auditPathOf('key', id)}>All changes of this key</a> ·{' '}
         <a href={`${auditPath}?actor=${id}`}>What this key has changed</a>
       </p>
-    </section>
-  )
-}
-
-type EditState = { form: KeyForm; original: OriginalAttributes; errors: FieldErrors }
-type EditFormProps = EditState & { apiKey: ApiKey; settings: FormSettings }
-
-function EditForm({ apiKey, form, original, errors, settings }: EditFormProps) {
-  return (
-    <section aria-labelledby="edit">
-      <h2 id="edit">Edit</h2>
-      <Form action={keyPath(apiKey.id)} class="card form">
-        <OriginalFields {...original} />
-        <ErrorSummary errors={errors} />
-        <KeyFields form={form} errors={errors} settings={settings} currentExpiry={apiKey.expires_at} />
-        <div class="buttons">
-          <button class="primary">Save</button>
-        </div>
-      </Form>
     </section>
   )
 }

@@ -6,7 +6,7 @@ import type { FieldErrors } from '../form.ts'
 import { formatNumber } from '../format.ts'
 import { Field, FieldGroup } from '../ui.tsx'
 import { ExpiryFields, toExpiryLimits } from './expiry.tsx'
-import type { KeyForm, OriginalAttributes } from './form.ts'
+import type { KeyForm } from './form.ts'
 
 /** Hints and choices depend on these. */
 export type FormSettings = {
@@ -22,22 +22,6 @@ export function toFormSettings(request: FastifyRequest): FormSettings {
     address: clientAddress(request),
     limits: toExpiryLimits(request),
   }
-}
-
-/** Hidden fields with which parseKeyChanges finds what the form changes. */
-export function OriginalFields(original: OriginalAttributes) {
-  return (
-    <>
-      <input type="hidden" name="original_name" value={original.name} />
-      <input type="hidden" name="original_description" value={original.description} />
-      {original.permissions.map((permission) => (
-        <input type="hidden" name="original_permissions" value={permission} key={permission} />
-      ))}
-      <input type="hidden" name="original_monitors" value={original.monitors} />
-      <input type="hidden" name="original_allowed_ips" value={original.allowedIps} />
-      <input type="hidden" name="original_rate_limit" value={original.rateLimit} />
-    </>
-  )
 }
 
 type Props = {

@@ -7,11 +7,12 @@ import type { Permission } from '../../permissions.ts'
 import { fromAjvErrors } from '../../wire/ajv-errors.ts'
 import { CreateKey } from '../../wire/keys.ts'
 import { findErrors } from '../../wire/validator.ts'
-import { type FieldErrors, readText, readTexts, toFieldErrors } from '../form.ts'
+import { formatDateTime } from '../../wire/time-text.ts'
+import { type FieldErrors, readText, readTexts, toFieldErrors, toSavedValues } from '../form.ts'
 import { type ExpiryForm, isExpiryKept, parseExpiry, readExpiry } from './expiry.tsx'
 
-/** Longest body of a form with the longest fields, percent-encoded, each with its original value. */
-export const keyFormLimitBytes = 131_072
+/** Longest body of a form with the longest fields, percent-encoded. */
+export const keyFormLimitBytes = 65_536
 
 /** Values as entered, so that a rejected form is shown again without loss. */
 export type KeyForm = EnteredAttributes & ExpiryForm
@@ -47,20 +48,13 @@ export function grantsAdmin(body: unknown): boolean {
   return readTexts(body, 'permissions').includes('admin')
 }
 
-/** Values of an existing key when its form was opened. The form contains them in hidden fields. */
-export type OriginalAttributes = EnteredAttributes
-
-export function readOriginal(body: unknown): OriginalAttributes {
-  return readAttributes(body, 'original_')
-}
-
-function readAttributes(body: unknown, prefix = ''): EnteredAttributes {
-  const read = (name: string) => readText(body, prefix + name).trim()
+function readAttributes(body: unknown): EnteredAttributes {
+  const read = (name: string) => readText(body, name).trim()
   return {
     name: read('name'),
     // Browsers send each line break of a text area as CRLF.
     description: read('description').replaceAll('\r\n', '\n'),
-    permissions: readTexts(body, `${prefix}permissions`),
+    permissions: readTexts(body, 'permissions'),
     monitors: read('monitors'),
     allowedIps: read('allowed_ips'),
     rateLimit: read('rate_limit'),
@@ -89,24 +83,40 @@ export function parseNewKey(form: KeyForm, limits: ExpiryLimits, now: Date): New
   return { ...parseAttributes(form), expires_at: parseExpiry(form, limits, now) }
 }
 
-/**
- * Parses the form of an existing key. Returns only what the form changes, so that concurrent changes of other fields are
- * not overwritten.
- */
-export function parseKeyChanges(
-  form: KeyForm,
-  original: OriginalAttributes,
-  limits: ExpiryLimits,
-  now: Date,
-): KeyChanges {
-  const before: KeyChanges = toAttributes(original)
+/** Parses the form of an existing key. Returns only what the form changes. @throws ApiError 400, as parseNewKey */
+export function parseKeyChanges(form: KeyForm, key: ApiKey, limits: ExpiryLimits, now: Date): KeyChanges {
   const changes = Object.entries(parseAttributes(form)).filter(
-    ([name, value]) => !isDeepStrictEqual(sorted(value), sorted(before[name as keyof KeyChanges])),
+    ([name, value]) => !isDeepStrictEqual(sorted(value), sorted(key[name as keyof EditableAttributes])),
   )
   return {
     ...Object.fromEntries(changes),
     ...(!isExpiryKept(form) && { expires_at: parseExpiry(form, limits, now) }),
   }
+}
+
+type EditableAttributes = ReturnType<typeof toAttributes>
+
+/** Returns the saved values that differ from the entered ones, by field name. */
+export function compareKeyForm(form: KeyForm, key: ApiKey): FieldErrors {
+  const toTexts = ({ name, description, permissions, monitors, allowedIps, rateLimit }: KeyForm) => ({
+    name,
+    description,
+    permissions: permissions.toSorted().join(', '),
+    monitors: describeList(monitors),
+    allowed_ips: describeList(allowedIps),
+    rate_limit: rateLimit,
+  })
+  return {
+    ...toSavedValues(toTexts(form), toTexts(fillKeyForm(key))),
+    // The choice that keeps the expiry shows the saved one.
+    ...(!isExpiryKept(form) && {
+      expires_at: `Saved: ${key.expires_at === null ? 'never' : formatDateTime(key.expires_at)}`,
+    }),
+  }
+}
+
+function describeList(text: string): string {
+  return (parseList(text) ?? []).toSorted().join(', ')
 }
 
 function sorted(value: unknown): unknown {

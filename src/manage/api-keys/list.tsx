@@ -1,53 +1,104 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { Type } from 'typebox'
-import { listKeyPage } from '../../keys/lifecycle.ts'
-import type { ApiKey } from '../../keys/repository.ts'
+import { requirePrincipal } from '../../http/auth.ts'
+import { soonDays } from '../../keys/expiry.ts'
+import {
+  countKeysByView,
+  type KeyList,
+  type KeyOrder,
+  type KeyViewCounts,
+  listKeysInOrder,
+  maxKeyCount,
+} from '../../keys/list.ts'
+import { formatNumber } from '../format.ts'
 import { sendPage } from '../page.tsx'
-import { PageLinks, TimeAgoOrNever } from '../ui.tsx'
-import { Breadcrumbs, canRotate, keyPath, keysPath, PermissionTags, RateLimit, Status } from './ui.tsx'
+import { KeyTable } from './key-table.tsx'
+import {
+  formatListQuery,
+  listFields,
+  type ListQuery,
+  type Sort,
+  type StatusFilter,
+  toListPath,
+} from './list-query.ts'
+import { maxSelected, revokePath } from './revoke-selected.tsx'
+import { Breadcrumbs, keysPath } from './ui.tsx'
 
-const pageSize = 50
+const tabs: [status: StatusFilter, label: string, empty: string][] = [
+  ['', 'All', 'No keys.'],
+  ['active', 'Active', 'No active keys.'],
+  ['expiring', 'Expiring soon', `No key expires in the next ${soonDays} days.`],
+  ['expired', 'Expired', 'No expired keys.'],
+  ['revoked', 'Revoked', 'No revoked keys.'],
+]
 
-const statuses = [
-  ['', 'All'],
-  ['active', 'Active'],
-  ['expired', 'Expired'],
-  ['revoked', 'Revoked'],
-] as const
+const sortLabels: [sort: Sort, label: string][] = [
+  ['-created', 'Newest'],
+  ['created', 'Oldest'],
+  ['name', 'Name A–Z'],
+  ['-name', 'Name Z–A'],
+  ['-last_used', 'Last used'],
+  ['last_used', 'Not used'],
+  ['expires', 'Expires first'],
+  ['-expires', 'Expires last'],
+]
+
+const count = Type.Integer({ default: 0, minimum: 0, maximum: maxSelected })
 
 const Query = Type.Object({
-  status: Type.Enum(['', 'active', 'expired', 'revoked'], { default: '' }),
-  q: Type.String({ default: '', maxLength: 100 }),
-  cursor: Type.Optional(Type.String({ maxLength: 1_000 })),
+  ...listFields,
+  // Of the notice after a revocation.
+  revoked: count,
+  unchanged: count,
 })
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get('/', { schema: { querystring: Query } }, async function list(request, reply) {
-    const { status, q, cursor } = request.query
-    const text = q.trim()
-    const { data, pagination } = await listKeyPage(app.db, {
-      status: status === '' ? undefined : status,
-      text: text === '' ? undefined : text,
+    const { status, sort, cursor, revoked, unchanged } = request.query
+    const q = request.query.q.trim()
+    const text = q === '' ? undefined : q
+    const page = await listKeysInOrder(app.db, {
+      view: status === '' ? 'all' : status,
+      text,
+      order: sort.replace('-', '') as KeyOrder,
+      isDescending: sort.startsWith('-'),
       cursor,
-      limit: pageSize,
+      limit: maxSelected,
     })
-    const list = { status, text: q, isFirst: cursor === undefined, next: pagination.next_cursor }
+    const counts = await countKeysByView(app.db, text)
     return sendPage(
       request,
       reply,
-      { title: 'API Keys', section: 'settings' },
-      <ListPage {...list} keys={data} rateLimitMax={app.config.rateLimitMax} />,
+      { title: 'API Keys', section: 'settings', notice: toNotice(revoked, unchanged) },
+      <ListPage
+        query={{ status, q, sort, cursor }}
+        page={page}
+        counts={counts}
+        ownId={requirePrincipal(request).id}
+      />,
     )
   })
 }
 
 export default routes
 
-type Filter = { status: string; text: string }
-type Position = { isFirst: boolean; next: string | null }
-type KeysProps = { keys: ApiKey[]; rateLimitMax: number }
+function toNotice(revoked: number, unchanged: number): string | undefined {
+  if (revoked + unchanged === 0) return undefined
+  const before = unchanged > 0 && `${formatKeys(unchanged)} had been revoked before.`
+  const now =
+    revoked > 0 && `${formatKeys(revoked)} revoked. Every request with them is rejected from now on.`
+  return [now, before].filter(Boolean).join(' ')
+}
 
-function ListPage({ keys, rateLimitMax, status, text, isFirst, next }: KeysProps & Filter & Position) {
+function formatKeys(count: number): string {
+  return count === 1 ? '1 key' : `${formatNumber(count)} keys`
+}
+
+type ListPageProps = { query: ListQuery; page: KeyList; counts: KeyViewCounts; ownId: string }
+
+function ListPage({ query, page, counts, ownId }: ListPageProps) {
+  const { keys } = page
+  const isComplete = page.previous === null && page.next === null
   return (
     <>
       <Breadcrumbs />
@@ -62,134 +113,118 @@ function ListPage({ keys, rateLimitMax, status, text, isFirst, next }: KeysProps
           </a>
         </div>
       </div>
-      <FilterForm status={status} text={text} isComplete={isFirst && next === null} />
+      <div class="list-controls">
+        <Tabs query={query} counts={counts} />
+        <FilterForm query={query} isComplete={isComplete} />
+      </div>
       {keys.length === 0 ? (
-        <p class="empty card">No keys match. Change the filter, or generate a new key.</p>
+        <Empty query={query} />
       ) : (
-        <KeyTable keys={keys} rateLimitMax={rateLimitMax} />
+        <form method="get" action={revokePath} class="selection">
+          <input type="hidden" name="from" value={formatListQuery(query)} />
+          <KeyTable keys={keys} query={query} ownId={ownId} />
+          <p class="empty card" id="no-matches" role="status" hidden />
+          <div class="list-end">
+            <div class="selected">
+              <button class="danger">Revoke selected</button>
+            </div>
+            <Pages query={query} page={page} total={counts[query.status === '' ? 'all' : query.status]} />
+          </div>
+        </form>
       )}
-      <p class="empty card" id="no-matches" role="status" hidden />
-      <PageLinks
-        path={keysPath}
-        fields={{ status, q: text }}
-        isFirst={isFirst}
-        next={next}
-        labels={['Newest keys', 'Older keys']}
-      />
     </>
   )
 }
 
-/** @param isComplete if the page contains all matches: then manage.js filters them without a request. */
-function FilterForm({ status, text, isComplete }: Filter & { isComplete: boolean }) {
+/** Counts the keys that match the search, by status. */
+function Tabs({ query, counts }: { query: ListQuery; counts: KeyViewCounts }) {
+  return (
+    <nav class="tabs" aria-label="Status">
+      {tabs.map(([status, label]) => (
+        <a
+          key={status}
+          href={toListPath(formatListQuery({ ...query, status, cursor: undefined }))}
+          aria-current={status === query.status ? 'page' : undefined}
+        >
+          {label} <span class="number">{formatCount(counts[status === '' ? 'all' : status])}</span>
+        </a>
+      ))}
+    </nav>
+  )
+}
+
+function formatCount(count: number): string {
+  return count > maxKeyCount ? `${formatNumber(maxKeyCount)}+` : formatNumber(count)
+}
+
+type FilterFormProps = {
+  query: ListQuery
+  /** True if the page contains all matches: then manage.js filters them without a request. */
+  isComplete: boolean
+}
+
+/** On a wide page, the headers of the table sort it. The select remains in the form, because it contains the order. */
+function FilterForm({ query: { status, q, sort }, isComplete }: FilterFormProps) {
   return (
     <form
-      class="filter"
+      class="list-filter"
       method="get"
       action={keysPath}
       role="search"
       data-filters={isComplete ? 'keys' : undefined}
     >
-      <label>
-        <span>Name, description or ID</span>
-        <input type="search" name="q" value={text} maxLength={100} autocomplete="off" />
-      </label>
-      <label>
-        <span>Status</span>
-        <select name="status">
-          {statuses.map(([value, label]) => (
-            <option key={value} value={value} selected={value === status}>
-              {label}
-            </option>
-          ))}
-        </select>
-      </label>
+      {status !== '' && <input type="hidden" name="status" value={status} />}
+      <input
+        type="search"
+        name="q"
+        value={q}
+        maxLength={100}
+        autocomplete="off"
+        placeholder="Search name, description or ID"
+        aria-label="Name, description or ID"
+      />
+      <select name="sort" aria-label="Sort">
+        {sortLabels.map(([value, label]) => (
+          <option key={value} value={value} selected={value === sort}>
+            {label}
+          </option>
+        ))}
+      </select>
       <button>Filter</button>
-      {(status !== '' || text !== '') && <a href={keysPath}>Show all</a>}
     </form>
   )
 }
 
-/** States the ARIA roles, because browsers drop them when the style sheet shows the rows as cards on a narrow page. */
-function KeyTable({ keys, rateLimitMax }: KeysProps) {
+function Empty({ query: { status, q } }: { query: ListQuery }) {
+  const [, , empty] = tabs.find(([tab]) => tab === status) ?? []
   return (
-    <table class="keys" id="keys" role="table" aria-label="API keys, newest first">
-      <thead role="rowgroup">
-        <tr role="row">
-          {['Name', 'Permissions', 'Status', 'Expiry', 'Last use', 'Limit', 'Actions'].map((name) => (
-            <th key={name} scope="col" role="columnheader">
-              {name}
-            </th>
-          ))}
-        </tr>
-      </thead>
-      <tbody role="rowgroup">
-        {keys.map((key) => (
-          <tr
-            key={key.id}
-            role="row"
-            data-name={key.name.toLowerCase()}
-            data-id={key.id}
-            data-status={key.status}
-          >
-            <th scope="row" role="rowheader">
-              <a href={keyPath(key.id)}>{key.name}</a>
-              <code class="id">{key.id}</code>
-              {key.description !== null && <span class="more clamped description">{key.description}</span>}
-            </th>
-            <td role="cell" data-label="Permissions">
-              <div>
-                <PermissionTags permissions={key.permissions} />
-                <Scope preposition="on" items={key.monitors} />
-                <Scope preposition="from" items={key.allowed_ips} />
-              </div>
-            </td>
-            <td role="cell" data-label="Status">
-              <div>
-                <Status status={key.status} />
-                {key.rotated_to !== null && (
-                  <a class="more" href={keyPath(key.rotated_to)} aria-label={`Successor of ${key.name}`}>
-                    Successor
-                  </a>
-                )}
-              </div>
-            </td>
-            <td role="cell" data-label="Expiry">
-              <TimeAgoOrNever time={key.expires_at} />
-            </td>
-            <td role="cell" data-label="Last use">
-              <TimeAgoOrNever time={key.last_used_at} />
-            </td>
-            <td role="cell" data-label="Limit">
-              <RateLimit limit={key.rate_limit} rateLimitMax={rateLimitMax} />
-            </td>
-            <td role="cell" class="actions">
-              {canRotate(key) && (
-                <a href={`${keyPath(key.id)}/rotate`} aria-label={`Rotate ${key.name}`}>
-                  Rotate
-                </a>
-              )}
-              {key.status !== 'revoked' && (
-                <a class="danger" href={`${keyPath(key.id)}/revoke`} aria-label={`Revoke ${key.name}`}>
-                  Revoke
-                </a>
-              )}
-            </td>
-          </tr>
-        ))}
-      </tbody>
-    </table>
+    <p class="empty card">
+      {q === '' ? empty : 'No keys match these filters.'} <a href={keysPath}>Show all keys</a>
+    </p>
   )
 }
 
-/** Shows the first monitor or address that a key is limited to, and how many more there are. */
-function Scope({ preposition, items }: { preposition: 'on' | 'from'; items: string[] | null }) {
-  if (items === null) return null
-  const [first, ...others] = items
+function Pages({ query, page, total }: { query: ListQuery; page: KeyList; total: number }) {
+  const { keys, previous, next } = page
+  // The number of keys is current, while the position of a page may have been counted before keys were added.
+  const start = next === null && total <= maxKeyCount ? total - keys.length + 1 : page.start
+  const end = start + keys.length - 1
+  const toPath = (cursor: string) => toListPath(formatListQuery({ ...query, cursor }))
   return (
-    <span class="more clamped" title={items.slice(0, 20).join(', ')}>
-      {preposition} <code>{first}</code>
-      {others.length > 0 && ` and ${others.length} more`}
-    </span>
+    <nav class="pages" aria-label="Pages">
+      <span class="muted">
+        {formatNumber(start)}–{formatNumber(end)} of {formatCount(Math.max(total, end))}
+      </span>
+      {previous !== null && (
+        <a class="button" rel="prev" href={toPath(previous)}>
+          Previous
+        </a>
+      )}
+      {next !== null && (
+        <a class="button" rel="next" href={toPath(next)}>
+          Next
+        </a>
+      )}
+    </nav>
   )
 }

@@ -10,7 +10,7 @@ import { ConfirmPage, keyPath, SuccessorWarning } from './ui.tsx'
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get('/:id/revoke', { schema: { params: KeyParams } }, async function confirmRevocation(request, reply) {
     const key = await getKey(app.db, request.params.id)
-    const successors = await listActiveSuccessors(app.db, key)
+    const successors = await listActiveSuccessors(app.db, [key])
     const isOwn = requirePrincipal(request).id === key.id
     return sendPage(
       request,

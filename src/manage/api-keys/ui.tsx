@@ -87,14 +87,20 @@ export function KeyLink({ id }: { id: string }) {
   )
 }
 
+type SuccessorWarningProps = {
+  successors: Successor[]
+  /** Names the key, or the keys, that were rotated. */
+  subject?: string
+}
+
 /** Names the keys that a revocation leaves active. */
-export function SuccessorWarning({ successors }: { successors: Successor[] }) {
+export function SuccessorWarning({ successors, subject = 'This key was' }: SuccessorWarningProps) {
   const isOne = successors.length === 1
   return (
     <div class="warning">
       <p>
         <strong>
-          This key was rotated, and {isOne ? 'its successor is' : 'these successors are'} active.
+          {subject} rotated, and {isOne ? 'its successor is' : 'these successors are'} active.
         </strong>{' '}
         If the key has leaked, revoke {isOne ? 'the successor' : 'them'} too, because a key can rotate itself.
       </p>
@@ -141,12 +147,16 @@ export function PermissionTags({ permissions }: Pick<ApiKey, 'permissions'>) {
   return (
     <ul class="tags">
       {permissions.map((permission) => (
-        <li key={permission} class={permission === 'admin' ? 'tag strong' : 'tag'}>
+        <li key={permission} class={tagClass(permission)}>
           {permission}
         </li>
       ))}
     </ul>
   )
+}
+
+export function tagClass(permission: string): string {
+  return permission === 'admin' ? 'tag strong' : 'tag'
 }
 
 export function Status({ status }: Pick<ApiKey, 'status'>) {

@@ -6,11 +6,17 @@ if (reloadPath) history.replaceState(null, '', reloadPath)
 
 for (const button of document.querySelectorAll('button[data-copies]')) {
   const source = document.getElementById(button.dataset.copies)
+  const label = button.getAttribute('aria-label')
+  const show = (text, name) => {
+    button.textContent = text
+    if (label) button.setAttribute('aria-label', name)
+  }
   button.hidden = false
   button.setAttribute('aria-live', 'polite')
   button.addEventListener('click', async () => {
-    button.textContent = (await copy(source)) ? 'Copied' : 'Press Ctrl+C'
-    setTimeout(() => (button.textContent = 'Copy'), 3000)
+    const result = (await copy(source)) ? 'Copied' : 'Press Ctrl+C'
+    show(result, result)
+    setTimeout(() => show('Copy', label), 3000)
   })
 }
 
@@ -35,10 +41,11 @@ for (const text of document.querySelectorAll('.copyable textarea')) {
 }
 
 async function copy(source) {
-  source.select()
+  if (source.select) source.select()
+  else getSelection().selectAllChildren(source)
   // navigator.clipboard only exists on HTTPS and localhost; execCommand also works elsewhere.
   if (!navigator.clipboard) return document.execCommand('copy')
-  return navigator.clipboard.writeText(source.value).then(
+  return navigator.clipboard.writeText(source.value ?? source.textContent).then(
     () => true,
     () => document.execCommand('copy'),
   )
@@ -55,8 +62,10 @@ const local = new Intl.DateTimeFormat('en-GB', {
   timeZoneName: 'short',
 })
 for (const time of document.querySelectorAll('time')) {
-  time.title = time.textContent
-  time.textContent = local.format(new Date(time.dateTime))
+  const text = local.format(new Date(time.dateTime))
+  // A relative time has the time in UTC as its title.
+  if (time.title) time.title = `${text}, ${time.title}`
+  else [time.title, time.textContent] = [time.textContent, text]
 }
 
 // Fields for times are in UTC. Adds the same time in the time zone of the browser.
@@ -126,35 +135,42 @@ for (const control of document.querySelectorAll('[data-shown-with]')) {
   update()
 }
 
+// Selects all rows that are shown.
+for (const all of document.querySelectorAll('[data-checks-all]')) {
+  const boxes = [...all.form.querySelectorAll(`input[name="${all.dataset.checksAll}"]`)]
+  const shown = () => boxes.filter((box) => !box.closest('tr').hidden)
+  all.hidden = boxes.length === 0
+  all.addEventListener('change', () => shown().forEach((box) => (box.checked = all.checked)))
+  all.form.addEventListener('change', () => {
+    const checked = shown().filter((box) => box.checked).length
+    all.checked = checked > 0 && checked === shown().length
+    all.indeterminate = checked > 0 && !all.checked
+  })
+}
+
 // Filters a complete list on input. A list with several pages is filtered by the server when the form is sent.
 const filter = document.querySelector('form[data-filters="keys"]')
 const table = document.getElementById('keys')
 if (filter && table) {
-  const { q, status } = filter.elements
+  const { q } = filter.elements
   const noMatches = document.getElementById('no-matches')
-  const served = { q: q.value.trim().toLowerCase(), status: status.value }
+  const end = document.querySelector('.list-end')
+  const served = q.value.trim().toLowerCase()
   const apply = () => {
     const text = q.value.trim()
     let matchCount = 0
     for (const row of table.tBodies[0].rows) {
-      const { name, id } = row.dataset
-      const matches =
-        (name.includes(text.toLowerCase()) || id.includes(text) || describes(row, text)) &&
-        (status.value === '' || status.value === row.dataset.status)
+      const matches = row.dataset.text.includes(text.toLowerCase()) || row.dataset.id.includes(text)
       row.hidden = !matches
+      // A key that is not shown must not be revoked.
       if (matches) matchCount++
+      else for (const box of row.querySelectorAll('input')) box.checked = false
     }
-    table.hidden = matchCount === 0
+    table.hidden = end.hidden = matchCount === 0
     noMatches.hidden = matchCount > 0
-    noMatches.textContent = matchCount > 0 ? '' : 'No keys match. Change the filter, or generate a new key.'
-  }
-  const describes = (row, text) => {
-    const description = row.querySelector('.description')
-    return description?.textContent.toLowerCase().includes(text.toLowerCase()) ?? false
+    noMatches.textContent = matchCount > 0 ? '' : 'No keys match these filters.'
   }
   // The page lacks the rows that the server has filtered out, so a wider filter needs a request.
-  const isNarrower = () =>
-    q.value.trim().toLowerCase().includes(served.q) &&
-    (served.status === '' || status.value === served.status)
-  filter.addEventListener('input', () => (isNarrower() ? apply() : filter.requestSubmit()))
+  const isNarrower = () => q.value.trim().toLowerCase().includes(served)
+  q.addEventListener('input', () => (isNarrower() ? apply() : filter.requestSubmit()))
 }
