@@ -21,8 +21,7 @@ import * as keyVersions from './2026-11-26-zz-versions.ts'
 import * as incidentVersions from './2026-11-26-zz-versions-of-incidents.ts'
 import * as maintenanceVersions from './2026-11-26-zz-versions-of-maintenances.ts'
 import * as monitorVersions from './2026-11-26-zz-versions-of-monitors.ts'
-import * as keyOrder from './2026-11-26-zzz-a-key-order.ts'
-import * as logInTime from './2026-11-26-zzz-b-log-in-time.ts'
+import * as logInTime from './2026-11-26-zzz-log-in-time.ts'
 
 /**
  * `requires` is the name of an earlier migration: releases that do not contain it cannot run on the schema. For the removal
@@ -54,6 +53,5 @@ export const migrations: SchemaMigrations = {
   '2026-11-26-zz-versions-of-incidents': incidentVersions,
   '2026-11-26-zz-versions-of-maintenances': maintenanceVersions,
   '2026-11-26-zz-versions-of-monitors': monitorVersions,
-  '2026-11-26-zzz-a-key-order': keyOrder,
-  '2026-11-26-zzz-b-log-in-time': logInTime,
+  '2026-11-26-zzz-log-in-time': logInTime,
 }

@@ -292,12 +292,12 @@ await t.test('an internal error reveals no internal details', async (t) => {
             throw new Error('the password is swordfish')
           })
         },
-        { prefix: '/api' },
+        { prefix: '/elsewhere' },
       )
     },
   })
   const { token } = await newKey(replica)
-  const thrown = await replica.call(null, 'GET /api/broken')
+  const thrown = await replica.call(null, 'GET /elsewhere/broken')
   isErrorReply(t, thrown, 500, 'INTERNAL_ERROR', 'a handler that throws')
   t.notMatch(thrown.body, /swordfish/)
   t.ok(

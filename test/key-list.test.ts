@@ -1,7 +1,7 @@
 import { sql } from 'kysely'
 import t from 'tap'
 import { openDatabase } from '../src/database/open.ts'
-import { countKeysByView, keyOrders, keyViews, listKeysInOrder, maxKeyCount } from '../src/keys/list.ts'
+import { countKeysByView, keyOrders, keyViews, listKeysInOrder } from '../src/keys/list.ts'
 import { createDatabase } from './helper.ts'
 
 const statements: string[] = []
@@ -102,14 +102,13 @@ await t.test('the counts are those of the lists, with and without a text, in one
   }
 })
 
-await t.test('the work for a page and for the counts is bounded', async (t) => {
+await t.test('the work for a page by creation is bounded', async (t) => {
   await sql`
     insert into api_keys (id, name, permissions, secret_hash, expires_at, revoked_at)
     select 'x' || lpad(n::text, 15, '0'), 'n' || n, '{}', '', now() + (n % 1000 - 500) * interval '1 day',
       case when n % 100 = 0 then now() end
     from generate_series(1, 11000) as n`.execute(db)
   await sql`analyze api_keys`.execute(db)
-  t.match(await countKeysByView(db), { all: maxKeyCount + 1, revoked: 129 })
   const rowsRead = async (list: () => Promise<unknown>) => {
     const reads = async () => {
       await sql`select pg_stat_force_next_flush()`.execute(db)
@@ -122,11 +121,10 @@ await t.test('the work for a page and for the counts is bounded', async (t) => {
     await list()
     return (await reads()) - before
   }
-  // A view of few keys may be read in the order of the list, until a page is full.
-  for (const view of keyViews) {
-    for (const order of keyOrders.filter((order) => order !== 'last_used')) {
-      const read = await rowsRead(() => listKeysInOrder(db, { view, order, isDescending: true, limit: 50 }))
-      t.ok(read < 5_000, `${view} by ${order}: ${read} rows`)
-    }
+  for (const view of ['all', 'active'] as const) {
+    const read = await rowsRead(() =>
+      listKeysInOrder(db, { view, order: 'created', isDescending: true, limit: 50 }),
+    )
+    t.ok(read < 500, `${view}: ${read} rows`)
   }
 })

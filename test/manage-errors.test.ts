@@ -32,7 +32,7 @@ await t.test('errors under /manage are pages with the headers of the panel', asy
     ],
     ['POST', '/manage/logout', 403, 'form has expired', { headers: form, payload: 'a=b' }],
     ['POST', '/manage/logout', 413, '16 KiB', { headers: form, payload: 'x'.repeat(16_385) }],
-    ['POST', '/manage/incidents/new', 413, '512 KiB', { headers: form, payload: 'x'.repeat(524_289) }],
+    ['POST', '/manage/incidents/new', 413, '513 KiB', { headers: form, payload: 'x'.repeat(525_313) }],
     ['GET', '/manage', 400, 'The header Host must be a name', { headers: { host: 'a"b' } }],
   ]
   for (const [method, url, status, text, more = {}] of requests) {

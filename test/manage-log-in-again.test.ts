@@ -1,6 +1,7 @@
 import t from 'tap'
 import { sql } from 'kysely'
 import { createDatabase, newKey, type Replica, startReplica } from './helper.ts'
+import { keyFormLimitBytes } from '../src/manage/api-keys/form.ts'
 import { keyIn, logIn, readHidden, visit, type Visitor } from './visitor.ts'
 
 const keys = '/manage/settings/api-keys'
@@ -106,7 +107,7 @@ await t.test('the entered values are kept while the key is entered', async (t) =
   t.equal((await create(['read:monitors'])).statusCode, 201, 'only an admin key needs it')
   // As long as the form may be.
   const description = `"<b>&\n${'é'.repeat(900)}`
-  const padding = 'x'.repeat(131_072 - 7_000)
+  const padding = 'x'.repeat(keyFormLimitBytes - 7_000)
   const asked = await create(['admin', 'read:monitors'], { description, padding })
   t.equal(asked.statusCode, 403)
   t.notMatch(asked.body, '<b>')

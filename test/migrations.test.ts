@@ -79,6 +79,7 @@ const exempt: Record<string, string[]> = {
   '2026-11-26-key-successors': ['scans api_keys'],
   '2026-11-26-removed-hours': ['locks monitor_days, monitor_hours'],
   '2026-11-26-stays-hidden': ['locks incidents, maintenances'],
+  '2026-11-26-zzz-log-in-time': ['scans admin_sessions'],
   '2026-11-26-z-list-speed': ['scans last_reports', 'scans monitors', 'locks last_reports, monitors'],
 }
 

@@ -15,7 +15,7 @@ export type KeyOrder = (typeof keyOrders)[number]
 
 const expiry = sql`coalesce(expires_at, 'infinity')`
 
-/** Conditions that the index of expiries and that of revoked keys support. A rotated key is meant to expire. */
+/** A rotated key is meant to expire. */
 const conditionsAt = (now: RawBuilder<Date>): Record<KeyView, RawBuilder<boolean>> => ({
   all: sql`true`,
   active: sql`revoked_at is null and ${expiry} > ${now}`,
@@ -71,8 +71,8 @@ export type KeyList = {
 }
 
 /**
- * Returns a page of keys. The work for it does not depend on the number of keys, with two exceptions, which read every key:
- * a text that few keys contain, and the order by last use, which has no index (0.1 s with 100,000 keys on a slow core).
+ * Returns a page of keys. The order by creation is read by index; others read every key (0.1 s with 100,000 keys on a slow
+ * core), because only this page would use an index that every change of a key has to update.
  * @throws ApiError 400 for an invalid cursor
  */
 export async function listKeysInOrder(
@@ -123,29 +123,17 @@ function parsePosition(cursor: string, list: string, { isValid }: Order) {
   return { side: side as Side, start: Number(start), seq, value }
 }
 
-/** Keys are counted up to this number. A larger count means that there are more. */
-export const maxKeyCount = 10_000
-
 export type KeyViewCounts = Record<KeyView, number>
 
-/**
- * Counts the keys of each view in one statement. Without a text, each count reads at most maxKeyCount + 1 rows of an index:
- * 20 ms with 100,000 keys or more. With a text, one scan counts all views: 0.1 s with 100,000 keys, as for the page itself.
- */
+/** Counts the keys of each view in one scan: 0.06 s with 100,000 keys, 0.1 s with a text. */
 export async function countKeysByView(db: Kysely<Tables>, text?: string): Promise<KeyViewCounts> {
   // A subquery is computed once, and not for each key.
   const conditions = conditionsAt(sql`(select now())`)
-  const counts = keyViews.map((view) =>
-    text === undefined
-      ? sql`(
-          select count(*) from (
-            select from api_keys where ${conditions[view]} limit ${sql.lit(maxKeyCount + 1)}
-          ) as counted
-        )::integer as ${sql.ref(view)}`
-      : sql`count(*) filter (where ${conditions[view]})::integer as ${sql.ref(view)}`,
+  const counts = keyViews.map(
+    (view) => sql`count(*) filter (where ${conditions[view]})::integer as ${sql.ref(view)}`,
   )
-  const source = text === undefined ? sql`` : sql`from api_keys where ${matchesText(text)}`
-  const { rows } = await sql<KeyViewCounts>`select ${sql.join(counts)} ${source}`.execute(db)
+  const where = text === undefined ? sql`` : sql`where ${matchesText(text)}`
+  const { rows } = await sql<KeyViewCounts>`select ${sql.join(counts)} from api_keys ${where}`.execute(db)
   const [row] = rows
   if (!row) throw new Error('A count returned no row')
   return row

@@ -8,7 +8,6 @@ import {
   type KeyOrder,
   type KeyViewCounts,
   listKeysInOrder,
-  maxKeyCount,
 } from '../../keys/list.ts'
 import { formatNumber } from '../format.ts'
 import { sendPage } from '../page.tsx'
@@ -146,15 +145,11 @@ function Tabs({ query, counts }: { query: ListQuery; counts: KeyViewCounts }) {
           href={toListPath(formatListQuery({ ...query, status, cursor: undefined }))}
           aria-current={status === query.status ? 'page' : undefined}
         >
-          {label} <span class="number">{formatCount(counts[status === '' ? 'all' : status])}</span>
+          {label} <span class="number">{formatNumber(counts[status === '' ? 'all' : status])}</span>
         </a>
       ))}
     </nav>
   )
-}
-
-function formatCount(count: number): string {
-  return count > maxKeyCount ? `${formatNumber(maxKeyCount)}+` : formatNumber(count)
 }
 
 type FilterFormProps = {
@@ -207,13 +202,13 @@ function Empty({ query: { status, q } }: { query: ListQuery }) {
 function Pages({ query, page, total }: { query: ListQuery; page: KeyList; total: number }) {
   const { keys, previous, next } = page
   // The number of keys is current, while the position of a page may have been counted before keys were added.
-  const start = next === null && total <= maxKeyCount ? total - keys.length + 1 : page.start
+  const start = next === null ? total - keys.length + 1 : page.start
   const end = start + keys.length - 1
   const toPath = (cursor: string) => toListPath(formatListQuery({ ...query, cursor }))
   return (
     <nav class="pages" aria-label="Pages">
       <span class="muted">
-        {formatNumber(start)}–{formatNumber(end)} of {formatCount(Math.max(total, end))}
+        {formatNumber(start)}–{formatNumber(end)} of {formatNumber(Math.max(total, end))}
       </span>
       {previous !== null && (
         <a class="button" rel="prev" href={toPath(previous)}>
