@@ -1,8 +1,11 @@
 import { chmodSync, existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { sql } from 'kysely'
 import t from 'tap'
+import { analyzeGrownTables } from '../src/database/analyze.ts'
 import { watchFailures } from '../src/database/embedded.ts'
-import { waitUntil } from './helper.ts'
+import { openDatabase } from '../src/database/open.ts'
+import { createDatabase, waitUntil } from './helper.ts'
 import { cli, listening, start, temporaryDirectory } from './process.ts'
 
 const firstKey = /kener_[0-9A-Za-z]{16}_[0-9A-Za-z]{49}/
@@ -90,4 +93,27 @@ await t.test('a failure of the embedded database is reported, an error of a stat
   void execute(() => new Promise(() => undefined), 1)
   await waitUntil(() => failures.length > 0)
   t.match(failures.pop(), /has not responded for/)
+})
+
+await t.test('tables are analyzed when they have doubled, because there is no autovacuum', async (t) => {
+  const statements: string[] = []
+  const { db, close } = await openDatabase(
+    { databaseUrl: await createDatabase(t), databasePoolMax: 1, dataDir: '' },
+    { onStatement: ({ query }) => statements.push(query.sql) },
+  )
+  t.teardown(close)
+  const analyzed = async () => {
+    statements.length = 0
+    await analyzeGrownTables(db)
+    return statements.filter((text) => text.startsWith('analyze'))
+  }
+  await analyzed()
+  const fill = (from: number, to: number) =>
+    sql`insert into traffic (minute, requests) select minute, 1 from generate_series(${from}::integer, ${to}::integer) as minute`.execute(
+      db,
+    )
+  await fill(1, 2_000)
+  t.same(await analyzed(), ['analyze "traffic"'])
+  await fill(2_001, 2_200)
+  t.same(await analyzed(), [])
 })

@@ -1,6 +1,7 @@
 import type { Kysely, LogEvent } from 'kysely'
 import type { Config } from '../config.ts'
 import { parseDatabaseUrl } from '../database-url.ts'
+import { analyzeRegularly } from './analyze.ts'
 import { lockDirectory } from './data-directory.ts'
 import { lockTimeouts } from './locks.ts'
 import { migrate } from './migrate.ts'
@@ -15,7 +16,7 @@ import {
 } from './pool.ts'
 import { type Address, preparePooler, prepareServer } from './prepare-server.ts'
 import type { Tables } from './schema.ts'
-import { configureForRequests } from './settings.ts'
+import { configureEmbedded, configureForRequests } from './settings.ts'
 
 export type Database = {
   /** For requests, except their admission. Statements and transactions are run again while a lock is held. */
@@ -99,15 +100,19 @@ async function openInProcess(dataDir: string, options: Options): Promise<Databas
   const embedded = await openEmbedded(dataDir, options)
   const pool = openPool(embedded.poolConfig, options)
   const db = createKysely(pool, options)
+  const applied = await migrate(db, options.onProgress)
+  await configureEmbedded(db)
+  const stopAnalyzing = analyzeRegularly(db, options.onConnectionError)
   return {
     db,
     batchDb: db,
     admissionDb: db,
     jobs: db,
-    applied: await migrate(db, options.onProgress),
+    applied,
     maxLockWaitMs: requestTimeouts.statementMs,
     connections: () => toConnections(pool),
     close: async () => {
+      await stopAnalyzing()
       await pool.end()
       await embedded.close()
       unlock()

@@ -46,9 +46,7 @@ const setSession = `
  * either side, and an open transaction would keep its locks for hours.
  *
  * Generic plans: by default PostgreSQL plans statements for one key or monitor at every execution, which takes longer
- * than the execution. Only those that write long reports are faster with custom plans (docs/decisions/0009). The
- * embedded database keeps the default, because it never analyzes tables, and generic plans made for small tables would
- * persist.
+ * than the execution. Only those that write long reports are faster with custom plans (docs/decisions/0009).
  *
  * Search path: the schema that was migrated, so that the tables of another application never take precedence.
  */
@@ -97,6 +95,11 @@ export async function assertPooledSettings(
   throw new OperatorError(
     `The pooler at DATABASE_URL has connections without the settings of this service. Run these statements, then RECONNECT in the pooler: ${statements}`,
   )
+}
+
+/** Configures the only connection of the embedded database, which has its other settings by default, and no timeouts. */
+export async function configureEmbedded(db: Kysely<Tables>): Promise<void> {
+  await sql`set plan_cache_mode = force_generic_plan`.execute(db)
 }
 
 /**
