@@ -8,7 +8,7 @@ export type Command = {
   synopsis?: string
   /** One line, for the list of all commands. */
   summary: string
-  /** What follows the summary in the help of the command. */
+  /** Follows the summary in the help of the command. */
   description: string
   /** Resolves to the exit code. @throws UsageError, OperatorError */
   run: (args: string[], io: Io) => Promise<number>

@@ -89,7 +89,7 @@ export async function openDatabase(
     : openServer({ databaseUrl, ...config }, options)
 }
 
-/** What is optional has the default of Config. */
+/** Optional properties have the defaults of Config. */
 export type DatabaseConfig = Pick<Config, 'databaseUrl' | 'databasePoolMax' | 'dataDir'> &
   Partial<Pick<Config, 'databaseDirectUrl' | 'databasePreparedStatements'>>
 

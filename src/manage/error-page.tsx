@@ -17,7 +17,7 @@ const titles: Record<number, string> = {
   503: 'Temporarily unavailable',
 }
 
-/** What to do, where the message does not say it. */
+/** Next steps, for errors whose message contains none. */
 const advice: Record<number, string> = {
   404: 'Check the address. The page may also have been deleted.',
   405: 'Open the page again, and use its buttons.',

@@ -1,5 +1,5 @@
 /**
- * What clients saw during a fault, and what the database contains afterwards. Times are those of performance.now(), in
+ * The responses to clients during a fault, and the contents of the database afterwards. Times are those of performance.now(), in
  * ms.
  */
 export type History = {
@@ -31,7 +31,7 @@ export type Operation = {
   endedAt: number
   /** Null: the response was lost, or did not arrive in time. */
   status: number | null
-  /** What is wrong with the form of the response. */
+  /** Why the form of the response is invalid. */
   irregularity: string | null
 } & (Write | KeyChange | KeyUse)
 

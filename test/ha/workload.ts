@@ -35,7 +35,7 @@ export type Workload = {
 
 type Key = { id: string; token: string; limit: number }
 type Sent = Answer | undefined
-/** What an operation has besides its times and its response. */
+/** An operation without its times and its response. */
 type Described =
   Write | { kind: 'change'; key: string; transition: Transition } | Pick<KeyUse, 'kind' | 'key' | 'limit'>
 

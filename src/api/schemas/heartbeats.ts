@@ -9,7 +9,7 @@ export const HeartbeatUrl = Type.Object({
   }),
 })
 
-/** Whatever does not match is 404, like a wrong secret, without a query. */
+/** A URL that does not match is 404, like a wrong secret, without a query. */
 export const HeartbeatParams = Type.Object({
   ...PutMonitorParams.properties,
   secret: Type.String({

@@ -14,7 +14,7 @@ export const defaultSort: Sort = '-created'
 export const statusFilters = ['', 'active', 'expiring', 'expired', 'revoked'] as const
 export type StatusFilter = (typeof statusFilters)[number]
 
-/** What a list of keys shows. Its links keep the rest of it. */
+/** The query of a list of keys. Each link changes one part, and keeps the others. */
 export type ListQuery = { status: StatusFilter; q: string; sort: Sort; cursor?: string | undefined }
 
 export const listFields = {

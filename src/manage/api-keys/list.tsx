@@ -46,7 +46,7 @@ const count = Type.Integer({ default: 0, minimum: 0, maximum: maxSelected })
 
 const Query = Type.Object({
   ...listFields,
-  // Of the notice after a revocation.
+  // For the notice after a revocation.
   revoked: count,
   unchanged: count,
 })
