@@ -71,7 +71,7 @@ export type SchemaState = {
   missing: string[]
   /** Names of migrations of newer releases that were applied. */
   newer: string[]
-  /** The unknown migrations on whose schema this release cannot run. */
+  /** The newer migrations on whose schema this release cannot run. */
   incompatible: string[]
 }
 

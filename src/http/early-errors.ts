@@ -93,7 +93,8 @@ export function sendClientError(
   }
   const [status, apiError] = toClientError(error.code)
   sendOnSocket(socket, status, apiError, (line) => {
-    logRejection({ ...line, reason: error.code })
+    // A request that ends within its body has a line of its own.
+    if (!currentReply(socket)) logRejection({ ...line, reason: error.code })
   })
 }
 
@@ -109,11 +110,17 @@ export function sendConnectError(socket: Duplex, logRejection: RejectionLog): vo
 
 /**
  * Returns the response to an earlier request on the connection, if it is not finished: responses have the order of
- * requests (RFC 9112, section 9.3.2). Node keeps it in an undocumented field.
+ * requests (RFC 9112, section 9.3.2).
  */
-function findPendingReply(socket: Socket & { _httpMessage?: ServerResponse | null }) {
+function findPendingReply(socket: Socket): ServerResponse | undefined {
+  const reply = currentReply(socket)
+  return reply?.req.complete ? reply : undefined
+}
+
+/** Returns the response that is not finished, which Node keeps in an undocumented field. */
+function currentReply(socket: Socket & { _httpMessage?: ServerResponse | null }): ServerResponse | undefined {
   const reply = socket._httpMessage
-  return reply?.req.complete && !reply.writableFinished ? reply : undefined
+  return reply && !reply.writableFinished ? reply : undefined
 }
 
 function sendOnSocket(
