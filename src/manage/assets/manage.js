@@ -4,6 +4,9 @@
 const { reloadPath } = document.body.dataset
 if (reloadPath) history.replaceState(null, '', reloadPath)
 
+// On a phone, the navigation scrolls sideways.
+document.querySelector('.top nav [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'center' })
+
 for (const button of document.querySelectorAll('button[data-copies]')) {
   const source = document.getElementById(button.dataset.copies)
   const label = button.getAttribute('aria-label')
