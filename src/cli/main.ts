@@ -54,8 +54,11 @@ function isPrefix(words: string[], args: string[]): boolean {
 function explainUnknownCommand([first = '', second]: string[]): string {
   const names = commands.map(({ name }) => name)
   const group = names.filter((name) => name.startsWith(`${first} `))
-  if (group.length > 0 && second === undefined) return `${first} is incomplete: use ${group.join(' or ')}`
-  if (group.length > 0) return `Unknown command ${quote(`${first} ${second}`)}`
+  if (group.length > 0) {
+    const cause =
+      second === undefined ? `${first} is incomplete` : `Unknown command ${quote(`${first} ${second}`)}`
+    return `${cause}: use ${group.join(' or ')}`
+  }
   const start = first.slice(0, 3)
   const similar = names.filter((name) => name.split(' ').some((word) => word.startsWith(start)))
   const hint = similar.length > 0 ? `. Did you mean ${similar.join(' or ')}?` : ''
@@ -63,14 +66,10 @@ function explainUnknownCommand([first = '', second]: string[]): string {
 }
 
 function formatUsage(selected: Command[]): string {
-  return selected.length === commands.length
-    ? formatOverview()
-    : `Usage:\n${selected.map(formatCommand).join('\n')}`
-}
-
-function formatOverview(): string {
-  const width = Math.max(...commands.map(({ name }) => name.length))
-  const lines = commands.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}\n`)
+  const [command, ...others] = selected
+  if (command && others.length === 0) return `Usage:\n${formatCommand(command)}`
+  const width = Math.max(...selected.map(({ name }) => name.length))
+  const lines = selected.map(({ name, summary }) => `  ${name.padEnd(width)}  ${summary}\n`)
   return `Usage:
   kener-api [COMMAND]
 
