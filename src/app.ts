@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import Fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from 'fastify'
 import auditRoutes from './api/audit.ts'
 import docsRoutes from './api/docs.ts'
@@ -18,6 +17,7 @@ import authFailures from './http/auth-failures.ts'
 import auth from './http/auth.ts'
 import { requireAddress, toTrustProxy } from './http/client-address.ts'
 import concurrency from './http/concurrency.ts'
+import { toRequestId } from './http/correlation.ts'
 import credentials from './http/credentials.ts'
 import database from './http/database.ts'
 import draining from './http/draining.ts'
@@ -79,7 +79,7 @@ export function buildApp({
   const app = Fastify({
     ...(logger && { loggerInstance: logger }),
     logController: new LogController({ disableRequestLogging: true }),
-    genReqId: () => randomUUID(),
+    genReqId: toRequestId,
     trustProxy: toTrustProxy(config.trustProxy),
     routerOptions,
     bodyLimit: bodyLimitBytes,

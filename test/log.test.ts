@@ -22,6 +22,73 @@ await t.test(
   },
 )
 
+await t.test(
+  'the id and the trace of a caller are logged, and the id is sent back and audited',
+  async (t) => {
+    const replica = await startReplica(t)
+    const { token, id } = await newKey(replica)
+    const traceId = '4bf92f3577b34da6a3ce929d0e0e4736'
+    const parentId = '00f067aa0ba902b7'
+    const send = async (headers: Record<string, string>) => {
+      const reply = await replica.call(token, `PATCH /api/keys/${id}`, { description: null }, { headers })
+      const requestId = String(reply.headers['x-request-id'])
+      const [line] = replica.log.filter(
+        ({ reqId, msg }) => reqId === requestId && msg === 'request completed',
+      )
+      return { requestId, trace: [line?.trace_id, line?.parent_span_id] }
+    }
+    const uuid = /^[0-9a-f]{8}-[0-9a-f-]{27}$/
+    for (const accepted of [
+      'x',
+      '01J8Z3.a_b:c;d=e+f/g@h',
+      'Root=1-67891233-abcdef012345678912345678',
+      'a'.repeat(128),
+    ])
+      t.equal((await send({ 'x-request-id': accepted })).requestId, accepted)
+    for (const ignored of [
+      '',
+      ' ',
+      'a b',
+      'a, b',
+      '"',
+      '<b>',
+      'a\\',
+      '\xe9',
+      'a'.repeat(129),
+      token,
+      `id:${token}`,
+    ])
+      t.match((await send({ 'x-request-id': ignored })).requestId, uuid, ignored)
+
+    const trace = async (traceparent: string) => (await send({ traceparent })).trace
+    for (const valid of [
+      `00-${traceId}-${parentId}-01`,
+      `00-${traceId}-${parentId}-00`,
+      `cc-${traceId}-${parentId}-01-x`,
+    ])
+      t.same(await trace(valid), [traceId, parentId], valid)
+    for (const invalid of [
+      '',
+      traceId,
+      `ff-${traceId}-${parentId}-01`,
+      `00-${traceId}-${parentId}-01-x`,
+      `00-${traceId}-${parentId}-1`,
+      `00-${traceId.toUpperCase()}-${parentId}-01`,
+      `00-${'0'.repeat(32)}-${parentId}-01`,
+      `00-${traceId}-${'0'.repeat(16)}-01`,
+      `00-${traceId}-${parentId}-01, 00-${traceId}-${parentId}-01`,
+    ])
+      t.same(await trace(invalid), [undefined, undefined], invalid)
+
+    const body = { name: 'n', permissions: ['admin'] }
+    const created = await replica.call(token, 'POST /api/keys', body, {
+      headers: { 'x-request-id': 'deploy-7' },
+    })
+    const { data } = (await replica.call(token, `GET /api/audit?target=${String(created.json.data.id)}`)).json
+    t.equal(data[0].request_id, 'deploy-7')
+  },
+)
+
 await t.test('security events have stable names', async (t) => {
   const replica = await startReplica(t, { config: { authFailureLimitMax: 8 } })
   const { token: admin, id: adminId } = await newKey(replica)
@@ -117,7 +184,9 @@ await t.test('keys never appear in logs, wherever a client puts them', async (t)
     await replica.call(admin, `GET /api/%zz${secret}`)
     await replica.call(`${secret}x`, 'GET /api/me')
     await replica.call(admin, 'POST /api/keys', { name: secret.repeat(2), permissions: ['admin'] })
-    await replica.call(null, 'GET /api/me', undefined, { headers: { cookie: secret, 'user-agent': secret } })
+    await replica.call(null, 'GET /api/me', undefined, {
+      headers: { cookie: secret, 'user-agent': secret, 'x-request-id': secret, traceparent: secret },
+    })
   }
   await replica.db.schema.dropTable('rate_counters').execute()
   for (const secret of keys) await replica.call(secret, 'GET /api/me')

@@ -2,6 +2,7 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { ApiError } from '../errors.ts'
 import { clientAddress } from './client-address.ts'
+import { parseTraceparent } from './correlation.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -60,6 +61,8 @@ export function logRequest(request: FastifyRequest, reply: FastifyReply): void {
     status: reply.statusCode,
     durationMs: Math.round(reply.elapsedTime * 1000) / 1000,
   }
+  const trace = parseTraceparent(request.headers.traceparent)
+  if (trace) Object.assign(line, trace)
   request.log.info(request.apiError ? { ...line, ...describeError(request) } : line, 'request completed')
 }
 
