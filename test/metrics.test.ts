@@ -1,4 +1,6 @@
+import { readFileSync } from 'node:fs'
 import { METHODS } from 'node:http'
+import { join } from 'node:path'
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
 import { startHourlyJobs } from '../src/jobs.ts'
@@ -195,6 +197,40 @@ await t.test('metrics are served on a separate port only', async (t) => {
     t.equal((await fetch(origin + path)).status, 404, path)
   }
 })
+
+await t.test('every metric of the alerts and the dashboard exists', async (t) => {
+  const { url } = await startWithMetrics(t)
+  const types = (await (await fetch(url)).text()).matchAll(/^# TYPE (\S+) (\S+)$/gm)
+  const names = [...types].flatMap(([, name = '', type]) =>
+    type === 'histogram' ? ['_bucket', '_sum', '_count'].map((part) => name + part) : name,
+  )
+  // Prometheus itself adds `up`.
+  const existing = new Set(['up', ...names])
+  const dashboard = JSON.parse(readDocument('grafana-dashboard.json')) as Dashboard
+  const panels = dashboard.panels.flatMap(({ targets }) => targets.map(({ expr }) => expr))
+  t.ok(dashboard.schemaVersion >= 39 && dashboard.panels.every(({ title, gridPos }) => title && gridPos))
+  t.equal(new Set(dashboard.panels.map(({ id }) => id)).size, dashboard.panels.length, 'ids are unique')
+  const variables = dashboard.templating.list.map(({ name }) => name)
+  t.same(variables, ['datasource', 'job', 'instance'])
+  for (const expression of [readDocument('prometheus-alerts.yml'), ...panels]) {
+    const selected = [...expression.matchAll(/(\w+)\{/g)].map(([, name = '']) => name)
+    t.ok(selected.length > 0, expression)
+    t.same(
+      selected.filter((name) => !existing.has(name)),
+      [],
+    )
+  }
+})
+
+type Dashboard = {
+  schemaVersion: number
+  panels: { id: number; title: string; gridPos: object; targets: { expr: string }[] }[]
+  templating: { list: { name: string }[] }
+}
+
+function readDocument(name: string): string {
+  return readFileSync(join(import.meta.dirname, '../../docs', name), 'utf8')
+}
 
 await t.test('without METRICS_PORT there are no metrics', async (t) => {
   const { app, log } = await startReplica(t)
