@@ -90,7 +90,7 @@ export function checkWith(t: Test, page: Page, javaScriptEnabled: boolean, how: 
         )
         .evaluateAll((elements) =>
           elements
-            .filter((element) => element.tabIndex >= 0)
+            .filter((element) => element.tabIndex >= 0 && element.checkVisibility())
             .map((element) => Math.round(element.getBoundingClientRect().height)),
         )
       t.ok(Math.min(...heights) >= 44, `${name}: the lowest control is ${Math.min(...heights)} px high`)

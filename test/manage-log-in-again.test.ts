@@ -189,6 +189,41 @@ await t.test(
   },
 )
 
+await t.test('a restored or rejected update of an incident keeps the version of its form', async (t) => {
+  const admin = await newKey(replica)
+  const { json } = await call(admin.token, 'POST /api/incidents', { title: 'Slow' })
+  const { id } = json.data as { id: number }
+  const path = `/manage/incidents/${id}/comments`
+  const visitor = visit(app, fromThisSite)
+  await visitor.submit('/manage/login', { key: admin.token })
+  const opened = readHidden((await visitor.get(`/manage/incidents/${id}`)).body, path)
+  await call(admin.token, `PATCH /api/incidents/${id}`, { state: 'IDENTIFIED' })
+  const form = { comment: 'Resolved', state: 'RESOLVED' }
+  const rejected = await visitor.post(path, { ...opened, ...form, comment: '', step: 'post' })
+  t.equal(rejected.statusCode, 400)
+  t.same(readHidden(rejected.body, path).version, opened.version)
+  visitor.cookie = (await logIn(app, admin.token)).cookie
+  const restored = await visitor.post(path, { ...opened, ...form, step: 'post' })
+  t.equal(restored.statusCode, 403)
+  const sent = await visitor.post(path, { ...readHidden(restored.body, path), ...form, step: 'post' })
+  t.equal(sent.statusCode, 412)
+  t.match((await call(admin.token, `GET /api/incidents/${id}`)).json.data, { state: 'IDENTIFIED' })
+})
+
+await t.test('the form of an incident offers a new monitor only to keys that may create one', async (t) => {
+  const empty = await startReplica(t)
+  for (const [permission, isOffered] of [
+    ['admin', true],
+    ['write:incidents', false],
+  ] as const) {
+    const { token } = await newKey(empty, { permissions: [permission] })
+    const visitor = await logIn(empty.app, token)
+    const { body } = await visitor.get('/manage/incidents/new')
+    t.match(body, 'There are no monitors yet')
+    t.equal(body.includes('href="/manage/monitors/new"'), isOffered, permission)
+  }
+})
+
 await t.test('forms of other sites, and forms without a token of the log-in, restore nothing', async (t) => {
   const admin = await newKey(replica)
   const path = '/manage/monitors/new'

@@ -7,7 +7,7 @@ import { listMonitorChoices, type MonitorChoice } from '../monitors/repository.t
 import type { ErrorDetail } from '../errors.ts'
 import { allows } from '../permissions.ts'
 import { readText } from './form.ts'
-import { FieldGroup, Granted } from './ui.tsx'
+import { FieldGroup, Granted, IfAllowed } from './ui.tsx'
 
 /** The monitors of an incident or a maintenance, as entered. */
 export type AffectedForm = {
@@ -156,7 +156,10 @@ export function AffectedFields({ choices, allowed, hint, error }: Props) {
         <p class="muted">
           {search === '' ? (
             <>
-              There are no monitors yet. <a href="/manage/monitors/new">Create a monitor</a>
+              There are no monitors yet.{' '}
+              <IfAllowed access="write:monitors">
+                <a href="/manage/monitors/new">Create a monitor</a>
+              </IfAllowed>
             </>
           ) : (
             'No monitors match this text.'

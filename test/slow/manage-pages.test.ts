@@ -8,7 +8,7 @@ import { logIn } from '../visitor.ts'
 /** Sizes are of text that is not compressed. */
 const maxPageBytes = 100_000
 
-const sections = /^\/manage(\/(monitors|incidents|maintenances|settings|audit))?$/
+const sections = /^\/manage(\/(monitors|incidents|maintenances|settings|audit|account))?$/
 
 await t.test('of every page: size without data, number of statements, breadcrumbs', async (t) => {
   const pages: string[] = []

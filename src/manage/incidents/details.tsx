@@ -75,8 +75,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     async function post(request, reply) {
       const { id } = request.params
       const form = readCommentForm(request.body)
+      const version = readText(request.body, 'version')
       const step = readText(request.body, 'step')
-      if (step === 'edit') return sendDetails(request, reply, id, { form })
+      if (step === 'edit') return sendDetails(request, reply, id, { form, version })
       try {
         const comment = parseNewComment(form)
         if (step === 'preview') return await previewComment(request, reply, id, form, comment)
@@ -93,7 +94,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         if (isConflict(error))
           return sendDetails(request, reply.code(error.status), id, { form, isStale: true })
         if (!isValidationError(error)) throw error
-        return sendDetails(request, reply.code(400), id, { form, errors: toCommentErrors(error) })
+        return sendDetails(request, reply.code(400), id, { form, version, errors: toCommentErrors(error) })
       }
     },
   )
@@ -146,16 +147,25 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   }
 
   function showAgain(request: FastifyRequest<{ Params: { id: number } }>, reply: FastifyReply) {
-    return sendDetails(request, reply, request.params.id, { form: readCommentForm(request.body) })
+    const form = readCommentForm(request.body)
+    const version = readText(request.body, 'version')
+    return sendDetails(request, reply, request.params.id, { form, version })
   }
 
-  type State = { notice?: string | undefined; form?: CommentForm; errors?: FieldErrors; isStale?: boolean }
+  type State = {
+    notice?: string | undefined
+    form?: CommentForm
+    /** The version from which the form was filled. Without it, that of the incident as it is shown. */
+    version?: string
+    errors?: FieldErrors
+    isStale?: boolean
+  }
 
   async function sendDetails(
     request: FastifyRequest,
     reply: FastifyReply,
     id: number,
-    { notice, form = emptyCommentForm, errors = {}, isStale = false }: State,
+    { notice, form = emptyCommentForm, version, errors = {}, isStale = false }: State,
   ) {
     const scope = scopeOf(request)
     const incident = await getIncident(app.db, id, scope)
@@ -174,7 +184,11 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         )}
         <Facts incident={incident} />
         <IfAllowed access="write:incidents">
-          <UpdateForm {...{ incident, form, errors }} formId={readFormId(request.body)} />
+          <UpdateForm
+            {...{ incident, form, errors }}
+            version={version ?? incident.version}
+            formId={readFormId(request.body)}
+          />
         </IfAllowed>
         <Timeline incidentId={id} comments={comments} />
         <IfAllowed access="admin">
@@ -243,9 +257,15 @@ function Facts({ incident: { state, started_at, ended_at, monitors } }: { incide
   )
 }
 
-type UpdateFormProps = { incident: Incident; form: CommentForm; formId: string; errors: FieldErrors }
+type UpdateFormProps = {
+  incident: Incident
+  form: CommentForm
+  version: string
+  formId: string
+  errors: FieldErrors
+}
 
-function UpdateForm({ incident: { id, state, version }, form, formId, errors }: UpdateFormProps) {
+function UpdateForm({ incident: { id, state }, form, version, formId, errors }: UpdateFormProps) {
   return (
     <section aria-labelledby="post">
       <h2 id="post">Post an update</h2>
