@@ -731,4 +731,11 @@ await t.test('the page of a key shows its usage and the advice about it, which h
   const advice = (await visitor.get(`${keys}/advice`)).body
   for (const key of [id, admin.id]) t.match(advice, `href="${keys}/${key}#expiry"`)
   t.notMatch(advice, 'Older keys')
+
+  const expiry = new Date(Math.floor(Date.now() / 1000) * 1000 + 86_400_000)
+  await replica.db.updateTable('api_keys').set({ expires_at: expiry }).where('id', '=', id).execute()
+  t.match(
+    (await visitor.get('/manage')).body,
+    new RegExp(`expires at <time datetime="${expiry.toISOString()}"`),
+  )
 })

@@ -19,7 +19,7 @@ import { maintenancePath, maintenancesPath } from './maintenances/ui.tsx'
 import { FirstMonitor } from './monitors/first-monitor.tsx'
 import { monitorPath, MonitorStatus, monitorsPath, StatusReason } from './monitors/ui.tsx'
 import { sendPage } from './page.tsx'
-import { TimeAgo } from './ui.tsx'
+import { Message, TimeAgo } from './ui.tsx'
 
 /** Most items of each list of problems, and of each list of keys. */
 const maxProblems = 20
@@ -269,7 +269,9 @@ function Keys({ findings, limited }: { findings: Finding[]; limited: LimitedKey[
             <li key={`${id} ${code}`}>
               <span>
                 <a href={keyPath(id)}>{name}</a>
-                <span class="muted block">{message}</span>
+                <span class="muted block">
+                  <Message text={message} />
+                </span>
               </span>
             </li>
           ))}

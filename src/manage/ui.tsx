@@ -206,6 +206,16 @@ export function DateTime({ time }: { time: Date }) {
   return <time dateTime={time.toISOString()}>{formatDateTime(time)}</time>
 }
 
+/** A message of a domain function. Its times, in RFC 3339, are shown as DateTime shows them. */
+export function Message({ text }: { text: string }) {
+  const parts = text.split(/(\d{4}-\d\d-\d\dT[\d:.]+Z)/)
+  return (
+    <>
+      {parts.map((part, index) => (index % 2 === 0 ? part : <DateTime key={index} time={new Date(part)} />))}
+    </>
+  )
+}
+
 /** The id of a key, and a button that copies it. */
 export function CopyId({ id, name }: { id: string; name: string }) {
   return (

@@ -4,6 +4,7 @@ import { Type } from 'typebox'
 import { requirePrincipal } from '../../http/auth.ts'
 import { type AdviceCode, type Caller, type Finding, listAdvice } from '../../keys/advice.ts'
 import { sendPage } from '../page.tsx'
+import { Message } from '../ui.tsx'
 import { toExpiryLimits } from './expiry.tsx'
 import { Breadcrumbs, keyPath, keysPath } from './ui.tsx'
 
@@ -46,7 +47,9 @@ function AdvicePage({ findings, isFirst, next }: AdvicePageProps) {
               <li key={`${finding.key_id} ${finding.code}`}>
                 <span>
                   <a href={keyPath(finding.key_id)}>{finding.key_name}</a>
-                  <span class="muted block">{finding.message}</span>
+                  <span class="muted block">
+                    <Message text={finding.message} />
+                  </span>
                 </span>
                 <Actions finding={finding} />
               </li>
@@ -73,7 +76,9 @@ export function Advice({ findings }: { findings: Finding[] }) {
       <ul class="rows findings">
         {findings.map((finding) => (
           <li key={finding.code}>
-            <span>{finding.message}</span>
+            <span>
+              <Message text={finding.message} />
+            </span>
             <Actions finding={finding} />
           </li>
         ))}
