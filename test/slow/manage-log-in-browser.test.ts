@@ -7,6 +7,7 @@ for (const [width, javaScriptEnabled] of [
   [360, true],
   [1280, true],
   [360, false],
+  [1280, false],
 ] as const) {
   const how = `${width} px, ${javaScriptEnabled ? 'with' : 'without'} JavaScript`
 
