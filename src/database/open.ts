@@ -10,6 +10,7 @@ import {
   type Connections,
   createKysely,
   openPool,
+  replaceBrokenConnections,
   rerunWhileLocked,
   toConnections,
   unresponsiveMs,
@@ -99,6 +100,7 @@ async function openInProcess(dataDir: string, options: Options): Promise<Databas
   const { openEmbedded } = await import('./embedded.ts')
   const embedded = await openEmbedded(dataDir, options)
   const pool = openPool(embedded.poolConfig, options)
+  replaceBrokenConnections([pool])
   const db = createKysely(pool, options)
   const applied = await migrate(db, options.onProgress)
   await configureEmbedded(db)
@@ -174,6 +176,7 @@ async function openServer(
   const db = createKysely(main, options)
   rerunWhileLocked(db, statementMs)
   const pools = [...new Set([main, admission, jobs])]
+  replaceBrokenConnections(pools)
   return {
     db,
     batchDb: createKysely(main, options),

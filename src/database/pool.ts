@@ -24,7 +24,6 @@ export function openPool(
   pool.on('error', (error) => onConnectionError?.(error))
   // So would an error of a connection in use, whose query also fails.
   pool.on('connect', (client) => client.on('error', (error) => onConnectionError?.(error)))
-  replaceBrokenConnections(pool)
   return pool
 }
 
@@ -72,8 +71,9 @@ export function addConnections(one: Connections, other: Connections): Connection
 /**
  * After an error that makes a connection unusable, destroys the idle ones too, because each would fail a request. After
  * a missing response it checks them, because only some may be lost.
+ * @param pools of one server: a request uses connections of several pools, one after the other
  */
-function replaceBrokenConnections(pool: pg.Pool): void {
+export function replaceBrokenConnections(pools: pg.Pool[]): void {
   const idle = new Set<PreparedStatementClient>()
   const checking = new Set<PreparedStatementClient>()
 
@@ -92,12 +92,14 @@ function replaceBrokenConnections(pool: pg.Pool): void {
       else if (!checking.has(client)) void check(client)
     }
   }
-  // The types of the pool do not reflect its `Client` option.
-  const events = pool as unknown as EventEmitter<PoolEvents>
-  events.on('connect', (client) => (client.onBroken = onBroken))
-  events.on('release', (_error, client) => idle.add(client))
-  events.on('acquire', (client) => idle.delete(client))
-  events.on('remove', (client) => idle.delete(client))
+  for (const pool of pools) {
+    // The types of the pool do not reflect its `Client` option.
+    const events = pool as unknown as EventEmitter<PoolEvents>
+    events.on('connect', (client) => (client.onBroken = onBroken))
+    events.on('release', (_error, client) => idle.add(client))
+    events.on('acquire', (client) => idle.delete(client))
+    events.on('remove', (client) => idle.delete(client))
+  }
 }
 
 type PoolEvents = {
