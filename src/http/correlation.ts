@@ -9,7 +9,7 @@ const traceparentPattern =
   /^(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-.*)?$/
 
 /** Where a request belongs in a trace. The names of the fields are those of OpenTelemetry for logs in JSON. */
-export type TraceFields = { trace_id: string; parent_span_id?: string; span_id?: string }
+export type TraceFields = { trace_id: string; parent_span_id: string }
 
 /**
  * Returns the caller's X-Request-Id, or a new one if it is missing or invalid. It need not be unique: nothing is looked
