@@ -1,16 +1,21 @@
 import { type Kysely, sql } from 'kysely'
 import { prepared } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
+import { isStillPrimary } from '../database/still-primary.ts'
 
-/** Returns the hashes in the order of the ids: undefined for a key that does not exist. */
+/**
+ * Returns the hashes in the order of the ids: undefined for a key that does not exist. A deposed primary does not know the
+ * keys that its successor has created, and cannot answer that they do not exist.
+ */
 export async function findHashes(
   db: Kysely<Tables>,
   ids: readonly string[],
 ): Promise<(string | undefined)[]> {
-  const { rows } = await prepared(sql<{ id: string; secret_hash: string }>`
-    select id, secret_hash from api_keys where id = any(${ids})`).execute(db)
-  const hashes = new Map(rows.map(({ id, secret_hash }) => [id, secret_hash]))
-  return ids.map((id) => hashes.get(id))
+  const { rows } = await prepared(sql<{ hashes: Record<string, string> | null }>`
+    select (select json_object_agg(id, secret_hash) from api_keys where id = any(${ids})) as hashes
+    where ${isStillPrimary}`).execute(db)
+  const hashes = rows[0]?.hashes ?? {}
+  return ids.map((id) => (Object.hasOwn(hashes, id) ? hashes[id] : undefined))
 }
 
 /** Stores a hash with the current parameters, unless another replica has replaced `from` already. */

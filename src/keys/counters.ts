@@ -1,6 +1,7 @@
 import { type Selectable, sql } from 'kysely'
 import { precompiled } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
+import { isStillPrimary } from '../database/still-primary.ts'
 import type { KeyStatus } from '../enums.ts'
 import { isLastUsedStale } from './authentication.ts'
 import { keyStatus } from './repository.ts'
@@ -72,16 +73,6 @@ const windowMinute = sql`
  * ($4), after their address was checked, so that a request from another address consumes no quota.
  */
 const isCounted = sql`(allowed_ips is null or $4::boolean)`
-
-/**
- * Always true. With a synchronous standby, the statement writes WAL, so that its commit waits for the standby: the
- * response then proves that the server is still the primary, because the standby would have been promoted before another
- * server could acknowledge a change of the key. Writes to rate_counters alone, which is UNLOGGED, do not wait.
- * docs/decisions/0022-failover.md
- */
-const isStillPrimary = sql`
-  case when current_setting('synchronous_standby_names') = '' then true
-    else pg_logical_emit_message(true, 'kener-api', '') is not null end`
 
 /**
  * $1: ids of keys, $2: number of requests to count for each key, $3: the limit of a key without its own limit, $4: true if

@@ -1,6 +1,7 @@
 import pg from 'pg'
 import t from 'tap'
 import { requestTimeouts } from '../../src/database/open.ts'
+import { formatToken, generateTokenParts } from '../../src/keys/token.ts'
 import { isErrorReply, newKey, startReplica, waitUntil } from '../helper.ts'
 import { startPostgres } from '../postgres.ts'
 
@@ -10,6 +11,7 @@ await t.test('a primary without its synchronous standby accepts no key', async (
   t.teardown(postgres.stop)
   const replica = await startReplica(t, { url: postgres.url, timeouts: requestTimeouts })
   const { token } = await newKey(replica)
+  const newToken = () => formatToken(generateTokenParts())
   const me = () => replica.call(token, 'GET /api/me')
   t.equal((await me()).statusCode, 200)
 
@@ -29,6 +31,17 @@ await t.test('a primary without its synchronous standby accepts no key', async (
   })()
   await waitUntil(isWaiting)
   isErrorReply(t, await me(), 503, 'SERVICE_UNAVAILABLE', 'while no standby confirms that it is the primary')
+  // Two, because the first may meet a connection that broke.
+  for (const token of [newToken(), newToken()]) {
+    const reply = await replica.call(token, 'GET /api/me')
+    isErrorReply(
+      t,
+      reply,
+      503,
+      'SERVICE_UNAVAILABLE',
+      'a key that only the successor may know is not rejected',
+    )
+  }
 
   isOver = true
   await operator.query('alter system reset synchronous_standby_names')
