@@ -1,6 +1,8 @@
 import { sql } from 'kysely'
 import t from 'tap'
-import { createUsageCounter, readUsage, rollUpUsage } from '../src/keys/usage.ts'
+import { createUsageCounter } from '../src/keys/usage-counter.ts'
+import { rollUpUsage } from '../src/keys/usage-retention.ts'
+import { readUsage } from '../src/keys/usage.ts'
 import { isErrorReply, newKey, type Replica, shareReplica, startReplica } from './helper.ts'
 import { logIn } from './visitor.ts'
 

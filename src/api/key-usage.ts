@@ -1,6 +1,7 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import { requirePrincipal } from '../http/auth.ts'
-import { type Finding as FindingRecord, type Fix, listAdvice } from '../keys/advice.ts'
+import { listAdvice } from '../keys/advice.ts'
+import type { Finding as FindingRecord, Fix } from '../keys/findings.ts'
 import { getKey } from '../keys/lifecycle.ts'
 import { readUsage, usageIntervals } from '../keys/usage.ts'
 import { describe, Page } from '../wire/envelope.ts'

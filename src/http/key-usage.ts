@@ -1,6 +1,7 @@
 import type { FastifyRequest, onSendHookHandler } from 'fastify'
 import fp from 'fastify-plugin'
-import { createUsageCounter, permissionColumns, type UsageColumn, type UsageCounter } from '../keys/usage.ts'
+import { permissionColumns, type UsageColumn } from '../keys/usage-columns.ts'
+import { createUsageCounter, type UsageCounter } from '../keys/usage-counter.ts'
 
 const flushMs = 10_000
 

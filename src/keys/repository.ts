@@ -4,7 +4,7 @@ import type { Tables } from '../database/schema.ts'
 import type { KeyStatus } from '../enums.ts'
 import type { Permission } from '../permissions.ts'
 import { type ExpiryLimits, latestExpiry, lifetimeEnd, wholeSecond } from './expiry.ts'
-import { permissionColumns } from './usage.ts'
+import { permissionColumns } from './usage-columns.ts'
 
 /** A key without its hash, which only authentication reads, and without `permissions_since`, which only ./advice.ts reads. */
 export type ApiKey = Omit<Selectable<Tables['api_keys']>, 'secret_hash' | 'permissions_since'> & {
