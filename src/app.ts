@@ -8,6 +8,7 @@ import keyUsageRoutes from './api/key-usage.ts'
 import keyRoutes from './api/keys.ts'
 import maintenanceRoutes from './api/maintenances.ts'
 import meRoutes from './api/me.ts'
+import monitorDataRoutes from './api/monitor-data.ts'
 import monitorRoutes from './api/monitors.ts'
 import statusRoutes from './api/status.ts'
 import type { Config } from './config.ts'
@@ -171,6 +172,7 @@ async function api(app: FastifyInstance) {
   app.register(keyRoutes, { prefix: '/keys' })
   app.register(keyUsageRoutes, { prefix: '/keys' })
   app.register(monitorRoutes, { prefix: '/monitors' })
+  app.register(monitorDataRoutes, { prefix: '/monitors' })
   app.register(incidentRoutes, { prefix: '/incidents' })
   app.register(maintenanceRoutes, { prefix: '/maintenances' })
   app.register(auditRoutes, { prefix: '/audit' })

@@ -4,7 +4,7 @@ import { sendError, toApiError } from '../http/error-handler.ts'
 import { heartbeatHeaders } from '../http/heartbeat-url.ts'
 import { maxHeartbeats } from '../monitors/heartbeats.ts'
 import { describe, Envelope } from '../wire/envelope.ts'
-import { toWholeMs } from './monitors.ts'
+import { toWholeMs } from './monitor-data.ts'
 import { HeartbeatParams, HeartbeatQuery } from './schemas/heartbeats.ts'
 import { WriteResponse } from './schemas/monitor-data.ts'
 
