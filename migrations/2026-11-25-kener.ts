@@ -31,14 +31,8 @@ export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`comment on column kener_imports.updated_at is 'version at the source: an item with the same version is not imported again'`.execute(
     db,
   )
-
-  await sql`alter table incident_comments add column updated_at timestamptz not null default now()`.execute(
-    db,
-  )
-  await sql`update incident_comments set updated_at = created_at`.execute(db)
 }
 
 export async function down(db: Kysely<unknown>): Promise<void> {
-  await sql`alter table incident_comments drop column updated_at`.execute(db)
   await sql`drop table kener_imports, kener_monitors`.execute(db)
 }

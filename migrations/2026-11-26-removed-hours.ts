@@ -6,12 +6,8 @@ export async function up(db: Kysely<unknown>): Promise<void> {
   await sql`
     comment on column monitor_days.removed_hours is
       'hours of the day that retention has removed from monitor_hours: bit 0 is 00:00 to 01:00'`.execute(db)
-  // Not used any more. A BRIN index degrades when the space of deleted rows is used again, until the plan of the removal
-  // reads the whole table. Until it has been replaced, a replica of the previous release reads the table every hour.
-  await sql`drop index monitor_hours_hour`.execute(db)
 }
 
 export async function down(db: Kysely<unknown>): Promise<void> {
-  await sql`create index monitor_hours_hour on monitor_hours using brin (hour)`.execute(db)
   await sql`alter table monitor_days drop column removed_hours`.execute(db)
 }

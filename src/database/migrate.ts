@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Kysely, sql, type Transaction } from 'kysely'
-import { migrations, type SchemaMigrations } from '../../migrations/index.ts'
+import { migrations, type SchemaMigration, type SchemaMigrations } from '../../migrations/index.ts'
 import { OperatorError } from '../operator-error.ts'
 import { prepared } from './prepared.ts'
 import type { Tables } from './schema.ts'
@@ -14,22 +14,29 @@ const lockTimeoutMs = 500
 /** Pause before the next attempt, in which the queued requests are served. */
 const retryMs = 2_000
 
+/** Pause between two attempts to get the advisory lock. */
+const advisoryLockPauseMs = 200
+
 /** Key of the advisory lock. It is that of Kysely's migrator, which earlier releases used. */
-const lockKey = '3853314791062309107'
+const lockKey = sql.lit('3853314791062309107')
+
+type OnProgress = (message: string) => void
 
 /**
- * Applies the pending migrations, each in a transaction of its own under an advisory lock, so that several replicas may
- * start at the same time. Accepts a schema that a newer release has migrated, because each release runs on the schema of
- * the next one, unless one of its migrations requires more.
+ * Applies the pending migrations, one after the other, under an advisory lock, so that several replicas may start at the
+ * same time. Accepts a schema that a newer release has migrated, because each release runs on the schema of the next
+ * one, unless one of its migrations requires more.
  *
  * Not with Kysely's migrator: it keeps its records under names that it also has in other applications, which may share
  * the database, and it holds the locks of all migrations until the last one has been applied.
+ *
+ * If it fails, the session keeps the advisory lock until its connection is closed.
  *
  * @returns the names of the applied migrations. @throws OperatorError if this release cannot run on the schema
  */
 export async function migrate<Tables>(
   db: Kysely<Tables>,
-  onProgress?: (message: string) => void,
+  onProgress: OnProgress = () => undefined,
   known: SchemaMigrations = migrations,
 ): Promise<string[]> {
   const { missing, incompatible } = await compareSchema(db, known)
@@ -39,21 +46,13 @@ export async function migrate<Tables>(
     )
   }
   if (missing.length === 0) return []
-  onProgress?.('Applying the migrations of the database')
-  const applied: string[] = []
-  for (;;) {
-    try {
-      const name = await db.transaction().execute((trx) => applyNext(trx, known))
-      if (name === undefined) return applied
-      applied.push(name)
-    } catch (error) {
-      if (!isLockConflict(error)) throw error
-      onProgress?.(
-        `A migration needs a table that another transaction has locked: trying again in ${retryMs / 1000} s`,
-      )
-      await delay(retryMs)
-    }
-  }
+  onProgress('Applying the migrations of the database')
+  return db.connection().execute(async (session) => {
+    await lock(session, onProgress)
+    const applied = await applyMissing(session, known, onProgress)
+    await sql`select pg_advisory_unlock(${lockKey})`.execute(session)
+    return applied
+  })
 }
 
 /**
@@ -116,29 +115,113 @@ export async function findSchema<Tables>(db: Kysely<Tables>): Promise<string | u
   return rows[0]?.schema ?? undefined
 }
 
-/** Applies the first pending migration. @returns its name */
-async function applyNext<Tables>(
-  trx: Transaction<Tables>,
-  known: SchemaMigrations,
-): Promise<string | undefined> {
-  await sql`select pg_advisory_xact_lock(${lockKey}::bigint)`.execute(trx)
-  const schema = await findSchema(trx)
-  if (schema !== undefined)
-    await sql`select set_config('search_path', quote_ident(${schema}), true)`.execute(trx)
-  if (!(await tableExists(trx, 'kener_api_migrations'))) await createRecords(trx)
-  const applied = await readApplied(trx)
-  const [name, migration] = Object.entries(known).find(([name]) => !applied.has(name)) ?? []
-  if (name === undefined || migration === undefined) return undefined
-  await sql`set local lock_timeout = ${sql.lit(lockTimeoutMs)}`.execute(trx)
-  await migration.up(trx)
-  await sql`insert into kener_api_migrations (name) values (${name})`.execute(trx)
-  if (migration.requires !== undefined) {
-    await sql`alter table kener_api_migrations add column if not exists requires text`.execute(trx)
-    await sql`update kener_api_migrations set requires = ${migration.requires} where name = ${name}`.execute(
-      trx,
-    )
+/**
+ * Takes the advisory lock, for the session, because an index is not built in a transaction. Does not wait for it in the
+ * server: the build of an index waits for every statement that runs, also for one that waits for this lock.
+ */
+async function lock<Tables>(session: Kysely<Tables>, onProgress: OnProgress): Promise<void> {
+  for (let isFirst = true; ; isFirst = false) {
+    const { rows } = await sql<{ locked: boolean }>`
+      select pg_try_advisory_lock(${lockKey}) as locked`.execute(session)
+    if (rows[0]?.locked) return
+    if (isFirst) onProgress('Waiting for another process, which applies the migrations')
+    await delay(advisoryLockPauseMs)
   }
-  return name
+}
+
+async function applyMissing<Tables>(
+  session: Kysely<Tables>,
+  known: SchemaMigrations,
+  onProgress: OnProgress,
+): Promise<string[]> {
+  const schema = await findSchema(session)
+  if (schema !== undefined)
+    await sql`select set_config('search_path', quote_ident(${schema}), false)`.execute(session)
+  if (!(await tableExists(session, 'kener_api_migrations')))
+    await session.transaction().execute((trx) => createRecords(trx))
+  const applied = await readApplied(session)
+  const missing = Object.entries(known).filter(([name]) => !applied.has(name))
+  for (const [name, migration] of missing) {
+    const timer = setTimeout(() => {
+      onProgress(`Applying ${name} takes longer, because a table is large or a transaction is open`)
+    }, retryMs)
+    try {
+      await apply(session, name, migration, onProgress)
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+  return missing.map(([name]) => name)
+}
+
+/** A process that ends before it has recorded the migration leaves steps that are repeated. */
+async function apply<Tables>(
+  session: Kysely<Tables>,
+  name: string,
+  migration: SchemaMigration,
+  onProgress: OnProgress,
+): Promise<void> {
+  if ('indexes' in migration) {
+    for (const [index, definition] of Object.entries(migration.indexes)) {
+      await retryLocked(() => buildIndex(session, index, definition), onProgress)
+    }
+  }
+  if ('fill' in migration) {
+    const fillNext = (after: number) =>
+      retryLocked(() => transaction(session, (trx) => migration.fill(trx, after)), onProgress)
+    for (let after: number | null = 0; after !== null;) after = await fillNext(after)
+  }
+  const finish = async (trx: Transaction<Tables>) => {
+    if ('up' in migration) await migration.up(trx)
+    await record(trx, name, migration.requires)
+  }
+  await retryLocked(() => transaction(session, finish), onProgress)
+}
+
+/** Blocks no request, and therefore waits without limit for transactions that are open. */
+async function buildIndex<Tables>(session: Kysely<Tables>, name: string, definition: string): Promise<void> {
+  const { rows } = await sql<{ valid: boolean }>`
+    select indisvalid as valid from pg_index where indexrelid = to_regclass(${name})`.execute(session)
+  if (rows[0]?.valid) return
+  // An earlier build was interrupted.
+  if (rows[0]) await sql`drop index concurrently ${sql.id(name)}`.execute(session)
+  await sql`create index concurrently ${sql.id(name)} on ${sql.raw(definition)}`.execute(session)
+}
+
+function transaction<Tables, Result>(
+  session: Kysely<Tables>,
+  run: (trx: Transaction<Tables>) => Promise<Result>,
+): Promise<Result> {
+  return session.transaction().execute(async (trx) => {
+    await sql`set local lock_timeout = ${sql.lit(lockTimeoutMs)}`.execute(trx)
+    return run(trx)
+  })
+}
+
+/** Runs a step again after a lock timeout, or a deadlock with a request. */
+async function retryLocked<Result>(step: () => Promise<Result>, onProgress: OnProgress): Promise<Result> {
+  for (;;) {
+    try {
+      return await step()
+    } catch (error) {
+      if (!isLockConflict(error)) throw error
+      onProgress(
+        `A migration needs a table that another transaction has locked: trying again in ${retryMs / 1000} s`,
+      )
+      await delay(retryMs)
+    }
+  }
+}
+
+async function record<Tables>(
+  trx: Transaction<Tables>,
+  name: string,
+  requires: string | undefined,
+): Promise<void> {
+  await sql`insert into kener_api_migrations (name) values (${name})`.execute(trx)
+  if (requires === undefined) return
+  await sql`alter table kener_api_migrations add column if not exists requires text`.execute(trx)
+  await sql`update kener_api_migrations set requires = ${requires} where name = ${name}`.execute(trx)
 }
 
 /**
@@ -176,7 +259,6 @@ async function tableExists<Tables>(db: Kysely<Tables>, name: string): Promise<bo
   return rows[0]?.exists === true
 }
 
-/** True for a lock timeout, and for a deadlock with a request. */
 function isLockConflict(error: unknown): boolean {
   return error instanceof Error && 'code' in error && (error.code === '55P03' || error.code === '40P01')
 }
