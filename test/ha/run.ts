@@ -25,6 +25,9 @@ if (unknown.length > 0)
 const repetitions = scaled(3)
 const isCi = process.env.CI === 'true'
 
+/** A line of the service's log that has the cause of a 500. */
+const internalError = /"level":50/
+
 /** How long all clients are watched after the system is whole again: longer than the allowed recovery. */
 const watchMs = 2_500
 
@@ -51,14 +54,16 @@ async function runFaults(): Promise<number> {
       for (const name of names) {
         const violations = await runFault(system, adminKey, name, turn)
         for (const violation of violations) print(`  VIOLATION ${violation}`)
-        if (violations.length > 0) failed++
-        else passed++
+        if (violations.length > 0) {
+          failed++
+          printLogs(workplace, internalError)
+        } else passed++
       }
     }
     print(`${passed} passed, ${failed} failed`)
     return failed > 0 ? 1 : 0
   } catch (error) {
-    for (const [program, lines] of workplace.logs()) print(`${program}: ${lines.join(`\n${program}: `)}`)
+    printLogs(workplace)
     throw error
   } finally {
     await workplace.close()
@@ -125,6 +130,12 @@ async function runFault(
 async function createMonitor(origin: string, key: string, tag: string): Promise<void> {
   const { status } = await ask(`${origin}/api/monitors/${tag}`, { key, method: 'PUT', body: { name: tag } })
   if (status !== 201) throw new Error(`The monitor was not created: ${status}`)
+}
+
+function printLogs(workplace: Workplace, pattern?: RegExp): void {
+  for (const [program, lines] of workplace.logs(pattern)) {
+    for (const line of lines) print(`${program}: ${line}`)
+  }
 }
 
 function summarize(name: string, history: History, wholeAt: number, rewinds: number): string {
