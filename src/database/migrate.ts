@@ -4,6 +4,7 @@ import { migrations, type SchemaMigration, type SchemaMigrations } from '../../m
 import { OperatorError } from '../operator-error.ts'
 import { prepared } from './prepared.ts'
 import type { Tables } from './schema.ts'
+import { isStillPrimary } from './still-primary.ts'
 
 /**
  * Longest wait of a migration for a lock. While it waits, for example for the end of a dump, requests of the previous
@@ -56,12 +57,14 @@ export async function migrate<Tables>(
 }
 
 /**
- * Writes nothing. Its statement is prepared, as those of requests are.
+ * Changes nothing. Its statement is prepared, as those of requests are.
  * @throws an error of PostgreSQL if the database is read only, demoted to a standby, or behind a pooler that loses prepared
- * statements
+ * statements; a timeout if its commits wait for a standby in vain
  */
 export async function assertWritable(db: Kysely<Tables>): Promise<void> {
-  await prepared(sql`update rate_counters set used = used where false`).execute(db)
+  await prepared(sql`
+    with nothing as (update rate_counters set used = used where false)
+    select where ${isStillPrimary}`).execute(db)
 }
 
 /** How the schema of a database differs from that of this release. */

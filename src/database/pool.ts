@@ -5,6 +5,7 @@ import { ConnectFailure, isUnresponsive } from './failures.ts'
 import { retryWhileLocked } from './locks.ts'
 import { type ClientConfig, PreparedStatementClient } from './prepared.ts'
 import type { Tables } from './schema.ts'
+import { confirmPrimary } from './still-primary.ts'
 
 /** State of the pools: all connections, idle ones, and statements waiting for one. */
 export type Connections = { total: number; idle: number; waiting: number }
@@ -70,7 +71,8 @@ export function addConnections(one: Connections, other: Connections): Connection
 
 /**
  * After an error that makes a connection unusable, destroys the idle ones too, because each would fail a request. After
- * a missing response it checks them, because only some may be lost.
+ * a missing response it checks them, because only some may be lost. Those that lead to a deposed primary fail the check:
+ * otherwise a request that was admitted on a new connection could read from them.
  * @param pools of one server: a request uses connections of several pools, one after the other
  */
 export function replaceBrokenConnections(pools: pg.Pool[]): void {
@@ -80,7 +82,7 @@ export function replaceBrokenConnections(pools: pg.Pool[]): void {
   async function check(client: PreparedStatementClient): Promise<void> {
     checking.add(client)
     // If there is no response, the client destroys its socket.
-    await (client.query({ text: 'select', query_timeout: unresponsiveMs }) as Promise<unknown>).catch(
+    await (client.query({ text: confirmPrimary, query_timeout: unresponsiveMs }) as Promise<unknown>).catch(
       () => undefined,
     )
     checking.delete(client)

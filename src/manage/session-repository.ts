@@ -1,6 +1,7 @@
 import { type Kysely, sql } from 'kysely'
 import { prepared } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
+import { isStillPrimary } from '../database/still-primary.ts'
 import { type KeyWithStatus, principalColumns } from '../keys/counters.ts'
 import { isActive } from '../keys/repository.ts'
 
@@ -55,13 +56,14 @@ export async function startSession(
  * Returns the active sessions by digest, with the current state of their keys, and marks them as seen. Deletes a session
  * that has ended or whose key is not active, so that it stays ended if its key gets a later expiry. Does not
  * write rows that another transaction has locked, because the statement serves several sessions: the next request does.
+ * A deposed primary returns nothing, not even that there is no session.
  */
 export async function readSessions(
   db: Kysely<Tables>,
   digests: readonly string[],
 ): Promise<Map<string, Session>> {
   const { rows } = await prepared(sql<
-    SessionPrincipal & Omit<Session, 'principal'> & { token_digest: string }
+    SessionPrincipal & Omit<Session, 'principal'> & { token_digest: string | null }
   >`
     with found as (
       select token_digest, ${principal}, ${isRecent} as is_recent,
@@ -79,13 +81,14 @@ export async function readSessions(
       where unlocked.token_digest = admin_sessions.token_digest and not is_active
     )
     select token_digest, ${principal}, is_recent, now() as now
-    from found where is_active`).execute(db)
-  return new Map(
-    rows.map(({ token_digest, now, is_recent, ...principal }) => [
-      token_digest,
-      { principal, now, is_recent },
-    ]),
-  )
+    from (select ${isStillPrimary} as is_confirmed) as server left join found on is_active
+    where is_confirmed`).execute(db)
+  const sessions = new Map<string, Session>()
+  for (const { token_digest, now, is_recent, ...principal } of rows) {
+    // The left join has a row without a session if there is none.
+    if (token_digest !== null) sessions.set(token_digest, { principal, now, is_recent })
+  }
+  return sessions
 }
 
 export async function endSession(db: Kysely<Tables>, digest: string): Promise<void> {

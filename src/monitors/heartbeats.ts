@@ -5,6 +5,7 @@ import { batch } from '../database/batch.ts'
 import { retryWhileLocked } from '../database/locks.ts'
 import { precompiled } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
+import { isStillPrimary } from '../database/still-primary.ts'
 import { monitorNotFound, noHeartbeatUrl, rowLocked } from '../errors.ts'
 import { isThisWindow, thisMinute } from '../keys/counters.ts'
 import { generateSecret } from '../keys/token.ts'
@@ -77,7 +78,7 @@ export type HeartbeatQuotas = ReturnType<typeof createHeartbeatQuotas>
 /**
  * Returns a function that verifies a heartbeat URL, and counts the request, exact across all replicas. Concurrent requests
  * share a statement. It searches for the digest of the secret only, so that it takes as long for an unknown monitor as for
- * a wrong secret, and skips locked rows, so that one URL does not delay another one. Requests over the limit write nothing.
+ * a wrong secret, and skips locked rows, so that one URL does not delay another one. Requests over the limit update nothing.
  */
 export function createHeartbeatQuotas(batchDb: Kysely<Tables>, maxLockWaitMs: number) {
   const submit = batch(async (items: Item[]) => allocate(items, await count(items)))
@@ -90,12 +91,13 @@ export function createHeartbeatQuotas(batchDb: Kysely<Tables>, maxLockWaitMs: nu
       else counts.set(nameOf(item), { ...item, n: 1 })
     }
     const urls = [...counts.values()]
-    const rows = await selectAndCount(batchDb, [
+    const [row] = await selectAndCount(batchDb, [
       urls.map(({ tag }) => tag),
       urls.map(({ digest }) => digest),
       urls.map(({ n }) => n),
     ])
-    return new Map(rows.map((row) => [nameOf(row), row]))
+    if (!row) throw new Error('A query without FROM has one row')
+    return new Map(row.urls.map((url) => [nameOf(url), url]))
   }
 
   /** Returns undefined if there is no such URL. @throws ApiError 503 if its row stays locked */
@@ -131,8 +133,11 @@ const max = sql.lit(maxHeartbeats)
 const isExhausted = sql`(${isThisWindow} and counter.used >= ${max})`
 const usedBefore = sql`case when ${isThisWindow} then counter.used else 0 end`
 
-/** $1: tags of monitors, $2: digests of secrets, $3: number of requests to count for each of these URLs. */
-const selectAndCount = precompiled(sql<Row>`
+/**
+ * $1: tags of monitors, $2: digests of secrets, $3: number of requests to count for each of these URLs. A deposed primary
+ * does not know the URLs that its successor has created, and cannot answer that they do not exist.
+ */
+const selectAndCount = precompiled(sql<{ urls: Row[] }>`
   with item as (
     select tag, digest, n from unnest($1::text[], $2::text[], $3::integer[]) as item (tag, digest, n)
   ), found as (
@@ -151,7 +156,9 @@ const selectAndCount = precompiled(sql<Row>`
     from unlocked join found using (monitor_id)
     where counter.monitor_id = unlocked.monitor_id and secret_digest = digest and not ${isExhausted}
     returning counter.monitor_id, counter.minute, granted
+  ), url as (
+    select tag, digest, coalesce(granted, 0) as granted, granted is null and not is_exhausted as is_locked,
+      greatest(1, ceil((coalesce(counted.minute, found.minute) + 1) * 60 - extract(epoch from now())))::integer as seconds_left
+    from found left join counted using (monitor_id)
   )
-  select tag, digest, coalesce(granted, 0) as granted, granted is null and not is_exhausted as is_locked,
-    greatest(1, ceil((coalesce(counted.minute, found.minute) + 1) * 60 - extract(epoch from now())))::integer as seconds_left
-  from found left join counted using (monitor_id)`)
+  select coalesce((select json_agg(url) from url), '[]') as urls where ${isStillPrimary}`)

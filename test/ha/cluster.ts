@@ -5,6 +5,7 @@ import pg from 'pg'
 import { freePort } from '../postgres.ts'
 import { conditionTimeoutMs } from '../timeouts.ts'
 import { type Link, startLink } from './link.ts'
+import { pace } from './pace.ts'
 import { type Process, processesIn, programs, signalIfRunning, type Workplace } from './programs.ts'
 
 /**
@@ -54,11 +55,8 @@ export type Node = {
 /** From GET /patroni. */
 type NodeStatus = { state: string; role: string; sync_standby?: true; timeline?: number }
 
-/**
- * In seconds. A lost primary is replaced after ttl, whose documented minimum is 20. CI has less, because this is most of
- * the time of the tests.
- */
-export const patroniTimes = { ttl: process.env.CI === 'true' ? 10 : 20, loop_wait: 1, retry_timeout: 3 }
+/** In seconds. */
+const patroniTimes = { ttl: pace.ttl, loop_wait: 1, retry_timeout: 3 }
 
 const scope = 'kener'
 export const role = 'kener'
@@ -222,7 +220,8 @@ async function startNode(
     },
     status: async () => {
       const reply = await get(`http://127.0.0.1:${restPort}/patroni`)
-      return (await reply?.json()) as NodeStatus | undefined
+      // The timeout also ends the reading of the body.
+      return (await reply?.json().catch(() => undefined)) as NodeStatus | undefined
     },
     shiftClock,
     rewinds: () => readFileSync(log, 'utf8').split('pg_rewind exit code=0').length - 1,

@@ -1,16 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { type Cluster, type Node, patroniTimes, query, role, until } from './cluster.ts'
+import { type Cluster, type Node, query, role, until } from './cluster.ts'
 import type { Fault } from './history.ts'
+import { pace } from './pace.ts'
 import { isReady } from '../slow/replicas.ts'
 import type { Replica } from './service.ts'
 
 export type System = {
   cluster: Cluster
   replicas: [Replica, Replica, Replica]
-  /** How long a part of the cluster is frozen or lost: longer than Patroni's ttl. */
-  outageMs: number
-  /** How long a replica of the service is frozen. */
-  replicaFreezeMs: number
 }
 
 export type FaultKind = {
@@ -22,8 +19,6 @@ export type FaultKind = {
   /** Runs after the workload has ended. */
   cleanUp?: (system: System) => Promise<void>
 }
-
-const ttlMs = patroniTimes.ttl * 1_000
 
 export const faults: Record<string, FaultKind> = {
   'leader-killed': {
@@ -53,26 +48,26 @@ export const faults: Record<string, FaultKind> = {
   },
   'patroni-frozen': {
     description: 'Patroni of the primary frozen (SIGSTOP)',
-    inject: onPrimary(async (primary, { outageMs }) => {
+    inject: onPrimary(async (primary) => {
       primary.patroni.signal('SIGSTOP')
-      await delay(outageMs)
+      await delay(pace.outageMs)
       primary.patroni.signal('SIGCONT')
     }),
   },
   'postgres-frozen': {
     description: 'PostgreSQL of the primary frozen (SIGSTOP)',
-    inject: onPrimary(async (primary, { outageMs }) => {
+    inject: onPrimary(async (primary) => {
       primary.signalPostgres('SIGSTOP')
-      await delay(outageMs)
+      await delay(pace.outageMs)
       primary.signalPostgres('SIGCONT')
     }),
   },
   'leader-frozen': {
     description: 'the primary frozen together with its Patroni (SIGSTOP)',
-    inject: onPrimary(async (primary, { outageMs }) => {
+    inject: onPrimary(async (primary) => {
       primary.patroni.signal('SIGSTOP')
       primary.signalPostgres('SIGSTOP')
-      await delay(outageMs)
+      await delay(pace.outageMs)
       // First the server, which still considers itself the primary.
       primary.signalPostgres('SIGCONT')
       await delay(1_000)
@@ -100,18 +95,18 @@ export const faults: Record<string, FaultKind> = {
   },
   'etcd-lost': {
     description: 'etcd killed, and started again',
-    inject: async ({ cluster, outageMs }) => {
+    inject: async ({ cluster }) => {
       await cluster.etcd.kill()
-      await delay(outageMs)
+      await delay(pace.etcdOutageMs)
       cluster.etcd.start()
       return {}
     },
   },
   'etcd-gone': {
     description: 'etcd killed, until an operator starts it much later',
-    inject: async ({ cluster, outageMs }) => {
+    inject: async ({ cluster }) => {
       await cluster.etcd.kill()
-      await delay(1.5 * outageMs)
+      await delay(1.5 * pace.etcdOutageMs)
       return {}
     },
   },
@@ -162,9 +157,9 @@ export const faults: Record<string, FaultKind> = {
   },
   'replica-frozen': {
     description: 'one replica of the service frozen (SIGSTOP)',
-    inject: async ({ replicas: [replica], replicaFreezeMs }) => {
+    inject: async ({ replicas: [replica] }) => {
       replica.signal('SIGSTOP')
-      await delay(replicaFreezeMs)
+      await delay(pace.replicaFreezeMs)
       replica.signal('SIGCONT')
       await until('the replica is ready', () => isReady(replica.origin))
       return { replica: { index: 0, until: performance.now(), isStopped: true } }
@@ -230,9 +225,3 @@ async function clockOf({ port }: Pick<Node, 'port'>): Promise<number> {
   const [row] = await query(port, role, role, 'select extract(epoch from now())::float8 * 1000 as now')
   return Number(row?.now)
 }
-
-/**
- * Time of an outage after which Patroni has failed over. Patroni 3.0 can stay without a synchronous standby if a primary
- * thaws during the election: docs/operations.md.
- */
-export const shortOutageMs = ttlMs + 6_000

@@ -63,8 +63,8 @@ export type Workplace = {
   addFolder: (name: string) => string
   /** Starts a program in a folder. Its output is appended to the file `log` of the folder. */
   start: (folder: string, command: string[], env?: Record<string, string>) => Process
-  /** The last lines of each program's output. */
-  logs: () => [program: string, lines: string[]][]
+  /** The last lines of each program's output, of those that match. */
+  logs: (pattern?: RegExp) => [program: string, lines: string[]][]
   close: () => Promise<void>
 }
 
@@ -111,11 +111,12 @@ export function openWorkplace(): Workplace {
         },
       }
     },
-    logs: () =>
+    logs: (pattern = /./) =>
       folders.map((name) => [
         name,
         readFileSync(join(root, name, 'log'), 'utf8')
           .split('\n')
+          .filter((line) => pattern.test(line))
           .slice(-20),
       ]),
     close: async () => {

@@ -1,6 +1,7 @@
 import { randomInt, randomUUID } from 'node:crypto'
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Answer, ask, keepAlive } from '../slow/client.ts'
+import { responseMsMax } from './checker.ts'
 import { query, role, until } from './cluster.ts'
 import {
   type KeyUse,
@@ -10,11 +11,11 @@ import {
   transitions,
   type Write,
 } from './history.ts'
+import { pace } from './pace.ts'
 
 /** After this time, a client gives up: later than the longest allowed response time. */
-const clientTimeoutMs = 6_000
-/** Pauses bound the load: about 150 requests per second in all. */
-const pauseMs = 100
+const clientTimeoutMs = responseMsMax * pace.patience + 1_000
+const { pauseMs } = pace
 const samplePauseMs = 100
 /** A statement that takes longer counts as failed. */
 const sampleTimeoutMs = 1_000
