@@ -18,6 +18,7 @@ import {
   unsupportedMediaType,
 } from '../errors.ts'
 import { isUnderApi, permissionDescriptions } from '../permissions.ts'
+import { version } from '../version.ts'
 import { AnyObject, EmptyObject, ErrorEnvelope, NotModified } from '../wire/envelope.ts'
 import { bodyLimitBytes, toBody } from './error-handler.ts'
 import { isChange } from './etags.ts'
@@ -35,7 +36,7 @@ export default fp(
         openapi: '3.1.0',
         info: {
           title: 'kener-api',
-          version: '1.0.0',
+          version,
           description:
             'The API of a status page. Send an API key in the header `Authorization: Bearer YOUR_API_KEY`. Each ' +
             'operation names the permission that the key needs. Times are RFC 3339 (at /api/v4: seconds since 1970); ' +
