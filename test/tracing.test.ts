@@ -1,70 +1,14 @@
-import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
-import { createServer, type IncomingHttpHeaders } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
-import { buffer } from 'node:stream/consumers'
 import Fastify from 'fastify'
 import { pino } from 'pino'
 import t, { type Test } from 'tap'
 import { readConfig } from '../src/config.ts'
 import { startTracing } from '../src/http/tracing.ts'
+import { attributesOf, type Span, startCollector } from './collector.ts'
 import { newKey, type Replica, startReplica, times, waitUntil } from './helper.ts'
 import { programs } from './process.ts'
 import { assertNoSecret } from './sweep.ts'
-
-type Value = { stringValue?: string; intValue?: number }
-type Span = {
-  traceId: string
-  spanId: string
-  parentSpanId?: string
-  traceState?: string
-  name: string
-  kind: number
-  attributes: { key: string; value: Value }[]
-  status: { code: number }
-}
-type Export = { headers: IncomingHttpHeaders; body: Buffer }
-
-/** Starts an OpenTelemetry collector that records what it receives. `answer` false: it never answers. */
-async function startCollector(t: Test, { answers = true } = {}) {
-  const received: Export[] = []
-  const pending: (() => void)[] = []
-  const server = createServer((request, response) => {
-    void buffer(request).then((body) => {
-      received.push({ headers: request.headers, body })
-      const answer = () => response.setHeader('content-type', 'application/json').end('{}')
-      if (answers) answer()
-      else pending.push(answer)
-    })
-  }).listen({ host: '127.0.0.1', port: 0 })
-  await once(server, 'listening')
-  t.teardown(() => {
-    server.close()
-    server.closeAllConnections()
-  })
-  const parsed = () => received.map(({ body }) => JSON.parse(body.toString()) as Traces)
-  return {
-    endpoint: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    received,
-    answerAll: () => {
-      answers = true
-      for (const answer of pending.splice(0)) answer()
-    },
-    resources: () => parsed().flatMap(({ resourceSpans }) => resourceSpans.map(({ resource }) => resource)),
-    spans: () =>
-      parsed().flatMap(({ resourceSpans }) =>
-        resourceSpans.flatMap(({ scopeSpans }) => scopeSpans.flatMap(({ spans }) => spans)),
-      ),
-  }
-}
-
-type Traces = {
-  resourceSpans: {
-    resource: { attributes: Span['attributes'] }
-    scopeSpans: { spans: Span[] }[]
-  }[]
-}
 
 /** Exports after each request, in JSON. */
 function tracingConfig(endpoint: string, env: NodeJS.ProcessEnv = {}) {
@@ -76,10 +20,6 @@ function tracingConfig(endpoint: string, env: NodeJS.ProcessEnv = {}) {
   })
   if (!tracing) throw new Error('Tracing is off')
   return tracing
-}
-
-function attributesOf({ attributes }: Pick<Span, 'attributes'>): Record<string, string | number | undefined> {
-  return Object.fromEntries(attributes.map(({ key, value }) => [key, value.stringValue ?? value.intValue]))
 }
 
 const collector = await startCollector(t)
