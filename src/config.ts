@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { parseDatabaseUrl } from './database-url.ts'
 import { isNetwork } from './networks.ts'
 import { OperatorError } from './operator-error.ts'
@@ -70,7 +70,16 @@ function readTracing(read: Reader) {
   return {
     url: url.href,
     protocol: readForTraces('PROTOCOL', oneOf('http/protobuf', 'http/json'), 'http/protobuf'),
-    headers: readForTraces('HEADERS', headers, {}),
+    // Combined, as the exporter does itself.
+    headers: {
+      ...read('OTEL_EXPORTER_OTLP_HEADERS', headers, {}),
+      ...read('OTEL_EXPORTER_OTLP_TRACES_HEADERS', headers, {}),
+    },
+    tls: {
+      ca: readForTraces('CERTIFICATE', file, undefined),
+      cert: readForTraces('CLIENT_CERTIFICATE', file, undefined),
+      key: readForTraces('CLIENT_KEY', file, undefined),
+    },
     compression: readForTraces('COMPRESSION', oneOf('gzip', 'none'), 'none'),
     timeoutMs: readForTraces('TIMEOUT', positiveInteger(600_000), 10_000),
     sampler: read(
@@ -211,6 +220,18 @@ const endpoint: Kind<URL> = {
   },
   rule: 'a URL like http://collector:4318, without user and password',
   isSecret: true,
+}
+
+/** Returns the contents. */
+const file: Kind<Buffer> = {
+  parse(text) {
+    try {
+      return readFileSync(text)
+    } catch {
+      return undefined
+    }
+  },
+  rule: 'the path of a file that can be read',
 }
 
 const headers: Kind<Record<string, string>> = {

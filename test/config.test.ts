@@ -81,6 +81,7 @@ await t.test('tracing is off unless an endpoint or the exporter is set', async (
     url: 'http://localhost:4318/v1/traces',
     protocol: 'http/protobuf',
     headers: {},
+    tls: { ca: undefined, cert: undefined, key: undefined },
     compression: 'none',
     timeoutMs: 10_000,
     sampler: 'parentbased_always_on',
@@ -104,7 +105,8 @@ await t.test('tracing is off unless an endpoint or the exporter is set', async (
 await t.test('the variables about traces take precedence, and lists are decoded', async (t) => {
   const { tracing } = readConfig({
     OTEL_EXPORTER_OTLP_ENDPOINT: 'https://collector',
-    OTEL_EXPORTER_OTLP_HEADERS: 'authorization=Basic%20YTpi, x-tenant = a=b ,',
+    OTEL_EXPORTER_OTLP_HEADERS: 'authorization=Basic%20YTpi, x-other = a=b ,',
+    OTEL_EXPORTER_OTLP_TRACES_HEADERS: 'x-tenant=c',
     OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc',
     OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: 'http/json',
     OTEL_EXPORTER_OTLP_TIMEOUT: '5000',
@@ -116,7 +118,7 @@ await t.test('the variables about traces take precedence, and lists are decoded'
     OTEL_TRACES_SAMPLER_ARG: '0.25',
   })
   t.match(tracing, {
-    headers: { authorization: 'Basic YTpi', 'x-tenant': 'a=b' },
+    headers: { authorization: 'Basic YTpi', 'x-tenant': 'c', 'x-other': 'a=b' },
     protocol: 'http/json',
     timeoutMs: 700,
     compression: 'gzip',
@@ -141,6 +143,7 @@ await t.test('an invalid variable of OpenTelemetry is an error that does not sho
       '=swordfish',
     ],
     ['OTEL_EXPORTER_OTLP_PROTOCOL', 'grpc'],
+    ['OTEL_EXPORTER_OTLP_CERTIFICATE', '/nothing/ca.pem'],
     ['OTEL_EXPORTER_OTLP_COMPRESSION', 'zstd'],
     ['OTEL_EXPORTER_OTLP_TIMEOUT', '0', '10s'],
     ['OTEL_RESOURCE_ATTRIBUTES', 'a', '=b', 'a=%'],

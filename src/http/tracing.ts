@@ -111,11 +111,12 @@ export function startTracing(config: TracingConfig, log: Log) {
   return { childLoggerFactory, endSpan, shutdown }
 }
 
-function createExporter({ url, protocol, headers, compression, timeoutMs }: TracingConfig): SpanExporter {
+function createExporter({ url, protocol, headers, tls, compression, timeoutMs }: TracingConfig): SpanExporter {
   const Exporter = protocol === 'http/json' ? JsonExporter : ProtobufExporter
   return new Exporter({
     url,
     headers,
+    httpAgentOptions: { keepAlive: true, ...tls },
     timeoutMillis: timeoutMs,
     compression: compression === 'gzip' ? CompressionAlgorithm.GZIP : CompressionAlgorithm.NONE,
   })
