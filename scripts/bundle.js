@@ -30,6 +30,9 @@ const { metafile } = await build({
   format: 'esm',
   platform: 'node',
   target: 'node20',
+  // The ES modules of packages that also have CommonJS, because only what is used of them is included: a fifth of
+  // OpenTelemetry.
+  mainFields: ['module', 'main'],
   // The dependencies of package.json: native, WebAssembly, or (cookie) CommonJS that is imported dynamically. pg-native, and
   // supports-color, which debug uses, are optional, and not installed.
   external: [

@@ -40,6 +40,7 @@ import publicOutput from './http/public-output.ts'
 import rateLimit from './http/rate-limit.ts'
 import requestLog from './http/request-log.ts'
 import sharedReads from './http/shared-reads.ts'
+import type { Tracing } from './http/tracing.ts'
 import traffic from './http/traffic.ts'
 import unsent, { idleTimeoutMs } from './http/unsent.ts'
 import validation from './http/validation.ts'
@@ -61,6 +62,7 @@ declare module 'fastify' {
 type Parts = Pick<Database, 'db' | 'batchDb' | 'admissionDb' | 'maxLockWaitMs' | 'connections'> & {
   config: Config
   logger?: FastifyBaseLogger
+  tracing?: Tracing | null
   /** True after a signal to shut down. */
   isDraining?: () => boolean
 }
@@ -74,6 +76,7 @@ export function buildApp({
   maxLockWaitMs,
   connections,
   logger,
+  tracing = null,
   isDraining = () => false,
 }: Parts): FastifyInstance {
   const logRejection = createRejectionLog(() => app.log)
@@ -81,6 +84,7 @@ export function buildApp({
     ...(logger && { loggerInstance: logger }),
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: toRequestId,
+    ...(tracing && { childLoggerFactory: tracing.childLoggerFactory }),
     trustProxy: toTrustProxy(config.trustProxy),
     routerOptions,
     bodyLimit: bodyLimitBytes,
@@ -124,7 +128,7 @@ export function buildApp({
   app.decorate('writeReports', createReportWriter(batchDb, maxLockWaitMs))
   app.decorate('consumeHeartbeat', createHeartbeatQuotas(batchDb, maxLockWaitMs))
   app.register(traffic)
-  app.register(requestLog)
+  app.register(requestLog, { tracing })
   if (config.metricsPort !== undefined) {
     // Loaded only if it is used: it is a large library, and adds hooks to each request.
     app.register(import('./http/metrics.ts'), { host: config.host, port: config.metricsPort, connections })

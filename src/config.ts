@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { parseDatabaseUrl } from './database-url.ts'
 import { isNetwork } from './networks.ts'
 import { OperatorError } from './operator-error.ts'
@@ -6,7 +6,7 @@ import { quote } from './terminal.ts'
 
 export type Config = ReturnType<typeof readConfig>
 
-const logLevels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const
+export type TracingConfig = NonNullable<Config['tracing']>
 
 /**
  * Adds the variables of `.env` in the working directory, if there is one, to the environment. Variables that are set
@@ -22,18 +22,7 @@ export function loadEnvFile(): void {
  * @throws OperatorError that names the variable
  */
 export function readConfig(env: NodeJS.ProcessEnv) {
-  function read<Value, Default>(
-    name: string,
-    { parse, rule }: Kind<Value>,
-    initial: Default,
-  ): Value | Default {
-    const text = env[name] ?? ''
-    if (text === '') return initial
-    const value = parse(text)
-    if (value !== undefined) return value
-    throw new OperatorError(`${name} must be ${rule}, not ${quote(text)}`)
-  }
-
+  const read = createReader(env)
   return {
     host: env.HOST || '127.0.0.1',
     port: read('PORT', port, 3000),
@@ -53,8 +42,78 @@ export function readConfig(env: NodeJS.ProcessEnv) {
     siteName: read('SITE_NAME', siteName, 'Status'),
     siteUrl: read('SITE_URL', siteUrl, undefined),
     metricsPort: read('METRICS_PORT', port, undefined),
-    logLevel: read('LOG_LEVEL', logLevel, 'info'),
+    logLevel: read('LOG_LEVEL', oneOf('trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'), 'info'),
+    tracing: readTracing(read),
   }
+}
+
+/**
+ * Reads OpenTelemetry's variables about traces. Null: tracing is off. Without a variable it is off, although
+ * OpenTelemetry's default is a collector on this machine, so that it costs nothing unless it is wanted.
+ */
+function readTracing(read: Reader) {
+  const isDisabled = read('OTEL_SDK_DISABLED', trueOrFalse, false)
+  const exporter = read('OTEL_TRACES_EXPORTER', oneOf('otlp', 'none'), undefined)
+  const base = read('OTEL_EXPORTER_OTLP_ENDPOINT', endpoint, exporter && new URL('http://localhost:4318'))
+  const url = read('OTEL_EXPORTER_OTLP_TRACES_ENDPOINT', endpoint, base && toTracesUrl(base))
+  if (isDisabled || exporter === 'none' || !url) return null
+
+  /** The variable about traces takes precedence over the one about all signals. */
+  function readForTraces<Value, Default>(name: string, kind: Kind<Value>, initial: Default) {
+    return (
+      read(`OTEL_EXPORTER_OTLP_TRACES_${name}`, kind, undefined) ??
+      read(`OTEL_EXPORTER_OTLP_${name}`, kind, initial)
+    )
+  }
+
+  const serviceName = read('OTEL_SERVICE_NAME', anyText, undefined)
+  return {
+    url: url.href,
+    protocol: readForTraces('PROTOCOL', oneOf('http/protobuf', 'http/json'), 'http/protobuf'),
+    // Combined, as the exporter does itself.
+    headers: {
+      ...read('OTEL_EXPORTER_OTLP_HEADERS', headers, {}),
+      ...read('OTEL_EXPORTER_OTLP_TRACES_HEADERS', headers, {}),
+    },
+    tls: {
+      ca: readForTraces('CERTIFICATE', file, undefined),
+      cert: readForTraces('CLIENT_CERTIFICATE', file, undefined),
+      key: readForTraces('CLIENT_KEY', file, undefined),
+    },
+    compression: readForTraces('COMPRESSION', oneOf('gzip', 'none'), 'none'),
+    timeoutMs: readForTraces('TIMEOUT', positiveInteger(600_000), 10_000),
+    sampler: read(
+      'OTEL_TRACES_SAMPLER',
+      oneOf(
+        'always_on',
+        'always_off',
+        'traceidratio',
+        'parentbased_always_on',
+        'parentbased_always_off',
+        'parentbased_traceidratio',
+      ),
+      'parentbased_always_on',
+    ),
+    samplerRatio: read('OTEL_TRACES_SAMPLER_ARG', ratio, 1),
+    resource: {
+      'service.name': 'kener-api',
+      ...read('OTEL_RESOURCE_ATTRIBUTES', attributes, {}),
+      ...(serviceName !== undefined && { 'service.name': serviceName }),
+    },
+    batch: {
+      scheduledDelayMillis: read('OTEL_BSP_SCHEDULE_DELAY', positiveInteger(600_000), 5_000),
+      exportTimeoutMillis: read('OTEL_BSP_EXPORT_TIMEOUT', positiveInteger(600_000), 30_000),
+      maxQueueSize: read('OTEL_BSP_MAX_QUEUE_SIZE', positiveInteger(1_000_000), 2_048),
+      maxExportBatchSize: read('OTEL_BSP_MAX_EXPORT_BATCH_SIZE', positiveInteger(1_000_000), 512),
+    },
+  }
+}
+
+/** OpenTelemetry appends the path to the endpoint of all signals. */
+function toTracesUrl(base: URL): URL {
+  const url = new URL(base)
+  url.pathname = `${url.pathname.replace(/\/+$/, '')}/v1/traces`
+  return url
 }
 
 /** Reads the key with which commands call the API of a running server. Undefined: it is not set. */
@@ -85,15 +144,29 @@ function readDatabaseUrl(env: NodeJS.ProcessEnv, variable: string): string | und
   return url
 }
 
-/** `parse` returns undefined for an invalid value. `rule` completes the sentence "NAME must be ...". */
-type Kind<Value> = { parse: (text: string) => Value | undefined; rule: string }
+type Reader = ReturnType<typeof createReader>
+
+function createReader(env: NodeJS.ProcessEnv) {
+  return <Value, Default>(
+    name: string,
+    { parse, rule, isSecret = false }: Kind<Value>,
+    initial: Default,
+  ): Value | Default => {
+    const text = env[name] ?? ''
+    if (text === '') return initial
+    const value = parse(text)
+    if (value !== undefined) return value
+    throw new OperatorError(`${name} must be ${rule}${isSecret ? '' : `, not ${quote(text)}`}`)
+  }
+}
+
+/**
+ * `parse` returns undefined for an invalid value. `rule` completes the sentence "NAME must be ...". A secret value is not
+ * shown.
+ */
+type Kind<Value> = { parse: (text: string) => Value | undefined; rule: string; isSecret?: boolean }
 
 const port: Kind<number> = { parse: (text) => parseInteger(text, 0, 65_535), rule: 'a port from 0 to 65535' }
-
-const logLevel: Kind<(typeof logLevels)[number]> = {
-  parse: (text) => logLevels.find((level) => level === text),
-  rule: `one of ${logLevels.join(', ')}`,
-}
 
 const onOrOff: Kind<boolean> = {
   parse: (text) => (text === 'on' ? true : text === 'off' ? false : undefined),
@@ -125,6 +198,83 @@ const trustProxy: Kind<boolean | number | string[]> = {
     return networks.every((network) => isNetwork(network) && !/\/0+$/.test(network)) ? networks : undefined
   },
   rule: 'false, true, a number of hops, or a comma-separated list of addresses and CIDRs',
+}
+
+const trueOrFalse: Kind<boolean> = {
+  parse: (text) => (/^true$/i.test(text) ? true : /^false$/i.test(text) ? false : undefined),
+  rule: 'true or false',
+}
+
+const anyText: Kind<string> = { parse: (text) => text, rule: 'a text' }
+
+const ratio: Kind<number> = {
+  parse: (text) => (/^(0(\.\d+)?|1(\.0+)?|\.\d+)$/.test(text) ? Number(text) : undefined),
+  rule: 'a number from 0 to 1',
+}
+
+/** Some providers have a token in it. */
+const endpoint: Kind<URL> = {
+  parse(text) {
+    const url = URL.canParse(text) ? new URL(text) : undefined
+    return url && /^https?:$/.test(url.protocol) && url.username + url.password === '' ? url : undefined
+  },
+  rule: 'a URL like http://collector:4318, without user and password',
+  isSecret: true,
+}
+
+/** Returns the contents. */
+const file: Kind<Buffer> = {
+  parse(text) {
+    try {
+      return readFileSync(text)
+    } catch {
+      return undefined
+    }
+  },
+  rule: 'the path of a file that can be read',
+}
+
+const headers: Kind<Record<string, string>> = {
+  parse: (text) =>
+    parsePairs(text, (name, value) => /^[\w!#$%&'*+.^`|~-]+$/.test(name) && /^[\x20-\x7e]*$/.test(value)),
+  rule: 'a list like name=value,name=value, with values percent-encoded',
+  isSecret: true,
+}
+
+const attributes: Kind<Record<string, string>> = {
+  parse: (text) => parsePairs(text, (name) => name !== ''),
+  rule: 'a list like name=value,name=value, with values percent-encoded',
+}
+
+/** Parses OpenTelemetry's lists (W3C Baggage without properties). */
+function parsePairs(
+  text: string,
+  isValid: (name: string, value: string) => boolean,
+): Record<string, string> | undefined {
+  const pairs: Record<string, string> = {}
+  for (const pair of text.split(',')) {
+    if (pair.trim() === '') continue
+    const [, name = '', encoded = ''] = /^\s*(.*?)\s*=\s*(.*?)\s*$/s.exec(pair) ?? []
+    const value = decode(encoded)
+    if (value === undefined || !isValid(name, value)) return undefined
+    pairs[name] = value
+  }
+  return pairs
+}
+
+function decode(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return undefined
+  }
+}
+
+function oneOf<const Value extends string>(...values: Value[]): Kind<Value> {
+  return {
+    parse: (text) => values.find((value) => value === text),
+    rule: `one of ${values.join(', ')}`,
+  }
 }
 
 function positiveInteger(max: number): Kind<number> {

@@ -35,6 +35,8 @@ async function serve(): Promise<void> {
     import('./log.ts'),
   ])
   const logger = createLogger(config.logLevel)
+  // Loaded only if it is used, because it is a large library.
+  const tracing = config.tracing && (await import('./http/tracing.ts')).startTracing(config.tracing, logger)
   const isTerminal = process.stdout.isTTY
   await assertPortFree('HOST and PORT', host, port)
   if (metricsPort !== undefined) await assertPortFree('METRICS_PORT', host, metricsPort)
@@ -58,7 +60,7 @@ async function serve(): Promise<void> {
     import('./jobs.ts'),
   ])
   let draining = false
-  const app = buildApp({ ...database, config, logger, isDraining: () => draining })
+  const app = buildApp({ ...database, config, logger, tracing, isDraining: () => draining })
   await app.listen({ host, port }).catch((error: unknown) => {
     throw toPortError('HOST and PORT', error)
   })
@@ -79,11 +81,12 @@ async function serve(): Promise<void> {
   await signal
   draining = true
   stopJobs()
-  const deadline = setTimeout(() => process.exit(0), shutdownTimeoutMs)
+  setTimeout(() => process.exit(0), shutdownTimeoutMs)
   await delay(config.databaseUrl === undefined ? embeddedDrainMs : drainMs)
   await app.closeWhenIdle()
-  await database.close()
-  clearTimeout(deadline)
+  await Promise.all([database.close(), tracing?.shutdown()])
+  // Does not wait for the connection to a collector that does not answer.
+  process.exit(0)
 }
 
 /** Returns what an operator at a terminal needs next. */

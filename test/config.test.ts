@@ -27,6 +27,7 @@ await t.test('without variables, the defaults apply', async (t) => {
     siteUrl: undefined,
     metricsPort: undefined,
     logLevel: 'info',
+    tracing: null,
   })
 })
 
@@ -64,6 +65,104 @@ await t.test('valid values are accepted', async (t) => {
     ['http://[::1]:3000/status/', 'http://[::1]:3000/status'],
   ]
   for (const [text, expected] of sites) t.equal(readConfig({ SITE_URL: text }).siteUrl, expected, text)
+})
+
+await t.test('tracing is off unless an endpoint or the exporter is set', async (t) => {
+  const url = 'http://collector:4318'
+  const tracing = (env: NodeJS.ProcessEnv) => readConfig(env).tracing
+  for (const env of [
+    { OTEL_SERVICE_NAME: 'status', OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc', OTEL_TRACES_SAMPLER: 'always_on' },
+    { OTEL_EXPORTER_OTLP_ENDPOINT: url, OTEL_SDK_DISABLED: 'TRUE' },
+    { OTEL_EXPORTER_OTLP_ENDPOINT: url, OTEL_TRACES_EXPORTER: 'none' },
+    { OTEL_EXPORTER_OTLP_ENDPOINT: '' },
+  ])
+    t.equal(tracing(env), null)
+  t.same(tracing({ OTEL_TRACES_EXPORTER: 'otlp', OTEL_SDK_DISABLED: 'false' }), {
+    url: 'http://localhost:4318/v1/traces',
+    protocol: 'http/protobuf',
+    headers: {},
+    tls: { ca: undefined, cert: undefined, key: undefined },
+    compression: 'none',
+    timeoutMs: 10_000,
+    sampler: 'parentbased_always_on',
+    samplerRatio: 1,
+    resource: { 'service.name': 'kener-api' },
+    batch: {
+      scheduledDelayMillis: 5_000,
+      exportTimeoutMillis: 30_000,
+      maxQueueSize: 2_048,
+      maxExportBatchSize: 512,
+    },
+  })
+  const endpoints: [env: NodeJS.ProcessEnv, expected: string][] = [
+    [{ OTEL_EXPORTER_OTLP_ENDPOINT: `${url}/otlp/` }, `${url}/otlp/v1/traces`],
+    [{ OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: `${url}/spans` }, `${url}/spans`],
+    [{ OTEL_EXPORTER_OTLP_ENDPOINT: 'http://x', OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: url }, `${url}/`],
+  ]
+  for (const [env, expected] of endpoints) t.equal(tracing(env)?.url, expected)
+})
+
+await t.test('the variables about traces take precedence, and lists are decoded', async (t) => {
+  const { tracing } = readConfig({
+    OTEL_EXPORTER_OTLP_ENDPOINT: 'https://collector',
+    OTEL_EXPORTER_OTLP_HEADERS: 'authorization=Basic%20YTpi, x-other = a=b ,',
+    OTEL_EXPORTER_OTLP_TRACES_HEADERS: 'x-tenant=c',
+    OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc',
+    OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: 'http/json',
+    OTEL_EXPORTER_OTLP_TIMEOUT: '5000',
+    OTEL_EXPORTER_OTLP_TRACES_TIMEOUT: '700',
+    OTEL_EXPORTER_OTLP_COMPRESSION: 'gzip',
+    OTEL_RESOURCE_ATTRIBUTES: 'service.name=ignored,deployment.environment.name=Größe%2C1',
+    OTEL_SERVICE_NAME: 'status',
+    OTEL_TRACES_SAMPLER: 'traceidratio',
+    OTEL_TRACES_SAMPLER_ARG: '0.25',
+  })
+  t.match(tracing, {
+    headers: { authorization: 'Basic YTpi', 'x-tenant': 'c', 'x-other': 'a=b' },
+    protocol: 'http/json',
+    timeoutMs: 700,
+    compression: 'gzip',
+    resource: { 'service.name': 'status', 'deployment.environment.name': 'Größe,1' },
+    sampler: 'traceidratio',
+    samplerRatio: 0.25,
+  })
+})
+
+await t.test('an invalid variable of OpenTelemetry is an error that does not show a secret', async (t) => {
+  const bad: [name: string, ...values: string[]][] = [
+    ['OTEL_SDK_DISABLED', 'yes'],
+    ['OTEL_TRACES_EXPORTER', 'zipkin', 'otlp,console'],
+    ['OTEL_EXPORTER_OTLP_ENDPOINT', 'collector:4318', 'grpc://swordfish', 'http://u:swordfish@collector'],
+    ['OTEL_EXPORTER_OTLP_TRACES_ENDPOINT', '/swordfish'],
+    [
+      'OTEL_EXPORTER_OTLP_HEADERS',
+      'swordfish',
+      'a=swordfish%',
+      'a b=swordfish',
+      'a=swordfish%0a',
+      '=swordfish',
+    ],
+    ['OTEL_EXPORTER_OTLP_PROTOCOL', 'grpc'],
+    ['OTEL_EXPORTER_OTLP_CERTIFICATE', '/nothing/ca.pem'],
+    ['OTEL_EXPORTER_OTLP_COMPRESSION', 'zstd'],
+    ['OTEL_EXPORTER_OTLP_TIMEOUT', '0', '10s'],
+    ['OTEL_RESOURCE_ATTRIBUTES', 'a', '=b', 'a=%'],
+    ['OTEL_TRACES_SAMPLER', 'jaeger_remote'],
+    ['OTEL_TRACES_SAMPLER_ARG', '1.1', '-0.1', '10%', '.'],
+    ['OTEL_BSP_SCHEDULE_DELAY', '0'],
+    ['OTEL_BSP_MAX_QUEUE_SIZE', '-1'],
+  ]
+  for (const [name, ...values] of bad) {
+    for (const value of values) {
+      const message = describeError(
+        await Promise.resolve({ OTEL_TRACES_EXPORTER: 'otlp', [name]: value })
+          .then(readConfig)
+          .catch((error: unknown) => error),
+      )
+      t.match(message, new RegExp(`^kener-api: ${name} must be [^\\n]+\\n$`), `${name}=${value}`)
+      t.notMatch(message, /swordfish/)
+    }
+  }
 })
 
 await t.test('an invalid value is an error of one line that names the variable', async (t) => {

@@ -117,12 +117,14 @@ export async function startReplica(
   const log: Record<string, unknown>[] = []
   const lines: string[] = []
   const logger = pino({ level: 'trace' }, toLines(log, lines))
-  const app = buildApp({ ...database, config: full, db, logger })
+  const tracing = full.tracing && (await import('../src/http/tracing.ts')).startTracing(full.tracing, logger)
+  const app = buildApp({ ...database, config: full, db, logger, tracing })
   const replies = watchReplies(app)
   extend?.(app)
   await app.ready()
   t.teardown(async () => {
     await app.close()
+    await tracing?.shutdown()
     await close()
     for (const line of lines) assertNoSecret(line, 'the log')
     replies.sweep()

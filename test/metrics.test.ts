@@ -198,14 +198,18 @@ await t.test('metrics are served on a separate port only', async (t) => {
   }
 })
 
-await t.test('every metric of the alerts and the dashboard exists', async (t) => {
-  const { url } = await startWithMetrics(t)
-  const types = (await (await fetch(url)).text()).matchAll(/^# TYPE (\S+) (\S+)$/gm)
-  const names = [...types].flatMap(([, name = '', type]) =>
-    type === 'histogram' ? ['_bucket', '_sum', '_count'].map((part) => name + part) : name,
-  )
-  // Prometheus itself adds `up`.
-  const existing = new Set(['up', ...names])
+await t.test('every metric and label of the alerts and the dashboard exists', async (t) => {
+  const { app, call, db, url } = await startWithMetrics(t)
+  await call(null, 'GET /api/me')
+  t.teardown(startHourlyJobs({ jobs: db }, 90, app.log))
+  const text = await (await fetch(url)).text()
+  // Prometheus itself adds `up`, and the labels of a target.
+  const labels = new Map([['up', new Set<string>()]])
+  for (const [, name = '', selector = ''] of text.matchAll(/^(\w+)(?:\{(.*)\})? \S+$/gm)) {
+    const known = labels.get(name) ?? new Set()
+    for (const [, label = ''] of selector.matchAll(/(\w+)="/g)) known.add(label)
+    labels.set(name, known)
+  }
   const dashboard = JSON.parse(readDocument('grafana-dashboard.json')) as Dashboard
   const panels = dashboard.panels.flatMap(({ targets }) => targets.map(({ expr }) => expr))
   t.ok(dashboard.schemaVersion >= 39 && dashboard.panels.every(({ title, gridPos }) => title && gridPos))
@@ -213,12 +217,18 @@ await t.test('every metric of the alerts and the dashboard exists', async (t) =>
   const variables = dashboard.templating.list.map(({ name }) => name)
   t.same(variables, ['datasource', 'job', 'instance'])
   for (const expression of [readDocument('prometheus-alerts.yml'), ...panels]) {
-    const selected = [...expression.matchAll(/(\w+)\{/g)].map(([, name = '']) => name)
-    t.ok(selected.length > 0, expression)
-    t.same(
-      selected.filter((name) => !existing.has(name)),
-      [],
-    )
+    const selectors = [...expression.matchAll(/(\w+)\{([^}]*)\}/g)]
+    t.ok(selectors.length > 0, expression)
+    for (const [, name = '', selector = ''] of selectors) {
+      const selected = [...selector.matchAll(/(\w+)(?:=~?|!=|!~)"/g)].map(([, label = '']) => label)
+      const known = labels.get(name)
+      t.ok(known, name)
+      t.same(
+        selected.filter((label) => !['job', 'instance'].includes(label) && !known?.has(label)),
+        [],
+        `${name}: labels`,
+      )
+    }
   }
 })
 
@@ -234,7 +244,7 @@ function readDocument(name: string): string {
 
 await t.test('without METRICS_PORT there are no metrics', async (t) => {
   const { app, log } = await startReplica(t)
-  t.notOk(app.hasDecorator('countRequest'))
+  t.equal(app.requestEndListeners.length, 1, 'only the log')
   t.notOk(log.some(({ msg }) => String(msg).startsWith('Metrics at')))
 })
 

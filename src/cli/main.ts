@@ -1,7 +1,6 @@
-import { readFileSync } from 'node:fs'
-import { join } from 'node:path'
 import { describeError } from '../operator-error.ts'
 import { escapeLine, quote } from '../terminal.ts'
+import { version } from '../version.ts'
 import { UsageError } from './arguments.ts'
 import { type Command, commands } from './commands.ts'
 import { BrokenPipeError, type Io, print, printError } from './io.ts'
@@ -27,7 +26,7 @@ export async function main(args: string[], io: Io): Promise<number> {
 async function run(args: string[], io: Io): Promise<number> {
   const [first, ...rest] = args
   if (first === '--version') {
-    await print(io, `${readVersion()}\n`)
+    await print(io, `${version}\n`)
     return 0
   }
   if (first === 'help' || args.some((arg) => arg === '--help' || arg === '-h')) {
@@ -83,9 +82,4 @@ ${lines.join('')}
 function formatCommand({ name, synopsis, summary, description }: Command): string {
   const lines = [`${summary}.`, ...description.split('\n')].map((line) => `    ${line}\n`)
   return `  ${['kener-api', name, synopsis].filter(Boolean).join(' ')}\n${lines.join('')}`
-}
-
-function readVersion(): string {
-  const file = join(import.meta.dirname, '../../../package.json')
-  return (JSON.parse(readFileSync(file, 'utf8')) as { version: string }).version
 }

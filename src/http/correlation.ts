@@ -4,12 +4,12 @@ import type { IncomingHttpHeaders } from 'node:http'
 /** Printable, without quotes and spaces. Long enough for two UUIDs or a trace header of a load balancer. */
 const requestIdPattern = /^[\w.:;=+/@-]{1,128}$/
 
-/** W3C Trace Context, section 3.2. Later versions may append fields. */
+/** W3C Trace Context, section 3.2. Later versions may append fields: bounded, because spans in a queue keep the header. */
 const traceparentPattern =
-  /^(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-.*)?$/
+  /^(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.{0,200})?$/
 
-/** Where a request belongs in a trace. The names of the fields are those of OpenTelemetry for logs in JSON. */
-export type TraceFields = { trace_id: string; parent_span_id: string }
+/** The span of a caller, which is the parent of the request's. */
+export type ParentSpan = { traceId: string; spanId: string; isSampled: boolean }
 
 /**
  * Returns the caller's X-Request-Id, or a new one if it is missing or invalid. It need not be unique: nothing is looked
@@ -22,10 +22,10 @@ export function toRequestId({ headers }: { headers: IncomingHttpHeaders }): stri
 }
 
 /** Returns undefined if the header is missing or invalid. */
-export function parseTraceparent(header: string | string[] | undefined): TraceFields | undefined {
+export function parseTraceparent(header: string | string[] | undefined): ParentSpan | undefined {
   if (typeof header !== 'string') return undefined
-  const [, version, traceId, parentId, rest] = traceparentPattern.exec(header) ?? []
-  if (traceId === undefined || parentId === undefined || (version === '00' && rest !== undefined))
+  const [, version, traceId, spanId, flags = '', rest] = traceparentPattern.exec(header) ?? []
+  if (traceId === undefined || spanId === undefined || (version === '00' && rest !== undefined))
     return undefined
-  return { trace_id: traceId, parent_span_id: parentId }
+  return { traceId, spanId, isSampled: (Number.parseInt(flags, 16) & 1) === 1 }
 }

@@ -14,7 +14,7 @@ import {
 } from '../errors.ts'
 import { sendError, toBody } from './error-handler.ts'
 import { heartbeatHeaders, isHeartbeatUrl } from './heartbeat-url.ts'
-import { logRequest, setSharedHeaders } from './request-log.ts'
+import { endRequest, setSharedHeaders } from './request-log.ts'
 
 /** Public paths: limited by address, without authentication. */
 const isPublicPath = /^\/(manage|docs|badge|incidents|maintenances)\//
@@ -43,8 +43,7 @@ export async function sendFrameworkError(
   } catch (rejection) {
     send(rejection, request, reply)
   }
-  logRequest(request, reply)
-  app.countRequest?.(request, reply)
+  endRequest(request, reply)
 }
 
 /** Rejected connections that are logged per minute, so that a flood does not fill the log. The others are only counted. */

@@ -8,14 +8,6 @@ import { type JobSuccess, jobSuccesses } from '../jobs.ts'
 import { countKeys } from '../keys/counts.ts'
 import { logStats } from '../log.ts'
 import { toPortError } from '../ports.ts'
-import { isAborted } from './request-log.ts'
-
-declare module 'fastify' {
-  interface FastifyInstance {
-    /** Counts a request for which no hook ran. Undefined if metrics are off. */
-    countRequest?: (request: FastifyRequest, reply: FastifyReply) => void
-  }
-}
 
 type Options = {
   host: string
@@ -114,15 +106,7 @@ function watchRequests(app: FastifyInstance, registry: Registry): void {
     if (apiError?.status === 429) limitRejections.inc({ reason })
   }
 
-  app.decorate('countRequest', countRequest)
-  app.addHook('onSend', (request, reply, _payload, next) => {
-    if (isAborted(request, reply)) countRequest(request, reply)
-    next()
-  })
-  app.addHook('onResponse', (request, reply, next) => {
-    countRequest(request, reply)
-    next()
-  })
+  app.requestEndListeners.push(countRequest)
 }
 
 function watchSecrets(app: FastifyInstance, registry: Registry): void {

@@ -3,6 +3,7 @@ import type { FastifySchema, RouteOptions } from 'fastify'
 import fp from 'fastify-plugin'
 import { type TSchema, Type } from 'typebox'
 import { isUnderApi, permissionDescriptions } from '../permissions.ts'
+import { version } from '../version.ts'
 import { AnyObject, EmptyObject, NotModified } from '../wire/envelope.ts'
 import { addSharedResponses, type Document, type JsonObject } from './openapi-responses.ts'
 
@@ -18,7 +19,7 @@ export default fp(
         openapi: '3.1.0',
         info: {
           title: 'kener-api',
-          version: '1.0.0',
+          version,
           description:
             'The API of a status page. Send an API key in the header `Authorization: Bearer YOUR_API_KEY`. Each ' +
             'operation names the permission that the key needs. Times are RFC 3339 (at /api/v4: seconds since 1970); ' +
