@@ -99,7 +99,7 @@ function formatAddresses(
   Admin panel   ${origin}/manage
 ${publicPage ? `  Status page   ${origin}\n` : ''}  API           ${origin}/docs
   Database      ${escapeLine(database)}
-  More          kener-api --help; Ctrl+C stops the service
+  Stop          Ctrl+C
 
 `
 }

@@ -1,8 +1,9 @@
 import argon2 from '@node-rs/argon2'
 import t from 'tap'
+import { maxWaitMs } from '../src/http/verification-queue.ts'
 import { createSecrets } from '../src/keys/secrets.ts'
 import { formatToken, generateTokenParts } from '../src/keys/token.ts'
-import { newKey, startReplica, times } from './helper.ts'
+import { newKey, startReplica, times, waitForRoomInMinute } from './helper.ts'
 
 await t.test('a valid key costs one Argon2 run per process, also for concurrent requests', async (t) => {
   const replica = await startReplica(t)
@@ -67,6 +68,33 @@ await t.test('an unknown id costs the work of a wrong secret, also when it is re
   ])
   t.same(costs.slice(2), costs.slice(0, 2))
 })
+
+await t.test(
+  'above the limit of failures, the time of a response does not reveal whether a key exists, also when it is repeated',
+  async (t) => {
+    const replica = await startReplica(t, { config: { authFailureLimitMax: 1 } })
+    const { id } = await newKey(replica)
+    const guesses = [generateTokenParts(), { ...generateTokenParts(), id }].map(formatToken)
+    for (const attempt of ['first', 'repeated']) {
+      const { token } = await newKey(replica)
+      await waitForRoomInMinute()
+      while ((await replica.call('nonsense', 'GET /api/me')).statusCode !== 429);
+      const startedAt = performance.now()
+      const statuses: number[] = []
+      const elapsedMs = await times(3, async (index) => {
+        const { statusCode } = await replica.call(guesses[index] ?? token, 'GET /api/me')
+        statuses.push(statusCode)
+        return performance.now() - startedAt
+      })
+      t.same(statuses, [200, 429, 429], `the ${attempt} guesses are rejected after the valid key is accepted`)
+      // Timers round to milliseconds.
+      t.ok(
+        Math.min(...elapsedMs.slice(0, 2)) >= maxWaitMs - 2,
+        `${attempt}: ${elapsedMs.map(Math.round).join(', ')} ms`,
+      )
+    }
+  },
+)
 
 await t.test('unknown ids do not keep keys that exist out of the queue', async (t) => {
   const secrets = createSecrets()

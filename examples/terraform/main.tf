@@ -10,7 +10,8 @@ variable "kener_url" {
 }
 
 variable "monitors" {
-  type        = map(any)
+  # Not map(any), which would convert the fields of monitors with different fields to strings.
+  type        = any
   description = "The fields of each monitor, by tag"
 }
 

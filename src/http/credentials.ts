@@ -39,10 +39,7 @@ export default fp(
       if (latest?.token === token) return latest.id
       const parts = parseToken(token)
       if (!parts) throw malformedKey()
-      if (!secrets.isVerified(parts)) {
-        if (secrets.isRejected(parts)) throw invalidKey('wrong_secret', parts.id)
-        await app.limitAuthFailures(request, toVerification(parts))
-      }
+      if (!secrets.isVerified(parts)) await app.limitAuthFailures(request, toVerification(parts))
       verifiedKeyBySocket.set(request.socket, { token, id: parts.id })
       return parts.id
     })

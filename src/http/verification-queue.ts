@@ -22,6 +22,9 @@ type Waiting = Verification & {
 
 type Found = { token: Waiting; hash: string }
 
+/** Longest wait of a token. */
+export const maxWaitMs = 2_000
+
 const defaults = {
   /** Pause of an address after failures. */
   pauseMs: 500,
@@ -29,7 +32,7 @@ const defaults = {
   maxWrong: 2,
   /** Pause of a key after a wrong secret, shorter than maxWaitMs, so that the right secret does not time out. */
   keyPauseMs: 1_400,
-  maxWaitMs: 2_000,
+  maxWaitMs,
   maxWaitingPerAddress: 5_000,
   maxWaiting: 10_000,
 }
@@ -94,7 +97,8 @@ export function createVerificationQueue(options: Partial<typeof defaults> = {}) 
       const found = await lookUp(tokens)
       const wrong = await verifyOneAfterAnother(address, selectOnePerKey(found))
       const remaining = tokens.filter(isWaiting)
-      remaining.filter(({ deadline }) => deadline < performance.now()).forEach(skip)
+      const nextAt = performance.now() + pauseMs
+      remaining.filter(({ deadline }) => deadline < nextAt).forEach(skip)
       if (found.length < tokens.length || wrong > 0 || remaining.length > 0) await delay(pauseMs)
     }
     queues.delete(address)

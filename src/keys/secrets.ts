@@ -15,12 +15,6 @@ const currentPrefix = '$argon2id$v=19$m=4096,t=1,p=1$'
 /** Matches no secret. Verified for keys that do not exist, so that the time of an error does not reveal which ids exist. */
 const decoyHash = `${currentPrefix}AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA`
 
-/**
- * How long a wrong secret is remembered. Not forever, because that of a key that does not exist is remembered, too, and
- * the key could be restored from a backup.
- */
-const maxRejectedMs = 60_000
-
 /** Half of libuv's four threads, because file and DNS operations share them. */
 const maxConcurrency = 2
 const defaultMaxQueueLength = 1_000
@@ -37,14 +31,12 @@ const maxVerified = 250_000
 export type Secrets = ReturnType<typeof createSecrets>
 
 /**
- * Hashes secrets, and verifies each at most once per process: whether a secret matches the hash of its key never
- * changes, so the result is cached by digest. Whether the key is revoked, expired or permitted is not cached anywhere.
+ * Hashes secrets, and verifies a right one once per process: whether a secret matches the hash of its key never changes,
+ * so the result is cached by digest. Whether the key is revoked, expired or permitted is not cached anywhere.
  */
 export function createSecrets({ maxQueueLength = defaultMaxQueueLength } = {}) {
   const limit = pLimit(maxConcurrency)
   const verified = new QuickLRU<string, true>({ maxSize: maxVerified })
-  // A separate cache, so that a flood of wrong secrets does not evict verified ones.
-  const rejected = new QuickLRU<string, true>({ maxSize: 10_000, maxAge: maxRejectedMs })
   const inFlight = new Map<string, Promise<boolean>>()
   /** Number of verifications in flight, by the id of the key. */
   const inFlightPerKey = new Map<string, number>()
@@ -57,12 +49,8 @@ export function createSecrets({ maxQueueLength = defaultMaxQueueLength } = {}) {
 
   /** True if this process has verified the secret. */
   function isVerified(parts: TokenParts): boolean {
-    return isIn(verified, digest(parts))
-  }
-
-  /** True if this process has found the secret to be wrong within the last minute. */
-  function isRejected(parts: TokenParts): boolean {
-    return isIn(rejected, digest(parts))
+    // Not has(), which does not mark the entry as recently used.
+    return verified.get(digest(parts)) === true
   }
 
   /**
@@ -70,9 +58,8 @@ export function createSecrets({ maxQueueLength = defaultMaxQueueLength } = {}) {
    * @throws ApiError 503 if the queue is full
    */
   function verify(parts: TokenParts, hash: string | undefined): Promise<boolean> {
+    if (isVerified(parts)) return Promise.resolve(true)
     const id = digest(parts)
-    if (isIn(verified, id)) return Promise.resolve(true)
-    if (isIn(rejected, id)) return Promise.resolve(false)
     const pending = inFlight.get(id)
     if (pending) return pending
     const key = hash === undefined ? '' : parts.id
@@ -81,7 +68,7 @@ export function createSecrets({ maxQueueLength = defaultMaxQueueLength } = {}) {
     inFlightPerKey.set(key, ofKey + 1)
     const result = enqueue(() => argon2.verify(hash ?? decoyHash, parts.secret))
       .then((matches) => {
-        ;(matches ? verified : rejected).set(id, true)
+        if (matches) verified.set(id, true)
         return matches
       })
       .finally(() => {
@@ -112,17 +99,12 @@ export function createSecrets({ maxQueueLength = defaultMaxQueueLength } = {}) {
     })
   }
 
-  return { isVerified, isRejected, verify, hash, markVerified, stats }
+  return { isVerified, verify, hash, markVerified, stats }
 }
 
 /** True if the hash has other parameters than the current ones. */
 export function needsRehash(hash: string): boolean {
   return !hash.startsWith(currentPrefix)
-}
-
-/** Uses get(), because has() does not mark the entry as recently used. */
-function isIn(cache: QuickLRU<string, true>, id: string): boolean {
-  return cache.get(id) === true
 }
 
 /** Identifies a token in caches, which store no secrets. */

@@ -9,7 +9,7 @@ export function toCurl(
 ): string {
   const [method, path] = route.split(' ')
   return (
-    `curl -X ${method} ${siteUrl(request)}${path} -H "Authorization: Bearer $API_KEY" ` +
+    `curl -X ${method} ${siteUrl(request)}${path} -H "Authorization: Bearer $KENER_API_KEY" ` +
     `-H "Content-Type: application/json" -d '${JSON.stringify(body)}'`
   )
 }

@@ -171,18 +171,21 @@ await t.test('the Terraform example creates, updates and deletes monitors', asyn
     return await terraform('apply', '-auto-approve')
   }
   await terraform('init')
-  await apply({ website: { name: 'Website', stale_after_seconds: 60 } })
+  // Other fields than those of the first monitor.
+  const shop = { name: 'Checkout', hidden: true }
+  await apply({ website: { name: 'Website', stale_after_seconds: 60 }, shop })
+  t.match(await readMonitor(replica, token, 'shop'), shop)
   const created = await readMonitor(replica, token, 'website')
   t.match(created, { name: 'Website', stale_after_seconds: 60 })
   await replica.call(token, 'POST /api/monitors/website/data', { status: 'UP' })
-  await apply({ website: { name: 'Shop', stale_after_seconds: 60 } })
+  await apply({ website: { name: 'Portal', stale_after_seconds: 60 }, shop })
   t.match(await readMonitor(replica, token, 'website'), {
-    name: 'Shop',
+    name: 'Portal',
     created_at: created.created_at,
     last_report: { status: 'UP' },
   })
   t.match(
-    (await apply({ website: { name: 'Shop', stale_after_seconds: 60 } })).stdout,
+    (await apply({ website: { name: 'Portal', stale_after_seconds: 60 }, shop })).stdout,
     /0 added, 0 changed, 0 destroyed/,
   )
   await apply({})

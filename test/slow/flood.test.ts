@@ -8,7 +8,7 @@ import { createDatabase, newKey, type Replica, startReplica, times, waitForRoomI
 
 const failureMax = 30
 const connections = 100
-const requests = 2_000
+const requests = 600
 
 type Ask = (key: string, address?: string) => Promise<IncomingMessage & { body: string }>
 
