@@ -19,27 +19,52 @@ export type ClientConfig = pg.ClientConfig & { preparesStatements?: boolean }
  */
 export class PreparedStatementClient extends pg.Client {
   private readonly preparesStatements: boolean
+  private readonly responseTimeoutMs: number | undefined
+  /** Statements that were sent and have no result yet. */
+  private unanswered = 0
   /** Called after the socket was destroyed because of this error. */
   onBroken: (error: unknown) => void = () => undefined
 
   constructor(config: ClientConfig = {}) {
-    super(config)
+    super({ ...config, pipeline: true })
     this.preparesStatements = config.preparesStatements ?? true
+    this.responseTimeoutMs = config.query_timeout
   }
 
   // pg's query has a dozen overloads. Kysely uses the one that returns a promise.
-  override query(text: unknown, values?: unknown, ...rest: unknown[]): never {
-    const query = super.query.bind(this) as (...args: unknown[]) => unknown
-    const name = this.preparesStatements && typeof text === 'string' ? names.get(text) : undefined
-    const result = name === undefined ? query(text, values, ...rest) : query({ name, text, values }, ...rest)
-    if (!(result instanceof Promise)) return result as never
-    return result.catch((error: unknown) => {
-      if (closesConnection(error)) {
-        this.destroySocket()
-        this.onBroken(error)
-      }
-      throw error
-    }) as never
+  override query(text: unknown, values?: unknown): never {
+    const query = super.query.bind(this) as (config: unknown) => Promise<unknown>
+    this.unanswered++
+    this.joinWrites()
+    return query(typeof text === 'string' ? this.configOf(text, values) : text)
+      .catch((error: unknown) => {
+        if (closesConnection(error)) {
+          this.destroySocket()
+          this.onBroken(error)
+        }
+        throw error
+      })
+      .finally(() => this.unanswered--) as never
+  }
+
+  private configOf(text: string, values: unknown) {
+    return {
+      name: this.preparesStatements ? names.get(text) : undefined,
+      text,
+      values,
+      // The response follows those to the statements that were sent before.
+      query_timeout: this.responseTimeoutMs && this.responseTimeoutMs * this.unanswered,
+    }
+  }
+
+  /** Sends the statements of one turn of the event loop with one system call. The embedded database has none to save. */
+  private joinWrites(): void {
+    const { stream } = this.connection
+    if (!('cork' in stream)) return
+    stream.cork()
+    process.nextTick(() => {
+      stream.uncork()
+    })
   }
 
   /** Destroys the socket without sending Terminate, because the peer may be gone. */

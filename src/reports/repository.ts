@@ -1,11 +1,28 @@
-import { type Kysely, type RawBuilder, sql, type Transaction } from 'kysely'
+import { type Kysely, type QueryExecutorProvider, type RawBuilder, sql } from 'kysely'
+import { pipelineTransaction } from '../database/pipeline.ts'
 import { prepared } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import type { ReportStatus, Status } from '../enums.ts'
-import { addToSpans, spanTotalsLength, sumSpans } from '../monitors/uptime.ts'
+import { addToSpans, spanTotalsLength } from '../monitors/uptime.ts'
 import { hourKey, type MonitorHourReport, type ResolvedReport, toChunks } from './chunks.ts'
-import { addTotals, emptyTotals, type Latency, readMinutes, writeReport } from './hour-codec.ts'
-import { type DayTotals, type LatestReport, readHours, type ReportRows, upsertRows } from './stored-hours.ts'
+import {
+  addTotals,
+  emptyHour,
+  emptyTotals,
+  type Latency,
+  readMinutes,
+  type Totals,
+  writeReport,
+} from './hour-codec.ts'
+import {
+  type DayTotals,
+  type LatestReport,
+  list,
+  type MonitorHour,
+  readHours,
+  type ReportRows,
+  upsertRows,
+} from './stored-hours.ts'
 
 /** One status for the minutes [from, to), in minutes since 1970. */
 export type Report = {
@@ -55,35 +72,60 @@ export function writeReports(
   items: MonitorReports[],
   whenLocked: 'wait' | 'skip' | 'skip_rows',
 ): Promise<(WriteResult | Locked)[]> {
+  return whenLocked === 'wait' ? writeInOrder(db, items) : writeInPipeline(db, items, whenLocked)
+}
+
+/** Writes reports of any length, a part at a time. */
+function writeInOrder(db: Kysely<Tables>, items: MonitorReports[]): Promise<WriteResult[]> {
   return db.transaction().execute(async (trx) => {
-    // A generic plan made while the tables were small reads all of them, until PostgreSQL analyzes them. Short writes do
-    // without, because this is one of six round trips.
-    if (whenLocked === 'wait') await sql`set local plan_cache_mode = auto`.execute(trx)
-    const tags = items.map(({ tag }) => tag)
-    const monitors = await lockMonitors(trx, tags, whenLocked === 'wait' ? 'wait' : 'skip')
-    const accepted: ResolvedReport[] = []
-    const results = items.map(({ tag, reports }): WriteResult | Locked => {
-      const monitor = monitors.get(tag)
-      if (!monitor) return { outcome: 'unknown' }
-      if (!monitor.is_locked) return { outcome: 'locked' }
-      const resolved = reports.map((report) => resolve(report, monitor))
-      const index = resolved.findIndex((report) => isInFuture(report, monitor))
-      if (index >= 0) return { outcome: 'in_future', index }
-      accepted.push(...resolved)
-      return { outcome: 'written', minutes: countMinutes(resolved) }
-    })
-    const locked = whenLocked === 'skip_rows' ? await lockRows(trx, accepted) : new Set<number>()
-    const [{ minute } = { minute: 0 }] = monitors.values()
-    await storeReports(
-      trx,
-      accepted.filter(({ monitor_id }) => !locked.has(monitor_id)),
-      minute,
-    )
-    return results.map((result, index) => {
-      const { id = 0 } = monitors.get(tags[index] ?? '') ?? {}
-      return result.outcome === 'written' && locked.has(id) ? { outcome: 'locked' } : result
-    })
+    // A generic plan made while the tables were small reads all of them, until PostgreSQL analyzes them.
+    await sql`set local plan_cache_mode = auto`.execute(trx)
+    const monitors = await lockMonitors(trx, items, 'wait')
+    const { results, accepted } = resolveItems(items, monitors)
+    await storeReports(trx, accepted, monitors)
+    // None is locked by another transaction, because this one has waited.
+    return results as WriteResult[]
   })
+}
+
+/**
+ * Writes short reports in two round trips. The hours are read in the first one, after the locks of their monitors, and
+ * written in the second.
+ */
+function writeInPipeline(
+  db: Kysely<Tables>,
+  items: MonitorReports[],
+  whenLocked: 'skip' | 'skip_rows',
+): Promise<(WriteResult | Locked)[]> {
+  return pipelineTransaction(db, async (trx) => {
+    const wanted = hoursOfItems(items)
+    const [monitors, lockedIds, stored] = await Promise.all([
+      lockMonitors(trx, items, 'skip'),
+      whenLocked === 'skip_rows' ? lockRows(trx, wanted) : new Set<number>(),
+      readHours(trx, wanted),
+    ])
+    for (const monitor of monitors.values()) monitor.is_locked &&= !lockedIds.has(monitor.id)
+    const { results, accepted } = resolveItems(items, monitors)
+    const newest = newestReports(accepted, monitors)
+    const pending = toChunks(accepted).map((chunk) => upsertRows(trx, applyReports(chunk, stored, newest)))
+    return { result: results, pending: Promise.all(pending) }
+  })
+}
+
+/** Returns the result of each item, and the reports that are to be written. */
+function resolveItems(items: MonitorReports[], monitors: Map<string, Monitor>) {
+  const accepted: ResolvedReport[] = []
+  const results = items.map(({ tag, reports }): WriteResult | Locked => {
+    const monitor = monitors.get(tag)
+    if (!monitor) return { outcome: 'unknown' }
+    if (!monitor.is_locked) return { outcome: 'locked' }
+    const resolved = reports.map((report) => resolve(report, monitor))
+    const index = resolved.findIndex((report) => isInFuture(report, monitor))
+    if (index >= 0) return { outcome: 'in_future', index }
+    accepted.push(...resolved)
+    return { outcome: 'written', minutes: countMinutes(resolved) }
+  })
+  return { results, accepted }
 }
 
 export type ReportedMinute = { minute: number; status: ReportStatus; latency_ms: number | null }
@@ -96,14 +138,15 @@ export function updateMinute(
   change: (before: ReportedMinute | undefined, defaultStatus: Status) => Omit<ReportedMinute, 'minute'>,
 ): Promise<{ outcome: 'written'; report: ReportedMinute } | WriteError> {
   return db.transaction().execute(async (trx) => {
-    const monitor = (await lockMonitors(trx, [tag], 'wait')).get(tag)
+    const monitors = await lockMonitors(trx, [{ tag }], 'wait')
+    const monitor = monitors.get(tag)
     if (!monitor) return { outcome: 'unknown' }
-    const hours = await readHours(trx, [{ monitor_id: monitor.id, hour: Math.floor(minute / 60) }])
+    const hours = await readHours(trx, rowsOf([{ monitor_id: monitor.id, hour: Math.floor(minute / 60) }]))
     const [before] = [...hours.values()].flatMap((hour) => readMinutes(hour, minute % 60, (minute % 60) + 1))
     const report = { ...change(before, monitor.default_status), minute }
     const resolved = resolve({ from: minute, ...report }, monitor)
     if (isInFuture(resolved, monitor)) return { outcome: 'in_future', index: 0 }
-    await storeReports(trx, [resolved], monitor.minute)
+    await storeReports(trx, [resolved], monitors)
     return { outcome: 'written', report }
   })
 }
@@ -120,10 +163,11 @@ type Monitor = {
 
 /** Locks monitors until commit. With 'skip', `is_locked` is false for a monitor that another transaction locks. */
 async function lockMonitors(
-  trx: Transaction<Tables>,
-  tags: string[],
+  trx: QueryExecutorProvider,
+  items: { tag: string }[],
   whenLocked: 'wait' | 'skip',
 ): Promise<Map<string, Monitor>> {
+  const tags = items.map(({ tag }) => tag)
   const [skipLocked, join] = whenLocked === 'skip' ? [sql`skip locked`, sql`left join`] : [sql``, sql`join`]
   const { rows } = await prepared(sql<Monitor>`
     with locked as (
@@ -137,22 +181,50 @@ async function lockMonitors(
 }
 
 /**
- * Locks the rows that storeReports updates, until commit. Returns the ids of the monitors of which another transaction
- * locks one.
+ * Locks the rows of these hours that are updated, until commit. Returns the ids of the monitors of which another
+ * transaction locks one.
  */
-async function lockRows(trx: Transaction<Tables>, reports: ResolvedReport[]): Promise<Set<number>> {
-  const wanted = toChunks(reports).flat()
-  const hours = sql`(select * from unnest(
-    ${wanted.map(({ monitor_id }) => monitor_id)}::integer[], ${wanted.map(({ hour }) => hour)}::integer[]
-  ) as wanted (monitor_id, hour))`
+async function lockRows(trx: QueryExecutorProvider, wanted: RawBuilder<unknown>): Promise<Set<number>> {
   const lockedIn = (table: string, condition: RawBuilder<unknown>) => sql`
     select monitor_id from ${sql.table(table)} where ${condition}
     and ctid not in (select ctid from ${sql.table(table)} where ${condition} for no key update skip locked)`
+  const hours = sql`(select monitor_id, hour from ${wanted} as wanted (monitor_id, hour))`
+  const days = sql`(select monitor_id, floor(hour / 24.0)::integer from ${wanted} as wanted (monitor_id, hour))`
+  const ids = sql`(select monitor_id from ${wanted} as wanted (monitor_id, hour))`
   const { rows } = await sql<{ monitor_id: number }>`
     ${lockedIn('monitor_hours', sql`(monitor_id, hour) in ${hours}`)} union all
-    ${lockedIn('monitor_days', sql`(monitor_id, day) in (select monitor_id, floor(hour / 24.0)::integer from ${hours} as hours)`)} union all
-    ${lockedIn('last_reports', sql`monitor_id in (select monitor_id from ${hours} as hours)`)}`.execute(trx)
+    ${lockedIn('monitor_days', sql`(monitor_id, day) in ${days}`)} union all
+    ${lockedIn('last_reports', sql`monitor_id in ${ids}`)}`.execute(trx)
   return new Set(rows.map(({ monitor_id }) => monitor_id))
+}
+
+/** SQL for the hours of reports, by the tags of their monitors: their ids, and the time of the database, are not known yet. */
+function hoursOfItems(items: MonitorReports[]): RawBuilder<unknown> {
+  const distinct = new Map<string, { tag: string; hour: number | null }>()
+  for (const { tag, reports } of items)
+    for (const hour of reports.flatMap(hoursOf)) distinct.set(`${tag}:${hour}`, { tag, hour })
+  const wanted = [...distinct.values()]
+  return sql`(
+    select id, coalesce(hour, floor(extract(epoch from now()) / 3600)::integer)
+    from unnest(${wanted.map(({ tag }) => tag)}::text[], ${list(wanted.map(({ hour }) => hour))}::integer[])
+      as item (tag, hour)
+    join monitors using (tag)
+  )`
+}
+
+/** Null is the current hour. */
+function hoursOf({ from, to }: Report): (number | null)[] {
+  if (from === undefined) return [null]
+  const first = Math.floor(from / 60)
+  const last = Math.floor(((to ?? from + 1) - 1) / 60)
+  return Array.from({ length: last - first + 1 }, (_, index) => first + index)
+}
+
+/** SQL for hours. */
+function rowsOf(hours: { monitor_id: number; hour: number }[]): RawBuilder<unknown> {
+  const distinct = [...new Map(hours.map((hour) => [hourKey(hour), hour])).values()]
+  const column = (name: 'monitor_id' | 'hour') => list(distinct.map((hour) => hour[name]))
+  return sql`(select * from unnest(${column('monitor_id')}::integer[], ${column('hour')}::integer[]))`
 }
 
 function resolve({ from, to, second, status, latency_ms }: Report, monitor: Monitor): ResolvedReport {
@@ -180,66 +252,75 @@ function countMinutes(reports: ResolvedReport[]): number {
   return minutes.size
 }
 
-/** @param minute the current one */
+/** Stores reports, a part at a time. */
 async function storeReports(
-  trx: Transaction<Tables>,
+  trx: QueryExecutorProvider,
   reports: ResolvedReport[],
-  minute: number,
+  monitors: Map<string, Monitor>,
 ): Promise<void> {
-  const currentHour = Math.floor(minute / 60)
-  const latest = latestReports(reports, currentHour)
-  const chunks = toChunks(reports)
-  for (const [index, chunk] of chunks.entries()) {
-    const rows = await applyChunk(trx, chunk, latest)
-    const isLast = index === chunks.length - 1
-    const outdated = await upsertRows(trx, { ...rows, latest: isLast ? [...latest.values()] : [] })
-    if (outdated.length > 0) await sumTotals(trx, outdated)
+  const newest = newestReports(reports, monitors)
+  for (const chunk of toChunks(reports)) {
+    const stored = await readHours(trx, rowsOf(chunk))
+    await upsertRows(trx, applyReports(chunk, stored, newest))
   }
 }
 
-/** Returns the report about the newest minute of each monitor, with empty totals. */
-function latestReports(reports: ResolvedReport[], hour: number): Map<number, LatestReport> {
-  const latest = new Map<number, LatestReport>()
+type NewestReport = Omit<LatestReport, 'totals'>
+
+/** Returns the report about the newest minute of each monitor. */
+function newestReports(reports: ResolvedReport[], monitors: Map<string, Monitor>): Map<number, NewestReport> {
+  const [{ minute: now } = { minute: 0 }] = monitors.values()
+  const hour = Math.floor(now / 60)
+  const newest = new Map<number, NewestReport>()
   for (const { monitor_id, to, second, status, latency_ms: latency } of reports) {
     const minute = to - 1
-    if (minute < (latest.get(monitor_id)?.minute ?? minute)) continue
+    if (minute < (newest.get(monitor_id)?.minute ?? minute)) continue
     const latency_ms = latency instanceof Uint32Array ? (latency.at(-1) ?? null) : latency
-    const totals = Array<number>(spanTotalsLength).fill(0)
-    latest.set(monitor_id, { monitor_id, minute, second, status, latency_ms, totals, hour })
+    newest.set(monitor_id, { monitor_id, minute, second, status, latency_ms, hour })
   }
-  return latest
+  return newest
 }
 
-/** Returns the changed hours and the changes of days, and adds the changes to the totals of `latest`. */
-async function applyChunk(
-  trx: Transaction<Tables>,
+/**
+ * Returns the changed hours, and the changes of days and of the totals of spans.
+ * @param stored the hours that were read. It is changed, and hours that it lacks are added.
+ */
+function applyReports(
   reports: MonitorHourReport[],
-  latest: Map<number, LatestReport>,
-): Promise<Pick<ReportRows, 'hours' | 'days'>> {
-  const hours = await readHours(trx, reports)
-  const before = new Map([...hours].map(([key, { totals }]) => [key, { ...totals }]))
+  stored: Map<string, MonitorHour>,
+  newest: Map<number, NewestReport>,
+): ReportRows {
+  const before = new Map<MonitorHour, Totals>()
   for (const report of reports) {
-    const hour = hours.get(hourKey(report))
-    if (!hour) throw new Error('An hour that is written was not read')
-    if (!hour.is_removed) writeReport(hour, report)
+    const key = hourKey(report)
+    const { monitor_id, hour } = report
+    const hourRow = stored.get(key) ?? { monitor_id, hour, is_removed: false, ...emptyHour() }
+    stored.set(key, hourRow)
+    if (!before.has(hourRow)) before.set(hourRow, { ...hourRow.totals })
+    if (!hourRow.is_removed) writeReport(hourRow, report)
   }
   const days = new Map<string, DayTotals>()
-  for (const [key, { monitor_id, hour, totals }] of hours) {
+  const latest = new Map<number, LatestReport>()
+  for (const [{ monitor_id, hour, totals }, earlier] of before) {
     const change = { ...totals }
-    addTotals(change, before.get(key) ?? emptyTotals(), -1)
+    addTotals(change, earlier, -1)
     const day = Math.floor(hour / 24)
     const ofDay = days.get(`${monitor_id}:${day}`) ?? { monitor_id, day, totals: emptyTotals() }
     days.set(`${monitor_id}:${day}`, ofDay)
     addTotals(ofDay.totals, change)
-    const ofMonitor = latest.get(monitor_id)
-    if (ofMonitor) addToSpans(ofMonitor.totals, hour, change, ofMonitor.hour)
+    const report = newest.get(monitor_id)
+    if (!report) throw new Error('A monitor without a report is written')
+    const ofMonitor = latest.get(monitor_id) ?? { ...report, totals: emptySpans() }
+    latest.set(monitor_id, ofMonitor)
+    addToSpans(ofMonitor.totals, hour, change, ofMonitor.hour)
   }
-  return { hours: [...hours.values()].filter((hour) => !hour.is_removed), days: [...days.values()] }
+  return {
+    hours: [...before.keys()].filter((hour) => !hour.is_removed),
+    days: [...days.values()],
+    latest: [...latest.values()],
+  }
 }
 
-/** Stores the totals that uptime is calculated from, so that lists do not sum them. */
-async function sumTotals(trx: Transaction<Tables>, monitorIds: number[]): Promise<void> {
-  await prepared(sql`
-    update last_reports set totals = ${sumSpans(sql`monitor_id`, sql`totals_hour`)}
-    where monitor_id = any(${monitorIds}::integer[])`).execute(trx)
+function emptySpans(): number[] {
+  return Array<number>(spanTotalsLength).fill(0)
 }

@@ -1,8 +1,8 @@
-import { sql, type Transaction } from 'kysely'
+import { type QueryExecutorProvider, type RawBuilder, sql } from 'kysely'
 import { prepared } from '../database/prepared.ts'
-import type { MonitorHoursTable, Tables } from '../database/schema.ts'
+import type { MonitorHoursTable } from '../database/schema.ts'
 import type { ReportStatus } from '../enums.ts'
-import { spanTotalsLength } from '../monitors/uptime.ts'
+import { spanTotalsLength, sumSpans } from '../monitors/uptime.ts'
 import { hourKey } from './chunks.ts'
 import { emptyHour, type Hour, type Totals, toTotals } from './hour-codec.ts'
 
@@ -10,16 +10,11 @@ import { emptyHour, type Hour, type Totals, toTotals } from './hour-codec.ts'
 export type MonitorHour = Hour & { monitor_id: number; hour: number; is_removed: boolean }
 export type DayTotals = { monitor_id: number; day: number; totals: Totals }
 
-/** Reads hours; an hour that is not stored is empty. */
+/** Returns the hours that are stored or removed. @param wanted SQL for rows of monitor_id and hour, without duplicates */
 export async function readHours(
-  trx: Transaction<Tables>,
-  wanted: { monitor_id: number; hour: number }[],
+  trx: QueryExecutorProvider,
+  wanted: RawBuilder<unknown>,
 ): Promise<Map<string, MonitorHour>> {
-  const hours = new Map<string, MonitorHour>()
-  for (const { monitor_id, hour } of wanted) {
-    hours.set(hourKey({ monitor_id, hour }), { monitor_id, hour, is_removed: false, ...emptyHour() })
-  }
-  const distinct = [...hours.values()]
   const { rows } = await prepared(sql<
     { monitor_id: number; hour: number } & (
       ({ is_removed: false } & MonitorHoursTable) | { is_removed: true }
@@ -27,8 +22,7 @@ export async function readHours(
   >`
     select wanted.monitor_id, wanted.hour, is_removed,
       up, degraded, down, maintenance, latency_count, latency_sum, statuses, latencies
-    from unnest(${list(distinct.map(({ monitor_id }) => monitor_id))}::integer[], ${list(distinct.map(({ hour }) => hour))}::integer[])
-      as wanted (monitor_id, hour)
+    from ${wanted} as wanted (monitor_id, hour)
     left join monitor_hours as stored on stored.monitor_id = wanted.monitor_id and stored.hour = wanted.hour
     cross join lateral (select floor(wanted.hour / 24.0)::integer as day) as days
     cross join lateral (
@@ -38,13 +32,15 @@ export async function readHours(
       ), 0) <> 0 as is_removed
     ) as removal
     where is_removed or stored.hour is not null`).execute(trx)
-  for (const row of rows) {
-    const hour = hours.get(hourKey(row))
-    if (!hour) throw new Error('An hour was read that is not wanted')
-    if (row.is_removed) hour.is_removed = true
-    else Object.assign(hour, { totals: toTotals(row), statuses: row.statuses, latencies: row.latencies })
-  }
-  return hours
+  return new Map(
+    rows.map((row) => {
+      const { monitor_id, hour } = row
+      const content = row.is_removed
+        ? emptyHour()
+        : { totals: toTotals(row), statuses: row.statuses, latencies: row.latencies }
+      return [hourKey(row), { monitor_id, hour, is_removed: row.is_removed, ...content }]
+    }),
+  )
 }
 
 /** The report of the newest minute of a monitor. */
@@ -66,16 +62,16 @@ export type ReportRows = { hours: MonitorHour[]; days: DayTotals[]; latest: Late
  * Writes rows, in one statement, because a round trip takes longer than the rows of most batches. Sends one array per
  * column; the bytes of all hours are concatenated, and split by the database, and so are the totals of spans.
  *
- * Adds the differences to days, because the totals of a day outlive its minutes.
- * @returns ids of the monitors whose totals of spans have to be summed, because those that are stored end earlier
+ * Adds the differences to days, because the totals of a day outlive its minutes; and to the totals that uptime is
+ * calculated from, so that lists do not sum them. These are summed here when those that are stored end earlier.
  */
 export async function upsertRows(
-  trx: Transaction<Tables>,
+  trx: QueryExecutorProvider,
   { hours, days, latest }: ReportRows,
-): Promise<number[]> {
+): Promise<void> {
   const statuses = Buffer.concat(hours.map((hour) => hour.statuses))
   const latencies = Buffer.concat(hours.map((hour) => hour.latencies))
-  const { rows } = await prepared(sql<{ monitor_id: number; is_outdated: boolean }>`
+  await prepared(sql`
     with written_hours as (
       insert into monitor_hours
         (monitor_id, hour, up, degraded, down, maintenance, latency_count, latency_sum, statuses, latencies)
@@ -105,23 +101,30 @@ export async function upsertRows(
         down = stored.down + excluded.down, maintenance = stored.maintenance + excluded.maintenance,
         latency_count = stored.latency_count + excluded.latency_count,
         latency_sum = stored.latency_sum + excluded.latency_sum
+    ), row as (
+      select *, (${list(latest.flatMap(({ totals }) => totals))}::integer[])
+        [(position - 1) * ${sql.lit(spanTotalsLength)} + 1 : position * ${sql.lit(spanTotalsLength)}] as change
+      from unnest(
+        ${list(latest.map(({ monitor_id }) => monitor_id))}::integer[], ${list(latest.map(({ minute }) => minute))}::integer[],
+        ${list(latest.map(({ second }) => second))}::smallint[], ${latest.map(({ status }) => status)}::text[],
+        ${list(latest.map(({ latency_ms }) => latency_ms))}::integer[], ${list(latest.map(({ hour }) => hour))}::integer[]
+      ) with ordinality as row (monitor_id, minute, second, status, latency_ms, totals_hour, position)
+    ), before as materialized (
+      select row.*, coalesce(
+        case when last.totals_hour = row.totals_hour and last.past_hour is null then last.totals end,
+        ${sumSpans(sql`row.monitor_id`, sql`row.totals_hour`)}
+      ) as totals
+      from row left join last_reports as last using (monitor_id)
     )
     insert into last_reports as stored
       (monitor_id, minute, second, reported_at, status, latency_ms, totals_hour, totals)
-    select monitor_id, minute, second, minute * 60::bigint + second, status, latency_ms, totals_hour,
-      (${list(latest.flatMap(({ totals }) => totals))}::integer[])
-        [(position - 1) * ${sql.lit(spanTotalsLength)} + 1 : position * ${sql.lit(spanTotalsLength)}]
-    from unnest(
-      ${list(latest.map(({ monitor_id }) => monitor_id))}::integer[], ${list(latest.map(({ minute }) => minute))}::integer[],
-      ${list(latest.map(({ second }) => second))}::smallint[], ${latest.map(({ status }) => status)}::text[],
-      ${list(latest.map(({ latency_ms }) => latency_ms))}::integer[], ${list(latest.map(({ hour }) => hour))}::integer[]
-    ) with ordinality as row (monitor_id, minute, second, status, latency_ms, totals_hour, position)
+    select monitor_id, minute, second, minute * 60::bigint + second, status, latency_ms, totals_hour, ${addedTotals}
+    from before
     on conflict (monitor_id) do update set
       ${sql.join(['minute', 'second', 'reported_at', 'status', 'latency_ms'].map(ofNewest))},
-      totals = case when stored.totals_hour = excluded.totals_hour and stored.past_hour is null then ${addedTotals} end,
-      totals_hour = excluded.totals_hour, past_hour = null, past_totals = null
-    returning monitor_id, totals is null as is_outdated`).execute(trx)
-  return rows.flatMap(({ monitor_id, is_outdated }) => (is_outdated ? [monitor_id] : []))
+      totals = excluded.totals, totals_hour = excluded.totals_hour, past_hour = null, past_totals = null`).execute(
+    trx,
+  )
 }
 
 function ofNewest(name: string) {
@@ -133,7 +136,7 @@ function ofNewest(name: string) {
 const addedTotals = sql`array[${sql.join(
   Array.from({ length: spanTotalsLength }, (_, index) => {
     const position = sql.lit(index + 1)
-    return sql`stored.totals[${position}] + excluded.totals[${position}]`
+    return sql`totals[${position}] + change[${position}]`
   }),
 )}]`
 
@@ -142,6 +145,6 @@ function column(rows: { totals: Totals }[], name: keyof Totals): string {
 }
 
 /** Formats an array, because pg takes ten times as long. */
-function list(numbers: (number | null)[]): string {
+export function list(numbers: (number | null)[]): string {
   return `{${numbers.map(String).join(',')}}`
 }
