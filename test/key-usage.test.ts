@@ -67,7 +67,16 @@ await t.test(
     const operator = await newKey({ db })
     const visitor = await logIn(app, operator.token)
     await visitor.get('/manage')
-    t.same(await usageOf(replica, operator.id), { requests: 1, admin: 1 }, 'a log-in, without its pages')
+    t.same(await usageOf(replica, operator.id), { requests: 2, admin: 1 }, 'a log-in, and the overview')
+    const reader = await newKey({ db }, { permissions: ['read:monitors', 'read:incidents'] })
+    const reading = await logIn(app, reader.token)
+    for (const page of ['monitors', 'incidents', 'incidents', 'settings/api-keys'])
+      await reading.get(`/manage/${page}`)
+    t.same(
+      await usageOf(replica, reader.id),
+      { requests: 4, 'read:monitors': 1, 'read:incidents': 2, forbidden: 1 },
+      'pages of the panel',
+    )
   },
 )
 

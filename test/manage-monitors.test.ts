@@ -158,14 +158,33 @@ await t.test('a heartbeat URL is shown once, replaced and deleted', async (t) =>
   t.equal(await request(first), 200)
 
   const again = await visitor.post(path, form)
-  t.equal(again.headers.location, `${monitors}/shop?notice=heartbeat-exists`, 'as sent by a reload')
+  t.equal(again.headers.location, `${monitors}/shop?notice=heartbeat-changed`, 'as sent by a reload')
   t.equal(await request(first), 200, 'the URL is not replaced')
   t.equal(urlIn((await visitor.get(`${monitors}/shop`)).body), '')
 
+  const [staleReplacement, staleDeletion] = [
+    readHidden((await visitor.get(`${path}/replace`)).body, path),
+    readHidden((await visitor.get(`${path}/delete`)).body, `${path}/delete`),
+  ]
   const replaced = await visitor.submit(`${path}/replace`, {}, path)
   t.same([await request(first), await request(urlIn(replaced.body))], [404, 200])
+
+  // Forms in other tabs, which were opened before.
+  const rejected = await visitor.post(path, staleReplacement)
+  t.equal(rejected.headers.location, `${monitors}/shop?notice=heartbeat-changed`)
+  const kept = await visitor.post(`${path}/delete`, staleDeletion)
+  t.equal(kept.statusCode, 412)
+  t.match(kept.body, 'this heartbeat URL was changed after you opened the form')
+  t.equal(await request(urlIn(replaced.body)), 200, 'a newer URL is neither replaced nor deleted')
   t.equal((await visitor.submit(`${path}/delete`, {})).statusCode, 303)
   t.equal(await request(urlIn(replaced.body)), 404)
+  for (const page of ['replace', 'delete'])
+    t.match((await visitor.get(`${path}/${page}`)).body, 'This monitor has no heartbeat URL')
+  t.equal(
+    (await visitor.post(path, staleReplacement)).headers.location,
+    `${monitors}/shop?notice=heartbeat-changed`,
+    'a deleted URL is not replaced',
+  )
   t.same(
     (await listEvents()).map(({ action }: { action: string }) => action),
     ['heartbeat.deleted', 'heartbeat.created', 'heartbeat.created', 'monitor.created'],

@@ -1,7 +1,7 @@
 import type { FastifyInstance, RouteOptions } from 'fastify'
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
-import { readSessions, startSession } from '../src/manage/session-repository.ts'
+import { maxSessions, readSessions, startSession } from '../src/manage/session-repository.ts'
 import {
   createDatabase,
   expire,
@@ -224,6 +224,49 @@ await t.test('a session ends with its key at the latest, and a request resets it
   t.equal((await visitor.get('/manage')).statusCode, 200)
   const [seen] = await replica.db.selectFrom('admin_sessions').selectAll().execute()
   t.ok(Date.now() - Number(seen?.seen_at) < 60_000, 'a request resets the idle time')
+})
+
+await t.test(
+  'a key has at most 50 sessions: a log-in ends the one that was not used for longest',
+  async (t) => {
+    const { app, db } = await fresh()
+    const { token, id } = await newKey({ db })
+    const [idle, used] = [await logIn(app, token), await logIn(app, token)]
+    await sql`update admin_sessions set seen_at = now() - interval '2 minutes' where key_id = ${id}`.execute(
+      db,
+    )
+    for (let count = 3; count <= maxSessions; count++) await startSession(db, `session ${count}`, id)
+    const other = await newKey({ db })
+    const stranger = await logIn(app, other.token)
+    t.equal((await used.get('/manage')).statusCode, 200)
+    await logIn(app, token)
+    const stored = await db
+      .selectFrom('admin_sessions')
+      .select(sql<number>`count(*)::integer`.as('count'))
+      .where('key_id', '=', id)
+      .executeTakeFirstOrThrow()
+    t.equal(stored.count, maxSessions)
+    redirectsToLogIn(t, await idle.get('/manage'), 'the session that was not used for longest')
+    for (const visitor of [used, stranger]) t.equal((await visitor.get('/manage')).statusCode, 200)
+  },
+)
+
+await t.test('a page is a use of the key of its session', async (t) => {
+  const { app, db } = await fresh()
+  const { token, id } = await newKey({ db }, { permissions: ['read:monitors'] })
+  const visitor = await logIn(app, token)
+  const lastUse = async () =>
+    db
+      .selectFrom('api_keys')
+      .select(['last_used_address', sql<boolean>`last_used_at > now() - interval '1 hour'`.as('is_recent')])
+      .where('id', '=', id)
+      .executeTakeFirstOrThrow()
+  t.same(await lastUse(), { last_used_address: '127.0.0.1', is_recent: true }, 'so is the log-in')
+  await sql`update api_keys set last_used_at = now() - interval '2 hours', last_used_address = null`.execute(
+    db,
+  )
+  await visitor.get('/manage/monitors')
+  t.same(await lastUse(), { last_used_address: '127.0.0.1', is_recent: true })
 })
 
 await t.test('a log-out ends the session in every tab', async (t) => {

@@ -7,7 +7,8 @@ import { listMonitorChoices, type MonitorChoice } from '../monitors/repository.t
 import type { ErrorDetail } from '../errors.ts'
 import { allows } from '../permissions.ts'
 import { readText } from './form.ts'
-import { FieldGroup, Granted, IfAllowed } from './ui.tsx'
+import { FieldGroup } from './fields.tsx'
+import { Granted, IfAllowed } from './ui.tsx'
 
 /** The monitors of an incident or a maintenance, as entered. */
 export type AffectedForm = {

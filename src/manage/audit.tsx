@@ -5,7 +5,7 @@ import { auditActions, auditTargetTypes } from '../enums.ts'
 import { AuditEvents, auditPath } from './audit-events.tsx'
 import { formatAction } from './format.ts'
 import { sendPage } from './page.tsx'
-import { FilterForm, FilterSelect, FilterText, NoMatches, PageLinks } from './ui.tsx'
+import { FilterForm, FilterSelect, FilterText, NoMatches, PageLinks } from './lists.tsx'
 
 const pageSize = 50
 

@@ -19,18 +19,17 @@ type Props = {
 const width = 600
 const height = 90
 
-/** Draws one bar per value. */
+/** Draws one bar per value, and nothing if all are 0. */
 export function BarChart({ bars, label, format, axis }: Props) {
   const highest = Math.max(...bars.map(({ value }) => value))
+  if (highest === 0) return null
   const step = width / bars.length
   const heightOf = (value: number) => (value === 0 ? 0 : Math.max(3, (value / highest) * height))
   return (
     <>
-      {highest > 0 && (
-        <div class="scale muted" aria-hidden="true">
-          {format(highest)}
-        </div>
-      )}
+      <div class="scale muted" aria-hidden="true">
+        {format(highest)}
+      </div>
       <svg
         class="chart"
         viewBox={`0 0 ${width} ${height}`}

@@ -5,9 +5,10 @@ import type { Change } from '../audit/transaction.ts'
 import { change } from '../http/change-context.ts'
 import type { Access } from '../permissions.ts'
 import type { Precondition } from '../preconditions.ts'
+import { ConfirmPage } from './confirmation.tsx'
 import { isConflict, readPrecondition } from './form.ts'
 import { type Page, sendPage } from './page.tsx'
-import { Breadcrumbs, ConflictSummary, Form } from './ui.tsx'
+import { Breadcrumbs, ConflictSummary, HiddenFields } from './ui.tsx'
 
 type Deletion<Params, Row> = {
   /** Path of the route. */
@@ -27,6 +28,8 @@ type Confirmation = {
   resource: string
   question: string
   trail: readonly (readonly [name: string, path: string])[]
+  /** Name of the page in its breadcrumbs, unless it is Delete. */
+  page?: string
   /** Path of the resource. */
   path: string
   version: string
@@ -62,31 +65,25 @@ export function registerDeletion<Params, Row>(
 
   async function sendConfirmation(request: FastifyRequest, reply: FastifyReply, isStale: boolean) {
     const confirmation = describe(await read(request.params as Params, request))
-    const { section, resource, question, trail, version, children } = confirmation
-    const cancelPath = trail.at(-1)?.[1] ?? '/manage'
+    const { section, resource, question, trail, page = 'Delete', version, children } = confirmation
     return sendPage(
       request,
       reply,
       { title: question, section },
-      <>
-        <Breadcrumbs trail={trail} current="Delete" />
-        <h1>{question}</h1>
-        <section class="card form">
-          {isStale && (
-            <ConflictSummary resource={resource}>Read it again before you delete it.</ConflictSummary>
-          )}
-          {children}
-          <Form action={`${confirmation.path}/delete`}>
-            <input type="hidden" name="version" value={version} />
-            <div class="buttons">
-              <button class="primary danger">Delete</button>
-              <a class="button" href={cancelPath}>
-                Cancel
-              </a>
-            </div>
-          </Form>
-        </section>
-      </>,
+      <ConfirmPage
+        breadcrumbs={<Breadcrumbs trail={trail} current={page} />}
+        question={question}
+        action={`${confirmation.path}/delete`}
+        fields={<HiddenFields fields={{ version }} />}
+        button="Delete"
+        isIrreversible
+        cancel={[trail.at(-1)?.[1] ?? '/manage']}
+      >
+        {isStale && (
+          <ConflictSummary resource={resource}>Read it again before you delete it.</ConflictSummary>
+        )}
+        {children}
+      </ConfirmPage>,
     )
   }
 }

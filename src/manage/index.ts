@@ -98,6 +98,7 @@ async function authenticatedPages(app: FastifyInstance) {
   })
   app.addHook('onRequest', app.requireSession)
   app.addHook('onRequest', (request, reply) => app.authorize(request, reply))
+  app.addHook('onSend', app.countKeyUsage)
   app.register(overviewRoutes)
   app.register(accountRoutes, { prefix: '/account' })
   app.register(monitorRoutes, { prefix: '/monitors' })

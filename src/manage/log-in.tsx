@@ -7,7 +7,8 @@ import { recordError } from '../http/error-handler.ts'
 import { readText } from './form.ts'
 import { sendPage } from './page.tsx'
 import { safeRedirectPath } from './redirects.ts'
-import { Field, Form } from './ui.tsx'
+import { Field } from './fields.tsx'
+import { Form } from './ui.tsx'
 
 const Query = Type.Object({ next: Type.Optional(Type.String()), notice: Type.Optional(Type.String()) })
 

@@ -141,8 +141,12 @@ function Problems({ monitors, incidents, maintenances }: ProblemsProps) {
   return (
     <div class="columns halves">
       {hasImpaired && <Impaired {...monitors} />}
-      {hasIncidents && <Incidents incidents={incidents} />}
-      {hasMaintenances && <Maintenances maintenances={maintenances} />}
+      {(hasIncidents || hasMaintenances) && (
+        <div class="stack">
+          {hasIncidents && <Incidents incidents={incidents} />}
+          {hasMaintenances && <Maintenances maintenances={maintenances} />}
+        </div>
+      )}
     </div>
   )
 }

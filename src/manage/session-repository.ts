@@ -2,6 +2,7 @@ import { type Kysely, sql } from 'kysely'
 import { prepared } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import { isStillPrimary } from '../database/still-primary.ts'
+import { isLastUsedStale } from '../keys/authentication.ts'
 import { type KeyWithStatus, principalColumns } from '../keys/counters.ts'
 import { isActive } from '../keys/repository.ts'
 
@@ -15,16 +16,22 @@ const isIdle = sql<boolean>`(seen_at <= now() - interval '30 minutes')`
 /** Changes that cannot be undone require that the key was entered in the last 15 minutes. */
 const isRecent = sql<boolean>`(logged_in_at > now() - interval '15 minutes')`
 
+/** Most sessions of a key. */
+export const maxSessions = 50
+
 type Session = {
   principal: SessionPrincipal
   /** The time by the clock of the database. */
   now: Date
   /** True if the key was entered recently. */
   is_recent: boolean
+  /** True if this request must update the last use of the key. */
+  is_last_used_stale: boolean
 }
 
 /**
- * Starts a session that ends after 8 hours, or earlier if its key expires earlier.
+ * Starts a session that ends after 8 hours, or earlier if its key expires earlier. If its key has too many sessions, it ends
+ * those that were not used for the longest time.
  * @param digest of the token in the browser's cookie. The token itself is not stored.
  * @returns the time by the clock of the database; undefined, with nothing stored, if the key is not active.
  */
@@ -34,6 +41,16 @@ export async function startSession(
   keyId: string,
 ): Promise<Date | undefined> {
   const started = await db
+    .with('excess', (db) =>
+      db.deleteFrom('admin_sessions').where('token_digest', 'in', (db) =>
+        db
+          .selectFrom('admin_sessions')
+          .select('token_digest')
+          .where('key_id', '=', keyId)
+          .orderBy('seen_at', 'desc')
+          .offset(maxSessions - 1),
+      ),
+    )
     .insertInto('admin_sessions')
     .columns(['token_digest', 'key_id', 'ends_at'])
     .expression(
@@ -66,7 +83,7 @@ export async function readSessions(
     SessionPrincipal & Omit<Session, 'principal'> & { token_digest: string | null }
   >`
     with found as (
-      select token_digest, ${principal}, ${isRecent} as is_recent,
+      select token_digest, ${principal}, ${isRecent} as is_recent, ${isLastUsedStale} as is_last_used_stale,
         ${isActive} and ends_at > now() and not ${isIdle} as is_active
       from admin_sessions join api_keys on id = key_id
       where token_digest = any(${digests}::text[])
@@ -80,13 +97,13 @@ export async function readSessions(
       delete from admin_sessions using unlocked
       where unlocked.token_digest = admin_sessions.token_digest and not is_active
     )
-    select token_digest, ${principal}, is_recent, now() as now
+    select token_digest, ${principal}, is_recent, is_last_used_stale, now() as now
     from (select ${isStillPrimary} as is_confirmed) as server left join found on is_active
     where is_confirmed`).execute(db)
   const sessions = new Map<string, Session>()
-  for (const { token_digest, now, is_recent, ...principal } of rows) {
+  for (const { token_digest, now, is_recent, is_last_used_stale, ...principal } of rows) {
     // The left join has a row without a session if there is none.
-    if (token_digest !== null) sessions.set(token_digest, { principal, now, is_recent })
+    if (token_digest !== null) sessions.set(token_digest, { principal, now, is_recent, is_last_used_stale })
   }
   return sessions
 }

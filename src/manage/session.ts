@@ -82,6 +82,7 @@ export default fp(
         request.principal = found.principal
         request.session.now = found.now
         request.session.isRecent = found.is_recent
+        if (found.is_last_used_stale) await touchKey(request, found.principal)
       }
       const activeToken = request.principal ? token : logInToken
       if (activeToken !== undefined) setCsrfSecret(request, activeToken)
@@ -122,10 +123,10 @@ export default fp(
       request.session.now = await auditedTransaction(
         toChangeContext(request, principal),
         async ({ trx, record }) => {
+          if (previousToken !== undefined) await endSession(trx, digestOf(previousToken))
           const now = await startSession(trx, digestOf(token), principal.id)
           // It was revoked, or expired, after it was verified.
           if (!now) throw keyRevoked(principal.id)
-          if (previousToken !== undefined) await endSession(trx, digestOf(previousToken))
           record({ action: 'panel.logged_in', target: toTarget(principal) })
           return now
         },
@@ -133,11 +134,13 @@ export default fp(
       setTokenCookie(request, reply, sessionCookie, token)
       request.principal = principal
       request.session.isRecent = true
-      const address = clientAddress(request)
-      await touchKeys(app.db, [{ id: principal.id, address }])
-      // Otherwise a key that is only used for the panel would seem not to need the permission.
+      await touchKey(request, principal)
+      // Otherwise a key that is only used for the overview, which shows more with it, would seem not to need it.
       if (allows(principal.permissions, 'admin')) app.keyUsage.count(principal.id, 'admin')
-      request.log.info({ event: 'logged_in', keyId: principal.id, address }, 'logged in')
+      request.log.info(
+        { event: 'logged_in', keyId: principal.id, address: clientAddress(request) },
+        'logged in',
+      )
     })
 
     app.decorate('logOut', async (request, reply) => {
@@ -176,6 +179,11 @@ export default fp(
   },
   { name: 'session', dependencies: ['database', 'auth', 'key-usage', 'rate-limit', '@fastify/cookie'] },
 )
+
+/** A page that is opened with a session is a use of its key, as a request of the API is. */
+function touchKey(request: FastifyRequest, { id }: Principal): Promise<void> {
+  return touchKeys(request.server.db, [{ id, address: clientAddress(request) }])
+}
 
 /** True for the page that a form leads to after its change, if the key may change what it shows, but not read it. */
 function isUnreadableResult({ method, query, principal, routeOptions }: FastifyRequest): boolean {

@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto'
-import { type Kysely, sql } from 'kysely'
+import { type Kysely, sql, type Transaction } from 'kysely'
 import type { Change } from '../audit/transaction.ts'
 import { batch } from '../database/batch.ts'
 import { retryWhileLocked } from '../database/locks.ts'
@@ -9,6 +9,7 @@ import { isStillPrimary } from '../database/still-primary.ts'
 import { monitorNotFound, noHeartbeatUrl, rowLocked } from '../errors.ts'
 import { isThisWindow, thisMinute } from '../keys/counters.ts'
 import { generateSecret } from '../keys/token.ts'
+import { assertPrecondition, type Precondition } from '../preconditions.ts'
 import { toTarget } from './repository.ts'
 
 /** Requests per minute and URL. */
@@ -16,45 +17,65 @@ export const maxHeartbeats = 60
 
 /**
  * Creates the secret of a monitor's heartbeat URL, which replaces the previous URL, and returns it. Only its digest is
- * stored: a fast one suffices, because the secret has 256 random bits. @throws ApiError 404
+ * stored: a fast one suffices, because the secret has 256 random bits.
+ * @param expected condition on the previous URL @throws ApiError 404, 412
  */
-export async function createHeartbeat({ trx, record }: Change, tag: string): Promise<string> {
+export async function createHeartbeat(
+  { trx, record }: Change,
+  tag: string,
+  expected: Precondition = {},
+): Promise<string> {
+  const { id, name } = await lockHeartbeat(trx, tag, expected)
   const secret = generateSecret()
-  // Locks the monitor, because the foreign key would be violated if it was deleted at the same time.
-  const { rows } = await sql<{ name: string }>`
-    with monitor as (select id, name from monitors where tag = ${tag} for key share), stored as (
-      insert into heartbeats (monitor_id, secret_digest) select id, ${digest(secret)} from monitor
-      on conflict (monitor_id) do update set
-        secret_digest = excluded.secret_digest, created_at = now(), minute = 0, used = 0, granted = 0
-    )
-    select name from monitor`.execute(trx)
-  if (!rows[0]) throw monitorNotFound()
-  record({ action: 'heartbeat.created', target: toTarget({ tag, name: rows[0].name }) })
+  await sql`
+    insert into heartbeats (monitor_id, secret_digest) values (${id}, ${digest(secret)})
+    on conflict (monitor_id) do update set
+      secret_digest = excluded.secret_digest, created_at = now(), minute = 0, used = 0, granted = 0`.execute(
+    trx,
+  )
+  record({ action: 'heartbeat.created', target: toTarget({ tag, name }) })
   return secret
 }
 
-/** @throws ApiError 404 if the monitor does not exist, or has no heartbeat URL. */
-export async function deleteHeartbeat({ trx, record }: Change, tag: string): Promise<void> {
-  const { rows } = await sql<{ name: string; is_deleted: boolean }>`
-    with deleted as (
-      delete from heartbeats using monitors where id = monitor_id and tag = ${tag} returning monitor_id
-    )
-    select name, exists (select from deleted) as is_deleted from monitors where tag = ${tag}`.execute(trx)
-  if (!rows[0]) throw monitorNotFound()
-  if (!rows[0].is_deleted) throw noHeartbeatUrl()
-  record({ action: 'heartbeat.deleted', target: toTarget({ tag, name: rows[0].name }) })
+/** @throws ApiError 404 if the monitor does not exist, or has no heartbeat URL, and 412 */
+export async function deleteHeartbeat(
+  { trx, record }: Change,
+  tag: string,
+  expected: Precondition = {},
+): Promise<void> {
+  const { id, name, heartbeat } = await lockHeartbeat(trx, tag, expected)
+  if (!heartbeat) throw noHeartbeatUrl()
+  await sql`delete from heartbeats where monitor_id = ${id}`.execute(trx)
+  record({ action: 'heartbeat.deleted', target: toTarget({ tag, name }) })
+}
+
+/** Locks the monitor until commit, so that its URL, which may not exist yet, does not change. @throws ApiError 404, 412 */
+async function lockHeartbeat(trx: Transaction<Tables>, tag: string, expected: Precondition) {
+  const monitor = await trx
+    .selectFrom('monitors')
+    .select(['id', 'name'])
+    .where('tag', '=', tag)
+    .forNoKeyUpdate()
+    .executeTakeFirst()
+  if (!monitor) throw monitorNotFound()
+  const heartbeat = await findHeartbeat(trx, monitor.id)
+  assertPrecondition(expected, heartbeat)
+  return { ...monitor, heartbeat }
 }
 
 export type Heartbeat = {
   created_at: Date
   /** Start of the minute of the last request. Null: the URL was never requested. */
   last_used_at: Date | null
+  /** Changes when the URL is replaced. */
+  version: string
 }
 
 /** Returns undefined if the monitor has no heartbeat URL. */
 export async function findHeartbeat(db: Kysely<Tables>, monitorId: number): Promise<Heartbeat | undefined> {
   const { rows } = await sql<Heartbeat>`
-    select created_at, case when minute > 0 then to_timestamp(minute * 60::float8) end as last_used_at
+    select created_at, case when minute > 0 then to_timestamp(minute * 60::float8) end as last_used_at,
+      extract(epoch from created_at)::text as version
     from heartbeats where monitor_id = ${monitorId}`.execute(db)
   return rows[0]
 }

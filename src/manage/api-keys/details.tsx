@@ -13,7 +13,7 @@ import { AuditEvents, auditPath, auditPathOf } from '../audit-events.tsx'
 import { sendPage } from '../page.tsx'
 import { Advice, toCaller } from './advice.tsx'
 import { CopyId, Fact, Form, Now, TimeAgo, TimeAgoOrNever } from '../ui.tsx'
-import { EditForm } from './edit.tsx'
+import { EditKeyForm } from './edit.tsx'
 import { toFormSettings } from './fields.tsx'
 import { fillKeyForm } from './form.ts'
 import {
@@ -87,12 +87,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         ) : (
           <section aria-labelledby="edit">
             <h2 id="edit">Edit</h2>
-            <EditForm
-              apiKey={apiKey}
-              settings={settings}
-              form={fillKeyForm(apiKey)}
-              version={apiKey.version}
-            />
+            <EditKeyForm apiKey={apiKey} settings={settings} state={{ form: fillKeyForm(apiKey) }} />
           </section>
         )}
         <History id={id} events={history.data} />

@@ -8,10 +8,11 @@ import { clientAddress } from '../../http/client-address.ts'
 import { isAddressAllowed } from '../../keys/allowed-ips.ts'
 import { getKey, updateKey } from '../../keys/lifecycle.ts'
 import type { ApiKey } from '../../keys/repository.ts'
+import { assertPrecondition } from '../../preconditions.ts'
 import { KeyParams } from '../../wire/keys.ts'
-import { type FieldErrors, isConflict, isValidationError, readPrecondition, readText } from '../form.ts'
+import { EditForm, type EditState, rejectEdit } from '../edit-form.tsx'
+import { readPrecondition, readText } from '../form.ts'
 import { sendPage } from '../page.tsx'
-import { ConflictSummary, ErrorSummary, Form } from '../ui.tsx'
 import { toExpiryLimits } from './expiry.tsx'
 import { type FormSettings, KeyFields, toFormSettings } from './fields.tsx'
 import {
@@ -38,23 +39,23 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       const form = readKeyForm(request.body)
       const version = readText(request.body, 'version')
       const key = await getKey(app.db, id)
-      // Changes are relative to the version from which the form was filled. updateKey compares it again, with the locked row.
-      if (key.version !== version) return sendConflict(request, reply, key, form)
+      const expected = readPrecondition(request.body)
       try {
+        // Changes are relative to the version from which the form was filled. updateKey compares it again, with the locked row.
+        assertPrecondition(expected, key)
         const changes = parseKeyChanges(form, key, toExpiryLimits(request), await databaseNow(app.db))
         if (Object.keys(changes).length === 0)
           return await reply.redirect(`${keyPath(id)}?notice=unchanged`, 303)
         if (requirePrincipal(request).id === id)
           assertAddressAllowed(changes.allowed_ips, clientAddress(request))
-        await updateKey(toKeyContext(request), id, changes, readPrecondition(request.body))
+        await updateKey(toKeyContext(request), id, changes, expected)
       } catch (error) {
-        if (isConflict(error)) return sendConflict(request, reply, await getKey(app.db, id), form)
-        if (!isValidationError(error)) throw error
-        return sendForm(request, reply.code(400), key, {
-          form,
-          version,
-          errors: toKeyFieldErrors(error, form),
-        })
+        const state = rejectEdit(error, reply, { form, version }, (invalid) =>
+          toKeyFieldErrors(invalid, form),
+        )
+        const current = await getKey(app.db, id)
+        if (current.status === 'revoked') throw revokedKeyConflict()
+        return sendForm(request, reply, current, state)
       }
       return reply.redirect(`${keyPath(id)}?notice=saved`, 303)
     },
@@ -75,13 +76,7 @@ function assertAddressAllowed(allowed: string[] | null | undefined, address: str
     throw invalidField('/allowed_ips', `must include your own address, ${address}: this is your own key`)
 }
 
-/** Shows the current values next to the entered ones, so that saving again is a decision. */
-function sendConflict(request: FastifyRequest, reply: FastifyReply, key: ApiKey, form: KeyForm) {
-  if (key.status === 'revoked') throw revokedKeyConflict()
-  return sendForm(request, reply.code(412), key, { form, version: key.version, isStale: true })
-}
-
-function sendForm(request: FastifyRequest, reply: FastifyReply, apiKey: ApiKey, state: EditState) {
+function sendForm(request: FastifyRequest, reply: FastifyReply, apiKey: ApiKey, state: EditState<KeyForm>) {
   return sendPage(
     request,
     reply,
@@ -89,46 +84,33 @@ function sendForm(request: FastifyRequest, reply: FastifyReply, apiKey: ApiKey, 
     <>
       <Breadcrumbs current="Edit" apiKey={apiKey} />
       <h1>Edit {apiKey.name}</h1>
-      <EditForm apiKey={apiKey} settings={toFormSettings(request)} {...state} />
+      <EditKeyForm apiKey={apiKey} settings={toFormSettings(request)} state={state} />
     </>,
   )
 }
 
-type EditState = {
-  form: KeyForm
-  /** The version that the change requires. */
-  version: string
-  errors?: FieldErrors
-  /** True if the key was changed after the form was opened. */
-  isStale?: boolean
-}
-type EditFormProps = EditState & { apiKey: ApiKey; settings: FormSettings }
+type EditKeyFormProps = { apiKey: ApiKey; settings: FormSettings; state: EditState<KeyForm> }
 
-export function EditForm({ apiKey, form, version, errors = {}, isStale = false, settings }: EditFormProps) {
-  const isRejected = isStale || Object.keys(errors).length > 0
+/** A part of the page of the key, or a page of its own if it was rejected. */
+export function EditKeyForm({ apiKey, settings, state }: EditKeyFormProps) {
+  const { form, version = apiKey.version, errors = {}, isStale } = state
+  const isRejected = isStale === true || Object.keys(errors).length > 0
   return (
-    <Form action={keyPath(apiKey.id)} class="card form">
-      <input type="hidden" name="version" value={version} />
-      {isStale && (
-        <ConflictSummary resource="key">
-          The saved values that differ from yours are next to their fields. Save again to replace them.
-        </ConflictSummary>
-      )}
-      <ErrorSummary errors={errors} />
-      <KeyFields
-        form={form}
-        errors={isStale ? compareKeyForm(form, apiKey) : errors}
-        settings={settings}
-        currentExpiry={apiKey.expires_at}
-      />
-      <div class="buttons">
-        <button class="primary">Save</button>
-        {isRejected && (
-          <a class="button" href={keyPath(apiKey.id)}>
-            Cancel
-          </a>
-        )}
-      </div>
-    </Form>
+    <EditForm
+      resource="key"
+      action={keyPath(apiKey.id)}
+      version={version}
+      state={state}
+      fields={
+        <KeyFields
+          form={form}
+          errors={isStale ? compareKeyForm(form, apiKey) : errors}
+          settings={settings}
+          currentExpiry={apiKey.expires_at}
+        />
+      }
+      buttons={<button class="primary">Save</button>}
+      cancelPath={isRejected ? keyPath(apiKey.id) : undefined}
+    />
   )
 }

@@ -7,7 +7,8 @@ import { parseTime } from '../../wire/time.ts'
 import { formatDateTime } from '../../wire/time-text.ts'
 import { readText } from '../form.ts'
 import { formatNumber } from '../format.ts'
-import { Field, Now } from '../ui.tsx'
+import { SelectField, TextField } from '../fields.tsx'
+import { Now } from '../ui.tsx'
 
 /** The choice and the date as entered. */
 export type ExpiryForm = { expiry: string; expiryDate: string }
@@ -98,29 +99,23 @@ export function ExpiryFields({ label, form, error, limits, current, isSuccessor 
   const choices = expiryChoices(isSuccessor && isLate ? undefined : current, latest, now)
   return (
     <>
-      <Field id="expiry" label={label} hint={expiryHint(limits, latest)} error={error}>
-        {(ariaProps) => (
-          <select id="expiry" name="expiry" {...ariaProps}>
-            {choices.map(([value, text]) => (
-              <option key={value} value={value} selected={form.expiry === value}>
-                {text}
-              </option>
-            ))}
-          </select>
-        )}
-      </Field>
-      <Field id="expiry-date" label="Date" hint="The key expires at the end of this day (UTC).">
-        {(ariaProps) => (
-          <input
-            id="expiry-date"
-            name="expiry_date"
-            type="date"
-            value={form.expiryDate}
-            data-shown-with="expiry=date"
-            {...ariaProps}
-          />
-        )}
-      </Field>
+      <SelectField
+        id="expiry"
+        label={label}
+        hint={expiryHint(limits, latest)}
+        choices={choices}
+        value={form.expiry}
+        error={error}
+      />
+      <TextField
+        id="expiry-date"
+        name="expiry_date"
+        label="Date"
+        hint="The key expires at the end of this day (UTC)."
+        type="date"
+        value={form.expiryDate}
+        data-shown-with="expiry=date"
+      />
     </>
   )
 }

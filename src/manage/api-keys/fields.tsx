@@ -4,7 +4,7 @@ import type { ExpiryLimits } from '../../keys/expiry.ts'
 import { type Permission, permissionDescriptions, permissions } from '../../permissions.ts'
 import type { FieldErrors } from '../form.ts'
 import { formatNumber } from '../format.ts'
-import { Field, FieldGroup } from '../ui.tsx'
+import { FieldGroup, TextAreaField, TextField } from '../fields.tsx'
 import { ExpiryFields, toExpiryLimits } from './expiry.tsx'
 import type { KeyForm } from './form.ts'
 
@@ -35,36 +35,24 @@ type Props = {
 export function KeyFields({ form, errors, settings, currentExpiry }: Props) {
   return (
     <>
-      <Field
+      <TextField
         id="name"
         label="Name"
         hint="The client that uses the key, for example: monitoring-service"
+        value={form.name}
+        required
+        maxLength={100}
         error={errors.name}
-      >
-        {(ariaProps) => (
-          <input
-            id="name"
-            name="name"
-            value={form.name}
-            required
-            maxLength={100}
-            autocomplete="off"
-            {...ariaProps}
-          />
-        )}
-      </Field>
-      <Field
+      />
+      <TextAreaField
         id="description"
         label="Description"
         hint="Optional: what the key is for, where it is stored, and which team to ask before it is revoked."
+        value={form.description}
+        rows={2}
+        maxLength={1_000}
         error={errors.description}
-      >
-        {(ariaProps) => (
-          <textarea id="description" name="description" rows={2} maxLength={1_000} {...ariaProps}>
-            {form.description}
-          </textarea>
-        )}
-      </Field>
+      />
       <PermissionFields selected={form.permissions} error={errors.permissions} />
       <FieldGroup
         id="limits"
@@ -82,23 +70,15 @@ export function KeyFields({ form, errors, settings, currentExpiry }: Props) {
             limits={settings.limits}
             current={currentExpiry}
           />
-          <Field
+          <TextField
             id="rate-limit"
+            name="rate_limit"
             label="Requests per minute"
             hint={`Leave empty for the default of ${formatNumber(settings.rateLimitMax)}.`}
+            inputMode="numeric"
+            value={form.rateLimit}
             error={errors.rate_limit}
-          >
-            {(ariaProps) => (
-              <input
-                id="rate-limit"
-                name="rate_limit"
-                inputMode="numeric"
-                value={form.rateLimit}
-                autocomplete="off"
-                {...ariaProps}
-              />
-            )}
-          </Field>
+          />
         </div>
       </FieldGroup>
     </>
@@ -154,9 +134,10 @@ function PermissionChoice({ permission, selected, descriptionId }: ChoiceProps) 
 type ScopeProps = Pick<Props, 'form' | 'errors'> & Pick<FormSettings, 'address'>
 
 function ScopeFields({ form, errors, address }: ScopeProps) {
+  const list = { class: 'code', rows: 2, spellcheck: false, autocapitalize: 'none' } as const
   return (
     <>
-      <Field
+      <TextAreaField
         id="monitors"
         label="Limit to monitors"
         hint={
@@ -165,26 +146,14 @@ function ScopeFields({ form, errors, address }: ScopeProps) {
             other monitors. Leave empty for all.
           </>
         }
+        placeholder={'website\npayments-*'}
+        value={form.monitors}
         error={errors.monitors}
-      >
-        {(ariaProps) => (
-          <textarea
-            id="monitors"
-            name="monitors"
-            class="code"
-            rows={2}
-            placeholder={'website\npayments-*'}
-            spellcheck={false}
-            autocomplete="off"
-            autocapitalize="none"
-            {...ariaProps}
-          >
-            {form.monitors}
-          </textarea>
-        )}
-      </Field>
-      <Field
+        {...list}
+      />
+      <TextAreaField
         id="allowed-ips"
+        name="allowed_ips"
         label="Limit to addresses"
         hint={
           <>
@@ -192,24 +161,11 @@ function ScopeFields({ form, errors, address }: ScopeProps) {
             Your own address is <code>{address}</code>.
           </>
         }
+        placeholder={'203.0.113.7\n2001:db8::/32'}
+        value={form.allowedIps}
         error={errors.allowed_ips}
-      >
-        {(ariaProps) => (
-          <textarea
-            id="allowed-ips"
-            name="allowed_ips"
-            class="code"
-            rows={2}
-            placeholder={'203.0.113.7\n2001:db8::/32'}
-            spellcheck={false}
-            autocomplete="off"
-            autocapitalize="none"
-            {...ariaProps}
-          >
-            {form.allowedIps}
-          </textarea>
-        )}
-      </Field>
+        {...list}
+      />
     </>
   )
 }

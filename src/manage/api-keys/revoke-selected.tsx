@@ -6,9 +6,9 @@ import { toKeyContext } from '../../http/change-context.ts'
 import { revokeKeys } from '../../keys/lifecycle.ts'
 import { type ApiKey, findKeys, listActiveSuccessors, type Successor } from '../../keys/repository.ts'
 import { isKeyId } from '../../keys/token.ts'
+import { ConfirmPage } from '../confirmation.tsx'
 import { readText, readTexts } from '../form.ts'
 import { sendPage } from '../page.tsx'
-import { Form } from '../ui.tsx'
 import { toListPath } from './list-query.ts'
 import { Breadcrumbs, keyPath, keysPath, LastUse, PermissionTags, SuccessorWarning } from './ui.tsx'
 
@@ -29,7 +29,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       request,
       reply,
       { title: 'Revoke keys', section: 'settings' },
-      <ConfirmPage
+      <SelectionPage
         keys={keys}
         ownId={isOwnSelected ? requirePrincipal(request).id : undefined}
         selectedCount={ids.length}
@@ -56,7 +56,7 @@ function readIds(fields: unknown): string[] {
   return ids
 }
 
-type ConfirmPageProps = {
+type SelectionPageProps = {
   keys: ApiKey[]
   /** The key that is logged in, if it is selected. */
   ownId: string | undefined
@@ -66,7 +66,7 @@ type ConfirmPageProps = {
   from: string
 }
 
-function ConfirmPage({ keys, ownId, selectedCount, successors, from }: ConfirmPageProps) {
+function SelectionPage({ keys, ownId, selectedCount, successors, from }: SelectionPageProps) {
   const listPath = toListPath(from)
   const question = `Revoke ${keys.length} ${keys.length === 1 ? 'key' : 'keys'}`
   if (keys.length === 0) {
@@ -90,56 +90,55 @@ function ConfirmPage({ keys, ownId, selectedCount, successors, from }: ConfirmPa
     )
   }
   return (
-    <>
-      <Breadcrumbs current="Revoke" />
-      <h1>{question}?</h1>
-      <section class="card form">
-        <p>
-          Every request with {keys.length === 1 ? 'this key' : 'these keys'} is rejected from then on. This
-          cannot be undone.
-        </p>
-        {keys.length < selectedCount && (
-          <p class="muted">Selected keys that are revoked already are not listed.</p>
-        )}
-        {ownId !== undefined && (
-          <p class="warning">
-            <strong>You are logged in with one of these keys.</strong> Revoking it ends your session.
-          </p>
-        )}
-        <ul class="rows stacked" aria-label="Keys to revoke">
-          {keys.map((key) => (
-            <li key={key.id}>
-              <div>
-                <a href={keyPath(key.id)}>{key.name}</a> {key.id === ownId && <span class="tag">you</span>}{' '}
-                <code class="muted">{key.id}</code>
-              </div>
-              <PermissionTags permissions={key.permissions} />
-              <div class="muted">
-                {key.last_used_at === null ? (
-                  'Never used'
-                ) : (
-                  <>
-                    Last used: <LastUse apiKey={key} />
-                  </>
-                )}
-              </div>
-            </li>
-          ))}
-        </ul>
-        {successors.length > 0 && <SuccessorWarning successors={successors} subject="A selected key was" />}
-        <Form action={revokePath}>
+    <ConfirmPage
+      breadcrumbs={<Breadcrumbs current="Revoke" />}
+      question={`${question}?`}
+      action={revokePath}
+      fields={
+        <>
           <input type="hidden" name="from" value={from} />
           {keys.map(({ id }) => (
             <input type="hidden" name="id" value={id} key={id} />
           ))}
-          <div class="buttons">
-            <button class="primary danger">{question}</button>
-            <a class="button" href={listPath}>
-              Cancel
-            </a>
-          </div>
-        </Form>
-      </section>
-    </>
+        </>
+      }
+      button={question}
+      isIrreversible
+      cancel={[listPath]}
+    >
+      <p>
+        Every request with {keys.length === 1 ? 'this key' : 'these keys'} is rejected from then on. This
+        cannot be undone.
+      </p>
+      {keys.length < selectedCount && (
+        <p class="muted">Selected keys that are revoked already are not listed.</p>
+      )}
+      {ownId !== undefined && (
+        <p class="warning">
+          <strong>You are logged in with one of these keys.</strong> Revoking it ends your session.
+        </p>
+      )}
+      <ul class="rows stacked" aria-label="Keys to revoke">
+        {keys.map((key) => (
+          <li key={key.id}>
+            <div>
+              <a href={keyPath(key.id)}>{key.name}</a> {key.id === ownId && <span class="tag">you</span>}{' '}
+              <code class="muted">{key.id}</code>
+            </div>
+            <PermissionTags permissions={key.permissions} />
+            <div class="muted">
+              {key.last_used_at === null ? (
+                'Never used'
+              ) : (
+                <>
+                  Last used: <LastUse apiKey={key} />
+                </>
+              )}
+            </div>
+          </li>
+        ))}
+      </ul>
+      {successors.length > 0 && <SuccessorWarning successors={successors} subject="A selected key was" />}
+    </ConfirmPage>
   )
 }

@@ -5,7 +5,7 @@ import { getKey, revokeKey } from '../../keys/lifecycle.ts'
 import { type ApiKey, listActiveSuccessors, type Successor } from '../../keys/repository.ts'
 import { KeyParams } from '../../wire/keys.ts'
 import { sendPage } from '../page.tsx'
-import { ConfirmPage, keyPath, SuccessorWarning } from './ui.tsx'
+import { ConfirmKeyPage, keyPath, SuccessorWarning } from './ui.tsx'
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get('/:id/revoke', { schema: { params: KeyParams } }, async function confirmRevocation(request, reply) {
@@ -36,7 +36,7 @@ type RevokePageProps = { apiKey: ApiKey; successors: Successor[]; isOwn: boolean
 
 function RevokePage({ apiKey, successors, isOwn }: RevokePageProps) {
   return (
-    <ConfirmPage
+    <ConfirmKeyPage
       verb="Revoke"
       apiKey={apiKey}
       isIrreversible
@@ -48,6 +48,6 @@ function RevokePage({ apiKey, successors, isOwn }: RevokePageProps) {
       warning={isOwn && 'You are logged in with this key. Revoking it ends your session.'}
     >
       {successors.length > 0 && <SuccessorWarning successors={successors} />}
-    </ConfirmPage>
+    </ConfirmKeyPage>
   )
 }

@@ -12,7 +12,8 @@ import { KeyParams, RotateKey } from '../../wire/keys.ts'
 import { findErrors } from '../../wire/validator.ts'
 import { type FieldErrors, isValidationError, readText, toFieldErrors } from '../form.ts'
 import { sendPage } from '../page.tsx'
-import { ErrorSummary, Field } from '../ui.tsx'
+import { SelectField } from '../fields.tsx'
+import { ErrorSummary } from '../ui.tsx'
 import {
   ExpiryFields,
   type ExpiryForm,
@@ -22,7 +23,7 @@ import {
   toExpiryLimits,
 } from './expiry.tsx'
 import { readKeyId, sendIssuedKey } from './issued.tsx'
-import { canRotate, ConfirmPage, keyPath } from './ui.tsx'
+import { canRotate, ConfirmKeyPage, keyPath } from './ui.tsx'
 
 const overlaps: [seconds: string, label: string][] = [
   ['0', 'None: the old key expires at once'],
@@ -110,7 +111,7 @@ type RotatePageProps = FormState & { apiKey: ApiKey; isOwn: boolean; limits: Exp
 
 function RotatePage({ apiKey, isOwn, limits, successorId, form, errors }: RotatePageProps) {
   return (
-    <ConfirmPage
+    <ConfirmKeyPage
       verb="Rotate"
       apiKey={apiKey}
       consequence={
@@ -124,22 +125,15 @@ function RotatePage({ apiKey, isOwn, limits, successorId, form, errors }: Rotate
       <input type="hidden" name="id" value={successorId} />
       <ErrorSummary errors={errors} />
       <div class="columns">
-        <Field
+        <SelectField
           id="overlap"
+          name="overlap_seconds"
           label="Overlap"
           hint="Both keys work for this long: select none if the key may have leaked. The old key never expires later than it would without rotation."
+          choices={overlaps}
+          value={form.overlapSeconds}
           error={errors.overlap_seconds}
-        >
-          {(ariaProps) => (
-            <select id="overlap" name="overlap_seconds" {...ariaProps}>
-              {overlaps.map(([seconds, label]) => (
-                <option key={seconds} value={seconds} selected={form.overlapSeconds === seconds}>
-                  {label}
-                </option>
-              ))}
-            </select>
-          )}
-        </Field>
+        />
         <ExpiryFields
           label="Expiry of the new key"
           form={form}
@@ -149,6 +143,6 @@ function RotatePage({ apiKey, isOwn, limits, successorId, form, errors }: Rotate
           isSuccessor
         />
       </div>
-    </ConfirmPage>
+    </ConfirmKeyPage>
   )
 }

@@ -1,7 +1,8 @@
 import type { ComponentChildren } from 'preact'
 import type { ApiKey, Successor } from '../../keys/repository.ts'
+import { ConfirmPage } from '../confirmation.tsx'
 import { formatNumber } from '../format.ts'
-import { Form, TimeAgo, TimeAgoOrNever } from '../ui.tsx'
+import { TimeAgo, TimeAgoOrNever } from '../ui.tsx'
 
 export const keysPath = '/manage/settings/api-keys'
 
@@ -22,7 +23,7 @@ export function Breadcrumbs({ current, apiKey }: { current?: string; apiKey?: Ap
   )
 }
 
-type ConfirmPageProps = {
+type ConfirmKeyPageProps = {
   verb: 'Rotate' | 'Revoke'
   apiKey: ApiKey
   consequence: ComponentChildren
@@ -33,7 +34,7 @@ type ConfirmPageProps = {
 }
 
 /** Asks for confirmation, and shows the last use, because clients may depend on the key. */
-export function ConfirmPage({
+export function ConfirmKeyPage({
   verb,
   apiKey: { id, name, last_used_at: lastUse },
   apiKey,
@@ -41,36 +42,29 @@ export function ConfirmPage({
   warning,
   isIrreversible = false,
   children,
-}: ConfirmPageProps) {
+}: ConfirmKeyPageProps) {
   return (
-    <>
-      <Breadcrumbs current={verb} apiKey={apiKey} />
-      <h1>
-        {verb} {name}?
-      </h1>
-      <section class="card form">
-        <p>{consequence}</p>
-        <p>
-          {lastUse ? (
-            <>
-              Last used: <LastUse apiKey={apiKey} />
-            </>
-          ) : (
-            'This key has never been used.'
-          )}
-        </p>
-        {warning !== false && <p class="warning">{warning}</p>}
-        <Form action={`${keyPath(id)}/${verb.toLowerCase()}`}>
-          {children}
-          <div class="buttons">
-            <button class={isIrreversible ? 'primary danger' : 'primary'}>{verb}</button>
-            <a class="button" href={keyPath(id)}>
-              Cancel
-            </a>
-          </div>
-        </Form>
-      </section>
-    </>
+    <ConfirmPage
+      breadcrumbs={<Breadcrumbs current={verb} apiKey={apiKey} />}
+      question={`${verb} ${name}?`}
+      action={`${keyPath(id)}/${verb.toLowerCase()}`}
+      fields={children}
+      button={verb}
+      isIrreversible={isIrreversible}
+      cancel={[keyPath(id)]}
+    >
+      <p>{consequence}</p>
+      <p>
+        {lastUse ? (
+          <>
+            Last used: <LastUse apiKey={apiKey} />
+          </>
+        ) : (
+          'This key has never been used.'
+        )}
+      </p>
+      {warning !== false && <p class="warning">{warning}</p>}
+    </ConfirmPage>
   )
 }
 

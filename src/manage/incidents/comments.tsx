@@ -16,8 +16,6 @@ import { getIncident, type Incident } from '../../incidents/repository.ts'
 import { Id } from '../../wire/ids.ts'
 import {
   describeDateTimeField,
-  isConflict,
-  isValidationError,
   readPrecondition,
   readText,
   toDateTimeField,
@@ -25,9 +23,11 @@ import {
   type FieldErrors,
 } from '../form.ts'
 import { registerDeletion } from '../deletion.tsx'
+import { EditForm, type EditState, rejectEdit } from '../edit-form.tsx'
 import { sendPage } from '../page.tsx'
 import { PreviewButton } from '../preview.tsx'
-import { Breadcrumbs, ConflictSummary, DateTimeField, ErrorSummary, Form, TimeAgo } from '../ui.tsx'
+import { DateTimeField } from '../fields.tsx'
+import { Breadcrumbs, TimeAgo } from '../ui.tsx'
 import {
   type CommentForm,
   incidentFormLimitBytes,
@@ -47,10 +47,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
   app.get('/:id/comments/:comment_id', { config, schema }, async function showForm(request, reply) {
     const stored = await read(request, request.params)
-    return sendForm(request, reply, stored, {
-      form: fillForm(stored.comment),
-      version: stored.incident.version,
-    })
+    return sendForm(request, reply, stored, { form: fillForm(stored.comment) })
   })
 
   app.post(
@@ -71,14 +68,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
           updateComment(change, params.id, params.comment_id, changes, scopeOf(request), { expected }),
         )
       } catch (error) {
-        if (isConflict(error)) {
-          const current = await read(request, params)
-          const state = { form, version: current.incident.version, isStale: true }
-          return sendForm(request, reply.code(error.status), current, state)
-        }
-        if (!isValidationError(error)) throw error
-        const state = { form, version, errors: toCommentErrors(error) }
-        return sendForm(request, reply.code(400), stored, state)
+        const state = rejectEdit(error, reply, { form, version }, toCommentErrors)
+        return sendForm(request, reply, await read(request, params), state)
       }
       return reply.redirect(`${incidentPath(params.id)}?notice=saved`, 303)
     },
@@ -158,54 +149,61 @@ function fillForm({ comment, state, commented_at }: Comment): CommentForm {
   return { comment, state, commentedAt: toDateTimeField(commented_at) }
 }
 
-type FormState = { form: CommentForm; version: string; errors?: FieldErrors; isStale?: boolean }
-
-function sendForm(request: FastifyRequest, reply: FastifyReply, stored: Stored, state: FormState) {
-  const page = { title: `Edit an update of ${stored.incident.title}`, section: 'incidents' } as const
-  return sendPage(request, reply, page, <EditPage {...stored} {...state} />)
-}
-
-function EditPage({ incident, comment, form, version, errors = {}, isStale = false }: Stored & FormState) {
+function sendForm(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { incident, comment }: Stored,
+  state: EditState<CommentForm>,
+) {
+  const { form, version = incident.version, errors = {}, isStale } = state
   const messages = isStale ? compare(form, fillForm(comment)) : errors
-  return (
+  return sendPage(
+    request,
+    reply,
+    { title: `Edit an update of ${incident.title}`, section: 'incidents' },
     <>
       <Breadcrumbs trail={trailOf(incident)} current="Edit update" />
       <h1>Edit update</h1>
-      <Form action={commentPath(incident, comment)} class="card form">
-        <input type="hidden" name="version" value={version} />
-        {isStale && (
-          <ConflictSummary resource="incident">
-            The saved values that differ from yours are below their fields. Save again to replace them.
-          </ConflictSummary>
-        )}
-        <ErrorSummary errors={errors} />
-        <CommentField label="Text" value={form.comment} error={messages.comment} required />
-        <div class="columns">
-          <StateField
-            label="State"
-            hint="If this is the newest update, also the state of the incident."
-            value={form.state}
-            error={messages.state}
-          />
-          <DateTimeField
-            id="commented-at"
-            name="commented_at"
-            label="Time (UTC)"
-            value={form.commentedAt}
-            required
-            error={messages.commented_at}
-          />
-        </div>
-        <div class="buttons">
-          <button class="primary" name="step" value="save">
-            Save
-          </button>
-          <PreviewButton />
-          <a class="button" href={incidentPath(incident.id)}>
-            Cancel
-          </a>
-        </div>
-      </Form>
+      <EditForm
+        resource="incident"
+        action={commentPath(incident, comment)}
+        version={version}
+        state={state}
+        fields={<Fields form={form} messages={messages} />}
+        buttons={
+          <>
+            <button class="primary" name="step" value="save">
+              Save
+            </button>
+            <PreviewButton />
+          </>
+        }
+        cancelPath={incidentPath(incident.id)}
+      />
+    </>,
+  )
+}
+
+function Fields({ form, messages }: { form: CommentForm; messages: FieldErrors }) {
+  return (
+    <>
+      <CommentField label="Text" value={form.comment} error={messages.comment} required />
+      <div class="columns">
+        <StateField
+          label="State"
+          hint="If this is the newest update, also the state of the incident."
+          value={form.state}
+          error={messages.state}
+        />
+        <DateTimeField
+          id="commented-at"
+          name="commented_at"
+          label="Time (UTC)"
+          value={form.commentedAt}
+          required
+          error={messages.commented_at}
+        />
+      </div>
     </>
   )
 }

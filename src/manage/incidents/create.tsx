@@ -16,7 +16,8 @@ import { type FieldErrors, isValidationError, readText } from '../form.ts'
 import { sendPage } from '../page.tsx'
 import { PreviewButton } from '../preview.tsx'
 import { readFormId, submitOnce } from '../submission.ts'
-import { Breadcrumbs, DateTimeField, ErrorSummary, Field, Form } from '../ui.tsx'
+import { DateTimeField, TextField } from '../fields.tsx'
+import { Breadcrumbs, ErrorSummary, Form } from '../ui.tsx'
 import {
   emptyIncidentForm,
   incidentFormLimitBytes,
@@ -96,25 +97,16 @@ function NewIncidentPage({ form, formId, errors, choices }: FormProps) {
         <input type="hidden" name="form_id" value={formId} />
         <DefaultButton step="preview" />
         <ErrorSummary errors={errors} />
-        <Field
+        <TextField
           id="title"
           label="Title"
           hint="What readers notice, for example: Checkout is slow"
+          value={form.title}
+          required
+          maxLength={255}
+          autofocus={Object.keys(errors).length === 0}
           error={errors.title}
-        >
-          {(ariaProps) => (
-            <input
-              id="title"
-              name="title"
-              value={form.title}
-              required
-              maxLength={255}
-              autocomplete="off"
-              autofocus={Object.keys(errors).length === 0}
-              {...ariaProps}
-            />
-          )}
-        </Field>
+        />
         <AffectedFields
           choices={choices}
           allowed={impacts}

@@ -5,6 +5,7 @@ import { scopeOf } from '../../http/permission-guard.ts'
 import { listComments } from '../../incidents/comments.ts'
 import { getIncident, type Incident, updateIncident } from '../../incidents/repository.ts'
 import { IdParams } from '../../wire/ids.ts'
+import { EditForm, type EditState, rejectEdit } from '../edit-form.tsx'
 import {
   AffectedFields,
   type AffectedChoices,
@@ -16,15 +17,14 @@ import {
 import {
   describeDateTimeField,
   type FieldErrors,
-  isConflict,
-  isValidationError,
   readPrecondition,
   readText,
   toSavedValues,
 } from '../form.ts'
 import { sendPage } from '../page.tsx'
 import { PreviewButton } from '../preview.tsx'
-import { Breadcrumbs, ConflictSummary, DateTimeField, ErrorSummary, Field, Form } from '../ui.tsx'
+import { DateTimeField, TextField } from '../fields.tsx'
+import { Breadcrumbs } from '../ui.tsx'
 import {
   fillIncidentForm,
   impactsOf,
@@ -44,7 +44,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get('/:id/edit', { config, schema: { params: IdParams } }, async function showForm(request, reply) {
     const incident = await getIncident(app.db, request.params.id, scopeOf(request))
     const form = fillIncidentForm(incident)
-    return sendForm(request, reply, incident, { form, version: incident.version })
+    return sendForm(request, reply, incident, { form })
   })
 
   app.post(
@@ -75,14 +75,10 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         const expected = readPrecondition(request.body)
         await change(request, (change) => updateIncident(change, id, changes, scope, expected))
       } catch (error) {
-        if (isConflict(error)) {
-          const current = await getIncident(app.db, id, scope)
-          const state = { form, version: current.version, isStale: true }
-          return sendForm(request, reply.code(error.status), current, state)
-        }
-        if (!isValidationError(error)) throw error
-        const errors = toIncidentErrors(error, form)
-        return sendForm(request, reply.code(400), incident, { form, version, errors })
+        const state = rejectEdit(error, reply, { form, version }, (invalid) =>
+          toIncidentErrors(invalid, form),
+        )
+        return sendForm(request, reply, await getIncident(app.db, id, scope), state)
       }
       return reply.redirect(`${incidentPath(id)}?notice=saved`, 303)
     },
@@ -100,94 +96,93 @@ async function showAgain(request: FastifyRequest<{ Params: { id: number } }>, re
   })
 }
 
-type FormState = {
-  form: IncidentForm
-  /** The version that the change requires. */
-  version: string
-  errors?: FieldErrors
-  /** True if the incident was changed after the form was opened. */
-  isStale?: boolean
-}
-
-async function sendForm(request: FastifyRequest, reply: FastifyReply, incident: Incident, state: FormState) {
+async function sendForm(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  incident: Incident,
+  state: EditState<IncidentForm>,
+) {
   const choices = await readAffectedChoices(request, state.form.affected)
   return sendPage(
     request,
     reply,
     { title: `Edit ${incident.title}`, section: 'incidents' },
-    <EditPage incident={incident} choices={choices} {...state} />,
+    <EditPage incident={incident} choices={choices} state={state} />,
   )
 }
 
-function EditPage({
-  incident,
-  choices,
-  form,
-  version,
-  errors = {},
-  isStale = false,
-}: FormState & { incident: Incident; choices: AffectedChoices }) {
+type EditPageProps = { incident: Incident; choices: AffectedChoices; state: EditState<IncidentForm> }
+
+function EditPage({ incident, choices, state }: EditPageProps) {
+  const { form, version = incident.version, errors = {}, isStale } = state
   const messages = isStale ? compare(form, fillIncidentForm(incident)) : errors
   return (
     <>
       <Breadcrumbs trail={trailOf(incident)} current="Edit" />
       <h1>Edit incident</h1>
-      <Form action={`${incidentPath(incident.id)}/edit`} class="card form">
-        <DefaultButton step="save" />
-        <input type="hidden" name="version" value={version} />
-        {isStale && (
-          <ConflictSummary resource="incident">
-            The saved values that differ from yours are below their fields. Save again to replace them.
-          </ConflictSummary>
-        )}
-        <ErrorSummary errors={errors} />
-        <Field id="title" label="Title" error={messages.title}>
-          {(ariaProps) => (
-            <input
-              id="title"
-              name="title"
-              value={form.title}
-              required
-              maxLength={255}
-              autocomplete="off"
-              {...ariaProps}
-            />
-          )}
-        </Field>
-        <AffectedFields
-          choices={choices}
-          allowed={impactsOf(incident)}
-          hint="The impact on each affected monitor is its status while the incident is open."
-          error={messages.monitors}
+      <EditForm
+        resource="incident"
+        action={`${incidentPath(incident.id)}/edit`}
+        version={version}
+        state={state}
+        fields={<IncidentFields {...{ incident, form, messages, choices }} />}
+        buttons={
+          <>
+            <button class="primary" name="step" value="save">
+              Save
+            </button>
+            <PreviewButton />
+          </>
+        }
+        cancelPath={incidentPath(incident.id)}
+      />
+    </>
+  )
+}
+
+type FieldsProps = {
+  incident: Incident
+  form: IncidentForm
+  messages: FieldErrors
+  choices: AffectedChoices
+}
+
+function IncidentFields({ incident, form, messages, choices }: FieldsProps) {
+  return (
+    <>
+      <DefaultButton step="save" />
+      <TextField
+        id="title"
+        label="Title"
+        value={form.title}
+        required
+        maxLength={255}
+        error={messages.title}
+      />
+      <AffectedFields
+        choices={choices}
+        allowed={impactsOf(incident)}
+        hint="The impact on each affected monitor is its status while the incident is open."
+        error={messages.monitors}
+      />
+      <div class="columns">
+        <DateTimeField
+          id="started-at"
+          name="started_at"
+          label="Start (UTC)"
+          value={form.startedAt}
+          required
+          error={messages.started_at}
         />
-        <div class="columns">
-          <DateTimeField
-            id="started-at"
-            name="started_at"
-            label="Start (UTC)"
-            value={form.startedAt}
-            required
-            error={messages.started_at}
-          />
-          <DateTimeField
-            id="ended-at"
-            name="ended_at"
-            label="End (UTC)"
-            hint="Empty: no end is known."
-            value={form.endedAt}
-            error={messages.ended_at}
-          />
-        </div>
-        <div class="buttons">
-          <button class="primary" name="step" value="save">
-            Save
-          </button>
-          <PreviewButton />
-          <a class="button" href={incidentPath(incident.id)}>
-            Cancel
-          </a>
-        </div>
-      </Form>
+        <DateTimeField
+          id="ended-at"
+          name="ended_at"
+          label="End (UTC)"
+          hint="Empty: no end is known."
+          value={form.endedAt}
+          error={messages.ended_at}
+        />
+      </div>
     </>
   )
 }

@@ -6,16 +6,8 @@ import { type Incident, listIncidents } from '../../incidents/repository.ts'
 import { pageByTime } from '../../wire/pagination.ts'
 import { toCurl } from '../curl.ts'
 import { sendPage } from '../page.tsx'
-import {
-  Copyable,
-  FilterForm,
-  FilterSelect,
-  FilterText,
-  IfAllowed,
-  NoMatches,
-  PageLinks,
-  TimeAgo,
-} from '../ui.tsx'
+import { FilterForm, FilterSelect, FilterText, NoMatches, PageLinks } from '../lists.tsx'
+import { Copyable, IfAllowed, TimeAgo } from '../ui.tsx'
 import { incidentPath, IncidentState, incidentsPath } from './ui.tsx'
 
 const pageSize = 50

@@ -1,7 +1,7 @@
 import type { ComponentChildren } from 'preact'
 import { type State, states } from '../../enums.ts'
 import type { Incident } from '../../incidents/repository.ts'
-import { Field } from '../ui.tsx'
+import { SelectField, TextAreaField } from '../fields.tsx'
 
 export const incidentsPath = '/manage/incidents'
 
@@ -35,20 +35,10 @@ type StateFieldProps = {
   keep?: string
 }
 
-export function StateField({ value, label, hint, error, keep }: StateFieldProps) {
+export function StateField({ keep, ...field }: StateFieldProps) {
+  const choices = states.map((state): [string, string] => [state, formatState(state)])
   return (
-    <Field id="state" label={label} hint={hint} error={error}>
-      {(ariaProps) => (
-        <select id="state" name="state" {...ariaProps}>
-          {keep !== undefined && <option value="">{keep}</option>}
-          {states.map((state) => (
-            <option key={state} value={state} selected={state === value}>
-              {formatState(state)}
-            </option>
-          ))}
-        </select>
-      )}
-    </Field>
+    <SelectField id="state" choices={keep === undefined ? choices : [['', keep], ...choices]} {...field} />
   )
 }
 
@@ -60,14 +50,6 @@ type CommentFieldProps = {
   required?: boolean
 }
 
-export function CommentField({ label, hint, value, error, required = false }: CommentFieldProps) {
-  return (
-    <Field id="comment" label={label} hint={hint} error={error}>
-      {(ariaProps) => (
-        <textarea id="comment" name="comment" rows={3} maxLength={10_000} required={required} {...ariaProps}>
-          {value}
-        </textarea>
-      )}
-    </Field>
-  )
+export function CommentField(field: CommentFieldProps) {
+  return <TextAreaField id="comment" rows={3} maxLength={10_000} {...field} />
 }

@@ -15,11 +15,10 @@ import {
   isMonitorSearch,
   readAffectedChoices,
 } from '../affected-monitors.tsx'
+import { EditForm, type EditState, rejectEdit } from '../edit-form.tsx'
 import {
   describeDateTimeField,
   type FieldErrors,
-  isConflict,
-  isValidationError,
   parseDateTimeField,
   readPrecondition,
   readText,
@@ -27,7 +26,7 @@ import {
 } from '../form.ts'
 import { sendPage } from '../page.tsx'
 import { PreviewButton, PreviewForm } from '../preview.tsx'
-import { Breadcrumbs, ConflictSummary, ErrorSummary, Form } from '../ui.tsx'
+import { Breadcrumbs } from '../ui.tsx'
 import { MaintenanceFields, MaintenancePreview, previewedCount } from './fields.tsx'
 import {
   durationUnits,
@@ -48,7 +47,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
   app.get('/:id/edit', { config, schema: { params: IdParams } }, async function showForm(request, reply) {
     const maintenance = await getMaintenance(app.db, request.params.id, scopeOf(request))
     const form = fillMaintenanceForm(maintenance)
-    return sendForm(request, reply, maintenance, { form, version: maintenance.version })
+    return sendForm(request, reply, maintenance, { form })
   })
 
   app.post(
@@ -91,14 +90,10 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
           </>,
         )
       } catch (error) {
-        if (isConflict(error)) {
-          const current = await getMaintenance(app.db, id, scope)
-          const state = { form, version: current.version, isStale: true }
-          return sendForm(request, reply.code(error.status), current, state)
-        }
-        if (!isValidationError(error)) throw error
-        const errors = toMaintenanceErrors(error, form)
-        return sendForm(request, reply.code(400), stored, { form, version, errors })
+        const state = rejectEdit(error, reply, { form, version }, (invalid) =>
+          toMaintenanceErrors(invalid, form),
+        )
+        return sendForm(request, reply, await getMaintenance(app.db, id, scope), state)
       }
     },
   )
@@ -115,21 +110,13 @@ async function showAgain(request: FastifyRequest<{ Params: { id: number } }>, re
   })
 }
 
-type FormState = {
-  form: MaintenanceForm
-  /** The version that the change requires. */
-  version: string
-  errors?: FieldErrors
-  /** True if the maintenance was changed after the form was opened. */
-  isStale?: boolean
-}
-
 async function sendForm(
   request: FastifyRequest,
   reply: FastifyReply,
   maintenance: Maintenance,
-  { form, version, errors = {}, isStale = false }: FormState,
+  state: EditState<MaintenanceForm>,
 ) {
+  const { form, version = maintenance.version, errors = {}, isStale } = state
   const choices = await readAffectedChoices(request, form.affected)
   const messages = isStale ? compare(form, fillMaintenanceForm(maintenance)) : errors
   return sendPage(
@@ -139,23 +126,20 @@ async function sendForm(
     <>
       <Breadcrumbs trail={trailOf(maintenance)} current="Edit" />
       <h1>Edit maintenance</h1>
-      <Form action={`${maintenancePath(maintenance.id)}/edit`} class="card form">
-        <DefaultButton step="preview" />
-        <input type="hidden" name="version" value={version} />
-        {isStale && (
-          <ConflictSummary resource="maintenance">
-            The saved values that differ from yours are below their fields. Save again to replace them.
-          </ConflictSummary>
-        )}
-        <ErrorSummary errors={errors} />
-        <MaintenanceFields form={form} errors={messages} choices={choices} isNew={false} />
-        <div class="buttons">
-          <PreviewButton isPrimary />
-          <a class="button" href={maintenancePath(maintenance.id)}>
-            Cancel
-          </a>
-        </div>
-      </Form>
+      <EditForm
+        resource="maintenance"
+        action={`${maintenancePath(maintenance.id)}/edit`}
+        version={version}
+        state={state}
+        fields={
+          <>
+            <DefaultButton step="preview" />
+            <MaintenanceFields form={form} errors={messages} choices={choices} isNew={false} />
+          </>
+        }
+        buttons={<PreviewButton isPrimary />}
+        cancelPath={maintenancePath(maintenance.id)}
+      />
     </>,
   )
 }

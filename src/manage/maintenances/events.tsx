@@ -6,12 +6,12 @@ import { scopeOf } from '../../http/permission-guard.ts'
 import { closeEvent, type Event, getEvent, moveEvent, versionOf } from '../../maintenances/events.ts'
 import { getMaintenance, type Maintenance } from '../../maintenances/repository.ts'
 import { Id } from '../../wire/ids.ts'
+import { ConfirmPage } from '../confirmation.tsx'
+import { EditForm, type EditState, rejectEdit } from '../edit-form.tsx'
 import {
   assertValidFields,
   describeDateTimeField,
   type FieldErrors,
-  isConflict,
-  isValidationError,
   parseDateTimeField,
   readPrecondition,
   readText,
@@ -20,7 +20,8 @@ import {
   toSavedValues,
 } from '../form.ts'
 import { sendPage } from '../page.tsx'
-import { Breadcrumbs, ConflictSummary, DateTimeField, ErrorSummary, Form, IfAllowed } from '../ui.tsx'
+import { DateTimeField } from '../fields.tsx'
+import { Breadcrumbs, IfAllowed } from '../ui.tsx'
 import { EventStatus, maintenancePath, Span, trailOf } from './ui.tsx'
 
 const Params = Type.Object({ id: Id, event_id: Id })
@@ -75,10 +76,7 @@ export function registerEventRoutes(
 
   app.get('/:id/events/:event_id/move', options, async function showForm(request, reply) {
     const stored = await read(request)
-    return sendMove(request, reply, stored, {
-      form: fillSpan(stored.event),
-      version: versionOf(stored.event),
-    })
+    return sendMove(request, reply, stored, { form: fillSpan(stored.event) })
   })
 
   const moveOptions = { ...options, config: { ...options.config, showAgain } }
@@ -92,17 +90,13 @@ export function registerEventRoutes(
       const expected = readPrecondition(body)
       await change(request, (change) => moveEvent(change, id, eventId, span, scopeOf(request), expected))
     } catch (error) {
-      if (isConflict(error)) {
-        const current = await read(request)
-        const state = { form, version: versionOf(current.event), isStale: true }
-        return sendMove(request, reply.code(error.status), current, state)
-      }
-      if (!isValidationError(error)) throw error
-      const errors = toFieldErrors(error, ({ message }) =>
-        message === 'must be after starts_at' ? 'The end must be after the start' : message,
+      const entered = { form, version: readText(body, 'version') }
+      const state = rejectEdit(error, reply, entered, (invalid) =>
+        toFieldErrors(invalid, ({ message }) =>
+          message === 'must be after starts_at' ? 'The end must be after the start' : message,
+        ),
       )
-      const state = { form, version: readText(body, 'version'), errors }
-      return sendMove(request, reply.code(400), stored, state)
+      return sendMove(request, reply, await read(request), state)
     }
     return reply.redirect(`${maintenancePath(id)}?notice=moved`, 303)
   })
@@ -151,14 +145,13 @@ function parseSpan({ startsAt, endsAt }: SpanForm, before: Event) {
   return { starts_at, ends_at }
 }
 
-type MoveState = { form: SpanForm; version: string; errors?: FieldErrors; isStale?: boolean }
-
 function sendMove(
   request: FastifyRequest,
   reply: FastifyReply,
   { maintenance, event }: Stored,
-  { form, version, errors = {}, isStale = false }: MoveState,
+  state: EditState<SpanForm>,
 ) {
+  const { form, version = versionOf(event), errors = {}, isStale } = state
   const path = maintenancePath(maintenance.id)
   const toValues = ({ startsAt, endsAt }: SpanForm) => ({
     starts_at: describeDateTimeField(startsAt),
@@ -172,47 +165,53 @@ function sendMove(
     <>
       <Breadcrumbs trail={trailOf(maintenance)} current="Move event" />
       <h1>Move this event</h1>
-      <Form action={`${path}/events/${event.id}/move`} class="card form">
-        <input type="hidden" name="version" value={version} />
-        {isStale && (
-          <ConflictSummary resource="event">
-            The saved values that differ from yours are below their fields. Save again to replace them.
-          </ConflictSummary>
-        )}
-        <ErrorSummary errors={errors} />
-        <p>
-          <strong>{maintenance.title}</strong>
-          <span class="muted block">
-            <Span from={event.starts_at} to={event.ends_at} />
-          </span>
-        </p>
-        <div class="columns">
-          <DateTimeField
-            id="starts-at"
-            name="starts_at"
-            label="Start (UTC)"
-            value={form.startsAt}
-            required
-            error={messages.starts_at}
-          />
-          <DateTimeField
-            id="ends-at"
-            name="ends_at"
-            label="End (UTC)"
-            value={form.endsAt}
-            required
-            error={messages.ends_at}
-          />
-        </div>
-        <p class="muted">Only this event is moved. The schedule and its other events stay as they are.</p>
-        <div class="buttons">
-          <button class="primary">Move event</button>
-          <a class="button" href={path}>
-            Cancel
-          </a>
-        </div>
-      </Form>
+      <EditForm
+        resource="event"
+        action={`${path}/events/${event.id}/move`}
+        version={version}
+        state={state}
+        fields={<MoveFields {...{ maintenance, event, form, messages }} />}
+        buttons={<button class="primary">Move event</button>}
+        cancelPath={path}
+      />
     </>,
+  )
+}
+
+function MoveFields({
+  maintenance,
+  event,
+  form,
+  messages,
+}: Stored & { form: SpanForm; messages: FieldErrors }) {
+  return (
+    <>
+      <p>
+        <strong>{maintenance.title}</strong>
+        <span class="muted block">
+          <Span from={event.starts_at} to={event.ends_at} />
+        </span>
+      </p>
+      <div class="columns">
+        <DateTimeField
+          id="starts-at"
+          name="starts_at"
+          label="Start (UTC)"
+          value={form.startsAt}
+          required
+          error={messages.starts_at}
+        />
+        <DateTimeField
+          id="ends-at"
+          name="ends_at"
+          label="End (UTC)"
+          value={form.endsAt}
+          required
+          error={messages.ends_at}
+        />
+      </div>
+      <p class="muted">Only this event is moved. The schedule and its other events stay as they are.</p>
+    </>
   )
 }
 
@@ -253,6 +252,7 @@ export function Events({ events, label }: { events: Event[]; label: string }) {
     </ul>
   )
 }
+
 function isOpen({ state }: Event): boolean {
   return state !== 'COMPLETED' && state !== 'CANCELLED'
 }
@@ -268,26 +268,21 @@ function ClosingPage({ maintenance, event, closing }: ClosingProps) {
   const { action, question, page, consequence } = closing
   const path = maintenancePath(maintenance.id)
   return (
-    <>
-      <Breadcrumbs trail={trailOf(maintenance)} current={page} />
-      <h1>{question}</h1>
-      <section class="card form">
-        <p>
-          <strong>{maintenance.title}</strong>
-        </p>
-        <p>
-          <Span from={event.starts_at} to={event.ends_at} />
-        </p>
-        <p>{consequence}</p>
-        <Form action={`${path}/events/${event.id}/${action}`}>
-          <div class="buttons">
-            <button class="primary danger">{page}</button>
-            <a class="button" href={path}>
-              Back
-            </a>
-          </div>
-        </Form>
-      </section>
-    </>
+    <ConfirmPage
+      breadcrumbs={<Breadcrumbs trail={trailOf(maintenance)} current={page} />}
+      question={question}
+      action={`${path}/events/${event.id}/${action}`}
+      button={page}
+      isIrreversible
+      cancel={[path, 'Back']}
+    >
+      <p>
+        <strong>{maintenance.title}</strong>
+      </p>
+      <p>
+        <Span from={event.starts_at} to={event.ends_at} />
+      </p>
+      <p>{consequence}</p>
+    </ConfirmPage>
   )
 }

@@ -3,7 +3,16 @@ import type { NewMaintenance } from '../../maintenances/repository.ts'
 import { AffectedFields, type AffectedChoices } from '../affected-monitors.tsx'
 import type { FieldErrors } from '../form.ts'
 import { Preview } from '../preview.tsx'
-import { DateTimeField, Field, FieldGroup } from '../ui.tsx'
+import {
+  Checkbox,
+  DateTimeField,
+  Field,
+  FieldGroup,
+  Options,
+  SelectField,
+  TextAreaField,
+  TextField,
+} from '../fields.tsx'
 import { durationUnits, type MaintenanceForm } from './form.ts'
 import { positions, repeats, weekdays, describeSchedule } from './rule.ts'
 import { Span } from './ui.tsx'
@@ -19,32 +28,24 @@ type Props = {
 export function MaintenanceFields({ form, errors, choices, isNew }: Props) {
   return (
     <>
-      <Field id="title" label="Title" error={errors.title}>
-        {(ariaProps) => (
-          <input
-            id="title"
-            name="title"
-            value={form.title}
-            required
-            maxLength={255}
-            autocomplete="off"
-            autofocus={isNew && Object.keys(errors).length === 0}
-            {...ariaProps}
-          />
-        )}
-      </Field>
-      <Field
+      <TextField
+        id="title"
+        label="Title"
+        value={form.title}
+        required
+        maxLength={255}
+        autofocus={isNew && Object.keys(errors).length === 0}
+        error={errors.title}
+      />
+      <TextAreaField
         id="description"
         label="Description"
         hint="Optional: what readers notice meanwhile."
+        value={form.description}
+        rows={2}
+        maxLength={10_000}
         error={errors.description}
-      >
-        {(ariaProps) => (
-          <textarea id="description" name="description" rows={2} maxLength={10_000} {...ariaProps}>
-            {form.description}
-          </textarea>
-        )}
-      </Field>
+      />
       <AffectedFields
         choices={choices}
         allowed={maintenanceImpacts}
@@ -55,15 +56,9 @@ export function MaintenanceFields({ form, errors, choices, isNew }: Props) {
       {isNew ? (
         <input type="hidden" name="enabled" value="on" />
       ) : (
-        <div class="field">
-          <label class="choice">
-            <input type="checkbox" name="enabled" checked={form.enabled !== ''} />
-            <span>
-              Enabled <span class="muted">Otherwise it affects no monitor and is not public.</span>
-            </span>
-          </label>
-          {errors.enabled !== undefined && <p class="error">{errors.enabled}</p>}
-        </div>
+        <Checkbox name="enabled" isChecked={form.enabled !== ''} error={errors.enabled}>
+          <strong>Enabled</strong>: otherwise it affects no monitor and is not public.
+        </Checkbox>
       )}
     </>
   )
@@ -94,58 +89,47 @@ function ScheduleFields({ form, errors }: Pick<Props, 'form' | 'errors'>) {
                 autocomplete="off"
                 {...ariaProps}
               />
-              <Select
-                name="duration_unit"
-                label="Unit of the duration"
-                value={form.durationUnit}
-                options={durationUnits}
-              />
+              <select name="duration_unit" aria-label="Unit of the duration">
+                <Options choices={durationUnits} value={form.durationUnit} />
+              </select>
             </div>
           )}
         </Field>
       </div>
       <div class="columns">
-        <Field id="repeat" label="Repeat" error={form.repeat === 'rule' ? undefined : errors.rrule}>
-          {(ariaProps) => (
-            <select id="repeat" name="repeat" {...ariaProps}>
-              <Options options={repeats} value={form.repeat} />
-            </select>
-          )}
-        </Field>
-        <Field
+        <SelectField
+          id="repeat"
+          label="Repeat"
+          choices={repeats}
+          value={form.repeat}
+          error={form.repeat === 'rule' ? undefined : errors.rrule}
+        />
+        <TextField
           id="interval"
           label="Interval"
           hint="In days, weeks or months. 2: every second one."
+          inputMode="numeric"
+          value={form.interval}
+          data-shown-if="repeat=DAILY,WEEKLY,MONTHLY"
           error={errors.interval}
-        >
-          {(ariaProps) => (
-            <input
-              id="interval"
-              name="interval"
-              inputMode="numeric"
-              value={form.interval}
-              autocomplete="off"
-              data-shown-if="repeat=DAILY,WEEKLY,MONTHLY"
-              {...ariaProps}
-            />
-          )}
-        </Field>
-        <Field id="position" label="If monthly, on the">
-          {(ariaProps) => (
-            <select id="position" name="position" data-shown-if="repeat=MONTHLY" {...ariaProps}>
-              <Options options={positions} value={form.position} />
-            </select>
-          )}
-        </Field>
-        <Field id="weekday" label="Weekday" hint="If weekly, or monthly on the first, second, … one.">
-          {(ariaProps) => (
-            <select id="weekday" name="weekday" data-shown-if="repeat=WEEKLY,MONTHLY" {...ariaProps}>
-              <Options options={weekdays} value={form.weekday} />
-            </select>
-          )}
-        </Field>
+        />
+        <SelectField
+          id="position"
+          label="If monthly, on the"
+          choices={positions}
+          value={form.position}
+          data-shown-if="repeat=MONTHLY"
+        />
+        <SelectField
+          id="weekday"
+          label="Weekday"
+          hint="If weekly, or monthly on the first, second, … one."
+          choices={weekdays}
+          value={form.weekday}
+          data-shown-if="repeat=WEEKLY,MONTHLY"
+        />
       </div>
-      <Field
+      <TextField
         id="rrule"
         label="Other rule"
         hint={
@@ -154,46 +138,14 @@ function ScheduleFields({ form, errors }: Pick<Props, 'form' | 'errors'>) {
             <code>FREQ=YEARLY;BYMONTH=1,7;BYDAY=1SU</code>
           </>
         }
+        class="code"
+        value={form.rrule}
+        maxLength={255}
+        spellcheck={false}
+        data-shown-if="repeat=rule"
         error={form.repeat === 'rule' ? errors.rrule : undefined}
-      >
-        {(ariaProps) => (
-          <input
-            id="rrule"
-            name="rrule"
-            class="code"
-            value={form.rrule}
-            maxLength={255}
-            autocomplete="off"
-            spellcheck={false}
-            data-shown-if="repeat=rule"
-            {...ariaProps}
-          />
-        )}
-      </Field>
+      />
     </FieldGroup>
-  )
-}
-
-type Option = readonly [value: string, label: string]
-type SelectProps = { name: string; label: string; value: string; options: readonly Option[] }
-
-function Select({ name, label, value, options }: SelectProps) {
-  return (
-    <select name={name} aria-label={label}>
-      <Options options={options} value={value} />
-    </select>
-  )
-}
-
-function Options({ options, value }: Pick<SelectProps, 'options' | 'value'>) {
-  return (
-    <>
-      {options.map(([option, label]) => (
-        <option key={option} value={option} selected={option === value}>
-          {label}
-        </option>
-      ))}
-    </>
   )
 }
 

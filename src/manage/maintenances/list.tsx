@@ -6,7 +6,8 @@ import { listMaintenances, type Maintenance } from '../../maintenances/repositor
 import { pageByTime } from '../../wire/pagination.ts'
 import { toCurl } from '../curl.ts'
 import { sendPage } from '../page.tsx'
-import { Copyable, FilterForm, FilterSelect, FilterText, IfAllowed, NoMatches, PageLinks } from '../ui.tsx'
+import { FilterForm, FilterSelect, FilterText, NoMatches, PageLinks } from '../lists.tsx'
+import { Copyable, IfAllowed } from '../ui.tsx'
 import { describeSchedule } from './rule.ts'
 import { EventStatus, maintenancePath, maintenancesPath, Span } from './ui.tsx'
 

@@ -3,11 +3,12 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { ApiError } from '../../errors.ts'
 import { change } from '../../http/change-context.ts'
 import { createMonitor } from '../../monitors/repository.ts'
+import { TextField } from '../fields.tsx'
 import { type FieldErrors, isValidationError } from '../form.ts'
 import { sendPage } from '../page.tsx'
 import { readFormId, submitOnce } from '../submission.ts'
 import { Breadcrumbs, ErrorSummary, Form } from '../ui.tsx'
-import { MonitorFields, TextField } from './fields.tsx'
+import { MonitorFields } from './fields.tsx'
 import {
   emptyMonitorForm,
   type MonitorForm,

@@ -37,8 +37,8 @@ const notices = new Map([
   ['reported', 'Status reported.'],
   ['heartbeat-deleted', 'Heartbeat URL deleted.'],
   [
-    'heartbeat-exists',
-    'This form was sent before. The heartbeat URL is shown once: replace it if you did not copy it.',
+    'heartbeat-changed',
+    'Nothing was changed now: this form was sent before, or the heartbeat URL was changed after you opened it. A URL is shown once: replace it if you did not copy it.',
   ],
 ])
 

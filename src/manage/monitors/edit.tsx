@@ -2,16 +2,10 @@ import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { change } from '../../http/change-context.ts'
 import { getMonitor, type Monitor, updateMonitor } from '../../monitors/repository.ts'
-import {
-  type FieldErrors,
-  isConflict,
-  isValidationError,
-  readPrecondition,
-  readText,
-  toSavedValues,
-} from '../form.ts'
+import { EditForm, type EditState, rejectEdit } from '../edit-form.tsx'
+import { type FieldErrors, readPrecondition, readText, toSavedValues } from '../form.ts'
 import { sendPage } from '../page.tsx'
-import { Breadcrumbs, ConflictSummary, ErrorSummary, Form } from '../ui.tsx'
+import { Breadcrumbs } from '../ui.tsx'
 import { MonitorFields } from './fields.tsx'
 import {
   fillMonitorForm,
@@ -29,7 +23,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 
   app.get('/:tag/edit', { config, schema }, async function showForm(request, reply) {
     const monitor = await getMonitor(app.db, request.params.tag)
-    return sendForm(request, reply, monitor, { form: fillMonitorForm(monitor), version: monitor.version })
+    return sendForm(request, reply, monitor, { form: fillMonitorForm(monitor) })
   })
 
   app.post(
@@ -43,14 +37,9 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         const expected = readPrecondition(request.body)
         await change(request, (change) => updateMonitor(change, tag, changes, { expected }))
       } catch (error) {
-        const monitor = await getMonitor(app.db, tag)
-        if (isConflict(error)) {
-          const state = { form, version: monitor.version, isStale: true }
-          return sendForm(request, reply.code(error.status), monitor, state)
-        }
-        if (!isValidationError(error)) throw error
-        const state = { form, version: readText(request.body, 'version'), errors: toMonitorErrors(error) }
-        return sendForm(request, reply.code(400), monitor, state)
+        const entered = { form, version: readText(request.body, 'version') }
+        const state = rejectEdit(error, reply, entered, toMonitorErrors)
+        return sendForm(request, reply, await getMonitor(app.db, tag), state)
       }
       return reply.redirect(`${monitorPath(tag)}?notice=saved`, 303)
     },
@@ -65,21 +54,14 @@ async function showAgain(request: FastifyRequest<{ Params: { tag: string } }>, r
   return sendForm(request, reply, monitor, { form, version: readText(request.body, 'version') })
 }
 
-type FormState = {
-  form: MonitorForm
-  /** The version that the change requires. */
-  version: string
-  errors?: FieldErrors
-  /** True if the monitor was changed after the form was opened. */
-  isStale?: boolean
-}
-
 function sendForm(
   request: FastifyRequest,
   reply: FastifyReply,
   monitor: Monitor,
-  { form, version, errors = {}, isStale = false }: FormState,
+  state: EditState<MonitorForm>,
 ) {
+  const { form, version = monitor.version, errors = {}, isStale } = state
+  const messages = isStale ? compare(form, fillMonitorForm(monitor)) : errors
   return sendPage(
     request,
     reply,
@@ -87,22 +69,15 @@ function sendForm(
     <>
       <Breadcrumbs trail={trailOf(monitor)} current="Edit" />
       <h1>Edit monitor</h1>
-      <Form action={`${monitorPath(monitor.tag)}/edit`} class="card form">
-        <input type="hidden" name="version" value={version} />
-        {isStale && (
-          <ConflictSummary resource="monitor">
-            The saved values that differ from yours are below their fields. Save again to replace them.
-          </ConflictSummary>
-        )}
-        <ErrorSummary errors={errors} />
-        <MonitorFields form={form} errors={isStale ? compare(form, fillMonitorForm(monitor)) : errors} />
-        <div class="buttons">
-          <button class="primary">Save</button>
-          <a class="button" href={monitorPath(monitor.tag)}>
-            Cancel
-          </a>
-        </div>
-      </Form>
+      <EditForm
+        resource="monitor"
+        action={`${monitorPath(monitor.tag)}/edit`}
+        version={version}
+        state={state}
+        fields={<MonitorFields form={form} errors={messages} />}
+        buttons={<button class="primary">Save</button>}
+        cancelPath={monitorPath(monitor.tag)}
+      />
     </>,
   )
 }

@@ -1,7 +1,6 @@
-import type { ComponentChildren } from 'preact'
 import { statuses } from '../../enums.ts'
+import { Checkbox, FieldGroup, SelectField, TextAreaField, TextField } from '../fields.tsx'
 import type { FieldErrors } from '../form.ts'
-import { Field, FieldGroup } from '../ui.tsx'
 import type { MonitorForm } from './form.ts'
 import { formatStatus } from './ui.tsx'
 
@@ -12,18 +11,15 @@ export function MonitorFields({ form, errors }: Props) {
   return (
     <>
       <TextField id="name" label="Name" value={form.name} maxLength={255} error={errors.name} required />
-      <Field
+      <TextAreaField
         id="description"
         label="Description"
         hint="Optional. Shown on the public page."
+        value={form.description}
+        rows={2}
+        maxLength={10_000}
         error={errors.description}
-      >
-        {(ariaProps) => (
-          <textarea id="description" name="description" rows={2} maxLength={10_000} {...ariaProps}>
-            {form.description}
-          </textarea>
-        )}
-      </Field>
+      />
       <div class="columns">
         <TextField
           id="category_name"
@@ -53,22 +49,14 @@ export function MonitorFields({ form, errors }: Props) {
             value={form.staleAfter}
             error={errors.stale_after_seconds}
           />
-          <Field
+          <SelectField
             id="default_status"
             label="Status without a valid report"
             hint="Down, if a missing report means a failure."
+            choices={statuses.map((status) => [status, formatStatus(status)])}
+            value={form.defaultStatus}
             error={errors.default_status}
-          >
-            {(ariaProps) => (
-              <select id="default_status" name="default_status" {...ariaProps}>
-                {statuses.map((status) => (
-                  <option key={status} value={status} selected={status === form.defaultStatus}>
-                    {formatStatus(status)}
-                  </option>
-                ))}
-              </select>
-            )}
-          </Field>
+          />
         </div>
         <Checkbox
           name="degraded_counts_as_down"
@@ -89,54 +77,5 @@ export function MonitorFields({ form, errors }: Props) {
         </Checkbox>
       </FieldGroup>
     </>
-  )
-}
-
-type TextFieldProps = {
-  /** Also the name. */
-  id: string
-  label: string
-  hint?: string
-  value: string
-  error: string | undefined
-  inputMode?: 'numeric' | 'url'
-  maxLength?: number
-  required?: boolean
-}
-
-export function TextField({ id, label, hint, value, error, ...rest }: TextFieldProps) {
-  return (
-    <Field id={id} label={label} hint={hint} error={error}>
-      {(ariaProps) => <input id={id} name={id} value={value} autocomplete="off" {...rest} {...ariaProps} />}
-    </Field>
-  )
-}
-
-type CheckboxProps = {
-  name: string
-  isChecked: boolean
-  error: string | undefined
-  children: ComponentChildren
-}
-
-function Checkbox({ name, isChecked, error, children }: CheckboxProps) {
-  return (
-    <div>
-      <label class="choice">
-        <input
-          type="checkbox"
-          name={name}
-          value="yes"
-          checked={isChecked}
-          aria-describedby={error === undefined ? undefined : `${name}-error`}
-        />
-        <span>{children}</span>
-      </label>
-      {error !== undefined && (
-        <p class="error" id={`${name}-error`}>
-          {error}
-        </p>
-      )}
-    </div>
   )
 }

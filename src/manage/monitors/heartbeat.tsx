@@ -1,52 +1,49 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { Static } from 'typebox'
+import { noHeartbeatUrl } from '../../errors.ts'
 import { change } from '../../http/change-context.ts'
 import { toHeartbeatUrl } from '../../http/heartbeat-url.ts'
 import { siteUrl } from '../../http/site-url.ts'
 import { createHeartbeat, deleteHeartbeat, findHeartbeat, type Heartbeat } from '../../monitors/heartbeats.ts'
 import { getMonitor, type Monitor } from '../../monitors/repository.ts'
-import { readText } from '../form.ts'
+import type { Precondition } from '../../preconditions.ts'
+import { ConfirmPage } from '../confirmation.tsx'
+import { registerDeletion } from '../deletion.tsx'
+import { isConflict, readPrecondition, readText } from '../form.ts'
 import { sendPage } from '../page.tsx'
-import { Breadcrumbs, Copyable, Fact, Form, IfAllowed, TimeAgo, TimeAgoOrNever } from '../ui.tsx'
-import { ConfirmPage, monitorPath, MonitorParams, trailOf } from './ui.tsx'
+import {
+  Breadcrumbs,
+  Copyable,
+  Fact,
+  Form,
+  HiddenFields,
+  IfAllowed,
+  TimeAgo,
+  TimeAgoOrNever,
+} from '../ui.tsx'
+import { monitorPath, MonitorParams, trailOf } from './ui.tsx'
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   const config = { permission: 'write:monitors', tags: { param: 'tag' } } as const
   const schema = { params: MonitorParams }
 
-  app.get('/:tag/heartbeat/replace', { config, schema }, async function confirmReplacement(request, reply) {
-    const monitor = await getMonitor(app.db, request.params.tag)
-    const heartbeat = await findHeartbeat(app.db, monitor.id)
-    return sendPage(
-      request,
-      reply,
-      { title: 'Replace the heartbeat URL', section: 'monitors' },
-      <ConfirmPage
-        page="Replace the heartbeat URL"
-        label="Replace"
-        question={`Replace the heartbeat URL of ${monitor.name}?`}
-        action="heartbeat"
-        monitor={monitor}
-        fields={<ReplacedField heartbeat={heartbeat} />}
-      >
-        <p>Requests to the current URL are 404 from then on: give the new URL to its clients.</p>
-        <LastRequest heartbeat={heartbeat} />
-      </ConfirmPage>,
-    )
-  })
-
+  /** Creates the URL, or replaces the one whose version the form contains. */
   app.post(
     '/:tag/heartbeat',
     { config: { ...config, recentLogIn: replacesUrl }, schema },
     async function create(request, reply) {
       const { tag } = request.params
-      const secret = await change(request, async (change) => {
-        const { id } = await getMonitor(change.trx, tag)
-        const heartbeat = await findHeartbeat(change.trx, id)
-        // Otherwise a reload of the page with the URL would replace the URL that was just copied.
-        if (toReplaced(heartbeat) !== readText(request.body, 'replaced')) return undefined
-        return createHeartbeat(change, tag)
-      })
-      if (secret === undefined) return reply.redirect(`${monitorPath(tag)}?notice=heartbeat-exists`, 303)
+      const expected: Precondition = replacesUrl(request.body)
+        ? readPrecondition(request.body)
+        : { noneMatch: 'any' }
+      let secret: string
+      try {
+        secret = await change(request, (change) => createHeartbeat(change, tag, expected))
+      } catch (error) {
+        // The form was sent before, or another one meanwhile: the URL that was just copied is not replaced.
+        if (!isConflict(error)) throw error
+        return reply.redirect(`${monitorPath(tag)}?notice=heartbeat-changed`, 303)
+      }
       const monitor = await getMonitor(app.db, tag)
       return sendPage(
         request,
@@ -57,58 +54,78 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     },
   )
 
-  app.get('/:tag/heartbeat/delete', { config, schema }, async function confirmDeletion(request, reply) {
-    const monitor = await getMonitor(app.db, request.params.tag)
-    const heartbeat = await findHeartbeat(app.db, monitor.id)
+  app.get('/:tag/heartbeat/replace', { config, schema }, async function confirmReplacement(request, reply) {
+    const { monitor, heartbeat } = await read(request.params)
+    const page = 'Replace the heartbeat URL'
     return sendPage(
       request,
       reply,
-      { title: 'Delete the heartbeat URL', section: 'monitors' },
+      { title: page, section: 'monitors' },
       <ConfirmPage
-        page="Delete the heartbeat URL"
-        label="Delete"
-        question={`Delete the heartbeat URL of ${monitor.name}?`}
-        action="heartbeat/delete"
-        monitor={monitor}
+        breadcrumbs={<Breadcrumbs trail={trailOf(monitor)} current={page} />}
+        question={`Replace the heartbeat URL of ${monitor.name}?`}
+        action={heartbeatPath(monitor.tag)}
+        fields={<HiddenFields fields={{ version: heartbeat.version }} />}
+        button="Replace"
+        isIrreversible
+        cancel={[monitorPath(monitor.tag)]}
       >
-        <p>Requests to the URL are 404 from then on. This cannot be undone.</p>
+        <p>Requests to the current URL are 404 from then on: give the new URL to its clients.</p>
         <LastRequest heartbeat={heartbeat} />
       </ConfirmPage>,
     )
   })
 
-  app.post(
-    '/:tag/heartbeat/delete',
-    { config: { ...config, recentLogIn: true }, schema },
-    async function remove(request, reply) {
-      const { tag } = request.params
-      await change(request, (change) => deleteHeartbeat(change, tag))
-      return reply.redirect(`${monitorPath(tag)}?notice=heartbeat-deleted`, 303)
-    },
-  )
+  registerDeletion(app, {
+    path: '/:tag/heartbeat/delete',
+    config,
+    params: MonitorParams,
+    read,
+    remove: (change, { tag }, expected) => deleteHeartbeat(change, tag, expected),
+    describe: ({ monitor, heartbeat }) => ({
+      section: 'monitors',
+      resource: 'heartbeat URL',
+      question: `Delete the heartbeat URL of ${monitor.name}?`,
+      trail: trailOf(monitor),
+      page: 'Delete the heartbeat URL',
+      path: heartbeatPath(monitor.tag),
+      version: heartbeat.version,
+      children: (
+        <>
+          <p>Requests to the URL are 404 from then on. This cannot be undone.</p>
+          <LastRequest heartbeat={heartbeat} />
+        </>
+      ),
+    }),
+    nextPath: ({ tag }) => `${monitorPath(tag)}?notice=heartbeat-deleted`,
+  })
+
+  /** @throws ApiError 404 */
+  async function read({ tag }: Static<typeof MonitorParams>) {
+    const monitor = await getMonitor(app.db, tag)
+    const heartbeat = await findHeartbeat(app.db, monitor.id)
+    if (!heartbeat) throw noHeartbeatUrl()
+    return { monitor, heartbeat }
+  }
 }
 
 export default routes
 
-/** Identifies the URL that a form replaces. Empty: none. */
-function toReplaced(heartbeat: Heartbeat | undefined): string {
-  return heartbeat ? String(heartbeat.created_at.getTime()) : ''
+function heartbeatPath(tag: string): string {
+  return `${monitorPath(tag)}/heartbeat`
 }
 
 function replacesUrl(body: unknown): boolean {
-  return readText(body, 'replaced') !== ''
+  return readText(body, 'version') !== ''
 }
 
-function ReplacedField({ heartbeat }: { heartbeat: Heartbeat | undefined }) {
-  return <input type="hidden" name="replaced" value={toReplaced(heartbeat)} />
-}
-
-function LastRequest({ heartbeat }: { heartbeat: Heartbeat | undefined }) {
-  if (!heartbeat?.last_used_at) return <p>The URL was never requested.</p>
-  return (
+function LastRequest({ heartbeat: { last_used_at: time } }: { heartbeat: Heartbeat }) {
+  return time ? (
     <p>
-      Last request: <TimeAgo time={heartbeat.last_used_at} />
+      Last request: <TimeAgo time={time} />
     </p>
+  ) : (
+    <p>The URL was never requested.</p>
   )
 }
 
@@ -151,7 +168,7 @@ function toCrontabLines(url: string): string {
 
 /** The part of a monitor's page about its heartbeat URL. */
 export function HeartbeatCard({ tag, heartbeat }: { tag: string; heartbeat: Heartbeat | undefined }) {
-  const path = `${monitorPath(tag)}/heartbeat`
+  const path = heartbeatPath(tag)
   return (
     <section class="card" aria-labelledby="heartbeat">
       <h2 id="heartbeat">Heartbeat URL</h2>
@@ -184,7 +201,6 @@ export function HeartbeatCard({ tag, heartbeat }: { tag: string; heartbeat: Hear
           </p>
           <IfAllowed access="write:monitors">
             <Form action={path}>
-              <ReplacedField heartbeat={undefined} />
               <div class="buttons">
                 <button>Create a heartbeat URL</button>
               </div>

@@ -46,14 +46,12 @@ export function Latency({ minutes, from }: Props) {
           )}
         </p>
       </div>
-      {measured.length > 0 && (
-        <BarChart
-          bars={bars}
-          label={`Latency of the last 24 hours, mean of each ${barMinutes} minutes. ${summary}`}
-          format={formatMs}
-          axis={['24 hours ago', 'now']}
-        />
-      )}
+      <BarChart
+        bars={bars}
+        label={`Latency of the last 24 hours, mean of each ${barMinutes} minutes. ${summary}`}
+        format={formatMs}
+        axis={['24 hours ago', 'now']}
+      />
     </section>
   )
 }

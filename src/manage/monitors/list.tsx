@@ -6,15 +6,8 @@ import { listMonitors, type Monitor } from '../../monitors/repository.ts'
 import { formatUptime } from '../../html/days.tsx'
 import { paginate, parseCursor } from '../../wire/pagination.ts'
 import { sendPage } from '../page.tsx'
-import {
-  FilterForm,
-  FilterSelect,
-  FilterText,
-  IfAllowed,
-  NoMatches,
-  PageLinks,
-  TimeAgoOrNever,
-} from '../ui.tsx'
+import { FilterForm, FilterSelect, FilterText, NoMatches, PageLinks } from '../lists.tsx'
+import { IfAllowed, TimeAgoOrNever } from '../ui.tsx'
 import { FirstMonitor } from './first-monitor.tsx'
 import {
   formatStatus,
@@ -149,20 +142,18 @@ function MonitorTable({ monitors }: { monitors: Monitor[] }) {
                 {monitor.category_name !== null && ` · ${monitor.category_name}`}
               </span>
             </th>
-            <td role="cell" data-label="Status">
+            <td role="cell">
               <div>
                 <MonitorStatus status={monitor.status} />
-                {monitor.status_source !== 'report' && (
-                  <span class="more">
-                    <StatusReason source={monitor.status_source} lastReport={monitor.last_report} />
-                  </span>
-                )}
+                <span class="more">
+                  <StatusReason source={monitor.status_source} />
+                </span>
               </div>
             </td>
-            <td role="cell" data-label="Last report">
+            <td role="cell" class="last-report">
               <LastReport report={monitor.last_report} />
             </td>
-            <td role="cell" data-label="Uptime">
+            <td role="cell" class="uptime">
               <Uptime uptime={monitor.uptime} />
             </td>
           </tr>

@@ -4,8 +4,8 @@ import type { Monitor } from '../../monitors/repository.ts'
 import { maxLatencyMs } from '../../reports/writer.ts'
 import { toCurl } from '../curl.ts'
 import { assertValidFields, type FieldErrors, readText } from '../form.ts'
-import { Copyable, ErrorSummary, Field, Form } from '../ui.tsx'
-import { TextField } from './fields.tsx'
+import { SelectField, TextField } from '../fields.tsx'
+import { Copyable, ErrorSummary, Form } from '../ui.tsx'
 import { formatStatus, monitorPath } from './ui.tsx'
 
 /** Values as entered, so that a rejected form is shown again without loss. */
@@ -48,17 +48,13 @@ export function ReportForm({ monitor, form, errors, request }: Props) {
       <Form action={`${monitorPath(tag)}/report`}>
         <ErrorSummary errors={errors} />
         <div class="columns">
-          <Field id="status" label="Status now" error={errors.status}>
-            {(ariaProps) => (
-              <select id="status" name="status" {...ariaProps}>
-                {reportStatuses.map((value) => (
-                  <option key={value} value={value} selected={value === form.status}>
-                    {formatStatus(value)}
-                  </option>
-                ))}
-              </select>
-            )}
-          </Field>
+          <SelectField
+            id="status"
+            label="Status now"
+            choices={reportStatuses.map((value) => [value, formatStatus(value)])}
+            value={form.status}
+            error={errors.status}
+          />
           <TextField
             id="latency_ms"
             label="Latency in ms (optional)"

@@ -1,8 +1,7 @@
-import type { ComponentChildren } from 'preact'
 import { Type } from 'typebox'
 import type { Status } from '../../enums.ts'
 import type { Monitor } from '../../monitors/repository.ts'
-import { Breadcrumbs, Form, TimeAgo } from '../ui.tsx'
+import { TimeAgo } from '../ui.tsx'
 
 export const monitorsPath = '/manage/monitors'
 
@@ -45,7 +44,7 @@ export function StatusReason({ source, lastReport }: StatusReasonProps) {
     case 'report':
       return <>reported {lastReport && <TimeAgo time={toTime(lastReport.minute)} />}</>
     case 'default':
-      if (lastReport === undefined) return <>by default: there is no valid report</>
+      if (lastReport === undefined) return <>by default, without a valid report</>
       return lastReport ? <>by default: the last report is too old</> : <>by default: nothing was reported</>
   }
 }
@@ -61,43 +60,6 @@ export function VisibilityTags({ monitor }: { monitor: Pick<Monitor, 'enabled' |
     <>
       {!monitor.enabled && <span class="tag">disabled</span>}
       {monitor.hidden && <span class="tag">hidden</span>}
-    </>
-  )
-}
-
-type ConfirmPageProps = {
-  monitor: Monitor
-  /** Name of the page in its breadcrumbs. */
-  page: string
-  /** Label of the button. */
-  label: string
-  question: string
-  /** Last part of the path of the page. */
-  action: string
-  children: ComponentChildren
-  /** Hidden fields. */
-  fields?: ComponentChildren
-}
-
-/** Asks for confirmation of what cannot be undone. */
-export function ConfirmPage({ monitor, page, label, question, action, children, fields }: ConfirmPageProps) {
-  const path = monitorPath(monitor.tag)
-  return (
-    <>
-      <Breadcrumbs trail={trailOf(monitor)} current={page} />
-      <h1>{question}</h1>
-      <section class="card form">
-        {children}
-        <Form action={`${path}/${action}`}>
-          {fields}
-          <div class="buttons">
-            <button class="primary danger">{label}</button>
-            <a class="button" href={path}>
-              Cancel
-            </a>
-          </div>
-        </Form>
-      </section>
     </>
   )
 }
