@@ -39,6 +39,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     { config: { ...config, recentLogIn: replacesUrl }, schema },
     async function create(request, reply) {
       const { tag } = request.params
+      // Before the change, because it rejects an invalid Host.
+      const base = siteUrl(request)
       const secret = await change(request, async (change) => {
         const { id } = await getMonitor(change.trx, tag)
         const heartbeat = await findHeartbeat(change.trx, id)
@@ -52,7 +54,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         request,
         reply.code(201),
         { title: 'Copy the heartbeat URL', section: 'monitors', reloadPath: monitorPath(tag) },
-        <IssuedPage monitor={monitor} url={toHeartbeatUrl(siteUrl(request), tag, secret)} />,
+        <IssuedPage monitor={monitor} url={toHeartbeatUrl(base, tag, secret)} />,
       )
     },
   )
