@@ -14,27 +14,43 @@ import { generateDueEvents } from './maintenances/event-generation.ts'
 import { removeEndedSessions } from './manage/session-repository.ts'
 import { removeOldMinutes } from './reports/retention.ts'
 
-/**
- * Creates an admin key if there are no keys, and prints it. Bypasses the logger, because keys never appear in logs. If
- * the key cannot be printed, it is deleted, so that the next start creates another one.
- */
+/** A key that was created, and of which only this object knows the token. */
+export type FirstKey = {
+  /**
+   * Prints the key. Bypasses the logger, because keys never appear in logs. If it cannot be printed, it is deleted, so that
+   * the next start creates another one.
+   * @param origin of the service
+   */
+  print: (origin: string, stdout?: Writable) => Promise<void>
+  /** Deletes the key, which was not printed. */
+  discard: () => Promise<void>
+}
+
+/** Creates an admin key if there are no keys. */
 export async function createFirstAdminKey(
   { db }: Pick<Database, 'db'>,
   {
     log,
-    origin,
     ...limits
-  }: Pick<KeyContext, 'lifetimeMaxDays' | 'auditRetentionDays'> & {
-    log: Pick<Logger, 'info' | 'error'>
-    origin: string
-  },
-  stdout: Writable = process.stdout,
-): Promise<void> {
-  if ((await listKeys(db, { limit: 1 })).length > 0) return
+  }: Pick<KeyContext, 'lifetimeMaxDays' | 'auditRetentionDays'> & { log: Pick<Logger, 'info' | 'error'> },
+): Promise<FirstKey | undefined> {
+  if ((await listKeys(db, { limit: 1 })).length > 0) return undefined
   const actor = { key: null, via: 'cli' as const, address: null, request_id: null }
   const context = { db, actor, secrets: createSecrets(), log, caller: null, ...limits }
   const { key, token } = await createKey(context, { name: 'first-admin', permissions: ['admin'] })
-  const text = `
+  const discard = () => deleteKey(context, key)
+  return {
+    discard,
+    print: (origin, stdout = process.stdout) =>
+      print({ stdout }, formatFirstKey(token, origin)).catch(async (error: unknown) => {
+        await discard()
+        log.error({ err: error }, 'the first key could not be printed: the next start creates another one')
+      }),
+  }
+}
+
+function formatFirstKey(token: string, origin: string): string {
+  return `
   Your first API key, with the permission admin. Copy it now: it is not shown again.
 
     export KENER_API_KEY=${token}
@@ -42,10 +58,6 @@ export async function createFirstAdminKey(
 
   Next, log in with it to the admin panel, and create a monitor: ${origin}/manage
 `
-  await print({ stdout }, text).catch(async (error: unknown) => {
-    await deleteKey(context, key)
-    log.error({ err: error }, 'the first key could not be printed: the next start creates another one')
-  })
 }
 
 /** Publishes each success of a job, for the metrics: its name, and the Unix time in seconds. */

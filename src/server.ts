@@ -61,20 +61,24 @@ async function serve(): Promise<void> {
   ])
   let draining = false
   const app = buildApp({ ...database, config, logger, tracing, isDraining: () => draining })
-  await app.listen({ host, port }).catch((error: unknown) => {
+  await app.ready()
+  const signal = signals.wait()
+  const { databaseUrl, dataDir, keyLifetimeMaxDays: lifetimeMaxDays, auditRetentionDays } = config
+  const firstKey =
+    databaseUrl === undefined
+      ? await createFirstAdminKey(database, { lifetimeMaxDays, auditRetentionDays, log: logger })
+      : undefined
+  // Printed before a request is accepted, so that it is there for a program that waits for the first response.
+  let printed: Promise<void> | undefined
+  app.server.once('listening', () => {
+    printed = firstKey?.print(app.listeningOrigin)
+  })
+  await app.listen({ host, port }).catch(async (error: unknown) => {
+    await firstKey?.discard()
     throw toPortError('HOST and PORT', error)
   })
-  const signal = signals.wait()
-  if (config.databaseUrl === undefined) {
-    const { dataDir, keyLifetimeMaxDays: lifetimeMaxDays, auditRetentionDays } = config
-    storeOrigin(dataDir, app.listeningOrigin)
-    await createFirstAdminKey(database, {
-      lifetimeMaxDays,
-      auditRetentionDays,
-      log: logger,
-      origin: app.listeningOrigin,
-    })
-  }
+  await printed
+  if (databaseUrl === undefined) storeOrigin(dataDir, app.listeningOrigin)
   if (isTerminal) process.stdout.write(formatAddresses(app.listeningOrigin, config))
   const stopJobs = startHourlyJobs(database, config.dataRetentionDays, logger)
 

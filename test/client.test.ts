@@ -241,15 +241,31 @@ await t.test(
   },
 )
 
-await t.test('a response that is not from the service is an error, too', async (t) => {
-  const page: Answer = (_request, response) => response.writeHead(404).end('<html>')
-  const { client } = await startFake(t, [page])
-  await t.rejects(client.get('/api/me'), {
-    status: 404,
-    code: 'UNEXPECTED_RESPONSE',
-    details: [],
-    requestId: null,
-  })
+await t.test('a response that is not from the service is an error, and is not repeated', async (t) => {
+  const unexpected = { name: 'KenerError', code: 'UNEXPECTED_RESPONSE', details: [], requestId: null }
+  for (const [status, body] of [
+    [404, '<html>'],
+    [200, '<html>'],
+    [200, 'null'],
+    [200, ''],
+  ] as const) {
+    const { client, requests } = await startFake(t, [
+      (_request, response) => response.writeHead(status).end(body),
+    ])
+    await t.rejects(client.get('/api/me'), { ...unexpected, status }, `${status} ${body}`)
+    t.equal(requests.length, 1)
+  }
+})
+
+await t.test('a redirect is an error, because a POST would become a GET that seems to succeed', async (t) => {
+  for (const status of [301, 302, 303, 307, 308]) {
+    const { client, requests } = await startFake(t, [
+      (_request, response) => response.writeHead(status, { location: '/other' }).end(),
+    ])
+    const error = { code: 'UNEXPECTED_RESPONSE', status, message: /redirects to \/other/ }
+    await t.rejects(client.post('/api/monitors/{tag}/data', report), error)
+    t.equal(requests.length, 1)
+  }
 })
 
 await t.test('a parameter cannot change the path', async (t) => {

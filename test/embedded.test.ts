@@ -21,6 +21,7 @@ await t.test('kener-api in an empty directory creates a database and a valid adm
   const me = await fetch(`${origin}/api/me`, authorization(key))
   t.match(await me.json(), { success: true, data: { key_name: 'first-admin', permissions: ['admin'] } })
   t.equal(first.output.stdout.split(key).length, 2, 'the key is printed once')
+  t.match(first.output.stdout.split(key)[1], /Server listening/, 'before the service accepts a request')
   t.match(
     first.output.stdout,
     /^\{[^\n]*"msg":"Creating the embedded database in [^\n]+"\}\n/,

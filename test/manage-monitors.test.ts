@@ -1,6 +1,6 @@
 import t from 'tap'
 import { newKey, type Replica, shareReplica } from './helper.ts'
-import { logIn, readHidden } from './visitor.ts'
+import { logIn, readHidden, visit } from './visitor.ts'
 
 const monitors = '/manage/monitors'
 const replicaOf = shareReplica(t)
@@ -144,6 +144,24 @@ await t.test(
   },
 )
 
+await t.test('an invalid report of a key that may not read monitors shows no data', async (t) => {
+  const { replica, call } = await start()
+  await call('PUT /api/monitors/shop', { name: 'Shop' })
+  await call('POST /api/monitors/shop/data', { status: 'UP', latency_ms: 250 })
+  for (const [permissions, shown] of [
+    [['write:monitors'], false],
+    [['read:monitors', 'write:monitors'], true],
+  ] as const) {
+    const { token } = await newKey(replica, { permissions: [...permissions] })
+    const visitor = await logIn(replica.app, token)
+    const form = readHidden((await visitor.get(`${monitors}/shop/edit`)).body, `${monitors}/shop/edit`)
+    const rejected = await visitor.post(`${monitors}/shop/report`, { ...form, status: 'NONE' })
+    t.equal(rejected.statusCode, 400)
+    t.match(rejected.body, /Choose a status from the list/)
+    t.equal(/250 ms/.test(rejected.body), shown, permissions.join())
+  }
+})
+
 await t.test('a heartbeat URL is shown once, replaced and deleted', async (t) => {
   const { replica, visitor, call, listEvents } = await start()
   await call('PUT /api/monitors/shop', { name: 'Shop' })
@@ -161,6 +179,11 @@ await t.test('a heartbeat URL is shown once, replaced and deleted', async (t) =>
   t.equal(again.headers.location, `${monitors}/shop?notice=heartbeat-changed`, 'as sent by a reload')
   t.equal(await request(first), 200, 'the URL is not replaced')
   t.equal(urlIn((await visitor.get(`${monitors}/shop`)).body), '')
+
+  const elsewhere = visit(replica.app, { host: 'not~valid' })
+  elsewhere.cookie = visitor.cookie
+  t.equal((await elsewhere.submit(`${path}/replace`, {}, path)).statusCode, 400)
+  t.equal(await request(first), 200, 'a URL that cannot be shown replaces nothing')
 
   const [staleReplacement, staleDeletion] = [
     readHidden((await visitor.get(`${path}/replace`)).body, path),

@@ -23,19 +23,22 @@ export class KenerError extends Error {
   }
 
   static from({ status, headers }: Response, text: string): KenerError {
-    const body = parse(text)
-    return new KenerError(status, isErrorBody(body) ? body.error : unexpected(status), headers)
+    const body = parseJson(text)
+    return new KenerError(status, isErrorBody(body) ? body.error : unexpected(status, headers), headers)
   }
 }
 
-function unexpected(status: number): ErrorBody['error'] {
+function unexpected(status: number, headers: Headers): ErrorBody['error'] {
+  const location = headers.get('location')
+  const redirect = location === null ? '' : `: it redirects to ${location}`
   return {
     code: 'UNEXPECTED_RESPONSE',
-    message: `The response has the status ${status} and no error of the API`,
+    message: `The response with the status ${status} is not from the service${redirect}`,
   }
 }
 
-function parse(text: string): unknown {
+/** Returns undefined if the text is not JSON. */
+export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text)
   } catch {

@@ -1,4 +1,4 @@
-import { KenerError } from './error.ts'
+import { KenerError, parseJson } from './error.ts'
 import type { paths } from './openapi.ts'
 import type { Arguments, Data, Item, ListPath, Method, PathOf, Result } from './types.ts'
 
@@ -102,10 +102,14 @@ export function createClient({
           method,
           headers,
           body: content,
+          // Otherwise a POST could become a GET, whose response would seem to be that of the POST, and a body could be sent
+          // to another server.
+          redirect: 'manual',
           signal: signal ? AbortSignal.any([signal, limit]) : limit,
         })
         const text = await response.text()
-        if (response.ok) return toResult(response, text)
+        const result = toResult(response, text)
+        if (result) return result
         const error = KenerError.from(response, text)
         if (!isTemporary(error, canRepeat)) throw error
         failure = error
@@ -115,7 +119,7 @@ export function createClient({
         failure = error
       }
       if (retries >= maxRetries || (retryAfter ?? 0) * 1_000 > maxWaitMs) throw failure
-      await delay(Math.min(toWaitMs(retryAfter, retries), maxWaitMs), signal)
+      await delay(Math.min(toWaitMs(retryAfter, retries), maxWaitMs, maxTimerMs), signal)
     }
   }
 }
@@ -134,6 +138,9 @@ function isTemporary({ status, retryAfter }: KenerError, canRepeat: boolean): bo
   if (status === 429) return true
   return canRepeat && ([502, 503, 504].includes(status) || (status === 409 && retryAfter !== null))
 }
+
+/** A longer timer would end at once. */
+const maxTimerMs = 2_147_483_647
 
 /** Random, so that clients that failed at the same time do not return at the same time. */
 function toWaitMs(retryAfter: number | null, retries: number): number {
@@ -158,8 +165,12 @@ function toQuery(values: Values = {}): string {
   return query.size > 0 ? `?${query.toString()}` : ''
 }
 
-function toResult({ status, headers }: Response, text: string): AnyResult {
-  const { data, pagination } = (text === '' ? {} : JSON.parse(text)) as Partial<AnyResult>
+/** Returns undefined for an error, and for a response that is not from the service. */
+function toResult({ ok, status, headers }: Response, text: string): AnyResult | undefined {
+  if (!ok) return undefined
+  const body = status === 204 ? { success: true } : parseJson(text)
+  const { success, data, pagination } = (body ?? {}) as Partial<AnyResult> & { success?: unknown }
+  if (success !== true) return undefined
   return { data, ...(pagination && { pagination }), ...{ status, headers } }
 }
 

@@ -61,7 +61,7 @@ export async function listIncidents(
     ...(text === undefined ? [] : [sql`strpos(lower(title), lower(${text})) > 0`]),
     ...(from === undefined ? [] : [sql`started_at >= ${from}`]),
     ...(to === undefined ? [] : [sql`started_at < ${to}`]),
-    ...(tags === undefined ? [] : [affectedByIncident.includes(tags)]),
+    ...(tags === undefined ? [] : [affectedByIncident.includes(tags, scope)]),
     ...(scope === null ? [] : [affectedByIncident.isInScope(scope)]),
   ]
   const page = sql`

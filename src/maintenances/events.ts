@@ -91,7 +91,7 @@ export async function listAllEvents(
     sql`maintenance_events.starts_at >= ${from}::timestamptz`,
     ...(state === undefined ? [] : [sql`(${eventState}) = ${state}`]),
     ...(maintenanceId === undefined ? [] : [sql`maintenance_id = ${maintenanceId}`]),
-    ...(tags === undefined ? [] : [affectedByMaintenance.includes(tags)]),
+    ...(tags === undefined ? [] : [affectedByMaintenance.includes(tags, scope)]),
     ...(scope === null ? [] : [affectedByMaintenance.isInScope(scope)]),
   ]
   const matching = sql`

@@ -64,7 +64,7 @@ export async function listMaintenances(
       ? []
       : [sql`(starts_at, id) < (${cursor.at}::timestamptz, ${cursor.id}::integer)`]),
     ...(before === undefined ? [] : [sql`id < ${before}`]),
-    ...(tags === undefined ? [] : [affectedByMaintenance.includes(tags)]),
+    ...(tags === undefined ? [] : [affectedByMaintenance.includes(tags, scope)]),
     ...(scope === null ? [] : [affectedByMaintenance.isInScope(scope)]),
   ]
   const where = conditions.length > 0 ? sql`where ${sql.join(conditions, sql` and `)}` : sql``

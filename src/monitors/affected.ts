@@ -12,7 +12,7 @@ import {
 } from '../errors.ts'
 import { maxAffectedMonitors } from '../limits.ts'
 import { assertPrecondition, type Precondition } from '../preconditions.ts'
-import { type Scope, tagIsInScope } from './scope.ts'
+import { isInScope, type Scope, tagIsInScope } from './scope.ts'
 
 type Affected = { monitor_tag: string; impact: string }
 
@@ -95,8 +95,11 @@ function affectedMonitors(owners: 'incidents' | 'maintenances', name: 'incident'
       ) as affected`,
     /** Condition on publicMonitors: affects a visible monitor, or none at all and was not hidden through its last one. */
     isPublic: sql`(json_array_length(affected.monitors) > 0 or (total = 0 and not stays_hidden))`,
-    /** Condition: affects at least one of these monitors. */
-    includes: (tags: readonly string[]) => sql`exists (select from ${links} and tag = any(${tags}::text[]))`,
+    /** Condition: affects at least one of these monitors that is in the scope, so that it reveals nothing about others. */
+    includes: (tags: readonly string[], scope: Scope) => {
+      const own = tags.filter((tag) => isInScope(scope, tag))
+      return sql`exists (select from ${links} and tag = any(${own}::text[]))`
+    },
     insert,
     /** Replaces all links of an owner. Without a new link, it stays hidden if it was. */
     async replace(...[trx, id, affected, monitorIds]: Parameters<typeof insert>): Promise<void> {

@@ -33,6 +33,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     { config: { ...config, recentLogIn: replacesUrl }, schema },
     async function create(request, reply) {
       const { tag } = request.params
+      // Before the change, because it rejects an invalid Host.
+      const base = siteUrl(request)
       const expected: Precondition = replacesUrl(request.body)
         ? readPrecondition(request.body)
         : { noneMatch: 'any' }
@@ -49,7 +51,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         request,
         reply.code(201),
         { title: 'Copy the heartbeat URL', section: 'monitors', reloadPath: monitorPath(tag) },
-        <IssuedPage monitor={monitor} url={toHeartbeatUrl(siteUrl(request), tag, secret)} />,
+        <IssuedPage monitor={monitor} url={toHeartbeatUrl(base, tag, secret)} />,
       )
     },
   )
