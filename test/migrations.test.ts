@@ -5,7 +5,7 @@ import { type Kysely, sql } from 'kysely'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import { migrations, type SchemaMigration } from '../migrations/index.ts'
-import { migrate } from '../src/database/migrate.ts'
+import { compareSchema, migrate } from '../src/database/migrate.ts'
 import { openDatabase } from '../src/database/open.ts'
 import { createKysely, openPool } from '../src/database/pool.ts'
 import type { Tables } from '../src/database/schema.ts'
@@ -334,6 +334,7 @@ await t.test('the records of an earlier release are adopted, and stay for it', a
     create table kysely_migration (name varchar(255) primary key, timestamp varchar(255) not null);
     insert into kysely_migration select name, '2026' from kener_api_migrations;
     drop table kener_api_migrations`)
+  t.same(await compareSchema(db), { missing: [someMigration], newer: [], incompatible: [] })
   const replicas = await Promise.all([open(url), open(url)])
   t.same(
     replicas.flatMap(({ applied }) => applied),

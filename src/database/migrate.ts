@@ -82,7 +82,7 @@ export async function compareSchema<Tables>(
   db: Kysely<Tables>,
   known: SchemaMigrations = migrations,
 ): Promise<SchemaState> {
-  const records = (await tableExists(db, 'kener_api_migrations')) ? await readRecords(db) : []
+  const records = await readRecords(db)
   const applied = new Set(records.map(({ name }) => name))
   const newer = records.filter(({ name }) => !(name in known))
   return {
@@ -227,31 +227,43 @@ async function record<Tables>(
   await sql`update kener_api_migrations set requires = ${requires} where name = ${name}`.execute(trx)
 }
 
-/**
- * Creates the table of applied migrations. Earlier releases recorded them in Kysely's table, which stays, because such a
- * release may still run.
- */
+/** Creates the table of applied migrations. */
 async function createRecords<Tables>(trx: Transaction<Tables>): Promise<void> {
+  const earlier = await readRecords(trx)
   await sql`
     create table kener_api_migrations (
       name        text primary key,
       applied_at  timestamptz not null default now()
     )`.execute(trx)
-  if (!(await tableExists(trx, 'rate_counters')) || !(await tableExists(trx, 'kysely_migration'))) return
   await sql`
     insert into kener_api_migrations (name)
-    select name from kysely_migration where name = any(${Object.keys(migrations)}::text[])`.execute(trx)
+    select unnest(${earlier.map(({ name }) => name)}::text[])`.execute(trx)
 }
 
 async function readApplied<Tables>(db: Kysely<Tables>): Promise<Set<string>> {
   return new Set((await readRecords(db)).map(({ name }) => name))
 }
 
+type MigrationRecord = { name: string; requires: string | null }
+
 /** The column `requires` is added with the first migration that has such a requirement. */
-async function readRecords<Tables>(db: Kysely<Tables>): Promise<{ name: string; requires: string | null }[]> {
-  const { rows } = await sql<{ name: string; requires: string | null }>`
+async function readRecords<Tables>(db: Kysely<Tables>): Promise<MigrationRecord[]> {
+  if (!(await tableExists(db, 'kener_api_migrations'))) return readEarlierRecords(db)
+  const { rows } = await sql<MigrationRecord>`
     select name, to_jsonb(kener_api_migrations) ->> 'requires' as requires from kener_api_migrations
     order by name`.execute(db)
+  return rows
+}
+
+/**
+ * Reads what the first releases recorded in Kysely's table, which stays, because such a release may still run. They lack
+ * some of the migrations.
+ */
+async function readEarlierRecords<Tables>(db: Kysely<Tables>): Promise<MigrationRecord[]> {
+  if (!(await tableExists(db, 'rate_counters')) || !(await tableExists(db, 'kysely_migration'))) return []
+  const { rows } = await sql<MigrationRecord>`
+    select name, null as requires from kysely_migration
+    where name = any(${Object.keys(migrations)}::text[])`.execute(db)
   return rows
 }
 
