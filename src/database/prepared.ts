@@ -1,8 +1,12 @@
 import { hash } from 'node:crypto'
+import type { Socket } from 'node:net'
 import { CompiledQuery, type Kysely, type RawBuilder } from 'kysely'
 import pg from 'pg'
-import { closesConnection } from './failures.ts'
+import { closesConnection, isUnresponsive } from './failures.ts'
 import type { Tables } from './schema.ts'
+
+/** Longest time for asking the server to cancel a statement. */
+const cancelTimeoutMs = 2_000
 
 /** Names of the statements that are prepared, by their text. */
 const names = new Map<string, string>()
@@ -39,6 +43,7 @@ export class PreparedStatementClient extends pg.Client {
     return query(typeof text === 'string' ? this.configOf(text, values) : text)
       .catch((error: unknown) => {
         if (closesConnection(error)) {
+          if (isUnresponsive(error)) this.cancelOnServer()
           this.destroySocket()
           this.onBroken(error)
         }
@@ -71,6 +76,39 @@ export class PreparedStatementClient extends pg.Client {
   destroySocket(): void {
     this.connection.stream.destroy()
   }
+
+  /**
+   * Asks the server to end what it does for this connection. A commit that waits for a synchronous standby does not notice
+   * that its client is gone: without this, each request would take another connection of the server until there is a
+   * standby. pg's own `cancel` supports no TLS.
+   */
+  private cancelOnServer(): void {
+    const { host, port, ssl, processID, secretKey } = this as unknown as Session
+    const connection = new pg.Connection({ ssl } as pg.ConnectionConfig) as CancelConnection
+    const { stream } = connection
+    connection.on('error', () => undefined)
+    connection.on('connect', () => {
+      if (ssl) connection.requestSsl()
+      else connection.cancel(processID, secretKey)
+    })
+    connection.on('sslconnect', () => {
+      connection.cancel(processID, secretKey)
+    })
+    // The server closes the connection. It may also be unreachable.
+    stream.setTimeout(cancelTimeoutMs, () => stream.destroy())
+    if (host.startsWith('/')) connection.connect(`${host}/.s.PGSQL.${port}`)
+    else connection.connect(port, host)
+  }
+}
+
+/** Properties of pg's client that its types do not declare. */
+type Session = { host: string; port: number; ssl: unknown; processID: number; secretKey: number }
+
+type CancelConnection = pg.Connection & {
+  stream: Socket
+  connect: (port: number | string, host?: string) => void
+  requestSsl: () => void
+  cancel: (processID: number, secretKey: number) => void
 }
 
 /**

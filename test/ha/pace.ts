@@ -10,7 +10,7 @@ type Pace = {
   /** How long etcd is lost: until Patroni has demoted the primary. */
   etcdOutageMs: number
   replicaFreezeMs: number
-  /** Pause of a client between two requests. */
+  /** Pause of a client between two requests, and between two samples of the cluster. */
   pauseMs: number
   /** The limits of time are multiplied by this number. They are promised for a machine that is not overloaded. */
   patience: number

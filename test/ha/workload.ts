@@ -16,7 +16,6 @@ import { pace } from './pace.ts'
 /** After this time, a client gives up: later than the longest allowed response time. */
 const clientTimeoutMs = responseMsMax * pace.patience + 1_000
 const { pauseMs } = pace
-const samplePauseMs = 100
 /** A statement that takes longer counts as failed. */
 const sampleTimeoutMs = 1_000
 
@@ -195,7 +194,7 @@ export async function startWorkload(
         endedAt: performance.now(),
         server: typeof server === 'string' ? server : null,
       })
-      await delay(samplePauseMs)
+      await delay(pauseMs)
     }
   }
 

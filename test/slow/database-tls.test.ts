@@ -1,11 +1,14 @@
 import { execFileSync } from 'node:child_process'
 import { chmodSync, chownSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { sql } from 'kysely'
+import pg from 'pg'
 import t, { type Test } from 'tap'
 import { openDatabase } from '../../src/database/open.ts'
-import { createDatabase } from '../helper.ts'
+import { createDatabase, waitUntil } from '../helper.ts'
 import { startPostgres } from '../postgres.ts'
 import { temporaryDirectory } from '../process.ts'
+import { conditionTimeoutMs } from '../timeouts.ts'
 
 /** Makes a private certificate authority, and a certificate of it for localhost. */
 function makeCertificates(t: Test) {
@@ -91,4 +94,26 @@ await t.test('a unix socket may be given as a parameter or as the host', async (
     false,
   )
   t.equal(await tryOpen(`postgresql://postgres@${encoded}:${port}/postgres`), false)
+})
+
+await t.test('a statement without a response is cancelled, with and without TLS', async (t) => {
+  const addresses = [
+    named,
+    `${named}?sslmode=verify-full&sslrootcert=${root}`,
+    `postgresql://postgres@/postgres?host=${sockets}&port=${port}`,
+  ]
+  const observer = new pg.Client({ connectionString: secure.url })
+  await observer.connect()
+  for (const databaseUrl of addresses) {
+    const timeouts = { connectMs: conditionTimeoutMs, statementMs: 500 }
+    const { db, close } = await openDatabase({ databaseUrl, databasePoolMax: 1, dataDir: '' }, { timeouts })
+    await sql`set statement_timeout = 0`.execute(db)
+    await t.rejects(sql`select pg_sleep(600)`.execute(db), { message: 'Query read timeout' })
+    await waitUntil(async () => {
+      const { rows } = await observer.query(`select from pg_stat_activity where wait_event = 'PgSleep'`)
+      return rows.length === 0
+    })
+    await close()
+  }
+  await observer.end()
 })
