@@ -45,9 +45,6 @@ const flushTimeoutMs = 1_000
 /** Between two lines of the log about lost spans. */
 const reportIntervalMs = 60_000
 
-/** Longest `tracestate` that is passed on: W3C Trace Context, section 3.3.1.5. Spans in the queue keep it in memory. */
-const maxTracestateLength = 512
-
 /** The methods of the semantic conventions for HTTP. Others have one name, because clients could invent any number. */
 const methods = new Set(['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'TRACE', 'CONNECT'])
 
@@ -111,7 +108,14 @@ export function startTracing(config: TracingConfig, log: Log) {
   return { childLoggerFactory, endSpan, shutdown }
 }
 
-function createExporter({ url, protocol, headers, tls, compression, timeoutMs }: TracingConfig): SpanExporter {
+function createExporter({
+  url,
+  protocol,
+  headers,
+  tls,
+  compression,
+  timeoutMs,
+}: TracingConfig): SpanExporter {
   const Exporter = protocol === 'http/json' ? JsonExporter : ProtobufExporter
   return new Exporter({
     url,
@@ -177,14 +181,14 @@ function describeFailure(error: Error & { code?: string | number }): string {
   return [error.code, error.message].filter(Boolean).join(' ')
 }
 
-/** Returns the context with the caller's span, if there is one. */
+/**
+ * Returns the context with the caller's span, if there is one. A `tracestate` of more than 512 characters is dropped by
+ * createTraceState.
+ */
 function readParent({ traceparent, tracestate }: IncomingHttpHeaders): Context {
   const parent = parseTraceparent(traceparent)
   if (!parent) return ROOT_CONTEXT
-  const isPassedOn =
-    typeof tracestate === 'string' &&
-    tracestate.length <= maxTracestateLength &&
-    !tracestate.includes('kener_')
+  const isPassedOn = typeof tracestate === 'string' && !tracestate.includes('kener_')
   return trace.setSpanContext(ROOT_CONTEXT, {
     traceId: parent.traceId,
     spanId: parent.spanId,
