@@ -90,3 +90,10 @@ await t.test('a token that is not verified in time is rejected', async (t) => {
   t.equal(await present('a:y'), false)
   t.same(verified, ['a:x'])
 })
+
+await t.test('a token is rejected before a pause in which its time ends', async (t) => {
+  const { present, lookUps } = start({ keyPauseMs: 2 ** 30, pauseMs: 20, maxWaitMs: 30 })
+  t.equal(await present('a:x'), 'wrong')
+  t.equal(await present('a:y'), false)
+  t.same(lookUps, ['a:x', 'a:y'])
+})
