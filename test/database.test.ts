@@ -441,7 +441,7 @@ await t.test(
       [0, 0, 1, 1],
     )
     t.same(
-      [1, 5, 6, 10].map((max) => shareConnections(max).batch),
+      [1, 6, 7, 10].map((max) => shareConnections(max).batch),
       [0, 0, 1, 1],
     )
     t.end()

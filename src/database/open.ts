@@ -25,7 +25,7 @@ export type Database = {
   /**
    * For short statements that serve several callers, so that they never wait for a connection that other requests use.
    * They fail after lock_timeout, because only the callers concerned may wait for a lock. Uses the connections of `db` if
-   * there are fewer than six connections.
+   * there are fewer than seven connections.
    */
   batchDb: Kysely<Tables>
   /**
@@ -210,11 +210,11 @@ const directUrl = 'DATABASE_DIRECT_URL'
 
 /**
  * Divides the connections: a third for admission, 3 at most, one for jobs if there are at least three, and one for batches
- * if there are at least six. A share of 0 uses the main connections.
+ * if there are at least seven. A share of 0 uses the main connections.
  */
 export function shareConnections(max: number) {
   const admission = max === 1 ? 0 : Math.max(1, Math.min(3, Math.floor(max / 3)))
   const jobs = max >= 3 ? 1 : 0
-  const batch = max >= 6 ? 1 : 0
+  const batch = max >= 7 ? 1 : 0
   return { main: max - admission - jobs - batch, admission, jobs, batch }
 }
