@@ -125,7 +125,7 @@ export function buildApp({
   })
   app.decorate('config', config)
   app.register(database, { db, admissionDb, maxLockWaitMs })
-  app.decorate('writeReports', createReportWriter(batchDb, maxLockWaitMs))
+  app.decorate('writeReports', createReportWriter({ db, batchDb, maxLockWaitMs }))
   app.decorate('consumeHeartbeat', createHeartbeatQuotas(batchDb, maxLockWaitMs))
   app.register(traffic)
   app.register(requestLog, { tracing })

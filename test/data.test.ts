@@ -1,6 +1,7 @@
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
 import type { Config } from '../src/config.ts'
+import { pipelineTransaction } from '../src/database/pipeline.ts'
 import { removeOldMinutes } from '../src/reports/retention.ts'
 import { readSeries } from '../src/reports/series.ts'
 import {
@@ -348,6 +349,18 @@ await t.test('totals match the minutes after rewrites, out of order and concurre
   })
   await totalsMatchMinutes(t, { call, key })
   await totalsMatchMinutes(t, { call, key }, { tag: 'n' })
+})
+
+await t.test('an error in a pipelined transaction rolls all of it back', async (t) => {
+  const { db } = await share()
+  const add = (minute: number, last: string) =>
+    pipelineTransaction(db, async (trx) => {
+      await sql`insert into traffic (minute, requests) values (${minute}, 1)`.execute(trx)
+      return { result: undefined, pending: sql.raw(last).execute(trx) }
+    })
+  await t.rejects(add(1, 'select 1 / 0'), { code: '22012' })
+  await add(2, 'select 1')
+  t.same(await db.selectFrom('traffic').select('minute').where('minute', '<', 3).execute(), [{ minute: 2 }])
 })
 
 await t.test('a rejected report does not affect the other reports of its batch', async (t) => {

@@ -1,9 +1,21 @@
-import { setTimeout as delay } from 'node:timers/promises'
-import { sql } from 'kysely'
+import { setImmediate as nextTurn, setTimeout as delay } from 'node:timers/promises'
+import {
+  type DatabaseConnection,
+  type Driver,
+  DummyDriver,
+  Kysely,
+  PostgresAdapter,
+  PostgresIntrospector,
+  PostgresQueryCompiler,
+  sql,
+} from 'kysely'
 import pg from 'pg'
 import t, { type Test } from 'tap'
 import { ConnectFailure, closesConnection, isUnavailable } from '../src/database/failures.ts'
 import { openDatabase, shareConnections } from '../src/database/open.ts'
+import { pipelineTransaction } from '../src/database/pipeline.ts'
+import { prepared } from '../src/database/prepared.ts'
+import type { Tables } from '../src/database/schema.ts'
 import { createLimits } from '../src/http/concurrency.ts'
 import { createTurns } from '../src/reports/turns.ts'
 import { describeError } from '../src/operator-error.ts'
@@ -384,22 +396,57 @@ await t.test(
   },
 )
 
-await t.test('admission has a third of the connections, jobs have one, and the total is kept', (t) => {
-  t.same(
-    [1, 2, 3, 5, 6, 9, 10, 100].map((max) => shareConnections(max).admission),
-    [0, 1, 1, 1, 2, 3, 3, 3],
-  )
-  for (const total of [1, 2, 3, 10]) {
-    const { main, admission, jobs } = shareConnections(total)
-    t.equal(main + admission + jobs, total)
-    t.ok(main >= 1)
-  }
-  t.same(
-    [1, 2, 3, 10].map((max) => shareConnections(max).jobs),
-    [0, 0, 1, 1],
-  )
-  t.end()
+await t.test('statements of one kind do not wait for the connections of another', async (t) => {
+  const max = 10
+  const { replica, token } = await startWithKey(t, { databasePoolMax: max })
+  await replica.call(token, 'PUT /api/monitors/m', { name: 'M' })
+  const heartbeat = await replica.call(token, 'POST /api/monitors/m/heartbeat')
+  const { pathname } = new URL(heartbeat.json.data.url)
+  const batched: Parameters<Replica['call']>[] = [
+    [token, 'GET /api/me'],
+    [null, 'GET /readyz'],
+    [token, 'POST /api/monitors/m/data', { status: 'UP' }],
+    [null, `POST ${pathname}`],
+  ]
+
+  const others = await times(shareConnections(max).main, () => replica.db.startTransaction().execute())
+  for (const call of batched) t.equal((await replica.call(...call)).statusCode, 200, call[1])
+  const waiting = ['GET /api/monitors', 'GET /api/incidents', 'GET /api/status'] as const
+  let answered = 0
+  const replies = waiting.map(async (route) => {
+    const { statusCode } = await replica.call(token, route)
+    answered++
+    return statusCode
+  })
+  for (const call of batched) t.equal((await replica.call(...call)).statusCode, 200, call[1])
+  t.equal(answered, 0, 'lists wait for a connection')
+  for (const other of others) await other.rollback().execute()
+  t.same(await Promise.all(replies), [200, 200, 200])
 })
+
+await t.test(
+  'admission has a third of the connections, jobs and batches have one, and the total is kept',
+  (t) => {
+    t.same(
+      [1, 2, 3, 5, 6, 9, 10, 100].map((max) => shareConnections(max).admission),
+      [0, 1, 1, 1, 2, 3, 3, 3],
+    )
+    for (const total of [1, 2, 3, 10]) {
+      const { main, admission, jobs, batch } = shareConnections(total)
+      t.equal(main + admission + jobs + batch, total)
+      t.ok(main >= 1)
+    }
+    t.same(
+      [1, 2, 3, 10].map((max) => shareConnections(max).jobs),
+      [0, 0, 1, 1],
+    )
+    t.same(
+      [1, 6, 7, 10].map((max) => shareConnections(max).batch),
+      [0, 0, 1, 1],
+    )
+    t.end()
+  },
+)
 
 await t.test('with a single connection, which admission shares, all requests are served', async (t) => {
   const { replica, token } = await startWithKey(t, { databasePoolMax: 1 })
@@ -408,6 +455,81 @@ await t.test('with a single connection, which admission shares, all requests are
   )
   t.ok(replies.every(({ statusCode }) => statusCode === 200))
   t.equal((await replica.call(null, 'GET /readyz')).statusCode, 200)
+})
+
+/** A database that records statements, and answers each when its answer is called. */
+function fakeDatabase() {
+  const sent: string[] = []
+  const answers: ((error?: Error) => void)[] = []
+  const connection: DatabaseConnection = {
+    executeQuery: ({ sql: text }) => {
+      sent.push(text)
+      return new Promise((resolve, reject) => {
+        answers.push((error) => {
+          if (error) reject(error)
+          else resolve({ rows: [] })
+        })
+      })
+    },
+    streamQuery: () => {
+      throw new Error('not used')
+    },
+  }
+  const driver: Driver = Object.assign(new DummyDriver(), {
+    acquireConnection: () => Promise.resolve(connection),
+  })
+  const db = new Kysely<Tables>({
+    dialect: {
+      createAdapter: () => new PostgresAdapter(),
+      createDriver: () => driver,
+      createIntrospector: (any) => new PostgresIntrospector(any),
+      createQueryCompiler: () => new PostgresQueryCompiler(),
+    },
+  })
+  /** Returns what was sent since the last call, after all pending promises have settled. */
+  const takeSent = async () => {
+    await nextTurn()
+    return sent.splice(0)
+  }
+  return { db, takeSent, answers }
+}
+
+await t.test('a pipelined transaction waits for results once, and before its commit for none', async (t) => {
+  const { db, takeSent, answers } = fakeDatabase()
+  const transact = () =>
+    pipelineTransaction(db, async (trx) => {
+      await Promise.all([sql`lock`.execute(trx), prepared(sql`read`).execute(trx)])
+      return { result: 'done', pending: sql`write`.execute(trx) }
+    })
+  const answerAll = (...errors: (Error | undefined)[]) => {
+    answers.splice(0).forEach((answer, index) => {
+      answer(errors[index])
+    })
+  }
+
+  const done = transact()
+  t.same(await takeSent(), ['begin', 'lock', 'read'])
+  answerAll()
+  t.same(await takeSent(), ['write', 'commit'])
+  answerAll()
+  t.equal(await done, 'done')
+
+  const refused = new Error('refused')
+  const unstarted = transact()
+  await takeSent()
+  answerAll(refused)
+  t.same(await takeSent(), ['rollback'], 'without a transaction, nothing is written')
+  answerAll()
+  await t.rejects(unstarted, refused)
+
+  const unwritten = transact()
+  await takeSent()
+  answerAll()
+  await takeSent()
+  answerAll(refused)
+  t.same(await takeSent(), ['rollback'])
+  answerAll()
+  await t.rejects(unwritten, refused)
 })
 
 await t.test('writes about one monitor run in order, and shared ones together', async (t) => {

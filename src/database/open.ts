@@ -23,8 +23,9 @@ export type Database = {
   /** For requests, except their admission. Statements and transactions are run again while a lock is held. */
   db: Kysely<Tables>
   /**
-   * The connections of `db`, for statements that serve several callers: they fail after lock_timeout, because only the
-   * callers concerned may wait for a lock.
+   * For short statements that serve several callers, so that they never wait for a connection that other requests use.
+   * They fail after lock_timeout, because only the callers concerned may wait for a lock. Uses the connections of `db` if
+   * there are fewer than seven connections.
    */
   batchDb: Kysely<Tables>
   /**
@@ -173,13 +174,14 @@ async function openServer(
     shares.jobs === 0
       ? main
       : openDirect(shares.jobs, { statementMs: jobStatementMs, lockMs: jobStatementMs })
+  const batch = shares.batch === 0 ? main : open(shares.batch, { statementMs, lockMs: lockTimeouts.mainMs })
   const db = createKysely(main, options)
   rerunWhileLocked(db, statementMs)
-  const pools = [...new Set([main, admission, jobs])]
+  const pools = [...new Set([main, admission, batch, jobs])]
   replaceBrokenConnections(pools)
   return {
     db,
-    batchDb: createKysely(main, options),
+    batchDb: createKysely(batch, options),
     admissionDb: createKysely(admission, options),
     jobs: shares.jobs === 0 ? db : createKysely(jobs, options),
     applied,
@@ -207,11 +209,12 @@ export function directAddress({
 const directUrl = 'DATABASE_DIRECT_URL'
 
 /**
- * Divides the connections: a third for admission, 3 at most, and one for jobs if there are at least three. A share of 0
- * uses the main connections.
+ * Divides the connections: a third for admission, 3 at most, one for jobs if there are at least three, and one for batches
+ * if there are at least seven. A share of 0 uses the main connections.
  */
-export function shareConnections(max: number): { main: number; admission: number; jobs: number } {
+export function shareConnections(max: number) {
   const admission = max === 1 ? 0 : Math.max(1, Math.min(3, Math.floor(max / 3)))
   const jobs = max >= 3 ? 1 : 0
-  return { main: max - admission - jobs, admission, jobs }
+  const batch = max >= 7 ? 1 : 0
+  return { main: max - admission - jobs - batch, admission, jobs, batch }
 }

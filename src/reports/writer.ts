@@ -3,6 +3,7 @@ import pLimit from 'p-limit'
 import { batch } from '../database/batch.ts'
 import { isRerunnable } from '../database/failures.ts'
 import { retryWhileLocked } from '../database/locks.ts'
+import type { Database } from '../database/open.ts'
 import type { Tables } from '../database/schema.ts'
 import { requestAborted, rowLocked } from '../errors.ts'
 import {
@@ -38,7 +39,11 @@ export type ReportWriter = ReturnType<typeof createReportWriter>
  * Then the batch is written with that statement, and so are all reports about a monitor that it skipped, until its rows
  * are unlocked.
  */
-export function createReportWriter(batchDb: Kysely<Tables>, maxLockWaitMs: number) {
+export function createReportWriter({
+  db,
+  batchDb,
+  maxLockWaitMs,
+}: Pick<Database, 'db' | 'batchDb' | 'maxLockWaitMs'>) {
   /** Tags of the monitors whose rows were skipped. */
   const contended = new Set<string>()
   const inTurn = createTurns()
@@ -76,7 +81,7 @@ export function createReportWriter(batchDb: Kysely<Tables>, maxLockWaitMs: numbe
 
   function writeAlone(item: MonitorReports, isLong: boolean, db: Kysely<Tables>): Promise<WriteResult> {
     const write = () => writeOne(db, item)
-    return retryWhileLocked(() => (isLong ? limitLongWrites(write) : write()), maxLockWaitMs)
+    return isLong ? limitLongWrites(write) : write()
   }
 
   /**
@@ -93,7 +98,7 @@ export function createReportWriter(batchDb: Kysely<Tables>, maxLockWaitMs: numbe
     const item = { tag, reports }
     const isLong = countMinutes(reports) > maxBatchedMinutes
     const isShared = !isLong && !ownDb
-    const work = isShared ? () => writeBatched(item) : () => writeAlone(item, isLong, ownDb ?? batchDb)
+    const work = isShared ? () => writeBatched(item) : () => writeAlone(item, isLong, ownDb ?? db)
     const result = await inTurn(tag, { work, isShared, isCancelled })
     if (!result) throw requestAborted()
     return result

@@ -16,13 +16,14 @@ export type DescribedMonitor = PublicMonitor & Pick<Monitor, 'description' | 'cr
 const maxMaintenances = 100
 const maintenanceDays = 7
 
-/** Reads the public status, without hidden and disabled monitors. */
+/**
+ * Reads the public status, without hidden and disabled monitors. The statements run one after the other, so that public
+ * readers use one connection.
+ */
 export async function readPublicStatus(db: Kysely<Tables>) {
-  const [monitors, incidents, maintenances] = await Promise.all([
-    listPublicMonitors(db),
-    listPublicIncidents(db),
-    listPublicMaintenances(db, maxMaintenances, maintenanceDays),
-  ])
+  const monitors = await listPublicMonitors(db)
+  const incidents = await listPublicIncidents(db)
+  const maintenances = await listPublicMaintenances(db, maxMaintenances, maintenanceDays)
   return { status: overallStatus(monitors), monitors, incidents, maintenances }
 }
 
