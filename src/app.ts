@@ -40,6 +40,7 @@ import permissionGuard from './http/permission-guard.ts'
 import publicOutput from './http/public-output.ts'
 import rateLimit from './http/rate-limit.ts'
 import requestLog from './http/request-log.ts'
+import { toPath } from './http/request-target.ts'
 import sharedReads from './http/shared-reads.ts'
 import type { Tracing } from './http/tracing.ts'
 import traffic from './http/traffic.ts'
@@ -89,6 +90,7 @@ export function buildApp({
     logController: new LogController({ disableRequestLogging: true }),
     genReqId: toRequestId,
     ...(tracing && { childLoggerFactory: tracing.childLoggerFactory }),
+    rewriteUrl: toPath,
     trustProxy: toTrustProxy(config.trustProxy),
     routerOptions,
     bodyLimit: bodyLimitBytes,

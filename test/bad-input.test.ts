@@ -1,4 +1,8 @@
+import { once } from 'node:events'
+import { type IncomingMessage, request } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { Readable } from 'node:stream'
+import { text } from 'node:stream/consumers'
 import t from 'tap'
 import { fromAjvErrors } from '../src/wire/ajv-errors.ts'
 import { compileCoercing, compileJson, findErrors } from '../src/wire/validator.ts'
@@ -455,3 +459,28 @@ await t.test(
     }
   },
 )
+
+await t.test('a target in absolute form is the same as its path', async (t) => {
+  const replica = await startReplica(t)
+  const { call, app } = replica
+  const { token } = await newKey(replica)
+  await app.listen({ port: 0, host: '127.0.0.1' })
+  const { port } = app.server.address() as AddressInfo
+  const body = { tag: 'absolute', name: 'Absolute' }
+  const headers = { ...json, 'idempotency-key': 'absolute' }
+  const sent = request({
+    host: '127.0.0.1',
+    port,
+    method: 'POST',
+    path: 'http://status.example.com/api/monitors',
+    headers: { ...headers, authorization: `Bearer ${token}` },
+  }).end(JSON.stringify(body))
+  const [response] = (await once(sent, 'response')) as [IncomingMessage]
+  t.equal(response.statusCode, 201)
+  const first = await text(response)
+  const repeated = await call(token, 'POST /api/monitors', body, { headers })
+  t.match(repeated, { statusCode: 201, headers: { 'idempotency-replayed': 'true' }, body: first })
+  t.match((await call(token, 'GET /api/audit')).json.data, [
+    { action: 'monitor.created', actor: { via: 'api' } },
+  ])
+})
