@@ -137,7 +137,7 @@ export function buildApp({
   app.register(traffic)
   app.register(requestLog, { tracing })
   if (config.metricsPort !== undefined) {
-    // Loaded only if it is used: it is a large library, and adds hooks to each request.
+    // Loaded only if it is used: it is a large library, and counts each request.
     app.register(import('./http/metrics.ts'), { host: config.host, port: config.metricsPort, connections })
   }
   app.register(draining, { isDraining })

@@ -159,7 +159,7 @@ await t.test('nothing that a caller sends is exported, wherever it puts a key', 
   t.doesNotThrow(() => {
     assertNoSecret(exported, 'the exported spans')
   })
-  t.notMatch(exported, /website|example\.com|kener_/)
+  t.notOk(/website|example\.com|kener_/.test(exported))
 })
 
 await t.test('spans are exported as protobuf by default, with the headers of the variable', async (t) => {
