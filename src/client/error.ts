@@ -29,7 +29,8 @@ export class KenerError extends Error {
 }
 
 function unexpected(status: number, headers: Headers): ErrorBody['error'] {
-  const location = headers.get('location')
+  // Browsers show neither the status nor the headers of a redirect.
+  const location = status === 0 ? 'another address' : headers.get('location')
   const redirect = location === null ? '' : `: it redirects to ${location}`
   return {
     code: 'UNEXPECTED_RESPONSE',

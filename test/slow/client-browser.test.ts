@@ -17,6 +17,7 @@ await t.test('the client works in a browser, on the origin of the service', { sk
   const page = await openPage(t, { baseURL })
   await page.route(/\/page\/.*/, (route) => {
     const name = new URL(route.request().url()).pathname.slice('/page/'.length)
+    if (name === 'api/me') return route.fulfill({ status: 302, headers: { location: '/api/status' } })
     return name === ''
       ? route.fulfill({ contentType: 'text/html', body: html })
       : route.fulfill({ contentType: 'text/javascript', body: readFileSync(join(files, name), 'utf8') })
@@ -38,9 +39,18 @@ await t.test('the client works in a browser, on the origin of the service', { sk
     const controller = new AbortController()
     const aborted = kener.get('/api/me', { signal: controller.signal }).catch(String)
     controller.abort(new Error('Enough'))
-    return { data, tags, code: error instanceof KenerError && error.code, aborted: await aborted }
+    const moved = createClient({ url: `${location.origin}/page`, key, maxRetries: 0 })
+    const redirect = await moved.get('/api/me').catch(String)
+    return { redirect, data, tags, code: error instanceof KenerError && error.code, aborted: await aborted }
   }, token)
-  t.same(result, { data: { written: 1 }, tags: ['one', 'two'], code: 'NOT_FOUND', aborted: 'Error: Enough' })
+  t.same(result, {
+    redirect:
+      'KenerError: The response with the status 0 is not from the service: it redirects to another address',
+    data: { written: 1 },
+    tags: ['one', 'two'],
+    code: 'NOT_FOUND',
+    aborted: 'Error: Enough',
+  })
 })
 
 await closeBrowser()
