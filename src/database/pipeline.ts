@@ -9,7 +9,8 @@ export type Pipelined<Result> = { result: Result; pending: Promise<unknown> }
  * `commit` together with its last ones. Statements are sent at once, in the order of the calls. Kysely's own
  * transactions wait for each result.
  *
- * If one of them fails, PostgreSQL rejects the following ones, and rolls back at the commit.
+ * If one of them fails, PostgreSQL rejects the following ones, and rolls back at the commit. Statements that are sent together
+ * have the time of one for their responses, so they must be short.
  */
 export function pipelineTransaction<Result>(
   db: Kysely<Tables>,

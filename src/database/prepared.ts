@@ -23,43 +23,28 @@ export type ClientConfig = pg.ClientConfig & { preparesStatements?: boolean }
  */
 export class PreparedStatementClient extends pg.Client {
   private readonly preparesStatements: boolean
-  private readonly responseTimeoutMs: number | undefined
-  /** Statements that were sent and have no result yet. */
-  private unanswered = 0
   /** Called after the socket was destroyed because of this error. */
   onBroken: (error: unknown) => void = () => undefined
 
   constructor(config: ClientConfig = {}) {
     super({ ...config, pipeline: true })
     this.preparesStatements = config.preparesStatements ?? true
-    this.responseTimeoutMs = config.query_timeout
   }
 
   // pg's query has a dozen overloads. Kysely uses the one that returns a promise.
   override query(text: unknown, values?: unknown): never {
-    const query = super.query.bind(this) as (config: unknown) => Promise<unknown>
-    this.unanswered++
+    const query = super.query.bind(this) as (...args: unknown[]) => Promise<unknown>
+    const name = this.preparesStatements && typeof text === 'string' ? names.get(text) : undefined
     this.joinWrites()
-    return query(typeof text === 'string' ? this.configOf(text, values) : text)
-      .catch((error: unknown) => {
-        if (closesConnection(error)) {
-          if (isUnresponsive(error)) this.cancelOnServer()
-          this.destroySocket()
-          this.onBroken(error)
-        }
-        throw error
-      })
-      .finally(() => this.unanswered--) as never
-  }
-
-  private configOf(text: string, values: unknown) {
-    return {
-      name: this.preparesStatements ? names.get(text) : undefined,
-      text,
-      values,
-      // The response follows those to the statements that were sent before.
-      query_timeout: this.responseTimeoutMs && this.responseTimeoutMs * this.unanswered,
-    }
+    const result = name === undefined ? query(text, values) : query({ name, text, values })
+    return result.catch((error: unknown) => {
+      if (closesConnection(error)) {
+        if (isUnresponsive(error)) this.cancelOnServer()
+        this.destroySocket()
+        this.onBroken(error)
+      }
+      throw error
+    }) as never
   }
 
   /** Sends the statements of one turn of the event loop with one system call. The embedded database has none to save. */
