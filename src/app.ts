@@ -27,6 +27,7 @@ import {
   sendClientError,
   sendConnectError,
   sendFrameworkError,
+  unparsedPath,
 } from './http/early-errors.ts'
 import errorHandler, { bodyLimitBytes } from './http/error-handler.ts'
 import etags from './http/etags.ts'
@@ -45,7 +46,7 @@ import traffic from './http/traffic.ts'
 import unsent, { idleTimeoutMs } from './http/unsent.ts'
 import validation from './http/validation.ts'
 import kener from './kener/index.ts'
-import manage, { sendErrorPage } from './manage/index.ts'
+import manage, { sendErrorPage, toErrorPage } from './manage/index.ts'
 import { createHeartbeatQuotas, type HeartbeatQuotas } from './monitors/heartbeats.ts'
 import publicRoutes from './public/index.ts'
 import statuspageRoutes from './public/statuspage/routes.ts'
@@ -66,6 +67,9 @@ type Parts = Pick<Database, 'db' | 'batchDb' | 'admissionDb' | 'maxLockWaitMs' |
   /** True after a signal to shut down. */
   isDraining?: () => boolean
 }
+
+/** Paths of the panel, whose errors are pages. */
+const isPanel = /^\/manage([/?]|$)/
 
 /** Builds the service. Plugins are registered in the order in which they handle a request. */
 export function buildApp({
@@ -106,11 +110,12 @@ export function buildApp({
     // Completes requests that arrive before the listener is closed.
     return503OnClosing: false,
     frameworkErrors: (error, request, reply) => {
-      const send = /^\/manage(\/|$)/.test(request.url) ? sendErrorPage : undefined
+      const send = isPanel.test(request.url) ? sendErrorPage : undefined
       void sendFrameworkError(app, error, request, reply, send)
     },
     clientErrorHandler: (error, socket) => {
-      sendClientError(error, socket, logRejection)
+      const toPage = isPanel.test(unparsedPath(error)) ? toErrorPage : undefined
+      sendClientError(error, socket, logRejection, toPage)
     },
   })
 

@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import { connect } from 'node:net'
 import t from 'tap'
 import { newKey, shareReplica } from './helper.ts'
 import { logIn, visit } from './visitor.ts'
@@ -66,4 +68,32 @@ await t.test('errors under /manage are pages with the headers of the panel', asy
     'text/html',
     'also without a session',
   )
+})
+
+await t.test('a URL of more than 16 KiB is a page too, and outside of /manage JSON', async (t) => {
+  const { app } = await getReplica()
+  const { port } = new URL(await app.listen({ host: '127.0.0.1', port: 0 }))
+  const request = async (path: string) => {
+    const socket = connect(Number(port), '127.0.0.1')
+    let reply = ''
+    socket.on('data', (chunk) => (reply += chunk.toString()))
+    socket.write(`GET ${path}${'x'.repeat(17_000)} HTTP/1.1\r\nhost: x\r\n\r\n`)
+    await once(socket, 'close')
+    t.match(reply, /^HTTP\/1\.1 431 .*16 KiB/s)
+    return reply
+  }
+  for (const path of ['/manage/', '/manage?q=']) {
+    const reply = await request(path)
+    for (const text of [
+      'content-type: text/html; charset=utf-8\r\n',
+      'x-frame-options: DENY\r\n',
+      "content-security-policy: default-src 'none'",
+      'cache-control: no-store\r\n',
+      '<!doctype html>',
+      'Request too large',
+    ])
+      t.ok(reply.includes(text), text)
+    t.notMatch(reply, 'xxx', 'the address is not repeated')
+  }
+  for (const path of ['/api/', '/managed/']) t.match(await request(path), /application\/json/)
 })

@@ -69,15 +69,20 @@ export function createRejectionLog(log: () => FastifyBaseLogger, windowMs = 60_0
   }
 }
 
+/** Writes an error for browsers. */
+type ToPage = (apiError: ApiError, status: number, requestId: string) => { headers: object; body: string }
+
 /**
- * Sends the error for a malformed, too large or too slow request. Node has no request object for it, only a socket, and no
- * URL that it has parsed. So it is JSON for paths of pages too: for a URL and headers of more than 16 KiB (431), for a
- * request that is not valid HTTP (400), and for one that does not arrive in time (408).
+ * Sends the error for a malformed, too large or too slow request: for a URL and headers of more than 16 KiB (431), for a
+ * request that is not valid HTTP (400), and for one that does not arrive in time (408). Node has no request object for it,
+ * only a socket.
+ * @param toPage for the path of a page
  */
 export function sendClientError(
   error: Error & { code?: string },
   socket: Socket,
   logRejection: RejectionLog,
+  toPage?: ToPage,
 ): void {
   if (error.code === 'ECONNRESET' || socket.destroyed || !socket.writable) {
     socket.destroy()
@@ -86,15 +91,25 @@ export function sendClientError(
   const pending = findPendingReply(socket)
   if (pending) {
     pending.once('finish', () => {
-      sendClientError(error, socket, logRejection)
+      sendClientError(error, socket, logRejection, toPage)
     })
     return
   }
   const [status, apiError] = toClientError(error.code)
-  sendOnSocket(socket, status, apiError, (line) => {
+  const log: RejectionLog = (line) => {
     // A request that ends within its body has a line of its own.
     if (!currentReply(socket)) logRejection({ ...line, reason: error.code })
-  })
+  }
+  sendOnSocket(socket, status, apiError, log, toPage)
+}
+
+/**
+ * Returns the start of the path of a request that Node could not parse, or '' if it is not known: only the last packet is,
+ * which is the only one of most requests.
+ */
+export function unparsedPath({ rawPacket }: { rawPacket?: unknown }): string {
+  const start = Buffer.isBuffer(rawPacket) ? rawPacket.toString('latin1', 0, 100) : ''
+  return /^[A-Z]+ (\/[^\s?]*)/.exec(start)?.[1] ?? ''
 }
 
 /** Rejects CONNECT. Its target has no path, and Node provides no response object. */
@@ -127,21 +142,28 @@ function sendOnSocket(
   status: string,
   apiError: ApiError,
   log: RejectionLog,
+  toPage: ToPage = toEnvelope,
 ): void {
   const reqId = randomUUID()
-  log({ reqId, status: Number.parseInt(status), address: socket.remoteAddress })
-  const body = JSON.stringify(toBody(apiError))
+  const code = Number.parseInt(status)
+  log({ reqId, status: code, address: socket.remoteAddress })
+  const { headers: own, body } = toPage(apiError, code, reqId)
   const headers = {
     ...apiError.headers,
-    'content-type': 'application/json; charset=utf-8',
     connection: 'close',
     'x-request-id': reqId,
     'x-content-type-options': 'nosniff',
     'cache-control': 'no-store',
     'content-length': Buffer.byteLength(body),
+    ...own,
   }
   const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
   socket.end(`HTTP/1.1 ${status}\r\n${lines.join('')}\r\n${body}`)
+}
+
+function toEnvelope(apiError: ApiError) {
+  const headers = { 'content-type': 'application/json; charset=utf-8' }
+  return { headers, body: JSON.stringify(toBody(apiError)) }
 }
 
 function toClientError(code?: string): [status: string, apiError: ApiError] {

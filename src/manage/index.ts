@@ -15,10 +15,10 @@ import maintenanceRoutes from './maintenances/routes.ts'
 import monitorRoutes from './monitors/routes.ts'
 import { addedFieldsBytes, checkForm, isDestructive, showOrConfirm } from './entered-forms.tsx'
 import overviewRoutes from './overview.tsx'
-import { sendErrorPage } from './error-page.tsx'
+import { sendErrorPage, toErrorPage } from './error-page.tsx'
 import session from './session.ts'
 
-export { sendErrorPage }
+export { sendErrorPage, toErrorPage }
 
 /** Longest body of a form whose route declares no other limit. */
 const formLimitBytes = 16_384

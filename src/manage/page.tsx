@@ -1,5 +1,5 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
-import type { ComponentChildren } from 'preact'
+import type { ComponentChildren, VNode } from 'preact'
 import { useContext } from 'preact/hooks'
 import { renderToString } from 'preact-render-to-string'
 import { type Access, allows } from '../permissions.ts'
@@ -23,6 +23,8 @@ export type Page = {
   /** Path that a reload opens instead of this page, because this page must not be shown twice. */
   reloadPath?: string
 }
+
+export const htmlType = 'text/html; charset=utf-8'
 
 /** Notices that every page can show. */
 const notices = new Map([
@@ -51,7 +53,7 @@ export function sendPage(
 ): FastifyReply {
   // Undefined if the request was rejected before its session was read.
   const session = request.session as FastifyRequest['session'] | undefined
-  const html = renderToString(
+  const html = toHtml(
     <CsrfToken.Provider value={session?.csrfSecret === undefined ? '' : reply.generateCsrf()}>
       <Now.Provider value={session?.now ?? new Date()}>
         <Granted.Provider value={request.principal?.permissions ?? []}>
@@ -67,7 +69,20 @@ export function sendPage(
       </Now.Provider>
     </CsrfToken.Provider>,
   )
-  return reply.type('text/html; charset=utf-8').send(`<!doctype html>${html}`)
+  return reply.type(htmlType).send(html)
+}
+
+/** Renders a page without a session. */
+export function renderPage(page: Page, content: ComponentChildren): string {
+  return toHtml(
+    <Document page={page} userName={undefined}>
+      {content}
+    </Document>,
+  )
+}
+
+function toHtml(document: VNode): string {
+  return `<!doctype html>${renderToString(document)}`
 }
 
 /** SITE_URL, because the public page may have another host. Otherwise links are relative to the panel's. */
