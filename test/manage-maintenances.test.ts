@@ -1,5 +1,5 @@
 import t from 'tap'
-import { describeSchedule, fromRule, toRule } from '../src/manage/maintenances/rule.ts'
+import { describeSchedule, fromRule, skipsShortMonths, toRule } from '../src/manage/maintenances/rule.ts'
 import { once } from '../src/maintenances/schedule.ts'
 import { newKey, shareReplica } from './helper.ts'
 import { logIn, readHidden } from './visitor.ts'
@@ -296,6 +296,12 @@ await t.test('the form expresses its own rules, and leaves others as they are', 
     const schedule = { rrule, starts_at: new Date('2027-01-31T02:00:00Z'), duration_seconds: 7_200 }
     t.equal(describeSchedule(schedule), words)
   }
+  const skips = (rrule: string, day: string) =>
+    skipsShortMonths({ rrule, starts_at: new Date(`2027-01-${day}T02:00:00Z`) })
+  t.same(
+    [skips('FREQ=MONTHLY', '29'), skips('FREQ=MONTHLY', '28'), skips('FREQ=MONTHLY;BYDAY=1SU', '31')],
+    [true, false, false],
+  )
   t.equal(toRule({ ...fromRule(once), repeat: 'rule', rrule: 'RRULE:freq=daily' }), 'FREQ=DAILY')
   t.end()
 })

@@ -3,11 +3,11 @@ import type { FastifyRequest } from 'fastify'
 import { statusesBySeverity } from '../enums.ts'
 import { type Principal, requirePrincipal } from '../http/auth.ts'
 import { scopeOf } from '../http/permission-guard.ts'
-import { type Incident, listIncidents } from '../incidents/repository.ts'
+import { listIncidents } from '../incidents/repository.ts'
 import { listAdvice } from '../keys/advice.ts'
 import type { AdviceCode, Finding } from '../keys/findings.ts'
 import { type LimitedKey, listLimitedKeys } from '../keys/usage.ts'
-import { listOngoingMaintenances, type OngoingMaintenance } from '../maintenances/repository.ts'
+import { listOngoingMaintenances } from '../maintenances/repository.ts'
 import { type Access, allows } from '../permissions.ts'
 import { type MonitorSummary, summarizeMonitors } from '../status/repository.ts'
 import { OwnKey } from './account.tsx'
@@ -15,15 +15,15 @@ import { toCaller } from './api-keys/advice.tsx'
 import { keyPath, keysPath } from './api-keys/ui.tsx'
 import { BarChart } from './chart.tsx'
 import { formatNumber } from './format.ts'
-import { incidentPath, IncidentState, incidentsPath } from './incidents/ui.tsx'
-import { maintenancePath, maintenancesPath } from './maintenances/ui.tsx'
+import { incidentsPath } from './incidents/ui.tsx'
+import { maintenancesPath } from './maintenances/ui.tsx'
 import { FirstMonitor } from './monitors/first-monitor.tsx'
-import { monitorPath, MonitorStatus, monitorsPath, StatusReason } from './monitors/ui.tsx'
+import { MonitorStatus, monitorsPath } from './monitors/ui.tsx'
 import { sendPage } from './page.tsx'
-import { Message, TimeAgo } from './ui.tsx'
+import { maxProblems, Problems } from './problems.tsx'
+import { Message } from './ui.tsx'
 
-/** Most items of each list of problems, and of each list of keys. */
-const maxProblems = 20
+/** Most items of each list of keys. */
 const maxKeys = 5
 
 /** The advice that is shown here, because it does not wait until the next review of the keys. */
@@ -116,133 +116,6 @@ function Monitors({ summary: { counts }, request }: { summary: MonitorSummary; r
         </li>
       ))}
     </ul>
-  )
-}
-
-/** Undefined: the key may not read them. */
-type ProblemsProps = {
-  monitors: MonitorSummary | undefined
-  incidents: Incident[] | undefined
-  maintenances: OngoingMaintenance[] | undefined
-}
-
-function Problems({ monitors, incidents, maintenances }: ProblemsProps) {
-  const hasImpaired = monitors !== undefined && monitors.impaired.length > 0
-  const hasIncidents = incidents !== undefined && incidents.length > 0
-  const hasMaintenances = maintenances !== undefined && maintenances.length > 0
-  if (!hasImpaired && !hasIncidents && !hasMaintenances) {
-    const absent = [
-      ...(monitors ? ['no monitor is down or degraded'] : []),
-      ...(incidents ? ['no incident is open'] : []),
-      ...(maintenances ? ['no maintenance is ongoing'] : []),
-    ]
-    return <p class="card">No problems: {new Intl.ListFormat('en').format(absent)}.</p>
-  }
-  return (
-    <div class="columns halves">
-      {hasImpaired && <Impaired {...monitors} />}
-      {(hasIncidents || hasMaintenances) && (
-        <div class="stack">
-          {hasIncidents && <Incidents incidents={incidents} />}
-          {hasMaintenances && <Maintenances maintenances={maintenances} />}
-        </div>
-      )}
-    </div>
-  )
-}
-
-function Impaired({ counts, impaired }: MonitorSummary) {
-  const total = (counts.DOWN ?? 0) + (counts.DEGRADED ?? 0)
-  return (
-    <section class="card" aria-labelledby="impaired">
-      <h2 id="impaired">Monitors down or degraded</h2>
-      <ul class="rows">
-        {impaired.map(({ tag, name, status, status_source, hidden }) => (
-          <li key={tag}>
-            <span>
-              <a href={monitorPath(tag)}>{name}</a>
-              {hidden && <span class="tag">hidden</span>}
-              <span class="muted block">
-                <StatusReason source={status_source} />
-              </span>
-            </span>
-            <MonitorStatus status={status} />
-          </li>
-        ))}
-      </ul>
-      {total > impaired.length && (
-        <p>
-          <a href={`${monitorsPath}?status=${(counts.DOWN ?? 0) > 0 ? 'DOWN' : 'DEGRADED'}`}>
-            {formatNumber(total - impaired.length)} more
-          </a>
-        </p>
-      )}
-    </section>
-  )
-}
-
-function Incidents({ incidents }: { incidents: Incident[] }) {
-  return (
-    <section class="card" aria-labelledby="incidents">
-      <h2 id="incidents">Open incidents</h2>
-      <ul class="rows">
-        {incidents.slice(0, maxProblems).map(({ id, title, state, started_at: start, monitors }) => (
-          <li key={id}>
-            <span>
-              <a href={incidentPath(id)}>{title}</a>
-              <span class="muted block">
-                started <TimeAgo time={start} />
-              </span>
-              <Affected monitors={monitors} />
-            </span>
-            <IncidentState state={state} />
-          </li>
-        ))}
-      </ul>
-      {incidents.length > maxProblems && (
-        <p>
-          <a href={incidentsPath}>All open incidents</a>
-        </p>
-      )}
-    </section>
-  )
-}
-
-function Maintenances({ maintenances }: { maintenances: OngoingMaintenance[] }) {
-  return (
-    <section class="card" aria-labelledby="maintenances">
-      <h2 id="maintenances">Ongoing maintenance</h2>
-      <ul class="rows">
-        {maintenances.map(({ id, title, ends_at: end, monitors }) => (
-          <li key={id}>
-            <span>
-              <a href={maintenancePath(id)}>{title}</a>
-              <span class="muted block">
-                ends <TimeAgo time={end} />
-              </span>
-              <Affected monitors={monitors} />
-            </span>
-          </li>
-        ))}
-      </ul>
-    </section>
-  )
-}
-
-/** Most tags that are listed of an incident or a maintenance, which can affect 1,000 monitors. */
-const maxTags = 5
-
-function Affected({ monitors }: { monitors: readonly { monitor_tag: string }[] }) {
-  if (monitors.length === 0) return null
-  const others = monitors.length - maxTags
-  return (
-    <span class="muted block">
-      {monitors
-        .slice(0, maxTags)
-        .map(({ monitor_tag: tag }) => tag)
-        .join(', ')}
-      {others > 0 && ` and ${formatNumber(others)} more`}
-    </span>
   )
 }
 

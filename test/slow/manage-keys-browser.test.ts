@@ -48,6 +48,33 @@ function smallTargets(page: Page): Promise<string[]> {
     )
 }
 
+/** Returns the cells of the list whose text is cut off, leaves its row, or is less than 6 px from the text of another cell. */
+function crowdedCells(page: Page): Promise<string[]> {
+  return page.locator('#keys tbody tr').evaluateAll((rows) =>
+    rows.flatMap((row) => {
+      const cells = [...row.querySelectorAll('td')].filter(
+        (cell) => cell.checkVisibility() && cell.textContent !== '',
+      )
+      const texts = cells.map((cell) => {
+        const range = document.createRange()
+        range.selectNodeContents(cell.querySelector('summary') ?? cell)
+        const { left, right, top, bottom } = range.getBoundingClientRect()
+        return { cell, left, right, top, bottom }
+      })
+      const faults = texts.filter(
+        ({ cell, left, right, top, bottom }) =>
+          cell.scrollWidth > cell.clientWidth ||
+          right > row.getBoundingClientRect().right ||
+          texts.some(
+            (other) =>
+              other.left > left && other.left < right + 6 && other.top < bottom && other.bottom > top,
+          ),
+      )
+      return faults.map(({ cell }) => cell.textContent)
+    }),
+  )
+}
+
 const variants = [true, false].flatMap((javaScriptEnabled) =>
   ([360, 1280] as const).map((width) => ({ width, javaScriptEnabled })),
 )
@@ -127,6 +154,42 @@ for (const { width, javaScriptEnabled } of variants) {
       await page.getByRole('row', { name: 'service 15' }).innerText(),
       /Revoked\s+(just now|1 minute ago)/,
     )
+  })
+
+  await t.test(`the list cuts off no text, ${how}`, { skip }, async (t) => {
+    const { open, call, admin, db } = await start(t)
+    const long = await newKey(
+      { db },
+      { permissions: ['delete:monitors', 'read:incidents', 'write:incidents'] },
+    )
+    const minutes = (count: number) => new Date(Date.now() - count * 60_000)
+    await db
+      .updateTable('api_keys')
+      .set({ last_used_at: minutes(112), expires_at: minutes(-14 * 30.4 * 1440) })
+      .where('id', '=', long.id)
+      .execute()
+    const revoked = await newKey({ db }, { name: 'x'.repeat(100), permissions: ['delete:monitors'] })
+    const soon = await newKey({ db }, { name: '\u202Ereversed', expiresAt: minutes(-13 * 1440) })
+    await call(admin.token, `POST /api/keys/${revoked.id}/revoke`)
+    const page = await open(width, javaScriptEnabled)
+    await page.goto(keys)
+    t.match(await page.locator('#keys').innerText(), /112 minutes ago/)
+    t.same(await crowdedCells(page), [])
+    const name = page.locator(`#keys a[href$="${soon.id}"]`)
+    t.equal(
+      await name.evaluate((link) => getComputedStyle(link).unicodeBidi),
+      'isolate',
+      'a name does not change the direction of what follows it',
+    )
+    if (width === 360) {
+      const nav = page.getByRole('navigation', { name: 'Main' })
+      const { isScrollable, attachment } = await nav.evaluate((element) => ({
+        isScrollable: element.scrollWidth > element.clientWidth,
+        attachment: getComputedStyle(element).backgroundAttachment,
+      }))
+      t.ok(isScrollable)
+      t.match(attachment, 'local', 'a shade at its edges shows that it scrolls')
+    }
   })
 
   await t.test(

@@ -14,7 +14,7 @@ import {
   TextField,
 } from '../fields.tsx'
 import { durationUnits, type MaintenanceForm } from './form.ts'
-import { positions, repeats, weekdays, describeSchedule } from './rule.ts'
+import { describeSchedule, positions, repeats, skipsShortMonths, weekdays } from './rule.ts'
 import { Span } from './ui.tsx'
 
 type Props = {
@@ -173,6 +173,7 @@ export function MaintenancePreview({ maintenance, dates, choices }: PreviewProps
       </Preview>
       <section class="card form" aria-labelledby="dates">
         <h2 id="dates">{dates.length === 1 ? 'Date' : 'Next dates'}</h2>
+        {skipsShortMonths(maintenance) && <p class="muted">Months without this day are skipped.</p>}
         {dates.length === 0 ? (
           <p class="muted">The rule has no date in the future.</p>
         ) : (

@@ -85,6 +85,12 @@ export function describeSchedule({ rrule, starts_at, duration_seconds }: Schedul
   return `${describeRule(rrule, starts_at)}${time}, for ${formatDuration(duration_seconds)}`
 }
 
+/** True for a rule on a day that some months do not have: RFC 5545, section 3.3.10, skips them. */
+export function skipsShortMonths({ rrule, starts_at }: Pick<Schedule, 'rrule' | 'starts_at'>): boolean {
+  const { repeat, position } = fromRule(rrule)
+  return repeat === 'MONTHLY' && position === '' && starts_at.getUTCDate() > 28
+}
+
 function formatTimeOfDay(time: Date): string {
   return `${time.toISOString().slice(11, 16)} UTC`
 }
