@@ -184,7 +184,8 @@ await t.test('updates change the state, and are edited and deleted', async (t) =
 })
 
 await t.test('a form that is sent twice creates one incident, monitor, maintenance or update', async (t) => {
-  const { visitor, call, actions } = await start()
+  const { visitor, call, open, actions } = await start()
+  const id = await open({ title: 'Before' })
   const forms: [page: string, action: string, fields: Record<string, string>, created: string][] = [
     [
       `${incidents}/new`,
@@ -204,7 +205,12 @@ await t.test('a form that is sent twice creates one incident, monitor, maintenan
       { title: 'Once', starts_at: '2998-01-01T00:00', repeat: 'once', enabled: 'on', step: 'save' },
       '/api/maintenances',
     ],
-    [`${incidents}/1`, `${incidents}/1/comments`, { comment: 'Once', state: 'RESOLVED' }, '/api/incidents/1'],
+    [
+      `${incidents}/${id}`,
+      `${incidents}/${id}/comments`,
+      { comment: 'Once', state: 'RESOLVED' },
+      `/api/incidents/${id}`,
+    ],
   ]
   for (const [page, action, more, created] of forms) {
     const count = async (): Promise<number> => {
