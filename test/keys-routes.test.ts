@@ -337,6 +337,29 @@ await t.test('a key rotates and revokes itself, and gains nothing by it', async 
   t.equal((await call(admin, `GET /api/keys/${own.id}`)).json.data.status, 'active', 'only the calling key')
 })
 
+await t.test('a key that rotates itself repeatedly leaves one overlap, not one per rotation', async (t) => {
+  const { call, admin, db } = await start()
+  const first = await newKey({ db })
+  const rotate = async (token: string) => {
+    const { json } = await call(token, 'POST /api/me/rotate', { overlap_seconds: 604_800 })
+    return json.data as { id: string; key: string }
+  }
+  const second = await rotate(first.token)
+  t.equal((await call(first.token, 'GET /api/me')).statusCode, 200, 'the overlap')
+  await rotate(second.key)
+  isErrorReply(t, await call(first.token, 'GET /api/me'), 401, 'KEY_EXPIRED', 'the overlap before')
+  t.equal((await call(second.key, 'GET /api/me')).statusCode, 200)
+  const { json } = await call(admin, 'GET /api/audit?limit=4')
+  const ended = json.data.find(({ target }: { target: { id: string } }) => target.id === first.id)
+  t.match(ended, { action: 'key.updated', actor: { key_id: second.id } })
+  t.same(Object.keys(ended.changes), ['expires_at'])
+
+  const third = await newKey({ db })
+  const successor = await call(admin, `POST /api/keys/${third.id}/rotate`, { overlap_seconds: 60 })
+  await call(admin, `POST /api/keys/${successor.json.data.id}/rotate`, { overlap_seconds: 60 })
+  t.equal((await call(third.token, 'GET /api/me')).statusCode, 200, 'an operator may have several overlaps')
+})
+
 await t.test('KEY_LIFETIME_MAX_DAYS bounds the expiry of new, changed and rotated keys', async (t) => {
   const { call, db } = await startReplica(t, { config: { keyLifetimeMaxDays: 30 } })
   const admin = (await newKey({ db })).token

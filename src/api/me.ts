@@ -47,7 +47,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         operationId: 'rotateOwnKey',
         summary: 'Rotate the calling key',
         description:
-          'The new key may do what the calling key may do, and expires when it would have expired, or earlier.',
+          'The new key may do what the calling key may do, and expires when it would have expired, or earlier. The key that ' +
+          'the calling key replaced expires now, if it is still in its overlap.',
         body: RotateKey,
         response: {
           201: describe(Envelope(NewKey), 'The successor, with the key itself'),

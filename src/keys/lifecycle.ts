@@ -97,6 +97,11 @@ function recordCreated({ record }: Change, key: keys.ApiKey): void {
   record({ action: 'key.created', target: toTarget(key), changes: diffNew(key, auditedFields) })
 }
 
+function recordEnded({ record }: Change, { before, after, ...key }: keys.EndedKey): void {
+  const changes = diff({ expires_at: before }, { expires_at: after }, ['expires_at'])
+  record({ action: 'key.updated', target: toTarget(key), changes })
+}
+
 /** The target of audit events about a key. */
 export function toTarget({ id, name }: Pick<keys.ApiKey, 'id' | 'name'>) {
   return { type: 'key' as const, id, name }
@@ -171,7 +176,8 @@ export async function revokeKeys(
 }
 
 /**
- * Creates a successor with the same attributes. The old key expires after the overlap.
+ * Creates a successor with the same attributes. The old key expires after the overlap. If it rotates itself, the key that it
+ * replaced expires now.
  * @param successorId as `id` of createKey
  * @throws ApiError 400 if the successor's expiry is not in the future or not allowed, 404, 409 if the key is not active,
  * was rotated before, or if a key with the successor's id exists, 503
@@ -202,6 +208,7 @@ export async function rotateKey(
       changes: diff(before, after, ['rotated_to', 'expires_at']),
     })
     recordCreated(change, result.key)
+    if (result.ended) recordEnded(change, result.ended)
     return result
   })
   if (!rotated) {

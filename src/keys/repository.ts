@@ -285,6 +285,9 @@ export async function deleteKey(db: Kysely<Tables>, id: string): Promise<void> {
 /** The state of a key after its rotation. */
 export type OldKey = Pick<ApiKey, 'id' | 'status' | 'expires_at'>
 
+/** A key whose overlap was ended, with its expiry before and after. */
+export type EndedKey = { id: string; name: string; before: Date; after: Date }
+
 type Rotation = {
   id: string
   successorId: string
@@ -302,6 +305,9 @@ type Rotation = {
  * successor's id exists, or if the successor's expiry is not in the future or later than allowed. A key that rotates
  * itself is bound by the expiry that it has now, not by the one that it had when it was authenticated.
  *
+ * A key that rotates itself also ends the overlap of the key that it replaced. Otherwise a chain of rotations would be
+ * many valid keys, each with a rate limit of its own.
+ *
  * Compares with clock_timestamp(), not now(): of two concurrent rotations, the second waits for the row lock and then
  * finds an expiry that may be later than its own now().
  */
@@ -309,7 +315,7 @@ export async function rotateKey(
   db: Kysely<Tables>,
   { id, successorId, secretHash, overlapSeconds, expiresAt, callerId }: Rotation,
   limits: ExpiryLimits,
-): Promise<{ key: ApiKey; old: OldKey } | undefined> {
+): Promise<{ key: ApiKey; old: OldKey; ended: EndedKey | null } | undefined> {
   const newExpiry = sql`
     coalesce(${expiresAt}::timestamptz, least(expires_at, ${wholeSecond(lifetimeEnd(limits))}), 'infinity')`
   const latest = sql`
@@ -317,9 +323,12 @@ export async function rotateKey(
   const copied = sql`name, description, permissions, rate_limit, monitors, allowed_ips`
   // The successor inherits what is known about the use of its permissions, because its client is the same.
   const lastUses = sql.join(Object.values(permissionColumns).map((column) => sql.ref(column)))
-  const { rows } = await sql<ApiKey & { old_status: KeyStatus; old_expires_at: Date }>`
+  type Ended = { ended_name: string; ended_before: Date; ended_after: Date }
+  const { rows } = await sql<
+    ApiKey & { old_status: KeyStatus; old_expires_at: Date; ended_id: string | null } & Ended
+  >`
     with old as (
-      select id, ${copied}, coalesce(permissions_since, created_at) as permissions_since, expires_at,
+      select id, rotated_from, ${copied}, coalesce(permissions_since, created_at) as permissions_since, expires_at,
         nullif(${newExpiry}, 'infinity') as new_expiry from api_keys
       where id = ${id} and revoked_at is null and rotated_to is null
         and (expires_at is null or expires_at > clock_timestamp())
@@ -341,10 +350,23 @@ export async function rotateKey(
       from old, created where api_keys.id = old.id
       returning api_keys.expires_at as old_expires_at,
         case when api_keys.expires_at <= now() then 'expired' else 'active' end as old_status
+    ), overlapping as (
+      select api_keys.id, api_keys.expires_at from api_keys join old on api_keys.id = old.rotated_from, created
+      where old.id = ${callerId} and api_keys.revoked_at is null and api_keys.expires_at > now()
+    ), overlap_ended as (
+      update api_keys set expires_at = date_trunc('second', now())
+      from overlapping where api_keys.id = overlapping.id
+      returning api_keys.id as ended_id, api_keys.name as ended_name,
+        overlapping.expires_at as ended_before, api_keys.expires_at as ended_after
     )
-    select * from created, ended`.execute(db)
+    select * from created cross join ended left join overlap_ended on true`.execute(db)
   const [row] = rows
   if (!row) return undefined
-  const { old_status: status, old_expires_at: expires_at, ...key } = row
-  return { key, old: { id, status, expires_at } }
+  const { old_status, old_expires_at, ended_id, ended_name, ended_before, ended_after, ...key } = row
+  return {
+    key,
+    old: { id, status: old_status, expires_at: old_expires_at },
+    ended:
+      ended_id === null ? null : { id: ended_id, name: ended_name, before: ended_before, after: ended_after },
+  }
 }
