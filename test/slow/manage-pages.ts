@@ -40,6 +40,7 @@ export async function fillPanel({ call }: Replica, token: string, from: number, 
   for (let index = from; index < from + count; index++) {
     const tag = `monitor-${index}`
     await send(`PUT /api/monitors/${tag}`, { name: `Monitor ${index}`, category_name: `Category ${index}` })
+    if (index === 0) await send(`POST /api/monitors/${tag}/heartbeat`, {})
     await send(`POST /api/monitors/${tag}/data`, { status: index % 2 === 0 ? 'DOWN' : 'UP', latency_ms: 80 })
     const monitors = [{ monitor_tag: 'monitor-0', impact: 'DEGRADED' }]
     const incident = await send('POST /api/incidents', {
