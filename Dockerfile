@@ -32,4 +32,4 @@ RUN mkdir /data && chown node:node /data && ln -s /app/dist/src/bundle/cli.js /u
 USER node
 EXPOSE 3000
 HEALTHCHECK --interval=10s --timeout=3s --retries=5 CMD node -e "fetch('http://127.0.0.1:' + (process.env.PORT || 3000) + '/healthz').then((reply) => process.exit(reply.ok ? 0 : 1), () => process.exit(1))"
-CMD ["node", "--max-semi-space-size=8", "--max-old-space-size=1024", "dist/src/bundle/server.js"]
+CMD ["node", "--max-semi-space-size=8", "--max-old-space-size=384", "dist/src/bundle/server.js"]

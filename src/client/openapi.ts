@@ -35,7 +35,7 @@ export interface paths {
         put?: never;
         /**
          * Rotate the calling key
-         * @description Requires any valid key. The new key may do what the calling key may do, and expires when it would have expired, or earlier.
+         * @description Requires any valid key. The new key may do what the calling key may do, and expires when it would have expired, or earlier. The key that the calling key replaced expires now, if it is still in its overlap.
          */
         post: operations["rotateOwnKey"];
         delete?: never;
