@@ -94,6 +94,8 @@ await t.test('what was hidden through a monitor stays hidden when the monitor is
         call(key, route as 'DELETE /'),
       )
       await waitUntil(async () => {
+        // A transaction does not see connections that were opened after its first look.
+        await sql`select pg_stat_clear_snapshot()`.execute(trx)
         const { rows } = await sql`
           select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`.execute(
           trx,
