@@ -25,13 +25,15 @@ type Found = { token: Waiting; hash: string }
 /** Longest wait of a token. */
 export const maxWaitMs = 2_000
 
+/** Pause of a key after a wrong secret, shorter than maxWaitMs, so that the right secret does not time out. */
+export const keyPauseMs = 1_400
+
 const defaults = {
   /** Pause of an address after failures. */
   pauseMs: 500,
   /** Wrong secrets of an address between two pauses. */
   maxWrong: 2,
-  /** Pause of a key after a wrong secret, shorter than maxWaitMs, so that the right secret does not time out. */
-  keyPauseMs: 1_400,
+  keyPauseMs,
   maxWaitMs,
   maxWaitingPerAddress: 5_000,
   maxWaiting: 10_000,
