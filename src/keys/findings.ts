@@ -41,7 +41,7 @@ export type Caller = ExpiryLimits & {
   callerId: string
 }
 
-/** What is known about a key that a finding is about. */
+/** The columns of a key from which its finding is described. */
 export type FindingRow = {
   seq: string
   /** Position of the code in adviceCodes, from 1. bigint, which pg returns as a string. */

@@ -20,6 +20,7 @@ import { paginate, parseCursor } from '../wire/pagination.ts'
 import { formatTime } from '../wire/time.ts'
 import type { ExpiryLimits } from './expiry.ts'
 import * as keys from './repository.ts'
+import { type EndedKey, type OldKey, storeRotation } from './rotation-repository.ts'
 import type { Secrets } from './secrets.ts'
 import { formatToken, generateTokenParts } from './token.ts'
 
@@ -40,7 +41,7 @@ export type KeyContext = ChangeContext & {
 export type IssuedKey = { key: keys.ApiKey; token: string }
 
 /** A successor, and the state of the key that it replaces. */
-export type RotatedKey = IssuedKey & { old: keys.OldKey }
+export type RotatedKey = IssuedKey & { old: OldKey }
 
 /** Fields that are omitted are null: no description, no expiry, the default limit, all monitors and any address. */
 export type NewKey = Pick<keys.KeyAttributes, 'name' | 'permissions'> & Partial<keys.KeyAttributes>
@@ -97,7 +98,7 @@ function recordCreated({ record }: Change, key: keys.ApiKey): void {
   record({ action: 'key.created', target: toTarget(key), changes: diffNew(key, auditedFields) })
 }
 
-function recordEnded({ record }: Change, { before, after, ...key }: keys.EndedKey): void {
+function recordEnded({ record }: Change, { before, after, ...key }: EndedKey): void {
   const changes = diff({ expires_at: before }, { expires_at: after }, ['expires_at'])
   record({ action: 'key.updated', target: toTarget(key), changes })
 }
@@ -199,7 +200,7 @@ export async function rotateKey(
   }
   const rotated = await auditedTransaction(context, async (change) => {
     const before = await keys.lockKey(change.trx, id)
-    const result = before && (await keys.rotateKey(change.trx, rotation, toExpiryLimits(context)))
+    const result = before && (await storeRotation(change.trx, rotation, toExpiryLimits(context)))
     if (!result) return undefined
     const after = { ...before, rotated_to: result.key.id, expires_at: result.old.expires_at }
     change.record({
