@@ -85,3 +85,15 @@ export function PreviewButton({ isPrimary = false }: { isPrimary?: boolean }) {
     </button>
   )
 }
+
+/** The buttons of a form that can be saved without its preview. */
+export function SaveOrPreview() {
+  return (
+    <>
+      <button class="primary" name="step" value="save">
+        Save
+      </button>
+      <PreviewButton />
+    </>
+  )
+}

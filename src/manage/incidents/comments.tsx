@@ -25,7 +25,7 @@ import {
 import { registerDeletion } from '../deletion.tsx'
 import { EditForm, type EditState, rejectEdit } from '../edit-form.tsx'
 import { sendPage } from '../page.tsx'
-import { PreviewButton } from '../preview.tsx'
+import { SaveOrPreview } from '../preview.tsx'
 import { DateTimeField } from '../fields.tsx'
 import { Breadcrumbs, TimeAgo } from '../ui.tsx'
 import {
@@ -170,14 +170,7 @@ function sendForm(
         version={version}
         state={state}
         fields={<Fields form={form} messages={messages} />}
-        buttons={
-          <>
-            <button class="primary" name="step" value="save">
-              Save
-            </button>
-            <PreviewButton />
-          </>
-        }
+        buttons={<SaveOrPreview />}
         cancelPath={incidentPath(incident.id)}
       />
     </>,

@@ -22,7 +22,7 @@ import {
   toSavedValues,
 } from '../form.ts'
 import { sendPage } from '../page.tsx'
-import { PreviewButton } from '../preview.tsx'
+import { SaveOrPreview } from '../preview.tsx'
 import { DateTimeField, TextField } from '../fields.tsx'
 import { Breadcrumbs } from '../ui.tsx'
 import {
@@ -126,14 +126,7 @@ function EditPage({ incident, choices, state }: EditPageProps) {
         version={version}
         state={state}
         fields={<IncidentFields {...{ incident, form, messages, choices }} />}
-        buttons={
-          <>
-            <button class="primary" name="step" value="save">
-              Save
-            </button>
-            <PreviewButton />
-          </>
-        }
+        buttons={<SaveOrPreview />}
         cancelPath={incidentPath(incident.id)}
       />
     </>
