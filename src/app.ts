@@ -40,6 +40,7 @@ import permissionGuard from './http/permission-guard.ts'
 import publicOutput from './http/public-output.ts'
 import rateLimit from './http/rate-limit.ts'
 import requestLog from './http/request-log.ts'
+import responseBursts from './http/response-bursts.ts'
 import { toPath } from './http/request-target.ts'
 import sharedReads from './http/shared-reads.ts'
 import type { Tracing } from './http/tracing.ts'
@@ -135,6 +136,7 @@ export function buildApp({
   app.decorate('writeReports', createReportWriter({ db, batchDb, maxLockWaitMs }))
   app.decorate('consumeHeartbeat', createHeartbeatQuotas(batchDb, maxLockWaitMs))
   app.register(traffic)
+  app.register(responseBursts)
   app.register(requestLog, { tracing })
   if (config.metricsPort !== undefined) {
     // Loaded only if it is used: it is a large library, and counts each request.
