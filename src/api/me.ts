@@ -1,14 +1,21 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
-import { requirePrincipal } from '../http/auth.ts'
+import { type Principal, requirePrincipal } from '../http/auth.ts'
 import { toKeyContext } from '../http/change-context.ts'
 import { revokeKey, rotateKey } from '../keys/lifecycle.ts'
 import { describe, Envelope } from '../wire/envelope.ts'
 import { RotateKey, serializeKey } from '../wire/keys.ts'
 import { formatTime, formatTimeOrNull } from '../wire/time.ts'
+import { compileSerializer } from '../wire/validator.ts'
 import { sendNewKey, toRotation } from './key-object.ts'
 import { Key, Me, NewKey, RevokeKey, RotationConflict } from './schemas/keys.ts'
 
+const OneMe = Envelope(Me)
+const stringifyMe = compileSerializer(OneMe)
+
 const routes: FastifyPluginAsyncTypebox = async (app) => {
+  /** Requests that share the statement of authentication share the principal, and so its text: docs/decisions/0009. */
+  const texts = new WeakMap<Principal, string>()
+
   app.get(
     '/',
     {
@@ -16,26 +23,17 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       schema: {
         operationId: 'identifyKey',
         summary: 'Get the calling key',
-        response: { 200: describe(Envelope(Me), 'The calling key') },
+        response: { 200: describe(OneMe, 'The calling key') },
       },
     },
-    (request) => {
+    (request, reply) => {
       const key = requirePrincipal(request)
-      return {
-        success: true as const,
-        data: {
-          key_name: key.name,
-          permissions: key.permissions,
-          created_at: formatTime(key.created_at),
-          id: key.id,
-          description: key.description,
-          monitors: key.monitors,
-          allowed_ips: key.allowed_ips,
-          expires_at: formatTimeOrNull(key.expires_at),
-          rate_limit: key.rate_limit,
-          last_used_at: formatTimeOrNull(key.last_used_at),
-        },
+      let text = texts.get(key)
+      if (text === undefined) {
+        text = stringifyMe({ success: true, data: serializeMe(key) })
+        texts.set(key, text)
       }
+      void reply.type('application/json; charset=utf-8').send(text as never)
     },
   )
 
@@ -82,3 +80,18 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
 }
 
 export default routes
+
+function serializeMe(key: Principal) {
+  return {
+    key_name: key.name,
+    permissions: key.permissions,
+    created_at: formatTime(key.created_at),
+    id: key.id,
+    description: key.description,
+    monitors: key.monitors,
+    allowed_ips: key.allowed_ips,
+    expires_at: formatTimeOrNull(key.expires_at),
+    rate_limit: key.rate_limit,
+    last_used_at: formatTimeOrNull(key.last_used_at),
+  }
+}

@@ -51,7 +51,10 @@ export default fp(
       verifyErrorLogLevel: 'debug',
       auth: (token, request) => {
         if (token === '') throw missingCredentials()
-        return app.verifyToken(token, request).then((id) => consumeQuota(id, request))
+        const id = app.verifyToken(token, request)
+        return typeof id === 'string'
+          ? consumeQuota(id, request)
+          : id.then((verified) => consumeQuota(verified, request))
       },
     })
     const { verifyBearerAuth } = app

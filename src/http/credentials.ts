@@ -16,7 +16,7 @@ declare module 'fastify' {
      * Returns the id of the key whose secret the token contains. The key may be revoked or expired.
      * @throws ApiError 401, 429 if the request's address has too many failed authentications, 503
      */
-    verifyToken: (token: string, request: FastifyRequest) => Promise<string>
+    verifyToken: (token: string, request: FastifyRequest) => string | Promise<string>
   }
 }
 
@@ -34,15 +34,18 @@ export default fp(
     )
 
     app.decorate('secrets', secrets)
-    app.decorate('verifyToken', async (token, request) => {
+    app.decorate('verifyToken', (token, request) => {
       const latest = verifiedKeyBySocket.get(request.socket)
-      if (latest?.token === token) return latest.id
+      return latest?.token === token ? latest.id : verifyAnew(token, request)
+    })
+
+    async function verifyAnew(token: string, request: FastifyRequest): Promise<string> {
       const parts = parseToken(token)
       if (!parts) throw malformedKey()
       if (!secrets.isVerified(parts)) await app.limitAuthFailures(request, toVerification(parts))
       verifiedKeyBySocket.set(request.socket, { token, id: parts.id })
       return parts.id
-    })
+    }
     done()
 
     function toVerification(parts: TokenParts): Verification {

@@ -31,19 +31,19 @@ export default fp<{ isDraining: () => boolean }>(
       if (inFlight.size === 0) onIdle()
     }
 
-    app.addHook('onRequest', ({ socket }, reply, next) => {
+    app.addHook('onRequest', ({ socket }, _reply, next) => {
       inFlight.set(socket, (inFlight.get(socket) ?? 0) + 1)
-      // Not onResponse, which is not called if the client disconnects before the response.
-      reply.raw.once('close', () => {
-        requestDone(socket)
-      })
-      // Pipelined responses that are still queued do not emit `close` if the connection is lost.
+      // onResponse is not called for the requests of a connection that is lost.
       if (!watched.has(socket)) {
         watched.add(socket)
         socket.once('close', () => {
           connectionClosed(socket)
         })
       }
+      next()
+    })
+    app.addHook('onResponse', ({ socket }, _reply, next) => {
+      requestDone(socket)
       next()
     })
     app.addHook('onSend', (_request, reply, _payload, next) => {
