@@ -2,6 +2,8 @@ import { sql } from 'kysely'
 import t, { type Test } from 'tap'
 import type { Config } from '../src/config.ts'
 import { pipelineTransaction } from '../src/database/pipeline.ts'
+import { writeCurrentReports } from '../src/reports/current-hour.ts'
+import { type Report, writeReports } from '../src/reports/repository.ts'
 import { removeOldMinutes } from '../src/reports/retention.ts'
 import { readSeries } from '../src/reports/series.ts'
 import {
@@ -350,6 +352,62 @@ await t.test('totals match the minutes after rewrites, out of order and concurre
   await totalsMatchMinutes(t, { call, key })
   await totalsMatchMinutes(t, { call, key }, { tag: 'n' })
 })
+
+await t.test(
+  'a report about the current hour is written by one statement, with the same result',
+  async (t) => {
+    const { db, call, key } = await start(t)
+    for (const tag of ['one', 'many']) await call(key, 'POST /api/monitors', { tag, name: tag })
+    const statuses = ['UP', 'DEGRADED', 'DOWN', 'MAINTENANCE'] as const
+    const hour = Math.floor(Date.now() / (60 * minuteMs))
+    const reports = Array.from({ length: 40 }, (_, index): Report => ({
+      // Some are in another hour, or too far ahead.
+      from: hour * 60 + ((index * 7) % 66),
+      second: index,
+      status: statuses[(index * 5) % 4] ?? 'UP',
+      latency_ms: index % 3 === 0 ? null : index % 5 === 0 ? 86_400_000 : index * 1000,
+    }))
+    const writeOther = (tag: string, report: Report) => writeReports(db, [{ tag, reports: [report] }], 'skip')
+    for (const report of reports) {
+      const [other] = await writeOther('many', report)
+      const [current] = await writeCurrentReports(db, [{ tag: 'one', reports: [report] }])
+      t.same(current ?? (await writeOther('one', report))[0], other)
+    }
+    const { rows } = await sql<{ stored: unknown[] }>`
+    select (
+      select array_agg(to_jsonb(hours) - 'monitor_id' order by hour) from monitor_hours as hours where monitor_id = id
+    ) || (
+      select array_agg(to_jsonb(days) - 'monitor_id' order by day) from monitor_days as days where monitor_id = id
+    ) || (
+      select to_jsonb(last) - 'monitor_id' - 'totals_hour' from last_reports as last where monitor_id = id
+    ) as stored
+    from monitors where tag in ('one', 'many')`.execute(db)
+    t.same(rows[0], rows[1])
+
+    const write = (...tags: string[]) =>
+      writeCurrentReports(
+        db,
+        tags.map((tag) => ({ tag, reports: [{ status: 'UP', latency_ms: 1 }] })),
+      )
+    let results: unknown[] = []
+    // The first report of an hour is written as others are, and an hour may begin between two statements.
+    for (let tries = 0; tries < 2 && results[0] === undefined; tries++) {
+      await writeOther('one', { status: 'UP', latency_ms: null })
+      results = await write('one', 'one', 'none', 'm')
+    }
+    const written = { outcome: 'written', minutes: 1 }
+    t.same(results, [written, written, undefined, undefined])
+
+    await db.transaction().execute(async (locker) => {
+      await locker.selectFrom('monitors').select('id').where('tag', '=', 'one').forNoKeyUpdate().execute()
+      t.same(await write('one'), [undefined], 'not while its monitor is locked')
+    })
+    await sql`update last_reports set past_hour = totals_hour`.execute(db)
+    t.same(await write('one'), [undefined], 'not after a report of the previous release')
+    await sql`update last_reports set past_hour = null, totals_hour = totals_hour - 1`.execute(db)
+    t.same(await write('one'), [undefined], 'not if the spans of uptime have moved')
+  },
+)
 
 await t.test('an error in a pipelined transaction rolls all of it back', async (t) => {
   const { db } = await share()

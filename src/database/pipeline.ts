@@ -1,8 +1,11 @@
 import { CompiledQuery, type Kysely, type QueryExecutorProvider } from 'kysely'
 import type { Tables } from './schema.ts'
 
-/** `pending`: the last statements of a transaction, which `commit` follows without waiting for their results. */
-export type Pipelined<Result> = { result: Result; pending: Promise<unknown> }
+/**
+ * `pending`: the last statements of a transaction, which `commit` follows without waiting for their results. One of them may
+ * be the result.
+ */
+export type Pipelined<Result> = { result: Result | Promise<Result>; pending: Promise<unknown> }
 
 /**
  * Runs a transaction with fewer round trips: sends `begin` together with the statements that `run` executes at first, and
@@ -27,7 +30,7 @@ export function pipelineTransaction<Result>(
     try {
       const { result, pending } = await run({ getExecutor: () => inTransaction })
       await Promise.all([pending, send('commit')])
-      return result
+      return await result
     } catch (error) {
       await send('rollback')
       throw error

@@ -1,9 +1,8 @@
 import { hash } from 'node:crypto'
 import type { Socket } from 'node:net'
-import { CompiledQuery, type Kysely, type RawBuilder } from 'kysely'
+import { CompiledQuery, type QueryExecutorProvider, type RawBuilder } from 'kysely'
 import pg from 'pg'
 import { closesConnection, isUnresponsive } from './failures.ts'
-import type { Tables } from './schema.ts'
 
 /** Longest time for asking the server to cancel a statement. */
 const cancelTimeoutMs = 2_000
@@ -131,12 +130,12 @@ export function sortFields<Row extends object>(row: Row): Row {
  */
 export function precompiled<Row>(statement: RawBuilder<Row>) {
   let text: string | undefined
-  return async (db: Kysely<Tables>, parameters: unknown[]): Promise<Row[]> => {
+  return async (db: QueryExecutorProvider, parameters: unknown[]): Promise<Row[]> => {
     if (text === undefined) {
       text = statement.compile(db).sql
       nameStatement(text)
     }
-    const { rows } = await db.executeQuery<Row>(CompiledQuery.raw(text, parameters))
+    const { rows } = await db.getExecutor().executeQuery<Row>(CompiledQuery.raw(text, parameters))
     return rows
   }
 }

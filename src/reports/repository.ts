@@ -48,7 +48,7 @@ export type WriteResult = { outcome: 'written'; minutes: number } | WriteError
 export type Locked = { outcome: 'locked' }
 
 /** Clocks of clients may be ahead by this many minutes. */
-const maxClockSkewMinutes = 5
+export const maxClockSkewMinutes = 5
 
 /**
  * Writes reports about several monitors in one transaction. Locks the rows of the monitors first, ordered by id, so

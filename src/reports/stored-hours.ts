@@ -63,7 +63,8 @@ export type ReportRows = { hours: MonitorHour[]; days: DayTotals[]; latest: Late
  * column; the bytes of all hours are concatenated, and split by the database, and so are the totals of spans.
  *
  * Adds the differences to days, because the totals of a day outlive its minutes; and to the totals that uptime is
- * calculated from, so that lists do not sum them. These are summed here when those that are stored end earlier.
+ * calculated from, so that lists do not sum them. These are summed here when those that are stored end earlier. The last
+ * reports are read in a lateral query, because a generic plan reads all rows of a small table to join ten.
  */
 export async function upsertRows(
   trx: QueryExecutorProvider,
@@ -114,7 +115,9 @@ export async function upsertRows(
         case when last.totals_hour = row.totals_hour and last.past_hour is null then last.totals end,
         ${sumSpans(sql`row.monitor_id`, sql`row.totals_hour`)}
       ) as totals
-      from row left join last_reports as last using (monitor_id)
+      from row left join lateral (
+        select totals_hour, past_hour, totals from last_reports where monitor_id = row.monitor_id offset 0
+      ) as last on true
     )
     insert into last_reports as stored
       (monitor_id, minute, second, reported_at, status, latency_ms, totals_hour, totals)

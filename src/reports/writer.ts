@@ -6,6 +6,7 @@ import { retryWhileLocked } from '../database/locks.ts'
 import type { Database } from '../database/open.ts'
 import type { Tables } from '../database/schema.ts'
 import { requestAborted, rowLocked } from '../errors.ts'
+import { writeCurrentReports } from './current-hour.ts'
 import {
   type Locked,
   type MonitorReports,
@@ -29,6 +30,8 @@ const maxBatchSize = 200
 /** Writes that are not batched and in flight at the same time, because each takes a connection for up to seconds. */
 const maxLongWrites = 3
 
+type Result = WriteResult | Locked
+
 export type ReportWriter = ReturnType<typeof createReportWriter>
 
 /**
@@ -50,17 +53,27 @@ export function createReportWriter({
   const limitLongWrites = pLimit(maxLongWrites)
 
   const writeBatch = batch(async (items: MonitorReports[]) => {
-    try {
-      return await writeReports(batchDb, items, 'skip')
-    } catch (error) {
-      if (!isRerunnable(error)) throw error
-      return writeUnlocked(items)
-    }
+    const results = await orUnlocked(items, () => writeCurrentReports(batchDb, items))
+    const others = items.filter((_item, index) => results[index] === undefined)
+    const otherResults =
+      others.length === 0 ? [] : await orUnlocked(others, () => writeReports(batchDb, others, 'skip'))
+    let next = 0
+    return results.map((result) => result ?? (otherResults[next++] as Result))
   }, maxBatchSize)
 
   const writeContendedBatch = batch(writeUnlocked, maxBatchSize)
 
-  async function writeUnlocked(items: MonitorReports[]): Promise<(WriteResult | Locked)[]> {
+  /** Writes items, or those that are not locked, if another transaction locks a row. */
+  async function orUnlocked<Each>(items: MonitorReports[], write: () => Promise<Each[]>) {
+    try {
+      return await write()
+    } catch (error) {
+      if (!isRerunnable(error)) throw error
+      return writeUnlocked(items)
+    }
+  }
+
+  async function writeUnlocked(items: MonitorReports[]): Promise<Result[]> {
     const results = await writeReports(batchDb, items, 'skip_rows')
     items.forEach(({ tag }, index) => {
       if (results[index]?.outcome === 'locked') contended.add(tag)
