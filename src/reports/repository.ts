@@ -16,6 +16,7 @@ import {
 } from './hour-codec.ts'
 import {
   type DayTotals,
+  forceKeyLookups,
   type LatestReport,
   list,
   type MonitorHour,
@@ -78,8 +79,7 @@ export function writeReports(
 /** Writes reports of any length, a part at a time. */
 function writeInOrder(db: Kysely<Tables>, items: MonitorReports[]): Promise<WriteResult[]> {
   return db.transaction().execute(async (trx) => {
-    // A generic plan made while the tables were small reads all of them, until PostgreSQL analyzes them.
-    await sql`set local plan_cache_mode = auto`.execute(trx)
+    await forceKeyLookups.execute(trx)
     const monitors = await lockMonitors(trx, items, 'wait')
     const { results, accepted } = resolveItems(items, monitors)
     await storeReports(trx, accepted, monitors)
@@ -107,7 +107,9 @@ function writeInPipeline(
     for (const monitor of monitors.values()) monitor.is_locked &&= !lockedIds.has(monitor.id)
     const { results, accepted } = resolveItems(items, monitors)
     const newest = newestReports(accepted, monitors)
-    const pending = toChunks(accepted).map((chunk) => upsertRows(trx, applyReports(chunk, stored, newest)))
+    const pending = Array.from(toChunks(accepted), (chunk) =>
+      upsertRows(trx, applyReports(chunk, stored, newest)),
+    )
     return { result: results, pending: Promise.all(pending) }
   })
 }
@@ -138,6 +140,7 @@ export function updateMinute(
   change: (before: ReportedMinute | undefined, defaultStatus: Status) => Omit<ReportedMinute, 'minute'>,
 ): Promise<{ outcome: 'written'; report: ReportedMinute } | WriteError> {
   return db.transaction().execute(async (trx) => {
+    await forceKeyLookups.execute(trx)
     const monitors = await lockMonitors(trx, [{ tag }], 'wait')
     const monitor = monitors.get(tag)
     if (!monitor) return { outcome: 'unknown' }
