@@ -14,8 +14,8 @@ export type ResolvedReport = {
 /** The part of a report that lies within one hour. */
 export type MonitorHourReport = HourReport & { monitor_id: number; hour: number }
 
-/** Hours per statement, so that other requests are served while a year is written. */
-const maxChunkHours = 7 * 24
+/** Hours per statement, so that other requests are served while a year is written: docs/decisions/0009-speed.md */
+const maxChunkHours = 84
 
 /** Splits reports at the hours, in the same order. A chunk at a time, because a year has 8,784 hours. */
 export function* toChunks(reports: ResolvedReport[]): Generator<MonitorHourReport[]> {

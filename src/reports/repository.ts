@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { type Kysely, type QueryExecutorProvider, type RawBuilder, sql } from 'kysely'
 import { pipelineTransaction } from '../database/pipeline.ts'
 import { prepared } from '../database/prepared.ts'
@@ -255,6 +256,11 @@ function countMinutes(reports: ResolvedReport[]): number {
   return minutes.size
 }
 
+/**
+ * Pause between the parts of a long write, in milliseconds, so that it leaves a part of the processor to other requests.
+ */
+const chunkPauseMs = 1
+
 /** Stores reports, a part at a time. */
 async function storeReports(
   trx: QueryExecutorProvider,
@@ -262,7 +268,10 @@ async function storeReports(
   monitors: Map<string, Monitor>,
 ): Promise<void> {
   const newest = newestReports(reports, monitors)
+  let isFirst = true
   for (const chunk of toChunks(reports)) {
+    if (!isFirst) await delay(chunkPauseMs)
+    isFirst = false
     const stored = await readHours(trx, rowsOf(chunk))
     await upsertRows(trx, applyReports(chunk, stored, newest))
   }
