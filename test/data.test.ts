@@ -1,7 +1,8 @@
-import { sql } from 'kysely'
+import { type Kysely, sql } from 'kysely'
 import t, { type Test } from 'tap'
 import type { Config } from '../src/config.ts'
 import { pipelineTransaction } from '../src/database/pipeline.ts'
+import type { Tables } from '../src/database/schema.ts'
 import { writeCurrentReports } from '../src/reports/current-hour.ts'
 import { type Report, writeReports } from '../src/reports/repository.ts'
 import { removeOldMinutes } from '../src/reports/retention.ts'
@@ -556,6 +557,17 @@ await t.test('a report about an hour that retention has removed is not counted a
   t.match(await readDay(), [{ up: 2, down: 0, degraded: 22 * 60 }, { degraded: 1440 }], 'nor by a fill')
 })
 
+await t.test('a long report never scans the table of hours, also while the table is small', async (t) => {
+  const { db, call, key } = await start(t, { databasePoolMax: 1 })
+  const from = iso(thisMinute() - 40 * 1440 * minuteMs)
+  const fill = { from, to: iso(thisMinute()), status: 'UP', latency_ms: 5 }
+  const before = await countScans(db)
+  await call(key, 'PUT /api/monitors/m/data', fill)
+  const after = await countScans(db)
+  t.equal(after.table, before.table)
+  t.ok(after.index > before.index, 'it uses the primary key')
+})
+
 await t.test('retention never scans the table of hours', async (t) => {
   const { db, call, key } = await start(t, { databasePoolMax: 1 })
   const points = [100, 200].map((days) => ({
@@ -563,19 +575,20 @@ await t.test('retention never scans the table of hours', async (t) => {
     timestamp: iso(thisMinute() - days * 1440 * minuteMs),
   }))
   await call(key, 'POST /api/monitors/m/data', { points })
-  const countScans = async () => {
-    await sql`select pg_stat_force_next_flush()`.execute(db)
-    const { rows } = await sql<{ table: number; index: number }>`
-      select seq_scan::integer as table, idx_scan::integer as index
-      from pg_stat_user_tables where relname = 'monitor_hours'`.execute(db)
-    return rows[0] ?? { table: 0, index: 0 }
-  }
-  const before = await countScans()
+  const before = await countScans(db)
   t.equal(await removeOldMinutes(db, 90), 2)
-  const after = await countScans()
+  const after = await countScans(db)
   t.equal(after.table, before.table)
   t.ok(after.index > before.index, 'it uses the primary key')
 })
+
+async function countScans(db: Kysely<Tables>): Promise<{ table: number; index: number }> {
+  await sql`select pg_stat_force_next_flush()`.execute(db)
+  const { rows } = await sql<{ table: number; index: number }>`
+    select seq_scan::integer as table, idx_scan::integer as index
+    from pg_stat_user_tables where relname = 'monitor_hours'`.execute(db)
+  return rows[0] ?? { table: 0, index: 0 }
+}
 
 await t.test('a locked monitor delays reports about this monitor, and no others', async (t) => {
   const { db, call, key } = await start(t)

@@ -46,7 +46,7 @@ const setSession = `
  * either side, and an open transaction would keep its locks for hours.
  *
  * Generic plans: by default PostgreSQL plans statements for one key or monitor at every execution, which takes longer
- * than the execution. Only those that write long reports are faster with custom plans (docs/decisions/0009).
+ * than the execution (docs/decisions/0009).
  *
  * Search path: the schema that was migrated, so that the tables of another application never take precedence.
  */

@@ -14,34 +14,36 @@ export type ResolvedReport = {
 /** The part of a report that lies within one hour. */
 export type MonitorHourReport = HourReport & { monitor_id: number; hour: number }
 
-/** Hours per statement, so that other requests are served while a year is written. */
-const maxChunkHours = 7 * 24
+/** Hours per statement, so that other requests are served while a year is written: docs/decisions/0009-speed.md */
+const maxChunkHours = 84
 
-/** Splits reports at the hours, in the same order. */
-export function toChunks(reports: ResolvedReport[]): MonitorHourReport[][] {
-  const chunks: MonitorHourReport[][] = []
+/** Splits reports at the hours, in the same order. A chunk at a time, because a year has 8,784 hours. */
+export function* toChunks(reports: ResolvedReport[]): Generator<MonitorHourReport[]> {
+  let chunk: MonitorHourReport[] = []
   let hours = new Set<string>()
-  for (const report of reports.flatMap(splitByHour)) {
-    if (chunks.length === 0 || hours.size === maxChunkHours) {
-      chunks.push([])
-      hours = new Set()
+  for (const report of reports) {
+    for (const part of splitByHour(report)) {
+      if (hours.size === maxChunkHours) {
+        yield chunk
+        chunk = []
+        hours = new Set()
+      }
+      hours.add(hourKey(part))
+      chunk.push(part)
     }
-    hours.add(hourKey(report))
-    chunks.at(-1)?.push(report)
   }
-  return chunks
+  if (chunk.length > 0) yield chunk
 }
 
-function splitByHour({ monitor_id, from, to, status, latency_ms }: ResolvedReport): MonitorHourReport[] {
-  const parts: MonitorHourReport[] = []
+function* splitByHour(report: ResolvedReport): Generator<MonitorHourReport> {
+  const { monitor_id, from, to, status, latency_ms } = report
   for (let hour = Math.floor(from / 60); hour * 60 < to; hour++) {
     const start = hour * 60
     const [first, end] = [Math.max(from, start), Math.min(to, start + 60)]
     const latency =
       latency_ms instanceof Uint32Array ? latency_ms.subarray(first - from, end - from) : latency_ms
-    parts.push({ monitor_id, hour, first: first - start, end: end - start, status, latency_ms: latency })
+    yield { monitor_id, hour, first: first - start, end: end - start, status, latency_ms: latency }
   }
-  return parts
 }
 
 export function hourKey({ monitor_id, hour }: { monitor_id: number; hour: number }): string {

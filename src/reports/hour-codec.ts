@@ -21,7 +21,13 @@ export type HourReport = { first: number; end: number; status: ReportStatus; lat
 
 const noLatency = 0xffffffff
 
+const noStatuses = Buffer.alloc(60)
+const noLatencies = Buffer.alloc(240, 0xff)
+
+/** In the order of `reportStatuses`. */
 const columns = ['up', 'degraded', 'down', 'maintenance'] as const
+
+const totalNames = [...columns, 'latency_count', 'latency_sum'] as const
 
 export function emptyTotals(): Totals {
   return { up: 0, degraded: 0, down: 0, maintenance: 0, latency_count: 0, latency_sum: 0 }
@@ -34,11 +40,12 @@ export function toTotals(row: StoredTotals): Totals {
 
 /** Adds `from` to `to`, or subtracts it with `sign` -1. */
 export function addTotals(to: Totals, from: Totals, sign = 1): void {
-  for (const name of Object.keys(to) as (keyof Totals)[]) to[name] += sign * from[name]
+  for (const name of totalNames) to[name] += sign * from[name]
 }
 
+/** Copies, because Node allocates them from a pool, in a third of the time. */
 export function emptyHour(): Hour {
-  return { totals: emptyTotals(), statuses: Buffer.alloc(60), latencies: Buffer.alloc(240, 0xff) }
+  return { totals: emptyTotals(), statuses: Buffer.from(noStatuses), latencies: Buffer.from(noLatencies) }
 }
 
 /** Adds the minutes [first, end) of an hour to the totals, or subtracts them with `sign` -1. */
@@ -62,13 +69,25 @@ export function addMinutes(
 
 /** Overwrites the minutes of the report, and updates the totals of the hour. */
 export function writeReport(hour: Hour, { first, end, status, latency_ms }: HourReport): void {
-  addMinutes(hour.totals, hour, first, end, -1)
-  hour.statuses.fill(reportStatuses.indexOf(status) + 1, first, end)
-  for (let minute = first; minute < end; minute++) {
-    const latency = latency_ms instanceof Uint32Array ? latency_ms[minute - first] : latency_ms
-    hour.latencies.writeUInt32BE(latency ?? noLatency, minute * 4)
+  const minutes = end - first
+  // Long reports consist of whole hours, which need no loop.
+  if (minutes === 60) hour.totals = emptyTotals()
+  else addMinutes(hour.totals, hour, first, end, -1)
+  const index = reportStatuses.indexOf(status)
+  hour.statuses.fill(index + 1, first, end)
+  if (latency_ms instanceof Uint32Array) {
+    latency_ms.forEach((latency, offset) => hour.latencies.writeUInt32BE(latency, (first + offset) * 4))
+    addMinutes(hour.totals, hour, first, end)
+    return
   }
-  addMinutes(hour.totals, hour, first, end)
+  for (let minute = first; minute < end; minute++) {
+    hour.latencies.writeUInt32BE(latency_ms ?? noLatency, minute * 4)
+  }
+  const column = columns[index]
+  if (column) hour.totals[column] += minutes
+  if (latency_ms === null) return
+  hour.totals.latency_count += minutes
+  hour.totals.latency_sum += minutes * latency_ms
 }
 
 /** Returns the reported minutes of [first, end). */

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import { type Kysely, type QueryExecutorProvider, type RawBuilder, sql } from 'kysely'
 import { pipelineTransaction } from '../database/pipeline.ts'
 import { prepared } from '../database/prepared.ts'
@@ -16,6 +17,7 @@ import {
 } from './hour-codec.ts'
 import {
   type DayTotals,
+  forceKeyLookups,
   type LatestReport,
   list,
   type MonitorHour,
@@ -78,8 +80,7 @@ export function writeReports(
 /** Writes reports of any length, a part at a time. */
 function writeInOrder(db: Kysely<Tables>, items: MonitorReports[]): Promise<WriteResult[]> {
   return db.transaction().execute(async (trx) => {
-    // A generic plan made while the tables were small reads all of them, until PostgreSQL analyzes them.
-    await sql`set local plan_cache_mode = auto`.execute(trx)
+    await forceKeyLookups.execute(trx)
     const monitors = await lockMonitors(trx, items, 'wait')
     const { results, accepted } = resolveItems(items, monitors)
     await storeReports(trx, accepted, monitors)
@@ -107,7 +108,9 @@ function writeInPipeline(
     for (const monitor of monitors.values()) monitor.is_locked &&= !lockedIds.has(monitor.id)
     const { results, accepted } = resolveItems(items, monitors)
     const newest = newestReports(accepted, monitors)
-    const pending = toChunks(accepted).map((chunk) => upsertRows(trx, applyReports(chunk, stored, newest)))
+    const pending = Array.from(toChunks(accepted), (chunk) =>
+      upsertRows(trx, applyReports(chunk, stored, newest)),
+    )
     return { result: results, pending: Promise.all(pending) }
   })
 }
@@ -138,6 +141,7 @@ export function updateMinute(
   change: (before: ReportedMinute | undefined, defaultStatus: Status) => Omit<ReportedMinute, 'minute'>,
 ): Promise<{ outcome: 'written'; report: ReportedMinute } | WriteError> {
   return db.transaction().execute(async (trx) => {
+    await forceKeyLookups.execute(trx)
     const monitors = await lockMonitors(trx, [{ tag }], 'wait')
     const monitor = monitors.get(tag)
     if (!monitor) return { outcome: 'unknown' }
@@ -252,6 +256,11 @@ function countMinutes(reports: ResolvedReport[]): number {
   return minutes.size
 }
 
+/**
+ * Pause between the parts of a long write, in milliseconds, so that it leaves a part of the processor to other requests.
+ */
+const chunkPauseMs = 1
+
 /** Stores reports, a part at a time. */
 async function storeReports(
   trx: QueryExecutorProvider,
@@ -259,7 +268,10 @@ async function storeReports(
   monitors: Map<string, Monitor>,
 ): Promise<void> {
   const newest = newestReports(reports, monitors)
+  let isFirst = true
   for (const chunk of toChunks(reports)) {
+    if (!isFirst) await delay(chunkPauseMs)
+    isFirst = false
     const stored = await readHours(trx, rowsOf(chunk))
     await upsertRows(trx, applyReports(chunk, stored, newest))
   }

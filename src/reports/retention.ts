@@ -1,5 +1,6 @@
 import { type Kysely, sql, type Transaction } from 'kysely'
 import type { Tables } from '../database/schema.ts'
+import { forceKeyLookups } from './stored-hours.ts'
 
 /** Monitors and rows per transaction, so that locks are held only briefly. */
 const maxMonitors = 100
@@ -35,18 +36,10 @@ async function removeChunk(trx: Transaction<Tables>, days: number, after: number
   const ids = rows.map(({ id }) => id)
   const last = ids.at(-1)
   if (last === undefined) return undefined
-  await sql`${forceKeyLookups}`.execute(trx)
+  await forceKeyLookups.execute(trx)
   const removed = await removeHours(trx, days, ids)
   return { removed, after: removed < maxRows ? last : after }
 }
-
-/**
- * Plans use the primary keys only. Statistics and an index on the hour are no reliable basis: they change with every
- * run, and a plan that reads the whole table takes longer than any timeout.
- */
-const forceKeyLookups = sql`
-  select set_config(name, 'off', true)
-  from unnest(array['enable_seqscan', 'enable_bitmapscan', 'enable_hashjoin', 'enable_mergejoin']) as name`
 
 /**
  * Locks the monitors, as the transactions that write reports do, and marks the hours in the totals of their days, so that

@@ -10,6 +10,14 @@ import { emptyHour, type Hour, type Totals, toTotals } from './hour-codec.ts'
 export type MonitorHour = Hour & { monitor_id: number; hour: number; is_removed: boolean }
 export type DayTotals = { monitor_id: number; day: number; totals: Totals }
 
+/**
+ * Plans of this transaction use the primary keys only. Statistics are no reliable basis: a plan that was made while the
+ * table was small, or that estimates most of it to be affected, reads all of it.
+ */
+export const forceKeyLookups = sql`
+  select set_config(name, 'off', true)
+  from unnest(array['enable_seqscan', 'enable_bitmapscan', 'enable_hashjoin', 'enable_mergejoin']) as name`
+
 /** Returns the hours that are stored or removed. @param wanted SQL for rows of monitor_id and hour, without duplicates */
 export async function readHours(
   trx: QueryExecutorProvider,
