@@ -177,8 +177,12 @@ await t.test('a prepared statement that a migration invalidates causes one 503',
   const replica = await startReplica(t, { config: { databasePoolMax: 1 } })
   const { token } = await newKey(replica)
   await replica.call(token, 'PUT /api/monitors/one', { name: 'One' })
-  const report = async () =>
-    (await replica.call(token, 'POST /api/monitors/one/data', { status: 'UP' })).statusCode
+  // Of several minutes, because a report about one does not read the column.
+  const points = [1, 2].map((minutes) => ({
+    status: 'UP',
+    timestamp: new Date(Date.now() - minutes * 60_000).toISOString(),
+  }))
+  const report = async () => (await replica.call(token, 'POST /api/monitors/one/data', { points })).statusCode
   t.equal(await report(), 200)
   await sql`alter table monitors alter column default_status type varchar(500)`.execute(replica.db)
   const statuses: number[] = []

@@ -3,7 +3,7 @@ import { connect, createServer, type Socket } from 'node:net'
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
 import { requestTimeouts } from '../src/database/open.ts'
-import { createDatabase, newKey, startReplica } from './helper.ts'
+import { createDatabase, newKey, startReplica, waitForRoomInMinute } from './helper.ts'
 import { listening, start } from './process.ts'
 
 /** Repeats a request until its status is 200. Returns all statuses. */
@@ -122,13 +122,20 @@ await t.test('a write is not answered with 503 if the database fails after its c
   const proxy = await startProxy(t, url)
   const replica = await startReplica(t, { url: proxy.url })
   const { token } = await newKey(replica)
+  await waitForRoomInMinute()
   const monitors = [{ monitor_tag: 'm', impact: 'DOWN' }]
   const start = { starts_at: '2999-01-01T00:00:00Z', duration_seconds: 3_600 }
   const kenerStart = { start_date_time: 32_503_680_000, duration_seconds: 3_600, rrule: 'FREQ=DAILY' }
+  const points = [0, 1].map((minutes) => ({
+    status: 'UP',
+    timestamp: new Date(Date.now() - minutes * 60_000).toISOString(),
+  }))
   const writes: [route: string, body: object][] = [
     ['POST /api/monitors', { tag: 'm', name: 'M' }],
     ['PUT /api/monitors/m', { name: 'N' }],
     ['PATCH /api/monitors/m', { name: 'O' }],
+    // One transaction each: the first report of an hour takes two, of which the first one writes nothing.
+    ['POST /api/monitors/m/data', { points }],
     ['POST /api/monitors/m/data', { status: 'UP' }],
     ['POST /api/incidents', { title: 'T', monitors, comment: 'C' }],
     ['PATCH /api/incidents/1', { title: 'U', monitors }],
@@ -156,4 +163,21 @@ await t.test('a write is not answered with 503 if the database fails after its c
     // The pool may not have noticed yet that its idle connections are closed.
     await waitUntilOk(() => replica.call(token, 'GET /api/me'))
   }
+})
+
+await t.test('a report that is committed is answered, even if another one of its batch fails', async (t) => {
+  const proxy = await startProxy(t, await createDatabase(t))
+  const replica = await startReplica(t, { url: proxy.url })
+  const { token } = await newKey(replica)
+  const report = (tag: string) => replica.call(token, `POST /api/monitors/${tag}/data`, { status: 'UP' })
+  for (const tag of ['old', 'new']) await replica.call(token, 'POST /api/monitors', { tag, name: tag })
+  await waitForRoomInMinute()
+  t.equal((await report('old')).statusCode, 200)
+  proxy.failAfterCommit()
+  // The first report of a monitor in an hour takes a second transaction.
+  const replies = await Promise.all(['old', 'new'].map(report))
+  t.same(
+    replies.map(({ statusCode }) => statusCode),
+    [200, 503],
+  )
 })

@@ -55,10 +55,16 @@ export function createReportWriter({
   const writeBatch = batch(async (items: MonitorReports[]) => {
     const results = await orUnlocked(items, () => writeCurrentReports(batchDb, items))
     const others = items.filter((_item, index) => results[index] === undefined)
-    const otherResults =
-      others.length === 0 ? [] : await orUnlocked(others, () => writeReports(batchDb, others, 'skip'))
+    if (others.length === 0) return results as Result[]
+    const writing = orUnlocked(others, () => writeReports(batchDb, others, 'skip'))
+    // The next batch follows this one. If it fails, only these items fail, because the others have been committed.
+    await Promise.allSettled([writing])
     let next = 0
-    return results.map((result) => result ?? (otherResults[next++] as Result))
+    return results.map((result) => {
+      if (result) return result
+      const index = next++
+      return writing.then((otherResults) => otherResults[index] as Result)
+    })
   }, maxBatchSize)
 
   const writeContendedBatch = batch(writeUnlocked, maxBatchSize)
