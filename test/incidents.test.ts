@@ -277,6 +277,54 @@ await t.test('the list is ordered by start, newest first, and has filters and pa
   t.same(seen, all)
 })
 
+await t.test('a list shows what the single view shows, without comments', async (t) => {
+  const { call, key, app } = await start()
+  const make = (body: object) => call(key, 'POST /api/incidents', { title: 'i', ...body })
+  const monitors = [
+    { monitor_tag: 'web', impact: 'DEGRADED' },
+    { monitor_tag: 'api', impact: 'DOWN' },
+  ]
+  await make({ title: '"Quoted" \\ \n\t\u0001 🙂', monitors, comment: 'c' })
+  await make({ started_at: '2026-01-01T00:00:00+01:00', ended_at: '2026-01-02T00:00:00Z', monitors: [] })
+  // As a Kener client may do: it does not impair the monitor.
+  await app.db
+    .updateTable('incident_monitors')
+    .set({ impact: 'UP' })
+    .where('impact', '=', 'DEGRADED')
+    .execute()
+  const single = await Promise.all(
+    [1, 2].map(async (id) => {
+      const { comments, ...incident } = (await call(key, `GET /api/incidents/${id}`)).json.data
+      t.equal(comments.length, 2 - id)
+      return incident
+    }),
+  )
+  t.same(single[0].monitors, [{ monitor_tag: 'api', impact: 'DOWN' }])
+  for (const query of ['', '?from=2020-01-01T00:00:00Z']) {
+    const { json } = await call(key, `GET /api/incidents${query}`)
+    t.same(json, { success: true, data: single, pagination: { next_cursor: null } })
+    t.same(Object.keys(json.data[0]), Object.keys(single[0]))
+  }
+})
+
+await t.test('different pages share statements', async (t) => {
+  const { call, key, statements } = await start()
+  const starts = Array.from({ length: 24 }, (_, index) => iso(Date.now() - (index + 1) * hour))
+  for (const started_at of starts) await call(key, 'POST /api/incidents', { title: started_at, started_at })
+  const cursor = (start: string) =>
+    Buffer.from(`incidents ${Date.parse(start) / 1000}:0`).toString('base64url')
+  statements.length = 0
+  const pages = await Promise.all(
+    starts.map(async (start) => {
+      const { json } = await call(key, `GET /api/incidents?limit=1&cursor=${cursor(start)}`)
+      return json.data.map(({ title }: { title: string }) => title)
+    }),
+  )
+  t.same(pages, [...starts.slice(1).map((title) => [title]), []])
+  const lists = statements.filter((sql) => sql.includes('started_at desc'))
+  t.ok(lists.length <= 10, `${lists.length} statements for 24 pages`)
+})
+
 await t.test(
   'the worst impact of open incidents determines the status: DOWN, MAINTENANCE, DEGRADED',
   async (t) => {

@@ -163,6 +163,67 @@ await t.test('the list is ordered by tag, filters, and pages without skipping or
   t.equal((await tagsOf('status=NO_DATA')).length, 6)
 })
 
+await t.test('a list shows what the single view shows', async (t) => {
+  const { call, key } = await start()
+  const text = '"Quoted" \\ / \n\t\b\f\r\u0001 <é> \u2028 🙂'
+  const put = (tag: string, body: object) => call(key, `PUT /api/monitors/${tag}`, { name: tag, ...body })
+  const report = (tag: string, points: object[]) => call(key, `POST /api/monitors/${tag}/data`, { points })
+  const minutesAgo = (minutes: number) => new Date(Date.now() - minutes * 60_000).toISOString()
+  await put('bare', {})
+  await put('full', { ...all, name: text, description: text, category_name: text, enabled: true })
+  await put('rare', { degraded_counts_as_down: true })
+  await call(key, 'PUT /api/monitors/rare/data', {
+    from: minutesAgo(40_000),
+    to: minutesAgo(10),
+    status: 'DOWN',
+    latency_ms: null,
+  })
+  // An uptime that JavaScript and PostgreSQL write differently: 0.000025 and 2.5e-05.
+  await report('rare', [{ status: 'UP', timestamp: minutesAgo(1), latency_ms: 12 }])
+  await report('full', [
+    { status: 'DEGRADED', timestamp: minutesAgo(3) },
+    { status: 'UP', timestamp: minutesAgo(9) },
+  ])
+  await put('affected', {})
+  const monitors = [{ monitor_tag: 'affected', impact: 'MAINTENANCE' }]
+  await call(key, 'POST /api/incidents', { title: 'i', monitors })
+  const single = await Promise.all(
+    ['affected', 'bare', 'full', 'rare'].map(
+      async (tag) => (await call(key, `GET /api/monitors/${tag}`)).json.data,
+    ),
+  )
+  for (const query of ['', '?enabled=true']) {
+    const { headers, json } = await call(key, `GET /api/monitors${query}`)
+    t.equal(headers['content-type'], 'application/json; charset=utf-8')
+    t.same(json, { success: true, data: single, pagination: { next_cursor: null } })
+    t.same(Object.keys(json.data[2]), Object.keys(single[2]))
+  }
+})
+
+await t.test('different pages share statements, and one key leaves room for others', async (t) => {
+  const replica = await start()
+  const { call, key, statements } = replica
+  const { token: other } = await newKey(replica)
+  for (const tag of ['m150', 'm160', 'm170']) await call(key, `PUT /api/monitors/${tag}`, { name: tag })
+  const after = Array.from({ length: 80 }, (_, index) => `m${100 + index}`)
+  statements.length = 0
+  const answered: string[] = []
+  const read = async (token: string, tag: string) => {
+    const cursor = Buffer.from(`monitors ${tag}`).toString('base64url')
+    const { json } = await call(token, `GET /api/monitors?limit=2&cursor=${cursor}`)
+    answered.push(token)
+    return json.data.map(({ tag }: { tag: string }) => tag) as string[]
+  }
+  const pages = await Promise.all([...after.map((tag) => read(key, tag)), read(other, 'm155')])
+  t.same(pages[0], ['m150', 'm160'])
+  t.same(pages[55], ['m160', 'm170'])
+  t.same(pages[79], [], 'after the last monitor')
+  t.same(pages[80], pages[55])
+  const lists = statements.filter((sql) => sql.includes('impacts'))
+  t.ok(lists.length <= 20, `${lists.length} statements for 81 pages`)
+  t.ok(answered.indexOf(other) < 50, `the other key was answered after ${answered.indexOf(other)} pages`)
+})
+
 await t.test('a page takes the same number of statements, whatever its length', async (t) => {
   const { call, key, statements } = await start()
   const count = async (path: `GET ${string}`) => {

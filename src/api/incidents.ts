@@ -1,18 +1,25 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
 import type { FastifyReply } from 'fastify'
 import type { Kysely } from 'kysely'
+import type { Static } from 'typebox'
 import type { Tables } from '../database/schema.ts'
 import type { Impact } from '../enums.ts'
 import { change } from '../http/change-context.ts'
 import { preconditionOf } from '../http/etags.ts'
 import { scopeOf } from '../http/permission-guard.ts'
+import { batchPages } from '../http/shared-reads.ts'
 import * as comments from '../incidents/comments.ts'
 import * as incidents from '../incidents/repository.ts'
 import type { Scope } from '../monitors/scope.ts'
 import { describe, Envelope, NoContent, Page } from '../wire/envelope.ts'
-import { assertRangeOrder, pageByTime } from '../wire/pagination.ts'
-import { formatTime, formatTimeOrNull, parseOptionalTime } from '../wire/time.ts'
-import { compileSerializer } from '../wire/validator.ts'
+import {
+  assertRangeOrder,
+  formatPosition,
+  pageByTime,
+  paginateTexts,
+  parseTimeCursor,
+} from '../wire/pagination.ts'
+import { formatTime, formatTimeOrNull, parseOptionalTime, parseValidTime } from '../wire/time.ts'
 import {
   Comment,
   CommentParams,
@@ -32,9 +39,10 @@ const write = { permission: 'write:incidents', tags: {} } as const
 
 const OneIncident = Envelope(IncidentWithComments)
 const IncidentPage = Page(Incident)
-const stringifyPage = compileSerializer(IncidentPage)
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
+  const listPage = batchPages((pages: incidents.IncidentPage[]) => incidents.listIncidentPages(app.db, pages))
+
   app.get(
     '/',
     {
@@ -50,25 +58,26 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       const { query } = request
       const { state, open, from, to, monitor_tag: tag } = query
       assertRangeOrder({ from, to })
+      const scope = scopeOf(request)
       const filter = {
-        scope: scopeOf(request),
         state,
         open,
         monitor_tags: tag === undefined ? undefined : [tag],
         from: parseOptionalTime(from),
         to: parseOptionalTime(to),
       }
-      return app.shareRead(request, reply, async () =>
-        stringifyPage(
-          await pageByTime(
-            query,
-            'incidents',
-            ({ cursor, limit }) => incidents.listIncidents(app.db, { ...filter, cursor }, limit),
-            ({ started_at }) => started_at,
-            serializeIncident,
-          ),
-        ),
-      )
+      const isWholeList = scope === null && Object.values(filter).every((value) => value === undefined)
+      const page = { cursor: parseTimeCursor(query.cursor, 'incidents'), limit: query.limit + 1 }
+      const read = async () => {
+        const texts = isWholeList
+          ? await listPage(page)
+          : await incidents.listIncidentTexts(app.db, { ...filter, scope, cursor: page.cursor }, page.limit)
+        return paginateTexts(texts, query.limit, 'incidents', (last) => {
+          const { id, started_at } = JSON.parse(last) as Static<typeof Incident>
+          return formatPosition({ at: parseValidTime(started_at), id })
+        })
+      }
+      return app.shareRead(request, reply, read, isWholeList)
     },
   )
 

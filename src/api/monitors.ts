@@ -1,16 +1,18 @@
 import type { FastifyPluginAsyncTypebox } from '@fastify/type-provider-typebox'
+import type { Static } from 'typebox'
 import { batch } from '../database/batch.ts'
 import { heartbeatUrlReturnedOnce, monitorNotFound, tagMismatch, tagTaken } from '../errors.ts'
 import { change } from '../http/change-context.ts'
 import { preconditionOf } from '../http/etags.ts'
 import { scopeOf } from '../http/permission-guard.ts'
 import { toHeartbeatUrl } from '../http/heartbeat-url.ts'
+import { batchPages } from '../http/shared-reads.ts'
 import { siteUrl } from '../http/site-url.ts'
 import { createHeartbeat, deleteHeartbeat } from '../monitors/heartbeats.ts'
 import * as monitors from '../monitors/repository.ts'
 import { Conflict, describe, Envelope, NoContent, Page } from '../wire/envelope.ts'
 import { formatEtag } from '../wire/etag.ts'
-import { paginate, parseCursor } from '../wire/pagination.ts'
+import { paginateTexts, parseCursor } from '../wire/pagination.ts'
 import { CreateMonitor } from '../wire/monitors.ts'
 import { formatMinute, formatTime } from '../wire/time.ts'
 import { compileSerializer } from '../wire/validator.ts'
@@ -31,7 +33,6 @@ const write = { permission: 'write:monitors', tags: inPath } as const
 const OneMonitor = Envelope(Monitor)
 const MonitorPage = Page(Monitor)
 const stringifyOne = compileSerializer(OneMonitor)
-const stringifyPage = compileSerializer(MonitorPage)
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
   // Serialized once per statement.
@@ -43,6 +44,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     }
     return tags.map((tag) => texts.get(tag))
   })
+
+  const listPage = batchPages((pages: monitors.MonitorPage[]) => monitors.listMonitorPages(app.db, pages))
 
   app.get(
     '/',
@@ -59,11 +62,19 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       const { limit, cursor, ...filter } = request.query
       const after = cursor === undefined ? undefined : parseCursor(cursor, 'monitors', /^[a-z0-9_-]{1,255}$/)
       const scope = scopeOf(request)
-      return app.shareRead(request, reply, async () => {
-        const rows = await monitors.listMonitors(app.db, { ...filter, scope, after }, limit + 1)
-        const { data, pagination } = paginate(rows, limit, 'monitors', ({ tag }) => tag)
-        return stringifyPage({ success: true, data: data.map(serializeMonitor), pagination })
-      })
+      const isWholeList = scope === null && Object.keys(filter).length === 0
+      const read = async () => {
+        const texts = isWholeList
+          ? await listPage({ after, limit: limit + 1 })
+          : await monitors.listMonitorTexts(app.db, { ...filter, scope, after }, limit + 1)
+        return paginateTexts(
+          texts,
+          limit,
+          'monitors',
+          (last) => (JSON.parse(last) as Static<typeof Monitor>).tag,
+        )
+      }
+      return app.shareRead(request, reply, read, isWholeList)
     },
   )
 

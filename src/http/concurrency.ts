@@ -19,8 +19,16 @@ declare module 'fastify' {
   interface FastifyInstance {
     /** onRequest hook, after checkPermission. @throws ApiError 503 */
     limitConcurrency: onRequestHookHandler
-    /** Takes one of the turns that limitConcurrency gives to the requests of a key, for a part of a request. */
-    takeTurn: (request: FastifyRequest, reply: FastifyReply, turn: Pick<Turn, 'start' | 'reject'>) => void
+    /**
+     * Takes a turn of the request's key, for a part of the request.
+     * @param limits by default those of limitConcurrency
+     */
+    takeTurn: (
+      request: FastifyRequest,
+      reply: FastifyReply,
+      turn: Pick<Turn, 'start' | 'reject'>,
+      limits?: Limits,
+    ) => void
   }
 }
 
@@ -35,7 +43,7 @@ export default fp(
   (app, _options, done) => {
     const { databaseUrl, databasePoolMax } = app.config
     const connections = databaseUrl === undefined ? 1 : shareConnections(databasePoolMax).main
-    const limits = createLimits(Math.ceil(connections / 2))
+    const requestLimits = createLimits(Math.ceil(connections / 2))
 
     app.decorateRequest('endTurn', null)
     app.decorate('limitConcurrency', (request, reply, next) => {
@@ -53,7 +61,7 @@ export default fp(
         reject: next,
       })
     })
-    app.decorate('takeTurn', (request, reply, turn) => {
+    app.decorate('takeTurn', (request, reply, turn, limits = requestLimits) => {
       limits.acquire(requirePrincipal(request).id, { ...turn, isGone: () => isAborted(request, reply) })
     })
     app.addHook('onSend', (request, reply, payload, next) => {
@@ -87,6 +95,8 @@ type Turn = {
 type WaitingTurn = Turn & { timer: NodeJS.Timeout }
 
 type KeyTurns = { active: number; waiting: WaitingTurn[] }
+
+export type Limits = ReturnType<typeof createLimits>
 
 /** @param maxActive turns of a key at the same time */
 export function createLimits(maxActive: number, { maxWaiting, maxWaitMs } = defaultWaiting) {

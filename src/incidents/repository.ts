@@ -1,6 +1,15 @@
-import { type Kysely, type Selectable, sql, type Transaction } from 'kysely'
+import { type Kysely, type RawBuilder, type Selectable, sql, type Transaction } from 'kysely'
 import { type Change, diff, diffDeleted, diffNew, type FieldChanges } from '../audit/transaction.ts'
-import { prepared, sortFields } from '../database/prepared.ts'
+import {
+  jsonLines,
+  jsonObject,
+  jsonScalar,
+  jsonString,
+  jsonTime,
+  jsonWord,
+  parseLines,
+} from '../database/json-text.ts'
+import { precompiled, prepared, sortFields } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import type { Impact, State } from '../enums.ts'
 import { incidentNotFound, invalidField } from '../errors.ts'
@@ -47,13 +56,98 @@ export async function listIncidents(
   limit: number,
   newest: 'start' | 'id' = 'start',
 ): Promise<Incident[]> {
-  const { scope, state, open, monitor_tags: tags, text, from, to, cursor, before } = filter
+  // One JSON value, as for monitors.
+  const [row] = await selectFiltered(
+    db,
+    filter,
+    newest,
+    (page, order) => sql<{ incidents: IncidentRow[] | null }>`
+      select json_agg(selected) as incidents from (
+        select incidents.*, ${affectedByIncident.textColumn(filter.scope)}
+        from (${page}) as incidents order by ${order} limit ${limit}
+      ) as selected`,
+  )
+  return (row?.incidents ?? []).map(toIncident)
+}
+
+/** Lists incidents by start, newest first, as the JSON texts of the API. */
+export async function listIncidentTexts(
+  db: Kysely<Tables>,
+  filter: IncidentFilter,
+  limit: number,
+): Promise<string[]> {
+  const [row] = await selectFiltered(
+    db,
+    filter,
+    'start',
+    (page, order) => sql<{ incidents: string | null }>`
+      select ${lines(filter.scope)} as incidents
+      from (select * from (${page}) as longest order by ${order} limit ${limit}) as incidents`,
+  )
+  return parseLines(row?.incidents ?? null)
+}
+
+/** A page of all incidents: those that follow a position in the order of start and id, newest first. */
+export type IncidentPage = { cursor: IncidentFilter['cursor']; limit: number }
+
+/** Lists pages of all incidents, by start, newest first, in one statement, as the JSON texts of the API. */
+export async function listIncidentPages(db: Kysely<Tables>, pages: IncidentPage[]): Promise<string[][]> {
+  const positions = pages.map(({ cursor = first }) => cursor)
+  const rows = await selectPages(db, [
+    positions.map(({ at }) => at),
+    positions.map(({ id }) => id),
+    pages.map(({ limit }) => limit),
+  ])
+  return rows.map(({ incidents }) => parseLines(incidents))
+}
+
+const byStart = sql`started_at desc, id desc`
+
+/** Position before the first incident. */
+const first = { at: 'infinity', id: 0 }
+
+/** The JSON texts of the rows of `incidents`. */
+const lines = (scope: Scope) =>
+  jsonLines(
+    jsonObject({
+      id: jsonScalar(sql`id`),
+      title: jsonString(sql`title`),
+      state: jsonWord(sql`state`),
+      started_at: jsonTime(sql`started_at`),
+      ended_at: jsonTime(sql`ended_at`),
+      monitors: affectedByIncident.impairedText(scope),
+      created_at: jsonTime(sql`created_at`),
+      updated_at: jsonTime(sql`updated_at`),
+    }),
+    byStart,
+  )
+
+/** $1 and $2: the position before each page. $3: its length. Returns a row per page, in this order. */
+const selectPages = precompiled(sql<{ incidents: string | null }>`
+  with texts as (
+    select page, ${lines(null)} as incidents
+    from unnest($1::timestamptz[], $2::integer[], $3::integer[]) with ordinality as pages (after, after_id, size, page),
+      lateral (
+        select * from (
+          select * from incidents where (started_at, id) < (after, after_id)
+          order by ${byStart} limit ${sql.lit(maxPageLength + 1)}
+        ) as longest order by ${byStart} limit size
+      ) as incidents
+    group by page
+  )
+  select incidents from generate_subscripts($3, 1) as page left join texts using (page) order by page`)
+
+/** @param select makes the statement from a select of the longest page, in this order */
+async function selectFiltered<Row>(
+  db: Kysely<Tables>,
+  { scope, state, open, monitor_tags: tags, text, from, to, cursor, before }: IncidentFilter,
+  newest: 'start' | 'id',
+  select: (page: RawBuilder<unknown>, order: RawBuilder<unknown>) => RawBuilder<Row>,
+): Promise<Row[]> {
+  const { at, id } = cursor ?? first
   const [after, order] =
     newest === 'start'
-      ? [
-          sql`(started_at, id) < (${cursor?.at ?? 'infinity'}::timestamptz, ${cursor?.id ?? 0}::integer)`,
-          sql`started_at desc, id desc`,
-        ]
+      ? [sql`(started_at, id) < (${at}::timestamptz, ${id}::integer)`, byStart]
       : [sql`id < ${before ?? 2 ** 31}::bigint`, sql`id desc`]
   const conditions = [
     ...(state === undefined ? [] : [sql`state = ${sql.lit(state)}`]),
@@ -67,15 +161,10 @@ export async function listIncidents(
   const page = sql`
     select * from incidents where ${sql.join([after, ...conditions], sql` and `)}
     order by ${order} limit ${sql.lit(maxPageLength + 1)}`
-  // One JSON value, as for monitors.
-  const statement = sql<{ incidents: IncidentRow[] | null }>`
-    select json_agg(selected) as incidents from (
-      select incidents.*, ${affectedByIncident.textColumn(scope)}
-      from (${page}) as incidents order by ${order} limit ${limit}
-    ) as selected`
+  const statement = select(page, order)
   // As for monitors, not each combination of filters is prepared.
   const { rows } = await (conditions.length > 1 ? statement : prepared(statement)).execute(db)
-  return (rows[0]?.incidents ?? []).map(toIncident)
+  return rows
 }
 
 type OtherInJson = 'monitors' | 'started_at' | 'ended_at' | 'created_at' | 'updated_at' | 'version'

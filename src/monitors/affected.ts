@@ -1,4 +1,5 @@
 import { sql, type Transaction } from 'kysely'
+import { jsonObject, jsonWord } from '../database/json-text.ts'
 import { prepared } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import type { Impact } from '../enums.ts'
@@ -60,6 +61,13 @@ function affectedMonitors(owners: 'incidents' | 'maintenances', name: 'incident'
      */
     textColumn: (scope: Scope) =>
       sql`array(select impact || ' ' || tag from ${links} ${scope ? sql`and ${tagIsInScope(scope)}` : sql``}) as monitors`,
+    /** JSON text of the monitors of the scope that are impaired, ordered by tag. */
+    impairedText: (scope: Scope) => {
+      const text = jsonObject({ monitor_tag: jsonWord(sql`tag`), impact: jsonWord(sql`impact`) })
+      return sql`'[' || coalesce((
+        select string_agg(${text}, ',' order by tag) from ${links} and impact <> 'UP' ${scope ? sql`and ${tagIsInScope(scope)}` : sql``}
+      ), '') || ']'`
+    },
     /** Condition: affects at least one monitor of the scope. Without a scope, it may also affect none. */
     isInScope: (scope: Scope) =>
       scope ? sql<boolean>`exists (select from ${links} and ${tagIsInScope(scope)})` : sql<boolean>`true`,

@@ -82,21 +82,28 @@ export const currentStatus = (monitors: Sql, columns = sql``) => sql`
 const maxCandidates = 500
 
 /**
+ * The first `limit` monitors by tag that match the condition. The longest page is a literal, because a plan is made once,
+ * without the values of parameters.
+ */
+export const firstByTag = (condition: Sql, limit: Sql) => sql`
+  select * from (
+    select * from monitors where ${condition} order by tag limit ${sql.lit(maxPageLength + 1)}
+  ) as longest order by tag limit ${limit}`
+
+/**
  * Selects, for currentStatus, the first `limit` monitors by tag that match the conditions and have the status.
  *
  * With a status, only monitors whose last report, default status or impact is that status can have it: if they are few,
  * only these are read. Otherwise the status is frequent, and the first monitors by tag include enough of them. The
  * planner cannot make this choice, because it cannot estimate the status.
  *
- * The longest page and the status are literals, because a plan is made once, without the values of parameters. The
- * `offset 0` prevents a plan that reads all monitors to join them with the candidates.
+ * The status is a literal, as the longest page is. The `offset 0` prevents a plan that reads all monitors to join them with
+ * the candidates.
  */
 export function selectPage(conditions: Sql[], wanted: Status | undefined, limit: number): Sql {
   const where = sql.join(conditions, sql` and `)
-  const firstByTag = sql`order by tag limit ${sql.lit(maxPageLength + 1)}`
-  if (wanted === undefined) {
-    return sql`(select * from (select * from monitors where ${where} ${firstByTag}) as first order by tag limit ${limit})`
-  }
+  if (wanted === undefined) return sql`(${firstByTag(where, sql`${limit}`)})`
+  const longest = sql`order by tag limit ${sql.lit(maxPageLength + 1)}`
   const status = sql.lit(wanted)
   const hasStatus = byPrecedence(
     sql`${worstImpact} = ${status}`,
@@ -116,10 +123,10 @@ export function selectPage(conditions: Sql[], wanted: Status | undefined, limit:
     )
     select * from (
       (select monitors.* from ${withStatusInputs(candidate)}
-        where (select count(*) < ${sql.lit(maxCandidates)} from candidates) and ${hasStatus} ${firstByTag})
+        where (select count(*) < ${sql.lit(maxCandidates)} from candidates) and ${hasStatus} ${longest})
       union all
       (select monitors.* from ${withStatusInputs(sql`monitors`)}
-        where (select count(*) >= ${sql.lit(maxCandidates)} from candidates) and ${where} and ${hasStatus} ${firstByTag})
+        where (select count(*) >= ${sql.lit(maxCandidates)} from candidates) and ${where} and ${hasStatus} ${longest})
     ) as selected order by tag limit ${limit}
   )`
 }

@@ -1,5 +1,6 @@
 import { type Kysely, type RawBuilder, type Selectable, sql, type Updateable } from 'kysely'
 import { type Change, diff, diffDeleted, diffNew, type FieldChanges } from '../audit/transaction.ts'
+import { jsonLines, parseLines } from '../database/json-text.ts'
 import { precompiled, prepared, sortFields } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import type { ReportStatus, Status } from '../enums.ts'
@@ -7,9 +8,10 @@ import { changedConcurrently, monitorNotFound, tagTaken } from '../errors.ts'
 import { withinLimits } from '../limits.ts'
 import { assertPrecondition, type Precondition } from '../preconditions.ts'
 import { affectedByIncident, affectedByMaintenance, monitorIsVisible } from './affected.ts'
-import { currentStatus, selectPage } from './current-status.ts'
+import { currentStatus, firstByTag, selectPage } from './current-status.ts'
+import { monitorText, uptimeText } from './monitor-text.ts'
 import { type Scope, tagIsInScope } from './scope.ts'
-import { sumSpans, toUptimes } from './uptime.ts'
+import { sumSpans } from './uptime.ts'
 
 export type MonitorAttributes = Omit<
   Selectable<Tables['monitors']>,
@@ -44,6 +46,41 @@ export async function listMonitors(
   filter: MonitorFilter,
   limit: number,
 ): Promise<Monitor[]> {
+  return toMonitors(await selectFiltered(db, filter, limit, withUptime))
+}
+
+/** Lists monitors by tag, in one statement, as the JSON texts of the API. */
+export async function listMonitorTexts(
+  db: Kysely<Tables>,
+  filter: MonitorFilter,
+  limit: number,
+): Promise<string[]> {
+  const [row] = await selectFiltered(
+    db,
+    filter,
+    limit,
+    (page) =>
+      sql<{ monitors: string | null }>`${withTotals(page)} select ${lines} as monitors from ${current}`,
+  )
+  return parseLines(row?.monitors ?? null)
+}
+
+/** A page of all monitors: those after a tag. */
+export type MonitorPage = { after: string | undefined; limit: number }
+
+/** Lists pages of all monitors, by tag, in one statement, as the JSON texts of the API. */
+export async function listMonitorPages(db: Kysely<Tables>, pages: MonitorPage[]): Promise<string[][]> {
+  const rows = await selectPages(db, [pages.map(({ after = '' }) => after), pages.map(({ limit }) => limit)])
+  return rows.map(({ monitors }) => parseLines(monitors))
+}
+
+/** @param select makes the statement from a table expression for the monitors */
+async function selectFiltered<Row>(
+  db: Kysely<Tables>,
+  filter: MonitorFilter,
+  limit: number,
+  select: (monitors: RawBuilder<unknown>) => RawBuilder<Row>,
+): Promise<Row[]> {
   const conditions = [
     sql`tag > ${filter.after ?? ''}`,
     ...(filter.scope === null ? [] : [tagIsInScope(filter.scope)]),
@@ -52,11 +89,11 @@ export async function listMonitors(
     ...(filter.hidden === undefined ? [] : [sql`hidden = ${sql.lit(filter.hidden)}`]),
     ...(filter.text === undefined ? [] : [nameContains(filter.text)]),
   ]
-  const statement = withUptime(selectPage(conditions, filter.status, limit))
+  const statement = select(selectPage(conditions, filter.status, limit))
   // Not with several filters, because each combination is a text of its own, which every connection would keep.
   const filters = conditions.length - 1 + (filter.status === undefined ? 0 : 1)
   const { rows } = await (filters > 1 ? statement : prepared(statement)).execute(db)
-  return toMonitors(rows)
+  return rows
 }
 
 /** Condition on `monitors`: its tag or its name contains the text, in any case. */
@@ -138,10 +175,19 @@ const totals = sql`,
     case when last.totals_hour = ${hour} and last.past_hour is null then last.totals end, ${sumSpans(sql`monitors.id`, hour)}
   ) as totals`
 
+const withTotals = (monitors: RawBuilder<unknown>) => currentStatus(monitors, totals)
+
+/** `offset 0` prevents that the totals are read again for each use of them. */
+const current = sql`(select * from current offset 0) as current`
+
+const lines = jsonLines(monitorText, sql`tag`)
+
 /** Returns one JSON value, because pg takes twice as long for fifty rows of twenty columns. */
 function withUptime(monitors: RawBuilder<unknown>) {
   return sql<{ monitors: Row[] | null }>`
-    ${currentStatus(monitors, totals)} select json_agg(current order by tag) as monitors from current`
+    ${withTotals(monitors)}
+    select json_agg(monitor order by tag) as monitors
+    from (select *, ${uptimeText}::json as uptime from ${current}) as monitor`
 }
 
 const selectByTag = precompiled(withUptime(sql`(select * from monitors where tag = any($1))`))
@@ -149,15 +195,25 @@ const selectVisibleByTag = precompiled(
   withUptime(sql`(select * from monitors where tag = any($1) and ${monitorIsVisible})`),
 )
 
+/** $1: the tag before each page. $2: its length. Returns a row per page, in this order. */
+const selectPages = precompiled(sql<{ monitors: string | null }>`
+  ${withTotals(sql`(
+    select first.*, page from unnest($1::text[], $2::integer[]) with ordinality as pages (after, size, page), lateral (
+      ${firstByTag(sql`tag > after`, sql`size`)}
+    ) as first
+  )`)}, texts as (
+    select page, ${lines} as monitors from ${current} group by page
+  )
+  select monitors from generate_subscripts($1, 1) as page left join texts using (page) order by page`)
+
 /** `version` is a number, because microseconds since 1970 are exact until the year 2255. */
-type Row = Omit<Monitor, 'last_report' | 'uptime' | 'created_at' | 'updated_at' | 'version'> & {
+type Row = Omit<Monitor, 'last_report' | 'created_at' | 'updated_at' | 'version'> & {
   version: number
   created_at: string
   updated_at: string
   last_minute: number | null
   last_status: ReportStatus | null
   last_latency_ms: number | null
-  totals: number[]
 }
 
 /** Lists the fields, because spreading a row of twenty takes ten times as long. */
@@ -180,7 +236,7 @@ function toMonitors([row]: { monitors: Row[] | null }[]): Monitor[] {
       monitor.last_minute === null || monitor.last_status === null
         ? null
         : { minute: monitor.last_minute, status: monitor.last_status, latency_ms: monitor.last_latency_ms },
-    uptime: toUptimes(monitor.totals, monitor.degraded_counts_as_down),
+    uptime: monitor.uptime,
     created_at: new Date(monitor.created_at),
     updated_at: new Date(monitor.updated_at),
     version: String(monitor.version),

@@ -1,4 +1,5 @@
 import { type RawBuilder, sql } from 'kysely'
+import { jsonScalar } from '../database/json-text.ts'
 
 /** Number of reported minutes per status. */
 export type StatusTotals = { up: number; degraded: number; down: number; maintenance: number }
@@ -15,6 +16,9 @@ export function toUptime(
 
 /** Days of the spans of uptime, after the first, which is 24 hours. */
 const spanDays = [7, 30, 90]
+
+/** Names of the spans of uptime. */
+const spanNames = ['24h', ...spanDays.map((days) => `${days}d`)]
 
 const statuses = ['up', 'degraded', 'down', 'maintenance'] as const
 
@@ -51,11 +55,14 @@ export function addToSpans(totals: number[], hour: number, change: StatusTotals,
   })
 }
 
-/** Returns the uptime of each span. */
-export function toUptimes(totals: number[], degradedCountsAsDown: boolean) {
+/** SQL for the JSON text of the uptime of each span, by its name: what toUptime returns for its totals. */
+export function spanUptimes(totals: RawBuilder<unknown>, degradedCountsAsDown: RawBuilder<unknown>) {
   const uptime = (span: number) => {
-    const [up = 0, degraded = 0, down = 0, maintenance = 0] = totals.slice(span * 4, span * 4 + 4)
-    return toUptime({ up, degraded, down, maintenance }, degradedCountsAsDown)
+    const [up, degraded, down, maintenance] = statuses.map(
+      (_, index) => sql`${totals}[${sql.lit(span * statuses.length + index + 1)}]`,
+    )
+    const good = sql`${up} + ${maintenance} + case when ${degradedCountsAsDown} then 0 else ${degraded} end`
+    return jsonScalar(sql`((${good})::float8 / nullif(${up} + ${degraded} + ${down} + ${maintenance}, 0))`)
   }
-  return { '24h': uptime(0), '7d': uptime(1), '30d': uptime(2), '90d': uptime(3) }
+  return Object.fromEntries(spanNames.map((name, span) => [name, uptime(span)]))
 }

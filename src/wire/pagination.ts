@@ -39,6 +39,14 @@ export function paginate<Row>(rows: Row[], limit: number, list: string, position
   }
 }
 
+/** Makes the JSON of a page as paginate does, from the JSON texts of its items. */
+export function paginateTexts(
+  ...[texts, limit, list, positionOf]: Parameters<typeof paginate<string>>
+): string {
+  const { data, pagination } = paginate(texts, limit, list, positionOf)
+  return `{"success":true,"data":[${data.join(',')}],"pagination":${JSON.stringify(pagination)}}`
+}
+
 /** @param list as in paginate */
 export function formatCursor(list: string, position: string): string {
   return Buffer.from(`${list} ${position}`).toString('base64url')
@@ -76,11 +84,7 @@ export async function pageByTime<Row extends { id: number }, Item>(
   serialize: (row: Row) => Item,
 ) {
   const { cursor, limit } = query
-  const rows = await read({
-    cursor:
-      cursor === undefined ? undefined : parsePosition(parseCursor(cursor, list, /^\d{1,12}:\d{1,10}$/)),
-    limit: limit + 1,
-  })
+  const rows = await read({ cursor: parseTimeCursor(cursor, list), limit: limit + 1 })
   const { data, pagination } = paginate(rows, limit, list, (last) =>
     formatPosition({ at: timeOf(last), id: last.id }),
   )
@@ -88,9 +92,18 @@ export async function pageByTime<Row extends { id: number }, Item>(
 }
 
 /** Time and id of the last row of the previous page. */
-type Position = { at: Date; id: number }
+export type Position = { at: Date; id: number }
 
-function formatPosition({ at, id }: Position): string {
+/**
+ * Returns the position in a list that is ordered by time, then by id.
+ * @param list as in paginate
+ * @throws ApiError 400
+ */
+export function parseTimeCursor(cursor: string | undefined, list: string): Position | undefined {
+  return cursor === undefined ? undefined : parsePosition(parseCursor(cursor, list, /^\d{1,12}:\d{1,10}$/))
+}
+
+export function formatPosition({ at, id }: Position): string {
   return `${at.getTime() / 1000}:${id}`
 }
 
