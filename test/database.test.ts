@@ -212,6 +212,20 @@ await t.test('SQLSTATEs are classified: 503 or 500, and whether the connection i
   t.end()
 })
 
+await t.test('the error of an idle connection contains neither statements nor secrets', async (t) => {
+  const databaseUrl = await createDatabase(t)
+  const errors: Error[] = []
+  const { close } = await openDatabase(
+    { databaseUrl, databasePoolMax: 1, dataDir: '' },
+    { onConnectionError: (error) => errors.push(error) },
+  )
+  t.teardown(close)
+  const name = new URL(databaseUrl).pathname.slice(1)
+  await onServer(`select pg_terminate_backend(pid) from pg_stat_activity where datname = '${name}'`)
+  await waitUntil(() => errors.length > 0)
+  for (const error of errors) t.same(Object.keys(error).includes('client'), false)
+})
+
 await t.test('a slow statement is 503, and no connection is closed', async (t) => {
   const timeouts = { connectMs: 60_000, statementMs: 500 }
   const url = await createDatabase(t)

@@ -22,7 +22,11 @@ export function openPool(
 ): pg.Pool {
   const pool = new pg.Pool({ ...poolConfig, Client: PreparedStatementClient })
   // Without listeners, an error of an idle connection would end the process.
-  pool.on('error', (error) => onConnectionError?.(error))
+  pool.on('error', (error) => {
+    // pg adds the client, which contains all statements, and a secret that cancels them: neither belongs into the log.
+    delete (error as { client?: unknown }).client
+    onConnectionError?.(error)
+  })
   // So would an error of a connection in use, whose query also fails.
   pool.on('connect', (client) => client.on('error', (error) => onConnectionError?.(error)))
   return pool
