@@ -9,6 +9,7 @@ import { preconditionOf } from '../http/etags.ts'
 import { scopeOf } from '../http/permission-guard.ts'
 import { batchPages } from '../http/shared-reads.ts'
 import * as comments from '../incidents/comments.ts'
+import { listIncidentPages, listIncidentTexts, type PageQuery } from '../incidents/list.ts'
 import * as incidents from '../incidents/repository.ts'
 import type { Scope } from '../monitors/scope.ts'
 import { describe, Envelope, NoContent, Page } from '../wire/envelope.ts'
@@ -41,7 +42,7 @@ const OneIncident = Envelope(IncidentWithComments)
 const IncidentPage = Page(Incident)
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
-  const listPage = batchPages((pages: incidents.IncidentPage[]) => incidents.listIncidentPages(app.db, pages))
+  const listPage = batchPages((pages: PageQuery[]) => listIncidentPages(app.db, pages))
 
   app.get(
     '/',
@@ -71,7 +72,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       const read = async () => {
         const texts = isWholeList
           ? await listPage(page)
-          : await incidents.listIncidentTexts(app.db, { ...filter, scope, cursor: page.cursor }, page.limit)
+          : await listIncidentTexts(app.db, { ...filter, scope, cursor: page.cursor }, page.limit)
         return paginateTexts(texts, query.limit, 'incidents', (last) => {
           const { id, started_at } = JSON.parse(last) as Static<typeof Incident>
           return formatPosition({ at: parseValidTime(started_at), id })

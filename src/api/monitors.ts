@@ -9,6 +9,7 @@ import { toHeartbeatUrl } from '../http/heartbeat-url.ts'
 import { batchPages } from '../http/shared-reads.ts'
 import { siteUrl } from '../http/site-url.ts'
 import { createHeartbeat, deleteHeartbeat } from '../monitors/heartbeats.ts'
+import { listMonitorPages, listMonitorTexts, type PageQuery } from '../monitors/list.ts'
 import * as monitors from '../monitors/repository.ts'
 import { Conflict, describe, Envelope, NoContent, Page } from '../wire/envelope.ts'
 import { formatEtag } from '../wire/etag.ts'
@@ -45,7 +46,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     return tags.map((tag) => texts.get(tag))
   })
 
-  const listPage = batchPages((pages: monitors.MonitorPage[]) => monitors.listMonitorPages(app.db, pages))
+  const listPage = batchPages((pages: PageQuery[]) => listMonitorPages(app.db, pages))
 
   app.get(
     '/',
@@ -66,7 +67,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       const read = async () => {
         const texts = isWholeList
           ? await listPage({ after, limit: limit + 1 })
-          : await monitors.listMonitorTexts(app.db, { ...filter, scope, after }, limit + 1)
+          : await listMonitorTexts(app.db, { ...filter, scope, after }, limit + 1)
         return paginateTexts(
           texts,
           limit,

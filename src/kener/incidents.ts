@@ -5,6 +5,7 @@ import { type Static, Type } from 'typebox'
 import type { Tables } from '../database/schema.ts'
 import { change } from '../http/change-context.ts'
 import { scopeOf } from '../http/permission-guard.ts'
+import { listIncidents } from '../incidents/list.ts'
 import * as incidents from '../incidents/repository.ts'
 import { renameFields } from './errors.ts'
 import { readPages, sendList } from './list.ts'
@@ -55,7 +56,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         monitor_tags: tags === undefined ? undefined : splitTags(tags),
       }
       const pages = readPages<incidents.Incident>(
-        (last, limit) => incidents.listIncidents(app.db, { ...filter, before: last?.id }, limit, 'id'),
+        (last, limit) => listIncidents(app.db, { ...filter, before: last?.id }, limit, 'id'),
         maxListed,
       )
       return sendList(reply, 'incidents', pages, (incident) => serializeIncident(incident, request)) as never
