@@ -215,11 +215,12 @@ await t.test('SQLSTATEs are classified: 503 or 500, and whether the connection i
 await t.test('the error of an idle connection contains neither statements nor secrets', async (t) => {
   const databaseUrl = await createDatabase(t)
   const errors: Error[] = []
-  const { close } = await openDatabase(
+  const { db, close } = await openDatabase(
     { databaseUrl, databasePoolMax: 1, dataDir: '' },
     { onConnectionError: (error) => errors.push(error) },
   )
   t.teardown(close)
+  await sql`select`.execute(db)
   const name = new URL(databaseUrl).pathname.slice(1)
   await onServer(`select pg_terminate_backend(pid) from pg_stat_activity where datname = '${name}'`)
   await waitUntil(() => errors.length > 0)
