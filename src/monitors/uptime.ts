@@ -25,12 +25,15 @@ const statuses = ['up', 'degraded', 'down', 'maintenance'] as const
 /** Number of values in the totals of the spans: the statuses of the first span, then those of the next. */
 export const spanTotalsLength = (1 + spanDays.length) * statuses.length
 
-/** SQL for the totals of the spans: 24 hours by hour, and UTC days by day, the current hour and day included. */
+/**
+ * SQL for the totals of the spans: 24 hours by hour, and UTC days by day, the current hour and day included. `offset 0`
+ * prevents that the hour, which may be a nested select, is planned again for each span.
+ */
 export function sumSpans(monitorId: RawBuilder<unknown>, hour: RawBuilder<unknown>) {
   const day = sql`floor(${hour} / 24.0)::integer`
   const columns = statuses.map((name) => sql.ref(name))
   const daySums = spanDays.flatMap((days) =>
-    columns.map((status) => sql`sum(${status}) filter (where day > ${day} - ${sql.lit(days)})`),
+    columns.map((status) => sql`sum(${status}) filter (where day > today - ${sql.lit(days)})`),
   )
   const toArray = (sums: RawBuilder<unknown>[]) =>
     sql`array[${sql.join(sums.map((sum) => sql`coalesce(${sum}, 0)::integer`))}]`
@@ -38,7 +41,8 @@ export function sumSpans(monitorId: RawBuilder<unknown>, hour: RawBuilder<unknow
     (select ${toArray(columns.map((status) => sql`sum(${status})`))}
       from monitor_hours where monitor_id = ${monitorId} and hour > ${hour} - 24)
     || (select ${toArray(daySums)}
-      from monitor_days where monitor_id = ${monitorId} and day > ${day} - ${sql.lit(Math.max(...spanDays))})
+      from (select ${day} as today offset 0) as calendar, monitor_days
+      where monitor_id = ${monitorId} and day > ${day} - ${sql.lit(Math.max(...spanDays))})
   )`
 }
 
