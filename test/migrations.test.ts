@@ -177,7 +177,7 @@ await t.test('a prepared statement that a migration invalidates causes one 503',
   const replica = await startReplica(t, { config: { databasePoolMax: 1 } })
   const { token } = await newKey(replica)
   await replica.call(token, 'PUT /api/monitors/one', { name: 'One' })
-  // Of several minutes, because a report about one does not read the column.
+  // Several minutes, because a report about one does not read the column.
   const points = [1, 2].map((minutes) => ({
     status: 'UP',
     timestamp: new Date(Date.now() - minutes * 60_000).toISOString(),

@@ -19,17 +19,17 @@ export function jsonString(text: Sql): Sql {
   return sql`coalesce(to_json(${text})::text, 'null')`
 }
 
-/** Of a text that is not null and has nothing to escape, such as a tag or a status. */
+/** The text must not be null, and have nothing to escape, such as a tag or a status. */
 export function jsonWord(text: Sql): Sql {
   return sql`('"' || ${text} || '"')`
 }
 
-/** Of a number or a boolean. */
+/** Takes a number or a boolean. */
 export function jsonScalar(value: Sql): Sql {
   return sql`coalesce(${value}::text, 'null')`
 }
 
-/** Of a time, in the form of the API: UTC, cut to whole seconds. */
+/** Writes a time in the form of the API: UTC, cut to whole seconds. */
 export function jsonTime(time: Sql): Sql {
   return sql`coalesce(left(to_json(${time})::text, ${sql.lit('"2026-01-01T00:00:00'.length)}) || 'Z"', 'null')`
 }
