@@ -15,7 +15,7 @@ export type ResolvedReport = {
 export type MonitorHourReport = HourReport & { monitor_id: number; hour: number }
 
 /** Hours per statement, so that other requests are served while a year is written: docs/decisions/0009-speed.md */
-const maxChunkHours = 84
+const maxChunkHours = 48
 
 /** Splits reports at the hours, in the same order. A chunk at a time, because a year has 8,784 hours. */
 export function* toChunks(reports: ResolvedReport[]): Generator<MonitorHourReport[]> {
