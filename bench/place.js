@@ -11,7 +11,9 @@ export async function openPlace(databaseUrl) {
   const server = databaseUrl
     ? { url: databaseUrl, stop: async () => {} }
     : await startPostgres(['fsync=on', 'max_wal_size=4GB', 'shared_preload_libraries=pg_stat_statements'])
-  const admin = new pg.Pool({ connectionString: server.url, max: 1 })
+  // Not a pool, whose end() returns before its connections have closed: a server that stops then is an uncaught error.
+  const admin = new pg.Client({ connectionString: server.url })
+  await admin.connect()
   const directory = mkdtempSync(join(tmpdir(), 'kener-bench-'))
   const databases = []
   const running = []
