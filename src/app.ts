@@ -62,7 +62,7 @@ declare module 'fastify' {
   }
 }
 
-type Parts = Pick<Database, 'db' | 'batchDb' | 'admissionDb' | 'maxLockWaitMs' | 'connections'> & {
+type Parts = Pick<Database, 'db' | 'batchDb' | 'listDb' | 'admissionDb' | 'maxLockWaitMs' | 'connections'> & {
   config: Config
   logger?: FastifyBaseLogger
   tracing?: Tracing | null
@@ -78,6 +78,7 @@ export function buildApp({
   config,
   db,
   batchDb,
+  listDb,
   admissionDb,
   maxLockWaitMs,
   connections,
@@ -132,7 +133,7 @@ export function buildApp({
     sendConnectError(socket, logRejection)
   })
   app.decorate('config', config)
-  app.register(database, { db, admissionDb, maxLockWaitMs })
+  app.register(database, { db, listDb, admissionDb, maxLockWaitMs })
   app.decorate('writeReports', createReportWriter({ db, batchDb, maxLockWaitMs }))
   app.decorate('consumeHeartbeat', createHeartbeatQuotas(batchDb, maxLockWaitMs))
   app.register(traffic)

@@ -50,20 +50,6 @@ await t.test('a run has at most the maximum number of items, in their order', as
   t.same(sizes, [10, 10, 5])
 })
 
-await t.test('runs are in flight at the same time, up to the maximum', async (t) => {
-  const { submit, runs, waitForRuns, open } = gated<number>((n) => n, [2, 2])
-  const results = [1, 2, 3, 4, 5, 6].map(submit)
-  await waitForRuns(2)
-  await new Promise(setImmediate)
-  t.same(runs, [
-    [1, 2],
-    [3, 4],
-  ])
-  open()
-  t.same(await Promise.all(results), [1, 2, 3, 4, 5, 6])
-  t.same(runs[2], [5, 6])
-})
-
 await t.test('a failed run fails the queued items, but not later ones', async (t) => {
   let broken = true
   const submit = batch(async (items: number[]) => {
@@ -78,24 +64,18 @@ await t.test('a failed run fails the queued items, but not later ones', async (t
 })
 
 /** A batch whose runs call `read` when they start, and return after `open` was called. */
-function gated<Result>(
-  read: (item: number) => Result = (item) => item as Result,
-  limits: [maxBatchSize?: number, maxRuns?: number] = [],
-) {
+function gated<Result>(read: (item: number) => Result = (item) => item as Result) {
   const runs: number[][] = []
   let open: () => void = () => undefined
   const gate = new Promise<void>((resolve) => {
     open = resolve
   })
-  const submit = batch(
-    async (items: number[]) => {
-      runs.push(items)
-      const results = items.map(read)
-      await gate
-      return results
-    },
-    ...limits,
-  )
+  const submit = batch(async (items: number[]) => {
+    runs.push(items)
+    const results = items.map(read)
+    await gate
+    return results
+  })
   async function waitForRuns(count: number): Promise<void> {
     while (runs.length < count) await new Promise(setImmediate)
   }

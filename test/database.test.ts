@@ -417,38 +417,51 @@ await t.test('statements of one kind do not wait for the connections of another'
   await replica.call(token, 'PUT /api/monitors/m', { name: 'M' })
   const heartbeat = await replica.call(token, 'POST /api/monitors/m/heartbeat')
   const { pathname } = new URL(heartbeat.json.data.url)
-  const batched: Parameters<Replica['call']>[] = [
+  const separate: Parameters<Replica['call']>[] = [
     [token, 'GET /api/me'],
     [null, 'GET /readyz'],
     [token, 'POST /api/monitors/m/data', { status: 'UP' }],
     [null, `POST ${pathname}`],
+    [token, 'GET /api/monitors'],
+    [token, 'GET /api/incidents'],
   ]
 
   const others = await times(shareConnections(max).main, () => replica.db.startTransaction().execute())
-  for (const call of batched) t.equal((await replica.call(...call)).statusCode, 200, call[1])
-  const waiting = ['GET /api/monitors', 'GET /api/incidents', 'GET /api/status'] as const
+  for (const call of separate) t.equal((await replica.call(...call)).statusCode, 200, call[1])
+  const waiting = ['GET /api/monitors?status=UP', 'GET /api/incidents?open=true', 'GET /api/status'] as const
   let answered = 0
   const replies = waiting.map(async (route) => {
     const { statusCode } = await replica.call(token, route)
     answered++
     return statusCode
   })
-  for (const call of batched) t.equal((await replica.call(...call)).statusCode, 200, call[1])
-  t.equal(answered, 0, 'lists wait for a connection')
+  for (const call of separate) t.equal((await replica.call(...call)).statusCode, 200, call[1])
+  t.equal(answered, 0, 'filtered lists wait for a connection')
   for (const other of others) await other.rollback().execute()
   t.same(await Promise.all(replies), [200, 200, 200])
+
+  const { listDb } = replica.app
+  const lists = await times(shareConnections(max).list, () => listDb.startTransaction().execute())
+  const list = replica.call(token, 'GET /api/monitors')
+  const created = await replica.call(token, 'POST /api/incidents', {
+    title: 'I',
+    started_at: '2026-01-01T00:00:00Z',
+  })
+  t.equal(created.statusCode, 201, 'a change does not wait for a whole list')
+  for (const other of lists) await other.rollback().execute()
+  t.equal((await list).statusCode, 200)
 })
 
 await t.test(
-  'admission has a third of the connections, jobs and batches have one, and the total is kept',
+  'admission has a third of the connections, jobs, batches and lists have one, and the total is kept',
   (t) => {
     t.same(
       [1, 2, 3, 5, 6, 9, 10, 100].map((max) => shareConnections(max).admission),
       [0, 1, 1, 1, 2, 3, 3, 3],
     )
     for (const total of [1, 2, 3, 10]) {
-      const { main, admission, jobs, batch } = shareConnections(total)
-      t.equal(main + admission + jobs + batch, total)
+      const { main, admission, jobs, batch, list } = shareConnections(total)
+      t.equal(main + admission + jobs + batch + list, total)
       t.ok(main >= 1)
     }
     t.same(
@@ -458,6 +471,10 @@ await t.test(
     t.same(
       [1, 6, 7, 10].map((max) => shareConnections(max).batch),
       [0, 0, 1, 1],
+    )
+    t.same(
+      [1, 7, 9, 10].map((max) => shareConnections(max).list),
+      [0, 0, 0, 1],
     )
     t.end()
   },

@@ -42,7 +42,7 @@ const OneIncident = Envelope(IncidentWithComments)
 const IncidentPage = Page(Incident)
 
 const routes: FastifyPluginAsyncTypebox = async (app) => {
-  const listPage = batchPages((pages: PageQuery[]) => listIncidentPages(app.db, pages))
+  const listPage = batchPages((pages: PageQuery[]) => listIncidentPages(app.listDb, pages))
 
   app.get(
     '/',

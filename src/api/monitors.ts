@@ -46,7 +46,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     return tags.map((tag) => texts.get(tag))
   })
 
-  const listPage = batchPages((pages: PageQuery[]) => listMonitorPages(app.db, pages))
+  const listPage = batchPages((pages: PageQuery[]) => listMonitorPages(app.listDb, pages))
 
   app.get(
     '/',

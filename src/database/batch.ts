@@ -16,13 +16,10 @@ export const batchRuns = channel('kener-api:batch')
  *
  * @param run returns the results, or promises of them, in the order of the items. If it fails, the queued items fail too,
  *   because their run would fail in the same way, later.
- * @param maxRuns runs in flight at the same time. More than one if an item takes so long that batches have few of them: then
- *   the database works on a batch while this process works on the results of the other
  */
 export function batch<Item, Result>(
   run: (items: Item[]) => Promise<(Result | Promise<Result>)[]>,
   maxBatchSize = 1_000,
-  maxRuns = 1,
 ): (item: Item) => Promise<Result> {
   type Waiting = {
     item: Item
@@ -30,13 +27,11 @@ export function batch<Item, Result>(
     reject: (error: unknown) => void
   }
   let queue: Waiting[] = []
-  let running = 0
+  let running = false
 
   async function drain() {
     while (queue.length > 0) {
       await waitForMore(() => queue.length, maxBatchSize)
-      // Another run may have taken them.
-      if (queue.length === 0) break
       const current = queue.slice(0, maxBatchSize)
       queue = queue.slice(maxBatchSize)
       if (batchRuns.hasSubscribers) batchRuns.publish(current.length)
@@ -50,14 +45,14 @@ export function batch<Item, Result>(
         queue = []
       }
     }
-    running--
+    running = false
   }
 
   return (item) =>
     new Promise((resolve, reject) => {
       queue.push({ item, resolve, reject })
-      if (running === maxRuns) return
-      running++
+      if (running) return
+      running = true
       void drain()
     })
 }

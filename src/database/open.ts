@@ -29,6 +29,11 @@ export type Database = {
    */
   batchDb: Kysely<Tables>
   /**
+   * For pages of whole lists, which serve several callers but take longer: they and the other requests never wait for each
+   * other. Uses the connections of `db` if there are fewer than ten connections.
+   */
+  listDb: Kysely<Tables>
+  /**
    * For what every request needs (keys, quotas, panel sessions) and readiness, so that they never wait for a connection
    * that other statements use. The same as `db` if there is only one connection.
    */
@@ -109,6 +114,7 @@ async function openInProcess(dataDir: string, options: Options): Promise<Databas
   return {
     db,
     batchDb: db,
+    listDb: db,
     admissionDb: db,
     jobs: db,
     applied,
@@ -175,13 +181,16 @@ async function openServer(
       ? main
       : openDirect(shares.jobs, { statementMs: jobStatementMs, lockMs: jobStatementMs })
   const batch = shares.batch === 0 ? main : open(shares.batch, { statementMs, lockMs: lockTimeouts.mainMs })
+  const list = shares.list === 0 ? main : open(shares.list, { statementMs, lockMs: lockTimeouts.mainMs })
   const db = createKysely(main, options)
-  rerunWhileLocked(db, statementMs)
-  const pools = [...new Set([main, admission, batch, jobs])]
+  const listDb = createKysely(list, options)
+  for (const waiting of [db, listDb]) rerunWhileLocked(waiting, statementMs)
+  const pools = [...new Set([main, admission, batch, list, jobs])]
   replaceBrokenConnections(pools)
   return {
     db,
     batchDb: createKysely(batch, options),
+    listDb,
     admissionDb: createKysely(admission, options),
     jobs: shares.jobs === 0 ? db : createKysely(jobs, options),
     applied,
@@ -209,12 +218,13 @@ export function directAddress({
 const directUrl = 'DATABASE_DIRECT_URL'
 
 /**
- * Divides the connections: a third for admission, 3 at most, one for jobs if there are at least three, and one for batches
- * if there are at least seven. A share of 0 uses the main connections.
+ * Divides the connections: a third for admission, 3 at most, one for jobs if there are at least three, one for batches if
+ * there are at least seven, and one for lists if there are at least ten. A share of 0 uses the main connections.
  */
 export function shareConnections(max: number) {
   const admission = max === 1 ? 0 : Math.max(1, Math.min(3, Math.floor(max / 3)))
   const jobs = max >= 3 ? 1 : 0
   const batch = max >= 7 ? 1 : 0
-  return { main: max - admission - jobs - batch, admission, jobs, batch }
+  const list = max >= 10 ? 1 : 0
+  return { main: max - admission - jobs - batch - list, admission, jobs, batch, list }
 }

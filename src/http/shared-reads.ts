@@ -23,15 +23,17 @@ declare module 'fastify' {
 }
 
 /**
- * Pages of a list that share a statement, and such statements in flight. With one page per statement, the server and
- * PostgreSQL take half as long again for each, because requests then also arrive one by one.
+ * Pages of a list that share a statement. With one page per statement, the server and PostgreSQL take half as long again
+ * for each, because requests then also arrive one by one.
  */
 const pagesPerStatement = 8
-const statements = 2
 
-/** Reads different pages of a list in one statement. A key has at most as many of them in flight as these statements read. */
+/** Pages of a key in flight: those of a statement, and as many for the next one. */
+const pagesPerKey = 2 * pagesPerStatement
+
+/** Reads different pages of a list in one statement. */
 export function batchPages<Page, Result>(read: (pages: Page[]) => Promise<Result[]>) {
-  return batch(read, pagesPerStatement, statements)
+  return batch(read, pagesPerStatement)
 }
 
 type Read = { hasStarted: boolean; requests: number; text: Promise<Buffer> }
@@ -44,7 +46,7 @@ export default fp(
   (app, _options, done) => {
     /** The latest read of each URL and set of monitors, until it ends. */
     const reads = new Map<string, Read>()
-    const pageLimits = createLimits(pagesPerStatement * statements)
+    const pageLimits = createLimits(pagesPerKey)
 
     function start(key: string, read: () => Promise<string>, endTurn: (error?: unknown) => void): Read {
       const previous = reads.get(key)

@@ -28,7 +28,7 @@ const maxBatchedMinutes = 100
 const maxBatchSize = 200
 
 /** Writes that are not batched and in flight at the same time, because each takes a connection for up to seconds. */
-const maxLongWrites = 3
+const maxLongWrites = 2
 
 type Result = WriteResult | Locked
 

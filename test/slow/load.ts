@@ -397,8 +397,9 @@ async function checkPool(t: Test, service: Service, url: string, max: number): P
   const left = await untilCount("state like 'idle in transaction%'", (found) => found === 0)
   t.equal(left, 0, 'no connection is left in a transaction')
   // Each filtered list of incidents is a separate statement that waits for the lock on the table: requests for the same one,
-  // and pages of the whole list, would share it. A key has half of the connections, so that two are needed. Retries, because a statement waits only briefly
-  // on a connection, and because on a busy machine, opening connections may take longer than the statement timeout.
+  // and pages of the whole list, would share it. A key has half of the connections, so that two are needed. Retries, because
+  // a statement waits only briefly on a connection, and because on a busy machine, opening connections may take longer than
+  // the statement timeout.
   const { main } = shareConnections(max)
   const { body } = await send(service, 'POST', '/keys', { name: 'second', permissions: ['admin'] })
   const keys = [service.key, String(body.data?.key)]
