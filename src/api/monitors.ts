@@ -114,10 +114,8 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
     async function readMonitor({ params }, reply) {
       const text = await findMonitor(params.tag)
       if (!text) throw monitorNotFound()
-      return reply
-        .header('etag', text.etag)
-        .type('application/json; charset=utf-8')
-        .send(text.body as never)
+      void reply.header('etag', text.etag).type('application/json; charset=utf-8')
+      return text.body as never
     },
   )
 

@@ -32,7 +32,7 @@ declare module 'fastify' {
         /** Total size of the texts of this handler that are kept. */
         maxBytes?: number
       },
-    ) => (request: FastifyRequest, reply: FastifyReply, key?: string) => Promise<FastifyReply>
+    ) => (request: FastifyRequest, reply: FastifyReply, key?: string) => Promise<never>
   }
 }
 
@@ -95,10 +95,14 @@ export default fp(
         // A strong ETag identifies the encoded bytes (RFC 9110, section 8.8.3.3).
         const etag = encoding ? `"${text.digest}-${encoding}"` : `"${text.digest}"`
         reply.headers({ etag, vary, 'cache-control': 'public, max-age=30' })
-        if (matchesEtag(request.headers['if-none-match'], etag)) return reply.code(304).send()
+        if (matchesEtag(request.headers['if-none-match'], etag)) {
+          reply.code(304)
+          return null as never
+        }
         reply.type(type)
-        if (!encoding) return reply.send(text.body)
-        return reply.header('content-encoding', encoding).send(await encode(text, encoding))
+        if (!encoding) return text.body as never
+        reply.header('content-encoding', encoding)
+        return (await encode(text, encoding)) as never
       }
     })
     done()

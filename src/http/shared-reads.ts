@@ -7,7 +7,7 @@ import { scopeOf } from './permission-guard.ts'
 declare module 'fastify' {
   interface FastifyInstance {
     /**
-     * Sends the JSON that `read` returns. Concurrent requests with the same URL, of keys with the same monitors, share a
+     * Returns the response body, the JSON that `read` returns. Concurrent requests with the same URL, of keys with the same monitors, share a
      * read and its text, but no request joins a read that has started, so that a response is never older than its request.
      * The JSON must depend on nothing else. The route must have the config `sharesStatements`.
      * @param isBatched true if `read` uses batchPages
@@ -18,7 +18,7 @@ declare module 'fastify' {
       reply: FastifyReply,
       read: () => Promise<string>,
       isBatched: boolean,
-    ) => Promise<FastifyReply>
+    ) => Promise<never>
   }
 }
 
@@ -92,7 +92,8 @@ export default fp(
           }
           app.takeTurn(request, reply, turn, isBatched ? pageLimits : undefined)
         }))
-      return reply.type('application/json; charset=utf-8').send(text)
+      void reply.type('application/json; charset=utf-8')
+      return text as never
     }
 
     app.decorate('shareRead', shareRead)
