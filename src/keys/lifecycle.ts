@@ -41,7 +41,7 @@ export type KeyContext = ChangeContext & {
 export type IssuedKey = { key: keys.ApiKey; token: string }
 
 /** A successor, and the state of the key that it replaces. */
-export type RotatedKey = IssuedKey & { old: OldKey }
+type RotatedKey = IssuedKey & { old: OldKey }
 
 /** Fields that are omitted are null: no description, no expiry, the default limit, all monitors and any address. */
 export type NewKey = Pick<keys.KeyAttributes, 'name' | 'permissions'> & Partial<keys.KeyAttributes>
