@@ -11,7 +11,7 @@ export async function openPlace(databaseUrl) {
   const server = databaseUrl
     ? { url: databaseUrl, stop: async () => {} }
     : await startPostgres(['fsync=on', 'max_wal_size=4GB', 'shared_preload_libraries=pg_stat_statements'])
-  // Not a pool, whose end() returns before its connections have closed: a server that stops then is an uncaught error.
+  // Not a pool, whose end() returns before its connections are closed: stopping the server then causes an uncaught error.
   const admin = new pg.Client({ connectionString: server.url })
   await admin.connect()
   const directory = mkdtempSync(join(tmpdir(), 'kener-bench-'))

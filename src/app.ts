@@ -3,6 +3,7 @@ import auditRoutes from './api/audit.ts'
 import docsRoutes from './api/docs.ts'
 import healthRoutes from './api/health.ts'
 import heartbeatRoutes from './api/heartbeats.ts'
+import incidentCommentRoutes from './api/incident-comments.ts'
 import incidentRoutes from './api/incidents.ts'
 import keyUsageRoutes from './api/key-usage.ts'
 import keyRoutes from './api/keys.ts'
@@ -188,6 +189,7 @@ async function api(app: FastifyInstance) {
   app.register(monitorRoutes, { prefix: '/monitors' })
   app.register(monitorDataRoutes, { prefix: '/monitors' })
   app.register(incidentRoutes, { prefix: '/incidents' })
+  app.register(incidentCommentRoutes, { prefix: '/incidents' })
   app.register(maintenanceRoutes, { prefix: '/maintenances' })
   app.register(auditRoutes, { prefix: '/audit' })
   app.register(statusRoutes, { prefix: '/status' })

@@ -18,6 +18,9 @@ export type EventState = (typeof eventStates)[number]
 export const reportStatuses = ['UP', 'DEGRADED', 'DOWN', 'MAINTENANCE'] as const
 export const statuses = [...reportStatuses, 'NO_DATA'] as const
 
+/** Columns with the number of minutes of each status, in the order of `reportStatuses`. */
+export const statusColumns = ['up', 'degraded', 'down', 'maintenance'] as const
+
 export type ReportStatus = (typeof reportStatuses)[number]
 export type Status = (typeof statuses)[number]
 

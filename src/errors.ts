@@ -225,7 +225,7 @@ export const invalidCsrfToken = () =>
 
 // 404
 
-export const notFound = (message: string) => new ApiError(404, 'NOT_FOUND', message)
+const notFound = (message: string) => new ApiError(404, 'NOT_FOUND', message)
 
 export const pathNotFound = () => notFound('There is nothing at this path')
 

@@ -15,7 +15,7 @@ import { removeEndedSessions } from './manage/session-repository.ts'
 import { removeOldMinutes } from './reports/retention.ts'
 
 /** A key that was created, and of which only this object knows the token. */
-export type FirstKey = {
+type FirstKey = {
   /**
    * Prints the key. Bypasses the logger, because keys never appear in logs. If it cannot be printed, it is deleted, so that
    * the next start creates another one.

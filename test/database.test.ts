@@ -224,7 +224,7 @@ await t.test('the error of an idle connection contains neither statements nor se
   const name = new URL(databaseUrl).pathname.slice(1)
   await onServer(`select pg_terminate_backend(pid) from pg_stat_activity where datname = '${name}'`)
   await waitUntil(() => errors.length > 0)
-  for (const error of errors) t.same(Object.keys(error).includes('client'), false)
+  for (const error of errors) t.notOk('client' in error)
 })
 
 await t.test('a slow statement is 503, and no connection is closed', async (t) => {

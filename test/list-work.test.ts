@@ -33,34 +33,20 @@ await t.test(
       ['hidden monitors', { hidden: true }],
       ['disabled monitors', { enabled: false }],
     ]
+    const monitorPage = (after: string) => ({ after, limit: 51 })
     const cursor = { at, id: 1 }
+    const incidentPage = { cursor, limit: 51 }
     const lists: [name: string, list: () => Promise<unknown>, pages?: number][] = [
       ...filters.flatMap(([name, filter, limit = 51]): [string, () => Promise<unknown>][] => [
         [name, () => listMonitors(db, { scope: null, ...filter }, limit)],
         [`${name}, as texts`, () => listMonitorTexts(db, { scope: null, ...filter }, limit)],
       ]),
-      [
-        'pages',
-        () =>
-          listMonitorPages(
-            db,
-            ['m1500', 'm2500'].map((after) => ({ after, limit: 51 })),
-          ),
-        2,
-      ],
+      ['pages', () => listMonitorPages(db, [monitorPage('m1500'), monitorPage('m2500')]), 2],
       ['one monitor', () => findMonitors(db, ['m0100'])],
       ['incidents', () => listIncidents(db, { scope: null, cursor }, 51)],
       ['open incidents', () => listIncidents(db, { scope: null, open: true }, 51)],
       ['open incidents, as texts', () => listIncidentTexts(db, { scope: null, open: true }, 51)],
-      [
-        'pages of incidents',
-        () =>
-          listIncidentPages(
-            db,
-            [cursor, cursor].map((cursor) => ({ cursor, limit: 51 })),
-          ),
-        2,
-      ],
+      ['pages of incidents', () => listIncidentPages(db, [incidentPage, incidentPage]), 2],
     ]
     for (const [name, list, pages = 1] of lists) {
       queries.length = 0

@@ -271,7 +271,7 @@ await t.test('an incident that comes to affect others while it is changed stays 
   t.equal((await call(admin, `GET /api/incidents/${id}`)).json.data.monitors.length, 2)
 })
 
-await t.test('a bound key with a monitor that does not exist yet is told so', async (t) => {
+await t.test('a bound key that names a monitor which does not exist yet gets 400, not 403', async (t) => {
   const { call, bound } = await start(t)
   const monitors = [{ monitor_tag: 'own_later', impact: 'DOWN' }]
   isErrorReply(

@@ -8,30 +8,20 @@ import { change } from '../http/change-context.ts'
 import { preconditionOf } from '../http/etags.ts'
 import { scopeOf } from '../http/permission-guard.ts'
 import { batchPages } from '../http/shared-reads.ts'
-import * as comments from '../incidents/comments.ts'
+import { listComments } from '../incidents/comments.ts'
 import { listIncidentPages, listIncidentTexts, type PageQuery } from '../incidents/list.ts'
 import * as incidents from '../incidents/repository.ts'
 import type { Scope } from '../monitors/scope.ts'
 import { describe, Envelope, NoContent, Page } from '../wire/envelope.ts'
-import {
-  assertRangeOrder,
-  formatPosition,
-  pageByTime,
-  paginateTexts,
-  parseTimeCursor,
-} from '../wire/pagination.ts'
+import { assertRangeOrder, formatPosition, paginateTexts, parseTimeCursor } from '../wire/pagination.ts'
 import { formatTime, formatTimeOrNull, parseOptionalTime, parseValidTime } from '../wire/time.ts'
+import { serializeComment } from './incident-comments.ts'
 import {
-  Comment,
-  CommentParams,
-  CreateComment,
   CreateIncident,
   Incident,
   IncidentParams,
   IncidentWithComments,
-  ListComments,
   ListIncidents,
-  UpdateComment,
   UpdateIncident,
 } from './schemas/incidents.ts'
 
@@ -69,7 +59,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       }
       const isWholeList = scope === null && Object.values(filter).every((value) => value === undefined)
       const page = { cursor: parseTimeCursor(query.cursor, 'incidents'), limit: query.limit + 1 }
-      const read = async () => {
+      const readPage = async () => {
         const texts = isWholeList
           ? await listPage(page)
           : await listIncidentTexts(app.db, { ...filter, scope, cursor: page.cursor }, page.limit)
@@ -78,7 +68,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
           return formatPosition({ at: parseValidTime(started_at), id })
         })
       }
-      return app.shareRead(request, reply, read, isWholeList)
+      return app.shareRead(request, reply, readPage, isWholeList)
     },
   )
 
@@ -160,93 +150,6 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       return reply.code(204).send(null)
     },
   )
-
-  app.get(
-    '/:id/comments',
-    {
-      config: read,
-      schema: {
-        operationId: 'listComments',
-        summary: 'List the comments of an incident, newest first',
-        params: IncidentParams,
-        querystring: ListComments,
-        response: { 200: describe(Page(Comment), 'A page of comments') },
-      },
-    },
-    async function listComments(request) {
-      const { params, query } = request
-      return pageByTime(
-        query,
-        `incidents/${params.id}/comments`,
-        (page) => comments.listComments(app.db, params.id, scopeOf(request), page),
-        ({ commented_at }) => commented_at,
-        serializeComment,
-      )
-    },
-  )
-
-  app.post(
-    '/:id/comments',
-    {
-      config: write,
-      schema: {
-        operationId: 'createComment',
-        summary: 'Add a comment to an incident',
-        params: IncidentParams,
-        body: CreateComment,
-        response: { 201: describe(Envelope(Comment), 'The new comment') },
-      },
-    },
-    async function createComment(request, reply) {
-      const { timestamp, ...rest } = request.body
-      const comment = { ...rest, commented_at: parseOptionalTime(timestamp) }
-      const created = await change(request, (change) =>
-        comments.createComment(change, request.params.id, comment, scopeOf(request)),
-      )
-      return reply.code(201).send({ success: true, data: serializeComment(created) })
-    },
-  )
-
-  app.patch(
-    '/:id/comments/:comment_id',
-    {
-      config: write,
-      schema: {
-        operationId: 'updateComment',
-        summary: 'Update a comment',
-        params: CommentParams,
-        body: UpdateComment,
-        response: { 200: describe(Envelope(Comment), 'The updated comment') },
-      },
-    },
-    async function updateComment(request) {
-      const { id, comment_id: commentId } = request.params
-      const { timestamp, ...rest } = request.body
-      const changes = { ...rest, commented_at: parseOptionalTime(timestamp) }
-      const updated = await change(request, (change) =>
-        comments.updateComment(change, id, commentId, changes, scopeOf(request)),
-      )
-      return { success: true as const, data: serializeComment(updated) }
-    },
-  )
-
-  app.delete(
-    '/:id/comments/:comment_id',
-    {
-      config: write,
-      schema: {
-        operationId: 'deleteComment',
-        summary: 'Delete a comment',
-        params: CommentParams,
-        response: { 204: NoContent },
-      },
-    },
-    async function deleteComment(request, reply) {
-      const { id, comment_id: commentId } = request.params
-      await change(request, (change) => comments.deleteComment(change, id, commentId, scopeOf(request)))
-      return reply.code(204).send(null)
-    },
-  )
 }
 
 export default routes
@@ -260,7 +163,7 @@ async function toResponse(
 ) {
   const incident = await incidents.getIncident(db, id, scope)
   reply.version = incident.version
-  const timeline = await comments.listComments(db, id, scope)
+  const timeline = await listComments(db, id, scope)
   return {
     success: true as const,
     data: { ...serializeIncident(incident), comments: timeline.map(serializeComment) },
@@ -296,8 +199,4 @@ function serializeIncident(incident: incidents.Incident) {
     created_at: formatTime(incident.created_at),
     updated_at: formatTime(incident.updated_at),
   }
-}
-
-function serializeComment({ id, comment, state, commented_at, created_at }: comments.Comment) {
-  return { id, comment, state, timestamp: formatTime(commented_at), created_at: formatTime(created_at) }
 }

@@ -3,8 +3,10 @@ import { revokedKeyConflict } from '../errors.ts'
 import { toKeyContext } from '../http/change-context.ts'
 import { preconditionOf } from '../http/etags.ts'
 import * as lifecycle from '../keys/lifecycle.ts'
+import { listKeys } from '../keys/repository.ts'
 import { Conflict, describe, Envelope, Page } from '../wire/envelope.ts'
 import { CreateKey, KeyParams, RotateKey, serializeKey } from '../wire/keys.ts'
+import { paginate, parseCursor } from '../wire/pagination.ts'
 import { parseOptionalTime } from '../wire/time.ts'
 import { sendNewKey, toRotation } from './key-object.ts'
 import { Key, ListKeys, NewKey, RevokeKey, RotationConflict, UpdateKey } from './schemas/keys.ts'
@@ -40,13 +42,16 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         response: { 200: describe(Page(Key), 'A page of keys') },
       },
     },
-    async ({ query: { q, expires_before, unused_since, ...query } }) => {
-      const { data, pagination } = await lifecycle.listKeyPage(app.db, {
-        ...query,
+    async ({ query: { status, q, expires_before, unused_since, cursor, limit } }) => {
+      const rows = await listKeys(app.db, {
+        status,
         text: q,
         expires_before: parseOptionalTime(expires_before),
         unused_since: parseOptionalTime(unused_since),
+        cursor: cursor === undefined ? undefined : parseCursor(cursor, 'keys', /^\d{1,18}$/),
+        limit: limit + 1,
       })
+      const { data, pagination } = paginate(rows, limit, 'keys', ({ seq }) => seq)
       return { success: true as const, data: data.map(serializeKey), pagination }
     },
   )

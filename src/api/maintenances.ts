@@ -7,6 +7,7 @@ import { change, toChangeContext } from '../http/change-context.ts'
 import { preconditionOf } from '../http/etags.ts'
 import { scopeOf } from '../http/permission-guard.ts'
 import * as events from '../maintenances/events.ts'
+import { listMaintenances } from '../maintenances/list.ts'
 import type { PublicMaintenance } from '../maintenances/public-maintenances.ts'
 import * as maintenances from '../maintenances/repository.ts'
 import { once } from '../maintenances/schedule.ts'
@@ -51,7 +52,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       return pageByTime(
         query,
         'maintenances',
-        ({ cursor, limit }) => maintenances.listMaintenances(app.db, { ...filter, cursor }, limit),
+        ({ cursor, limit }) => listMaintenances(app.db, { ...filter, cursor }, limit),
         ({ starts_at }) => starts_at,
         serializeMaintenance,
       )

@@ -64,7 +64,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
       const after = cursor === undefined ? undefined : parseCursor(cursor, 'monitors', /^[a-z0-9_-]{1,255}$/)
       const scope = scopeOf(request)
       const isWholeList = scope === null && Object.keys(filter).length === 0
-      const read = async () => {
+      const readPage = async () => {
         const texts = isWholeList
           ? await listPage({ after, limit: limit + 1 })
           : await listMonitorTexts(app.db, { ...filter, scope, after }, limit + 1)
@@ -75,7 +75,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
           (last) => (JSON.parse(last) as Static<typeof Monitor>).tag,
         )
       }
-      return app.shareRead(request, reply, read, isWholeList)
+      return app.shareRead(request, reply, readPage, isWholeList)
     },
   )
 

@@ -4,7 +4,7 @@ import type { AuditAction, AuditTargetType, AuditVia } from '../enums.ts'
 import { formatTime } from '../wire/time.ts'
 
 /** Where a change comes from. Recorded with each audit event. */
-export type Actor = {
+type Actor = {
   /** The calling key. Null: an operator of the service, on its machine. */
   key: { id: string; name: string } | null
   via: AuditVia
@@ -23,7 +23,7 @@ export type ChangeContext = {
 }
 
 /** The resource that was changed. Comments belong to their incident, events to their maintenance. */
-export type Target = { type: AuditTargetType; id: string; name: string | null }
+type Target = { type: AuditTargetType; id: string; name: string | null }
 
 /** The fields that were changed, with their values before and after. */
 export type FieldChanges = Record<string, [before: unknown, after: unknown]>

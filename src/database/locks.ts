@@ -18,7 +18,8 @@ export function lockPauseMs(tries: number): number {
 
 /**
  * Runs `attempt` again, after a pause, while a lock that it needs is held by another transaction.
- * @param isLocked tells from a result that a lock was skipped. An error of lock_timeout, or of a deadlock, always counts.
+ * @param isLocked returns true if the result says that a lock was skipped. An error of lock_timeout or of a deadlock always
+ *   counts.
  * @returns the result, or the last one if `maxWaitMs` have passed. @throws the last error if they have passed
  */
 export async function retryWhileLocked<Result>(

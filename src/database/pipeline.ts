@@ -5,7 +5,7 @@ import type { Tables } from './schema.ts'
  * `pending`: the last statements of a transaction, which `commit` follows without waiting for their results. One of them may
  * be the result.
  */
-export type Pipelined<Result> = { result: Result | Promise<Result>; pending: Promise<unknown> }
+type Pipelined<Result> = { result: Result | Promise<Result>; pending: Promise<unknown> }
 
 /**
  * Runs a transaction with fewer round trips: sends `begin` together with the statements that `run` executes at first, and

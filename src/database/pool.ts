@@ -23,7 +23,7 @@ export function openPool(
   const pool = new pg.Pool({ ...poolConfig, Client: PreparedStatementClient })
   // Without listeners, an error of an idle connection would end the process.
   pool.on('error', (error) => {
-    // pg adds the client, which contains all statements, and a secret that cancels them: neither belongs into the log.
+    // pg adds the client, which contains all statements, and a secret that cancels them: neither belongs in the log.
     delete (error as { client?: unknown }).client
     onConnectionError?.(error)
   })

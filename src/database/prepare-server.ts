@@ -20,7 +20,7 @@ type OnProgress = ((message: string) => void) | undefined
 export type Address = { target: DatabaseTarget; variable: string }
 
 /** A server that is ready: its address, the applied migrations, and the schema of the tables. */
-export type PreparedServer = { target: pg.PoolConfig; applied: string[]; schema: string }
+type PreparedServer = { target: pg.PoolConfig; applied: string[]; schema: string }
 
 /** Migrates the database of a server. @throws OperatorError if it cannot be used */
 export async function prepareServer(address: Address, onProgress: OnProgress): Promise<PreparedServer> {

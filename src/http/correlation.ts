@@ -9,7 +9,7 @@ const traceparentPattern =
   /^(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})(-.{0,200})?$/
 
 /** The span of a caller, which is the parent of the request's. */
-export type ParentSpan = { traceId: string; spanId: string; isSampled: boolean }
+type ParentSpan = { traceId: string; spanId: string; isSampled: boolean }
 
 /**
  * Returns the caller's X-Request-Id, or a new one if it is missing or invalid. It need not be unique: nothing is looked

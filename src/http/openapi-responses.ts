@@ -81,7 +81,7 @@ export function addSharedResponses({ openapiObject }: { openapiObject: Document 
 const repetitionConflict =
   'a request with the same Idempotency-Key is in flight (see Retry-After), or its response is not repeated'
 
-/** Error responses, each with an example, and a function that tells whether an operation can return it. */
+/** Error responses, each with an example, and a function that returns whether an operation can have it. */
 const errorResponses: [
   name: string,
   description: string,

@@ -5,7 +5,7 @@ import { responseTooLarge } from '../errors.ts'
 import { isInScope, type Scope } from '../monitors/scope.ts'
 
 /** The first response to a request with an Idempotency-Key, for 24 hours. */
-export type IdempotencyRecord = {
+type IdempotencyRecord = {
   /** Identifies the content of the request. */
   fingerprint: Buffer
   /** The monitors that the calling key could use. */

@@ -17,7 +17,7 @@ import { incidentIsOpen } from '../monitors/current-status.ts'
 import type { Scope } from '../monitors/scope.ts'
 import type { Incident } from './repository.ts'
 
-export type IncidentFilter = {
+type IncidentFilter = {
   /** Monitors of the calling key. */
   scope: Scope
   state?: State | undefined

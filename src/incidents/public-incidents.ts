@@ -21,7 +21,7 @@ export type PublicIncident = Pick<
 }
 
 /** Times are in seconds since 1970. */
-export type PublicComment = {
+type PublicComment = {
   id: number
   comment: string
   state: State
@@ -71,6 +71,23 @@ export function listOpenIncidents(
   limits: { incidents: number; comments: number },
 ): Promise<PublicIncident[]> {
   return listPublicIncidents(db, incidentIsOpen, limits)
+}
+
+export type StatusIncident = Incident & {
+  /** `timestamp` is in seconds since 1970. */
+  newest_comment: { comment: string; state: State; timestamp: number } | null
+}
+
+/** Lists all open incidents, each with its newest comment, newest start first. */
+export async function listStatusIncidents(db: Kysely<Tables>): Promise<StatusIncident[]> {
+  const { rows } = await sql<StatusIncident>`
+    select incidents.*, affected.monitors, (
+      select json_build_object('comment', comment, 'state', state, 'timestamp', extract(epoch from commented_at))
+      from incident_comments where incident_id = incidents.id order by commented_at desc, id desc limit 1
+    ) as newest_comment
+    from ${publicIncidents(incidentIsOpen)}
+    order by started_at desc, id desc`.execute(db)
+  return rows
 }
 
 /** Lists the incidents that are no longer open and started in the last `days`, without comments. */

@@ -6,7 +6,6 @@ import type { Impact, State } from '../enums.ts'
 import { incidentNotFound, invalidField } from '../errors.ts'
 import { withinLimits } from '../limits.ts'
 import { affectedByIncident, assertUniqueMonitors, lockAffectedMonitors } from '../monitors/affected.ts'
-import { incidentIsOpen } from '../monitors/current-status.ts'
 import type { Scope } from '../monitors/scope.ts'
 import { assertPrecondition, type Precondition } from '../preconditions.ts'
 
@@ -16,24 +15,6 @@ export type Affected = { monitor_tag: string; impact: Impact | 'UP' }
 export type Incident = Selectable<Tables['incidents']> & { monitors: Affected[] }
 
 const columns = (scope: Scope) => sql`incidents.*, ${affectedByIncident.column(scope)}`
-
-export type PublicIncident = Incident & {
-  /** `timestamp` is in seconds since 1970. */
-  newest_comment: { comment: string; state: State; timestamp: number } | null
-}
-
-/** Lists the open incidents that affect a visible monitor, or no monitor at all, newest start first. */
-export async function listPublicIncidents(db: Kysely<Tables>): Promise<PublicIncident[]> {
-  const { rows } = await sql<PublicIncident>`
-    select incidents.*, affected.monitors, (
-      select json_build_object('comment', comment, 'state', state, 'timestamp', extract(epoch from commented_at))
-      from incident_comments where incident_id = incidents.id order by commented_at desc, id desc limit 1
-    ) as newest_comment
-    from incidents, ${affectedByIncident.publicMonitors}
-    where ${incidentIsOpen} and ${affectedByIncident.isPublic}
-    order by started_at desc, id desc`.execute(db)
-  return rows
-}
 
 /** @throws ApiError 404, also if the incident affects no monitor of the scope */
 export async function getIncident(db: Kysely<Tables>, id: number, scope: Scope): Promise<Incident> {
@@ -128,7 +109,7 @@ export async function createIncident({ trx, record }: Change, incident: NewIncid
 
 export const currentSecond = sql<Date>`date_trunc('second', now())`
 
-export type IncidentChanges = {
+type IncidentChanges = {
   title?: string | undefined
   started_at?: Date | undefined
   ended_at?: Date | null | undefined

@@ -5,6 +5,7 @@ import { type Static, Type } from 'typebox'
 import type { Tables } from '../database/schema.ts'
 import { change, toChangeContext } from '../http/change-context.ts'
 import { scopeOf } from '../http/permission-guard.ts'
+import { listMaintenances } from '../maintenances/list.ts'
 import * as maintenances from '../maintenances/repository.ts'
 import { readPages, sendList } from './list.ts'
 import {
@@ -51,7 +52,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
         monitor_tags: tag === undefined ? undefined : [tag],
       }
       const pages = readPages<maintenances.Maintenance>(
-        (last, limit) => maintenances.listMaintenances(app.db, { ...filter, before: last?.id }, limit, 'id'),
+        (last, limit) => listMaintenances(app.db, { ...filter, before: last?.id }, limit, 'id'),
         maxListed,
       )
       const serialize = (maintenance: maintenances.Maintenance) => serializeMaintenance(maintenance, request)

@@ -27,7 +27,7 @@ export type KenerMonitor = Selectable<Tables['monitors']> & { fields: ExtraField
 /** Type of monitors that were not created in Kener's format: no checks, only reports of clients. */
 export const externalType = 'NONE'
 
-export type KenerMonitorFilter = {
+type KenerMonitorFilter = {
   /** Monitors of the calling key. Omitted for the monitor of a path, which the permission guard has checked. */
   scope?: Scope
   tag?: string | undefined

@@ -4,9 +4,9 @@ import type { KeyStatus } from '../enums.ts'
 import { keyStatus } from './repository.ts'
 
 /** Keys that expire within so many days are counted. */
-export const expiryDays = [1, 7, 14, 30] as const
+const expiryDays = [1, 7, 14, 30] as const
 
-export type KeyCounts = {
+type KeyCounts = {
   byStatus: Record<KeyStatus, number>
   /** Active keys that were not rotated, by the days until they expire. A rotated key is meant to expire. */
   expiring: Record<(typeof expiryDays)[number], number>

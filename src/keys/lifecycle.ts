@@ -16,7 +16,6 @@ import {
   rotatedKeyConflict,
 } from '../errors.ts'
 import { assertPrecondition, type Precondition } from '../preconditions.ts'
-import { paginate, parseCursor } from '../wire/pagination.ts'
 import { formatTime } from '../wire/time.ts'
 import type { ExpiryLimits } from './expiry.ts'
 import * as keys from './repository.ts'
@@ -41,7 +40,7 @@ export type KeyContext = ChangeContext & {
 export type IssuedKey = { key: keys.ApiKey; token: string }
 
 /** A successor, and the state of the key that it replaces. */
-export type RotatedKey = IssuedKey & { old: OldKey }
+type RotatedKey = IssuedKey & { old: OldKey }
 
 /** Fields that are omitted are null: no description, no expiry, the default limit, all monitors and any address. */
 export type NewKey = Pick<keys.KeyAttributes, 'name' | 'permissions'> & Partial<keys.KeyAttributes>
@@ -238,18 +237,6 @@ type Rotation = {
   expiresAt?: Date | null | undefined
   successorId?: string | undefined
 }
-
-/** Returns a page of keys, newest first. @throws ApiError 400 for an invalid cursor */
-export async function listKeyPage(
-  db: Kysely<Tables>,
-  { cursor, limit, ...filter }: Omit<keys.KeyFilter, 'cursor' | 'limit'> & PageQuery,
-) {
-  const seq = cursor === undefined ? undefined : parseCursor(cursor, 'keys', /^\d{1,18}$/)
-  const rows = await keys.listKeys(db, { ...filter, cursor: seq, limit: limit + 1 })
-  return paginate(rows, limit, 'keys', ({ seq }) => seq)
-}
-
-type PageQuery = { cursor?: string | undefined; limit: number }
 
 /** @throws ApiError 404 */
 export async function getKey(db: Kysely<Tables>, id: string): Promise<keys.ApiKey> {

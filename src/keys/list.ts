@@ -8,7 +8,7 @@ import { type ApiKey, keyColumns, matchesText } from './repository.ts'
 
 /** The parts of the list of keys. Keys that expire soon are active, too. */
 export const keyViews = ['all', 'active', 'expiring', 'expired', 'revoked'] as const
-export type KeyView = (typeof keyViews)[number]
+type KeyView = (typeof keyViews)[number]
 
 export const keyOrders = ['name', 'created', 'last_used', 'expires'] as const
 export type KeyOrder = (typeof keyOrders)[number]
@@ -51,7 +51,7 @@ const orders: Record<KeyOrder, Order> = {
   expires: { value: expiry, ...time },
 }
 
-export type KeyListQuery = {
+type KeyListQuery = {
   view: KeyView
   /** As in KeyFilter. */
   text?: string | undefined

@@ -30,7 +30,7 @@ export type Quota = {
   isAllowed: boolean
 }
 
-export type KeyWithQuota = { key: KeyWithStatus; quota: Quota }
+type KeyWithQuota = { key: KeyWithStatus; quota: Quota }
 
 /** Result of a request from an address that is not among `allowed_ips` of its key. It consumed no quota. */
 type DeniedAddress = { key: KeyWithStatus; quota: null }
@@ -47,8 +47,6 @@ type Retry = Item & { deadline?: number; tries?: number }
 type Result = KeyWithQuota | undefined
 
 type Databases = { db: Kysely<Tables>; admissionDb: Kysely<Tables>; maxLockWaitMs: number }
-
-export type KeyQuotas = ReturnType<typeof createKeyQuotas>
 
 /**
  * Reads keys and counts requests, with one statement for concurrent requests. Nothing is cached: each request sees the

@@ -161,7 +161,7 @@ export async function listActiveSuccessors(
   return rows
 }
 
-export type KeyFilter = {
+type KeyFilter = {
   status?: KeyStatus | undefined
   /** A substring of the name or the description (both case-insensitive), or of the id. */
   text?: string | undefined

@@ -66,7 +66,7 @@ export async function listNearEvents(
   }
 }
 
-export type EventFilter = {
+type EventFilter = {
   /** Monitors of the calling key. */
   scope: Scope
   /** Matches events that start at this time or later. */

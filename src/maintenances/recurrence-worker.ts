@@ -19,5 +19,5 @@ function evaluate({ schedule, now, isNew, previewed }: Evaluation): EvaluationRe
 }
 
 parentPort?.on('message', (evaluation: Evaluation) => parentPort?.postMessage(evaluate(evaluation)))
-// Tells that the library is loaded.
+// Reports that the library is loaded.
 parentPort?.postMessage(null)

@@ -14,7 +14,6 @@ import type { EventState, MaintenanceImpact } from '../enums.ts'
 import { changedConcurrently, maintenanceNotFound } from '../errors.ts'
 import { withinLimits } from '../limits.ts'
 import { affectedByMaintenance, assertUniqueMonitors, lockAffectedMonitors } from '../monitors/affected.ts'
-import { eventIsOngoing } from '../monitors/current-status.ts'
 import type { Scope } from '../monitors/scope.ts'
 import { assertPrecondition, type Precondition } from '../preconditions.ts'
 import { evaluate } from './evaluation.ts'
@@ -31,70 +30,13 @@ export type Maintenance = Selectable<Tables['maintenances']> & {
   next_event: { id: number; starts_at: number; ends_at: number; state: EventState } | null
 }
 
-const columns = (scope: Scope) => sql`
+/** Columns for a select from `maintenances`: those of a Maintenance, with the affected monitors of the scope. */
+export const maintenanceColumns = (scope: Scope) => sql`
   maintenances.*, ${affectedByMaintenance.column(scope)}, (
     select json_build_object('id', id, 'starts_at', extract(epoch from maintenance_events.starts_at),
       'ends_at', extract(epoch from ends_at), 'state', ${eventState})
     from ${upcomingEvents} limit 1
   ) as next_event`
-
-export type MaintenanceFilter = {
-  /** Monitors of the calling key. */
-  scope: Scope
-  enabled?: boolean | undefined
-  /** Matches maintenances that affect at least one of these monitors. */
-  monitor_tags?: readonly string[] | undefined
-  /** Start and id of the last maintenance of the previous page. */
-  cursor?: { at: Date; id: number } | undefined
-  /** Id of the last maintenance of the previous page, if they are listed by id. */
-  before?: number | undefined
-}
-
-/** Lists maintenances by start or by id, newest first. */
-export async function listMaintenances(
-  db: Kysely<Tables>,
-  filter: MaintenanceFilter,
-  limit: number,
-  newest: 'start' | 'id' = 'start',
-): Promise<Maintenance[]> {
-  const { scope, enabled, monitor_tags: tags, cursor, before } = filter
-  const conditions = [
-    ...(enabled === undefined ? [] : [sql`enabled = ${enabled}`]),
-    ...(cursor === undefined
-      ? []
-      : [sql`(starts_at, id) < (${cursor.at}::timestamptz, ${cursor.id}::integer)`]),
-    ...(before === undefined ? [] : [sql`id < ${before}`]),
-    ...(tags === undefined ? [] : [affectedByMaintenance.includes(tags, scope)]),
-    ...(scope === null ? [] : [affectedByMaintenance.isInScope(scope)]),
-  ]
-  const where = conditions.length > 0 ? sql`where ${sql.join(conditions, sql` and `)}` : sql``
-  const order = newest === 'start' ? sql`starts_at desc, id desc` : sql`id desc`
-  const { rows } = await sql<Maintenance>`
-    select ${columns(scope)} from maintenances ${where} order by ${order} limit ${limit}`.execute(db)
-  return rows
-}
-
-export type OngoingMaintenance = Pick<Maintenance, 'id' | 'title' | 'monitors'> & {
-  starts_at: Date
-  ends_at: Date
-}
-
-/** Lists the enabled maintenances that are ongoing and affect a monitor of the scope, soonest end first. */
-export async function listOngoingMaintenances(
-  db: Kysely<Tables>,
-  scope: Scope,
-  limit: number,
-): Promise<OngoingMaintenance[]> {
-  const { rows } = await sql<OngoingMaintenance>`
-    select maintenances.id, title, event.starts_at, ends_at, ${affectedByMaintenance.column(scope)}
-    from (
-      select maintenance_id, starts_at, ends_at from maintenance_events where ${eventIsOngoing}
-    ) as event join maintenances on maintenances.id = maintenance_id
-    where enabled and ${affectedByMaintenance.isInScope(scope)} order by ends_at, maintenances.id limit ${limit}`.execute(
-    db,
-  )
-  return rows
-}
 
 /** @throws ApiError 404, also if the maintenance affects no monitor of the scope */
 export async function getMaintenance(db: Kysely<Tables>, id: number, scope: Scope): Promise<Maintenance> {
@@ -109,13 +51,13 @@ async function findMaintenance(
   scope: Scope,
 ): Promise<Maintenance | undefined> {
   const { rows } = await sql<Maintenance>`
-    select ${columns(scope)} from maintenances
+    select ${maintenanceColumns(scope)} from maintenances
     where id = ${id} and ${affectedByMaintenance.isInScope(scope)}`.execute(db)
   return rows[0]
 }
 
 /** The impact defaults to MAINTENANCE. */
-export type NewAffected = { monitor_tag: string; impact?: MaintenanceImpact }
+type NewAffected = { monitor_tag: string; impact?: MaintenanceImpact }
 
 export type NewMaintenance = Schedule & {
   title: string
@@ -196,7 +138,7 @@ function withImpact({ monitor_tag, impact = 'MAINTENANCE' }: NewAffected): Affec
   return { monitor_tag, impact }
 }
 
-export type MaintenanceChanges = {
+type MaintenanceChanges = {
   title?: string | undefined
   description?: string | null | undefined
   starts_at?: Date | undefined

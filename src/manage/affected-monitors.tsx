@@ -115,7 +115,7 @@ export async function readAffectedChoices(
   }
 }
 
-export const impactNames: Record<MaintenanceImpact, string> = {
+const impactNames: Record<MaintenanceImpact, string> = {
   DOWN: 'Down',
   DEGRADED: 'Degraded',
   MAINTENANCE: 'Maintenance',

@@ -1,5 +1,5 @@
 /** A bar, and what it stands for. */
-export type Bar = {
+type Bar = {
   value: number
   /** The part of the value that is marked, at the top of the bar. */
   marked?: number

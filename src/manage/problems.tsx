@@ -1,5 +1,5 @@
 import type { Incident } from '../incidents/repository.ts'
-import type { OngoingMaintenance } from '../maintenances/repository.ts'
+import type { OngoingMaintenance } from '../maintenances/list.ts'
 import type { MonitorSummary } from '../status/repository.ts'
 import { formatNumber } from './format.ts'
 import { incidentPath, IncidentState, incidentsPath } from './incidents/ui.tsx'

@@ -87,7 +87,7 @@ function digest(secret: string): string {
 /** Identifies a heartbeat URL. */
 type Item = { tag: string; digest: string }
 
-export type HeartbeatQuota = {
+type HeartbeatQuota = {
   /** False if this request exceeds the limit. */
   isAllowed: boolean
   /** Seconds until the end of the window, at least 1. */

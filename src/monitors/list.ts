@@ -5,12 +5,12 @@ import type { Tables } from '../database/schema.ts'
 import type { Status } from '../enums.ts'
 import { monitorIsVisible } from './affected.ts'
 import { firstByTag, selectPage } from './current-status.ts'
-import { current, toMonitors, withTotals, withUptime } from './monitor-rows.ts'
+import { currentOnce, toMonitors, withTotals, withUptime } from './monitor-rows.ts'
 import { monitorText } from './monitor-text.ts'
 import type { Monitor } from './repository.ts'
 import { type Scope, tagIsInScope } from './scope.ts'
 
-export type MonitorFilter = {
+type MonitorFilter = {
   /** Monitors of the calling key. */
   scope: Scope
   status?: Status | undefined
@@ -43,7 +43,7 @@ export async function listMonitorTexts(
     filter,
     limit,
     (page) =>
-      sql<{ monitors: string | null }>`${withTotals(page)} select ${lines} as monitors from ${current}`,
+      sql<{ monitors: string | null }>`${withTotals(page)} select ${lines} as monitors from ${currentOnce}`,
   )
   return parseLines(row?.monitors ?? null)
 }
@@ -56,6 +56,20 @@ export async function listMonitorPages(db: Kysely<Tables>, pages: PageQuery[]): 
   const rows = await selectPages(db, [pages.map(({ after = '' }) => after), pages.map(({ limit }) => limit)])
   return rows.map(({ monitors }) => parseLines(monitors))
 }
+
+/** The JSON texts of the rows of `current`. */
+const lines = jsonLines(monitorText, sql`tag`)
+
+/** $1: the tag before each page. $2: its length. Returns a row per page, in this order. */
+const selectPages = precompiled(sql<{ monitors: string | null }>`
+  ${withTotals(sql`(
+    select first.*, page from unnest($1::text[], $2::integer[]) with ordinality as pages (after, size, page), lateral (
+      ${firstByTag(sql`tag > after`, sql`size`)}
+    ) as first
+  )`)}, texts as (
+    select page, ${lines} as monitors from ${currentOnce} group by page
+  )
+  select monitors from generate_subscripts($1, 1) as page left join texts using (page) order by page`)
 
 /** @param select makes the statement from a table expression for the monitors */
 async function selectFiltered<Row>(
@@ -107,16 +121,3 @@ export async function listMonitorChoices(
     order by is_given desc, tag`.execute(db)
   return rows
 }
-
-const lines = jsonLines(monitorText, sql`tag`)
-
-/** $1: the tag before each page. $2: its length. Returns a row per page, in this order. */
-const selectPages = precompiled(sql<{ monitors: string | null }>`
-  ${withTotals(sql`(
-    select first.*, page from unnest($1::text[], $2::integer[]) with ordinality as pages (after, size, page), lateral (
-      ${firstByTag(sql`tag > after`, sql`size`)}
-    ) as first
-  )`)}, texts as (
-    select page, ${lines} as monitors from ${current} group by page
-  )
-  select monitors from generate_subscripts($1, 1) as page left join texts using (page) order by page`)

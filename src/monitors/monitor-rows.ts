@@ -16,15 +16,15 @@ const totals = sql`,
 
 export const withTotals = (monitors: RawBuilder<unknown>) => currentStatus(monitors, totals)
 
-/** `offset 0` prevents that the totals are read again for each use of them. */
-export const current = sql`(select * from current offset 0) as current`
+/** The rows of `current`. `offset 0` prevents that their totals are read again for each use. */
+export const currentOnce = sql`(select * from current offset 0) as current`
 
 /** Returns one JSON value, because pg takes twice as long for fifty rows of twenty columns. */
 export function withUptime(monitors: RawBuilder<unknown>) {
   return sql<{ monitors: MonitorRow[] | null }>`
     ${withTotals(monitors)}
     select json_agg(monitor order by tag) as monitors
-    from (select *, ${uptimeText}::json as uptime from ${current}) as monitor`
+    from (select *, ${uptimeText}::json as uptime from ${currentOnce}) as monitor`
 }
 
 /** `version` is a number, because microseconds since 1970 are exact until the year 2255. */

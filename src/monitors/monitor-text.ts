@@ -4,9 +4,10 @@ import { spanUptimes } from './uptime.ts'
 
 const reportedMinute = sql`to_timestamp(last_minute * 60::float8)`
 
+/** SQL for the JSON text of the uptime of the same row. */
 export const uptimeText = jsonObject(spanUptimes(sql`totals`, sql`degraded_counts_as_down`))
 
-/** SQL for the JSON text of a monitor in a list: of a row of `current`, with `totals`. A test compares it with the single view. */
+/** SQL for the JSON text of a row of `current` with `totals`, in a list. A test compares it with the single view. */
 export const monitorText = jsonObject({
   tag: jsonWord(sql`tag`),
   name: jsonString(sql`name`),

@@ -1,8 +1,9 @@
 import { type RawBuilder, sql } from 'kysely'
 import { jsonScalar } from '../database/json-text.ts'
+import { statusColumns } from '../enums.ts'
 
 /** Number of reported minutes per status. */
-export type StatusTotals = { up: number; degraded: number; down: number; maintenance: number }
+export type StatusTotals = Record<(typeof statusColumns)[number], number>
 
 /** Returns the share of the reported minutes that count as up, 0 to 1, or null if no minute was reported. */
 export function toUptime(
@@ -20,10 +21,8 @@ const spanDays = [7, 30, 90]
 /** Names of the spans of uptime. */
 const spanNames = ['24h', ...spanDays.map((days) => `${days}d`)]
 
-const statuses = ['up', 'degraded', 'down', 'maintenance'] as const
-
 /** Number of values in the totals of the spans: the statuses of the first span, then those of the next. */
-export const spanTotalsLength = (1 + spanDays.length) * statuses.length
+export const spanTotalsLength = (1 + spanDays.length) * statusColumns.length
 
 /**
  * SQL for the totals of the spans: 24 hours by hour, and UTC days by day, the current hour and day included. `offset 0`
@@ -31,7 +30,7 @@ export const spanTotalsLength = (1 + spanDays.length) * statuses.length
  */
 export function sumSpans(monitorId: RawBuilder<unknown>, hour: RawBuilder<unknown>) {
   const day = sql`floor(${hour} / 24.0)::integer`
-  const columns = statuses.map((name) => sql.ref(name))
+  const columns = statusColumns.map((name) => sql.ref(name))
   const daySums = spanDays.flatMap((days) =>
     columns.map((status) => sql`sum(${status}) filter (where day > today - ${sql.lit(days)})`),
   )
@@ -52,8 +51,8 @@ export function addToSpans(totals: number[], hour: number, change: StatusTotals,
   const includes = [hour > end - 24, ...spanDays.map((days) => age < days)]
   includes.forEach((isIncluded, span) => {
     if (!isIncluded) return
-    statuses.forEach((status, index) => {
-      const position = span * statuses.length + index
+    statusColumns.forEach((status, index) => {
+      const position = span * statusColumns.length + index
       totals[position] = (totals[position] ?? 0) + change[status]
     })
   })
@@ -62,8 +61,8 @@ export function addToSpans(totals: number[], hour: number, change: StatusTotals,
 /** SQL for the JSON text of the uptime of each span, by its name: what toUptime returns for its totals. */
 export function spanUptimes(totals: RawBuilder<unknown>, degradedCountsAsDown: RawBuilder<unknown>) {
   const uptime = (span: number) => {
-    const [up, degraded, down, maintenance] = statuses.map(
-      (_, index) => sql`${totals}[${sql.lit(span * statuses.length + index + 1)}]`,
+    const [up, degraded, down, maintenance] = statusColumns.map(
+      (_, index) => sql`${totals}[${sql.lit(span * statusColumns.length + index + 1)}]`,
     )
     const good = sql`${up} + ${maintenance} + case when ${degradedCountsAsDown} then 0 else ${degraded} end`
     return jsonScalar(sql`((${good})::float8 / nullif(${up} + ${degraded} + ${down} + ${maintenance}, 0))`)

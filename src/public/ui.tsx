@@ -40,7 +40,7 @@ export function TimeAgo({ time }: { time: Date }) {
   )
 }
 
-export const statusNames: Record<Status, string> = {
+const statusNames: Record<Status, string> = {
   UP: 'Operational',
   DEGRADED: 'Degraded',
   DOWN: 'Down',

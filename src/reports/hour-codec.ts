@@ -1,5 +1,5 @@
 import type { StoredTotals } from '../database/schema.ts'
-import { type ReportStatus, reportStatuses } from '../enums.ts'
+import { type ReportStatus, reportStatuses, statusColumns } from '../enums.ts'
 
 /**
  * Encoding of the 60 minutes of an hour in a row of `monitor_hours`: one byte per minute for the status (0: not
@@ -24,10 +24,7 @@ const noLatency = 0xffffffff
 const noStatuses = Buffer.alloc(60)
 const noLatencies = Buffer.alloc(240, 0xff)
 
-/** In the order of `reportStatuses`. */
-const columns = ['up', 'degraded', 'down', 'maintenance'] as const
-
-const totalNames = [...columns, 'latency_count', 'latency_sum'] as const
+const totalNames = [...statusColumns, 'latency_count', 'latency_sum'] as const
 
 export function emptyTotals(): Totals {
   return { up: 0, degraded: 0, down: 0, maintenance: 0, latency_count: 0, latency_sum: 0 }
@@ -43,7 +40,7 @@ export function addTotals(to: Totals, from: Totals, sign = 1): void {
   for (const name of totalNames) to[name] += sign * from[name]
 }
 
-/** Copies, because Node allocates them from a pool, in a third of the time. */
+/** The buffers are copies, which Node allocates from a pool: a third of the time of Buffer.alloc. */
 export function emptyHour(): Hour {
   return { totals: emptyTotals(), statuses: Buffer.from(noStatuses), latencies: Buffer.from(noLatencies) }
 }
@@ -57,7 +54,7 @@ export function addMinutes(
   sign = 1,
 ): void {
   for (let minute = first; minute < end; minute++) {
-    const column = columns[(statuses[minute] ?? 0) - 1]
+    const column = statusColumns[(statuses[minute] ?? 0) - 1]
     if (column === undefined) continue
     totals[column] += sign
     const latency = latencies.readUInt32BE(minute * 4)
@@ -83,7 +80,7 @@ export function writeReport(hour: Hour, { first, end, status, latency_ms }: Hour
   for (let minute = first; minute < end; minute++) {
     hour.latencies.writeUInt32BE(latency_ms ?? noLatency, minute * 4)
   }
-  const column = columns[index]
+  const column = statusColumns[index]
   if (column) hour.totals[column] += minutes
   if (latency_ms === null) return
   hour.totals.latency_count += minutes

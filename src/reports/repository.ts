@@ -4,27 +4,10 @@ import { pipelineTransaction } from '../database/pipeline.ts'
 import { prepared } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import type { ReportStatus, Status } from '../enums.ts'
-import { addToSpans, spanTotalsLength } from '../monitors/uptime.ts'
-import { hourKey, type MonitorHourReport, type ResolvedReport, toChunks } from './chunks.ts'
-import {
-  addTotals,
-  emptyHour,
-  emptyTotals,
-  type Latency,
-  readMinutes,
-  type Totals,
-  writeReport,
-} from './hour-codec.ts'
-import {
-  type DayTotals,
-  forceKeyLookups,
-  type LatestReport,
-  list,
-  type MonitorHour,
-  readHours,
-  type ReportRows,
-  upsertRows,
-} from './stored-hours.ts'
+import { applyReports, newestReports } from './apply-reports.ts'
+import { hourKey, type ResolvedReport, toChunks } from './chunks.ts'
+import { type Latency, readMinutes } from './hour-codec.ts'
+import { forceKeyLookups, list, readHours, upsertRows } from './stored-hours.ts'
 
 /** One status for the minutes [from, to), in minutes since 1970. */
 export type Report = {
@@ -77,7 +60,7 @@ export function writeReports(
   return whenLocked === 'wait' ? writeInOrder(db, items) : writeInPipeline(db, items, whenLocked)
 }
 
-/** Writes reports of any length, a part at a time. */
+/** Writes reports of any length, a chunk at a time. */
 function writeInOrder(db: Kysely<Tables>, items: MonitorReports[]): Promise<WriteResult[]> {
   return db.transaction().execute(async (trx) => {
     await forceKeyLookups.execute(trx)
@@ -107,7 +90,7 @@ function writeInPipeline(
     ])
     for (const monitor of monitors.values()) monitor.is_locked &&= !lockedIds.has(monitor.id)
     const { results, accepted } = resolveItems(items, monitors)
-    const newest = newestReports(accepted, monitors)
+    const newest = newestReports(accepted, currentHour(monitors))
     const pending = Array.from(toChunks(accepted), (chunk) =>
       upsertRows(trx, applyReports(chunk, stored, newest)),
     )
@@ -163,6 +146,12 @@ type Monitor = {
   is_locked: boolean
   minute: number
   second: number
+}
+
+/** Returns the hour of the database, as of the locks. */
+function currentHour(monitors: Map<string, Monitor>): number {
+  const [monitor] = monitors.values()
+  return Math.floor((monitor?.minute ?? 0) / 60)
 }
 
 /** Locks monitors until commit. With 'skip', `is_locked` is false for a monitor that another transaction locks. */
@@ -256,18 +245,16 @@ function countMinutes(reports: ResolvedReport[]): number {
   return minutes.size
 }
 
-/**
- * Pause between the parts of a long write, in milliseconds, so that it leaves a part of the processor to other requests.
- */
+/** Pause between the chunks of a long write, in milliseconds, in which other requests use the processor. */
 const chunkPauseMs = 1
 
-/** Stores reports, a part at a time. */
+/** Stores reports, a chunk at a time. */
 async function storeReports(
   trx: QueryExecutorProvider,
   reports: ResolvedReport[],
   monitors: Map<string, Monitor>,
 ): Promise<void> {
-  const newest = newestReports(reports, monitors)
+  const newest = newestReports(reports, currentHour(monitors))
   let isFirst = true
   for (const chunk of toChunks(reports)) {
     if (!isFirst) await delay(chunkPauseMs)
@@ -275,64 +262,4 @@ async function storeReports(
     const stored = await readHours(trx, rowsOf(chunk))
     await upsertRows(trx, applyReports(chunk, stored, newest))
   }
-}
-
-type NewestReport = Omit<LatestReport, 'totals'>
-
-/** Returns the report about the newest minute of each monitor. */
-function newestReports(reports: ResolvedReport[], monitors: Map<string, Monitor>): Map<number, NewestReport> {
-  const [{ minute: now } = { minute: 0 }] = monitors.values()
-  const hour = Math.floor(now / 60)
-  const newest = new Map<number, NewestReport>()
-  for (const { monitor_id, to, second, status, latency_ms: latency } of reports) {
-    const minute = to - 1
-    if (minute < (newest.get(monitor_id)?.minute ?? minute)) continue
-    const latency_ms = latency instanceof Uint32Array ? (latency.at(-1) ?? null) : latency
-    newest.set(monitor_id, { monitor_id, minute, second, status, latency_ms, hour })
-  }
-  return newest
-}
-
-/**
- * Returns the changed hours, and the changes of days and of the totals of spans.
- * @param stored the hours that were read. It is changed, and hours that it lacks are added.
- */
-function applyReports(
-  reports: MonitorHourReport[],
-  stored: Map<string, MonitorHour>,
-  newest: Map<number, NewestReport>,
-): ReportRows {
-  const before = new Map<MonitorHour, Totals>()
-  for (const report of reports) {
-    const key = hourKey(report)
-    const { monitor_id, hour } = report
-    const hourRow = stored.get(key) ?? { monitor_id, hour, is_removed: false, ...emptyHour() }
-    stored.set(key, hourRow)
-    if (!before.has(hourRow)) before.set(hourRow, { ...hourRow.totals })
-    if (!hourRow.is_removed) writeReport(hourRow, report)
-  }
-  const days = new Map<string, DayTotals>()
-  const latest = new Map<number, LatestReport>()
-  for (const [{ monitor_id, hour, totals }, earlier] of before) {
-    const change = { ...totals }
-    addTotals(change, earlier, -1)
-    const day = Math.floor(hour / 24)
-    const ofDay = days.get(`${monitor_id}:${day}`) ?? { monitor_id, day, totals: emptyTotals() }
-    days.set(`${monitor_id}:${day}`, ofDay)
-    addTotals(ofDay.totals, change)
-    const report = newest.get(monitor_id)
-    if (!report) throw new Error('A monitor without a report is written')
-    const ofMonitor = latest.get(monitor_id) ?? { ...report, totals: emptySpans() }
-    latest.set(monitor_id, ofMonitor)
-    addToSpans(ofMonitor.totals, hour, change, ofMonitor.hour)
-  }
-  return {
-    hours: [...before.keys()].filter((hour) => !hour.is_removed),
-    days: [...days.values()],
-    latest: [...latest.values()],
-  }
-}
-
-function emptySpans(): number[] {
-  return Array<number>(spanTotalsLength).fill(0)
 }

@@ -16,10 +16,11 @@ const lockKey = 7_461_200
  */
 export async function removeOldMinutes(db: Kysely<Tables>, days: number): Promise<number> {
   let removed = 0
-  for (let next: Step | undefined = { after: 0, removed: 0 }; next !== undefined;) {
-    const { after }: Step = next
-    next = await db.transaction().execute((trx) => removeChunk(trx, days, after))
-    removed += next?.removed ?? 0
+  let step: Step | undefined = { after: 0, removed: 0 }
+  while (step) {
+    const { after }: Step = step
+    step = await db.transaction().execute((trx) => removeChunk(trx, days, after))
+    removed += step?.removed ?? 0
   }
   return removed
 }
@@ -46,12 +47,7 @@ async function removeChunk(trx: Transaction<Tables>, days: number, after: number
  * no later report about such an hour is counted again.
  */
 async function removeHours(trx: Transaction<Tables>, days: number, ids: number[]): Promise<number> {
-  const { rows } = await removalOf(days, ids).execute(trx)
-  return rows[0]?.removed ?? 0
-}
-
-export function removalOf(days: number, ids: number[]) {
-  return sql<{ removed: number }>`
+  const { rows } = await sql<{ removed: number }>`
     with locked as (
       select id from monitors where id = any(${ids}::integer[]) order by id for no key update skip locked
     ), expired as (
@@ -69,5 +65,6 @@ export function removalOf(days: number, ids: number[]) {
       ) as days
       where monitor_days.monitor_id = days.monitor_id and monitor_days.day = days.day
     )
-    select count(*)::integer as removed from removed`
+    select count(*)::integer as removed from removed`.execute(trx)
+  return rows[0]?.removed ?? 0
 }

@@ -19,7 +19,7 @@ type Interval = (typeof intervals)[number]
 const intervalMinutes = { minute: 1, hour: 60, day: 1440 }
 
 /** [from, to), in minutes since 1970. */
-export type Span = { from: number; to: number }
+type Span = { from: number; to: number }
 
 /** Totals of the reports of a minute, an hour or a UTC day. */
 export type Bucket = Omit<Totals, 'latency_count' | 'latency_sum'> & {

@@ -11,7 +11,7 @@ export type MonitorHour = Hour & { monitor_id: number; hour: number; is_removed:
 export type DayTotals = { monitor_id: number; day: number; totals: Totals }
 
 /**
- * Plans of this transaction use the primary keys only. Statistics are no reliable basis: a plan that was made while the
+ * Makes all plans of a transaction use primary keys. Statistics are no reliable basis: a plan that was made while the
  * table was small, or that estimates most of it to be affected, reads all of it.
  */
 export const forceKeyLookups = sql`

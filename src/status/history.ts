@@ -15,8 +15,8 @@ export type History = {
 }
 
 /**
- * Reads what feeds, the calendar and Statuspage's format list, without hidden and disabled monitors. The statements run
- * one after the other, so that public readers use one connection.
+ * Reads what feeds and Statuspage's format list, without hidden and disabled monitors. The statements run one after the
+ * other, so that public readers use one connection.
  */
 export async function readHistory(db: Kysely<Tables>): Promise<History> {
   return { incidents: await listNewestIncidents(db, limits), events: await listPublicEvents(db, maxEvents) }

@@ -2,7 +2,7 @@ import { type Kysely, sql } from 'kysely'
 import { prepared } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
 import { type Status, statusesBySeverity } from '../enums.ts'
-import { listPublicIncidents } from '../incidents/repository.ts'
+import { listStatusIncidents } from '../incidents/public-incidents.ts'
 import { listPublicMaintenances } from '../maintenances/public-maintenances.ts'
 import { monitorIsVisible } from '../monitors/affected.ts'
 import { currentStatus } from '../monitors/current-status.ts'
@@ -22,7 +22,7 @@ const maintenanceDays = 7
  */
 export async function readPublicStatus(db: Kysely<Tables>) {
   const monitors = await listPublicMonitors(db)
-  const incidents = await listPublicIncidents(db)
+  const incidents = await listStatusIncidents(db)
   const maintenances = await listPublicMaintenances(db, maxMaintenances, maintenanceDays)
   return { status: overallStatus(monitors), monitors, incidents, maintenances }
 }

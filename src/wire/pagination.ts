@@ -92,7 +92,7 @@ export async function pageByTime<Row extends { id: number }, Item>(
 }
 
 /** Time and id of the last row of the previous page. */
-export type Position = { at: Date; id: number }
+type Position = { at: Date; id: number }
 
 /**
  * Returns the position in a list that is ordered by time, then by id.

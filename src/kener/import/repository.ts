@@ -110,7 +110,7 @@ function keepMasked(
   return Object.fromEntries(changed) as Pick<ExtraFields, (typeof settingsFields)[number]>
 }
 
-export type IncidentImport = {
+type IncidentImport = {
   /** The local id. Undefined for a new incident. */
   id: number | undefined
   /** Undefined if only comments are stored. */

@@ -9,9 +9,9 @@ export type Sort = Order | `-${Order}`
 
 const sorts = keyOrders.flatMap((order): Sort[] => [order, `-${order}`])
 
-export const defaultSort: Sort = '-created'
+const defaultSort: Sort = '-created'
 
-export const statusFilters = ['', 'active', 'expiring', 'expired', 'revoked'] as const
+const statusFilters = ['', 'active', 'expiring', 'expired', 'revoked'] as const
 export type StatusFilter = (typeof statusFilters)[number]
 
 /** The query of a list of keys. Each link changes one part, and keeps the others. */

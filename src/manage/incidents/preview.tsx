@@ -10,7 +10,7 @@ import { IncidentState, incidentsPath } from './ui.tsx'
 /** Updates that a preview shows. The public page shows all. */
 export const previewedCount = 20
 
-export type PreviewedComment = Pick<Comment, 'comment' | 'state' | 'commented_at'>
+type PreviewedComment = Pick<Comment, 'comment' | 'state' | 'commented_at'>
 
 type Previewed = Pick<Incident, 'title' | 'state' | 'monitors'> &
   Partial<Pick<Incident, 'started_at' | 'ended_at' | 'stays_hidden'>>

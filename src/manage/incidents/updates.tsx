@@ -23,7 +23,7 @@ import { previewedCount, sendPreview } from './preview.tsx'
 import { CommentField, formatState, incidentPath, StateField, trailOf } from './ui.tsx'
 
 /** Sends the page of an incident. */
-export type SendDetails = (
+type SendDetails = (
   request: FastifyRequest,
   reply: FastifyReply,
   id: number,
