@@ -3,7 +3,7 @@ import t from 'tap'
 import { maxWaitMs } from '../src/http/verification-queue.ts'
 import { createSecrets } from '../src/keys/secrets.ts'
 import { formatToken, generateTokenParts } from '../src/keys/token.ts'
-import { newKey, startReplica, times, waitForRoomInMinute } from './helper.ts'
+import { newKey, startReplica, times, waitForTimeInMinute } from './helper.ts'
 
 await t.test('a valid key costs one Argon2 run per process, also for concurrent requests', async (t) => {
   const replica = await startReplica(t)
@@ -77,7 +77,7 @@ await t.test(
     const guesses = [generateTokenParts(), { ...generateTokenParts(), id }].map(formatToken)
     for (const attempt of ['first', 'repeated']) {
       const { token } = await newKey(replica)
-      await waitForRoomInMinute()
+      await waitForTimeInMinute()
       while ((await replica.call('nonsense', 'GET /api/me')).statusCode !== 429);
       const startedAt = performance.now()
       const statuses: number[] = []

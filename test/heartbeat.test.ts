@@ -10,7 +10,7 @@ import {
   shareReplica,
   startReplica,
   times,
-  waitForRoomInMinute,
+  waitForTimeInMinute,
   waitUntil,
 } from './helper.ts'
 
@@ -204,7 +204,7 @@ await t.test(
     const [replica] = replicas
     const { path } = await createUrl(replica)
     const wrong = `/ext/heartbeat/backup/${generateSecret()}` as const
-    await waitForRoomInMinute()
+    await waitForTimeInMinute()
     isNothing(t, await replica.call(null, `GET ${wrong}`), 'the first one')
     isErrorReply(
       t,
@@ -226,7 +226,7 @@ await t.test(
 await t.test('60 requests per minute and URL are allowed, exact across replicas', async (t) => {
   const { key, path } = await createUrl(replicas[0], 'busy')
   const { path: other } = await createUrl(replicas[0], 'other')
-  await waitForRoomInMinute()
+  await waitForTimeInMinute()
   const replies = await times(80, (index) => (replicas[index % 2] ?? replicas[0]).call(null, `GET ${path}`))
   const statuses = replies.map(({ statusCode }) => statusCode)
   t.equal(statuses.filter((status) => status === 200).length, 60)

@@ -310,7 +310,7 @@ export async function waitUntil(condition: () => boolean | Promise<boolean>): Pr
 }
 
 /** For tests that count within a minute: waits for the next minute if less than 10 s of this one are left. */
-export async function waitForRoomInMinute(): Promise<void> {
+export async function waitForTimeInMinute(): Promise<void> {
   const roomMs = 10_000
   const leftMs = 60_000 - (Date.now() % 60_000)
   if (leftMs < roomMs) await delay(leftMs + 10)

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { type Permission, permissions } from '../src/permissions.ts'
-import { isErrorReply, newKey, shareReplica, startReplica, times, waitForRoomInMinute } from './helper.ts'
+import { isErrorReply, newKey, shareReplica, startReplica, times, waitForTimeInMinute } from './helper.ts'
 import { newYear, start, thisMinute } from './kener.ts'
 
 const share = shareReplica(t)
@@ -159,7 +159,7 @@ await t.test('each route requires the permission of the corresponding route of /
 await t.test('rate limits and their headers are those of /api', async (t) => {
   const replica = await startReplica(t)
   const { token } = await newKey(replica, { rateLimit: 2 })
-  await waitForRoomInMinute()
+  await waitForTimeInMinute()
   const [first, second, third] = [
     await replica.call(token, 'GET /api/v4/monitors'),
     await replica.call(token, 'GET /api/me'),

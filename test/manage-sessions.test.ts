@@ -10,7 +10,7 @@ import {
   shareReplica,
   startReplica,
   times,
-  waitForRoomInMinute,
+  waitForTimeInMinute,
 } from './helper.ts'
 import { keyIn, logIn, visit, type Visited } from './visitor.ts'
 
@@ -114,7 +114,7 @@ await t.test('failed log-ins are limited per address; a verified key can still l
   const replica = await startReplica(t, { config: { authFailureLimitMax: 3 } })
   const { token } = await newKey(replica)
   await logIn(replica.app, token)
-  await waitForRoomInMinute()
+  await waitForTimeInMinute()
   for (const status of [401, 401, 401, 429, 429]) {
     const reply = await visit(replica.app).submit('/manage/login', { key: 'nonsense' })
     t.equal(reply.statusCode, status)
@@ -328,7 +328,7 @@ await t.test('an unknown path or method gets an error page and is counted by the
   const wrongMethod = await visitor.post(keys, {})
   t.equal(wrongMethod.statusCode, 405)
   t.equal(wrongMethod.headers.allow, 'GET, HEAD')
-  await waitForRoomInMinute()
+  await waitForTimeInMinute()
   const statuses = await times(30, async () => (await visit(replica.app).post('/manage/nope', {})).statusCode)
   t.ok(statuses.includes(429))
 })
@@ -351,7 +351,7 @@ await t.test('a malformed cookie causes no statement, and unknown tokens share s
   replica.statements.length = 0
   await times(50, (index) => getOverview(`kener_manage=${'x'.repeat(index * 7)}`))
   t.same(replica.statements, [], 'a malformed token causes no statement')
-  await waitForRoomInMinute()
+  await waitForTimeInMinute()
   const replies = await times(200, (index) => getOverview(`kener_manage=${String(index).padStart(43, 'x')}`))
   t.ok(replica.statements.length <= 20, `${replica.statements.length} statements for 200 unknown tokens`)
   t.same(

@@ -3,7 +3,7 @@ import { connect, createServer, type Socket } from 'node:net'
 import { sql } from 'kysely'
 import t, { type Test } from 'tap'
 import { requestTimeouts } from '../src/database/open.ts'
-import { createDatabase, newKey, startReplica, waitForRoomInMinute } from './helper.ts'
+import { createDatabase, newKey, startReplica, waitForTimeInMinute } from './helper.ts'
 import { listening, start } from './process.ts'
 
 /** Repeats a request until its status is 200. Returns all statuses. */
@@ -122,7 +122,7 @@ await t.test('a write is not answered with 503 if the database fails after its c
   const proxy = await startProxy(t, url)
   const replica = await startReplica(t, { url: proxy.url })
   const { token } = await newKey(replica)
-  await waitForRoomInMinute()
+  await waitForTimeInMinute()
   const monitors = [{ monitor_tag: 'm', impact: 'DOWN' }]
   const start = { starts_at: '2999-01-01T00:00:00Z', duration_seconds: 3_600 }
   const kenerStart = { start_date_time: 32_503_680_000, duration_seconds: 3_600, rrule: 'FREQ=DAILY' }
@@ -171,7 +171,7 @@ await t.test('a report that is committed is answered, even if another one of its
   const { token } = await newKey(replica)
   const report = (tag: string) => replica.call(token, `POST /api/monitors/${tag}/data`, { status: 'UP' })
   for (const tag of ['old', 'new']) await replica.call(token, 'POST /api/monitors', { tag, name: tag })
-  await waitForRoomInMinute()
+  await waitForTimeInMinute()
   t.equal((await report('old')).statusCode, 200)
   proxy.failAfterCommit()
   // The first report of a monitor in an hour takes a second transaction.

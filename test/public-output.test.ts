@@ -8,7 +8,7 @@ import {
   shareReplica,
   startReplica,
   times,
-  waitForRoomInMinute,
+  waitForTimeInMinute,
   waitUntil,
 } from './helper.ts'
 
@@ -24,7 +24,7 @@ await t.test('every response of a public route allows any origin, and no other r
     t.equal(statusCode, status, url)
     return headers['access-control-allow-origin']
   }
-  await waitForRoomInMinute()
+  await waitForTimeInMinute()
   const { headers } = await get(replica, '/api/status')
   t.equal(headers['access-control-allow-origin'], '*')
   t.equal(await allowed('/api/status', 304, { headers: { 'if-none-match': String(headers.etag) } }), '*')
@@ -71,7 +71,7 @@ await t.test('a preflight is 204, and counts as no request', async (t) => {
     'access-control-request-method': 'GET',
     'access-control-request-headers': 'if-none-match',
   }
-  await waitForRoomInMinute()
+  await waitForTimeInMinute()
   for (const url of ['/api/status', '/api/status/', '/api/status']) {
     const reply = await replica.app.inject({ method: 'OPTIONS', url, headers })
     t.equal(reply.statusCode, 204)

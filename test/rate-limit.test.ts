@@ -16,7 +16,7 @@ import {
   type Reply,
   startReplica,
   times,
-  waitForRoomInMinute,
+  waitForTimeInMinute,
   waitUntil,
 } from './helper.ts'
 
@@ -217,7 +217,7 @@ await t.test(
 await t.test('public requests are counted per client address, IPv6 per /64', async (t) => {
   const replica = await startReplica(t, { config: { publicRateLimitMax: 3 } })
   const ask = (remoteAddress: string) => replica.call(null, 'GET /api/status', undefined, { remoteAddress })
-  await waitForRoomInMinute()
+  await waitForTimeInMinute()
   for (let count = 0; count < 3; count++) t.equal((await ask('10.0.0.1')).statusCode, 200)
   const rejected = await ask('10.0.0.1')
   isErrorReply(t, rejected, 429, 'RATE_LIMIT_EXCEEDED', 'the fourth')
@@ -236,7 +236,7 @@ await t.test('failed authentications are counted per client address', async (t) 
   t.equal((await replica.call(known.token, 'GET /api/me', undefined, from('10.0.0.1'))).statusCode, 200)
 
   const wrong = () => formatToken({ ...generateTokenParts(), id: known.id })
-  await waitForRoomInMinute()
+  await waitForTimeInMinute()
   const replies = await times(40, (index) =>
     replica.call(index % 2 ? 'nonsense' : wrong(), 'GET /api/me', undefined, from('10.0.0.1')),
   )
@@ -273,7 +273,7 @@ await t.test(
     const attacked = await newKey({ db })
     const good = await times(5, () => newKey({ db }))
     const ask = async (token: string) => (await call(token, 'GET /api/me')).statusCode
-    await waitForRoomInMinute()
+    await waitForTimeInMinute()
     await times(6, () => ask('nonsense'))
 
     statements.length = 0
@@ -308,7 +308,7 @@ await t.test('KEY_REVOKED and KEY_EXPIRED are not counted as failed authenticati
     const replies = await times(10, () => replica.call(token, 'GET /api/me'))
     for (const reply of replies) isErrorReply(t, reply, 401, code, 'each request')
   }
-  await waitForRoomInMinute()
+  await waitForTimeInMinute()
   t.equal((await replica.call('nonsense', 'GET /api/me')).statusCode, 401, 'the first failure')
   t.equal((await replica.call('nonsense', 'GET /api/me')).statusCode, 429, 'the second')
   isErrorReply(t, await replica.call(revoked.token, 'GET /api/me'), 401, 'KEY_REVOKED', 'over the limit')
@@ -409,7 +409,7 @@ await t.test('behind a proxy that adds ports, a client is counted and logged by 
     const { statusCode } = await call('x', 'GET /api/me', undefined, { remoteAddress: '10.0.0.1', headers })
     return [statusCode, log.findLast(({ address }) => address !== undefined)?.address]
   }
-  await waitForRoomInMinute()
+  await waitForTimeInMinute()
   t.same(await fail('5.6.7.8:1234'), [401, '5.6.7.8'])
   t.same(await fail('5.6.7.8:1235, 10.0.0.2:99'), [401, '5.6.7.8'], 'a trusted proxy with a port')
   t.same(await fail('::ffff:5.6.7.8'), [429, '5.6.7.8'])
@@ -431,7 +431,7 @@ await t.test('a failed authentication counts even if the client has reset its co
   })
   await app.listen({ host: '127.0.0.1', port: 0 })
   const { port } = app.server.address() as { port: number }
-  await waitForRoomInMinute()
+  await waitForTimeInMinute()
   const failures = () => log.filter(({ msg }) => msg === 'request completed')
   for (let count = 1; count <= 2; count++) {
     const received = once(app.server, 'request')
@@ -450,7 +450,7 @@ await t.test('a limit that several batches use up is exact, and so is the next w
   const limit = 7
   const { token, id } = await newKey(replicas[0], { rateLimit: limit })
   for (const window of ['first', 'next']) {
-    await waitForRoomInMinute()
+    await waitForTimeInMinute()
     const replies: Reply[] = []
     for (let batch = 0; batch < 6; batch++) {
       const replica = replicas[batch % 2 === 0 ? 0 : 1]
@@ -490,7 +490,7 @@ for (const [name, lock, used] of lockings) {
     const replicas = await startTwo(t)
     const limit = 5
     const [blocked, other] = [await newKey(replicas[0], { rateLimit: limit }), await newKey(replicas[0])]
-    await waitForRoomInMinute()
+    await waitForTimeInMinute()
     if (used > 0) await replicas[0].call(blocked.token, 'GET /api/me')
     const trx = await replicas[0].db.startTransaction().execute()
     await lock(trx, blocked.id)
@@ -533,7 +533,7 @@ await t.test('a clock that is set back by minutes or hours starts a new window',
 await t.test('after the start of the next window, a 429 names the end of that window', async (t) => {
   const replica = await startReplica(t)
   const { token, id } = await newKey(replica, { rateLimit: 1 })
-  await waitForRoomInMinute()
+  await waitForTimeInMinute()
   const { headers } = await replica.call(token, 'GET /api/me')
   await moveWindow(replica, id, 1)
   const refused = await replica.call(token, 'GET /api/me')

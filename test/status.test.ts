@@ -1,6 +1,6 @@
 import t from 'tap'
 import { sql } from 'kysely'
-import { isErrorReply, newKey, startReplica, times, waitForRoomInMinute, waitUntil } from './helper.ts'
+import { isErrorReply, newKey, startReplica, times, waitForTimeInMinute, waitUntil } from './helper.ts'
 
 await t.test('the public status needs no key, and contains no hidden or disabled monitor', async (t) => {
   const replica = await startReplica(t)
@@ -130,7 +130,7 @@ await t.test('what was hidden through a monitor stays hidden when the monitor is
 
 await t.test('the public status is limited per address, with a key or without', async (t) => {
   const replica = await startReplica(t, { config: { publicRateLimitMax: 60 } })
-  await waitForRoomInMinute()
+  await waitForTimeInMinute()
   const replies = await times(200, () => replica.call(null, 'GET /api/status'))
   const passed = replies.filter(({ statusCode }) => statusCode === 200).length
   t.equal(passed, 60, 'passed requests')

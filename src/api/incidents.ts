@@ -68,7 +68,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
           return formatPosition({ at: parseValidTime(started_at), id })
         })
       }
-      return app.shareRead(request, reply, readPage, isWholeList)
+      return app.shareRead(request, reply, readPage, { isBatched: isWholeList })
     },
   )
 

@@ -75,7 +75,7 @@ const routes: FastifyPluginAsyncTypebox = async (app) => {
           (last) => (JSON.parse(last) as Static<typeof Monitor>).tag,
         )
       }
-      return app.shareRead(request, reply, readPage, isWholeList)
+      return app.shareRead(request, reply, readPage, { isBatched: isWholeList })
     },
   )
 

@@ -97,7 +97,7 @@ export async function openDatabase(
 }
 
 /** Optional properties have the defaults of Config. */
-export type DatabaseConfig = Pick<Config, 'databaseUrl' | 'databasePoolMax' | 'dataDir'> &
+type DatabaseConfig = Pick<Config, 'databaseUrl' | 'databasePoolMax' | 'dataDir'> &
   Partial<Pick<Config, 'databaseDirectUrl' | 'databasePreparedStatements'>>
 
 async function openInProcess(dataDir: string, options: Options): Promise<Database> {

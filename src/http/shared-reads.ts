@@ -10,14 +10,14 @@ declare module 'fastify' {
      * Returns the response body, the JSON that `read` returns. Concurrent requests with the same URL, of keys with the same monitors, share a
      * read and its text, but no request joins a read that has started, so that a response is never older than its request.
      * The JSON must depend on nothing else. The route must have the config `sharesStatements`.
-     * @param isBatched true if `read` uses batchPages
+     * @param options.isBatched true if `read` uses batchPages
      * @throws ApiError 503
      */
     shareRead: (
       request: FastifyRequest,
       reply: FastifyReply,
       read: () => Promise<string>,
-      isBatched: boolean,
+      options: { isBatched: boolean },
     ) => Promise<never>
   }
 }
@@ -78,7 +78,7 @@ export default fp(
       return latest.text
     }
 
-    const shareRead: FastifyInstance['shareRead'] = async (request, reply, read, isBatched) => {
+    const shareRead: FastifyInstance['shareRead'] = async (request, reply, read, { isBatched }) => {
       const key = `${JSON.stringify(scopeOf(request))} ${request.url}`
       const text = await (join(key) ??
         new Promise<Buffer>((resolve, reject) => {

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import t from 'tap'
-import { waitForRoomInMinute } from '../helper.ts'
+import { waitForTimeInMinute } from '../helper.ts'
 import { cliProcess, embeddedDatabase, listening, start, temporaryDirectory } from '../process.ts'
 
 const firstKey = /kener_[0-9A-Za-z]{16}_[0-9A-Za-z]{49}/
@@ -19,7 +19,7 @@ await t.test('on the embedded database, limits are exact and a kill loses nothin
       body: JSON.stringify({ name: 'few', permissions: ['read:monitors'], rate_limit: 5 }),
     })
     const { data } = (await created.json()) as { data: { key: string } }
-    await waitForRoomInMinute()
+    await waitForTimeInMinute()
     const replies = await Promise.all(
       Array.from({ length: 30 }, () => fetch(`${origin}/api/me`, authorization(data.key))),
     )

@@ -5,7 +5,7 @@ import { runInNewContext } from 'node:vm'
 import t, { type Test } from 'tap'
 import { keyPauseMs } from '../../src/http/verification-queue.ts'
 import { formatToken, generateTokenParts } from '../../src/keys/token.ts'
-import { createDatabase, newKey, type Replica, startReplica, times, waitForRoomInMinute } from '../helper.ts'
+import { createDatabase, newKey, type Replica, startReplica, times, waitForTimeInMinute } from '../helper.ts'
 
 const failureMax = 30
 const connections = 100
@@ -106,7 +106,7 @@ await t.test(
   async (t) => {
     const { app, db, ask } = await startListening(t)
     const { token, id } = await newKey({ db })
-    await waitForRoomInMinute()
+    await waitForTimeInMinute()
     const startedAt = performance.now()
     const replies = await times(500, () => ask(formatToken({ ...generateTokenParts(), id })))
     const pauses = Math.ceil((performance.now() - startedAt) / keyPauseMs)

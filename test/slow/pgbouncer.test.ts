@@ -5,7 +5,7 @@ import pg from 'pg'
 import t, { type Test } from 'tap'
 import { requestTimeouts } from '../../src/database/open.ts'
 import { describeError } from '../../src/operator-error.ts'
-import { newKey, type Replica, startReplica, times, waitForRoomInMinute, waitUntil } from '../helper.ts'
+import { newKey, type Replica, startReplica, times, waitForTimeInMinute, waitUntil } from '../helper.ts'
 import { freePort, startPostgres } from '../postgres.ts'
 import { temporaryDirectory } from '../process.ts'
 
@@ -141,7 +141,7 @@ await t.test('PgBouncer 1.18 in transaction mode', { skip }, async (t) => {
   )
   t.ok(Number(rows[0]?.count) <= poolSize, 'two replicas share the few server connections')
 
-  await waitForRoomInMinute()
+  await waitForTimeInMinute()
   const limited = await newKey(one, { rateLimit: 50 })
   const replies = await times(100, (index) => (index % 2 ? one : two).call(limited.token, 'GET /api/me'))
   t.equal(replies.filter(({ statusCode }) => statusCode === 200).length, 50, 'limits are exact')
