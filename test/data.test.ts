@@ -424,9 +424,12 @@ await t.test('an error in a pipelined transaction rolls all of it back', async (
 
 await t.test('a rejected report does not affect the other reports of its batch', async (t) => {
   const { call, key } = await start(t)
+  await call(key, 'POST /api/monitors', { tag: 'late', name: 'Late' })
   const replies = await times(30, (index) => {
-    const timestamp = iso(thisMinute() + (index % 3 === 1 ? 30 : -index) * minuteMs)
-    return call(key, `POST /api/monitors/${index % 3 === 2 ? 'none' : 'm'}/data`, { status: 'UP', timestamp })
+    const tag = ['m', 'late', 'none'][index % 3]
+    // The last minute that a time can name.
+    const timestamp = tag === 'late' ? '9999-12-31T23:59:59Z' : iso(thisMinute() - index * minuteMs)
+    return call(key, `POST /api/monitors/${tag}/data`, { status: 'UP', timestamp })
   })
   const expected = [200, 400, 404]
   replies.forEach(({ statusCode }, index) => {

@@ -91,7 +91,8 @@ const ifNewest = (name: string, value: RawBuilder<unknown>) =>
 
 /**
  * Writes one minute of each monitor that lockMonitors has locked. $1: minutes, null for the current one, $2: seconds, $3:
- * statuses as numbers, $4: latencies. Returns the positions of the reports that were written.
+ * statuses as numbers, $4: latencies. Returns the positions of the reports that were written. Minutes are bigint, because
+ * those after the year 6052, which are rejected later, exceed integer.
  */
 const writeMinutes = precompiled<{ positions: number[] }>(sql`
   with clock as materialized (
@@ -102,7 +103,7 @@ const writeMinutes = precompiled<{ positions: number[] }>(sql`
       (case when report.minute is null then clock.second else report.second end)::smallint as second,
       status, latency_ms, (coalesce(report.minute, clock.minute) % 60)::integer as at
     from clock, unnest(
-      current_setting(${lockedIds})::integer[], $1::integer[], $2::smallint[], $3::smallint[], $4::integer[]
+      current_setting(${lockedIds})::integer[], $1::bigint[], $2::smallint[], $3::smallint[], $4::integer[]
     ) with ordinality as report (monitor_id, minute, second, status, latency_ms, position)
     where monitor_id is not null and (
       report.minute is null or
