@@ -3,6 +3,7 @@ import t, { type Test } from 'tap'
 import type { Config } from '../src/config.ts'
 import { pipelineTransaction } from '../src/database/pipeline.ts'
 import type { Tables } from '../src/database/schema.ts'
+import { sumSpans } from '../src/monitors/uptime.ts'
 import { writeCurrentReports } from '../src/reports/current-hour.ts'
 import { type Report, writeReports } from '../src/reports/repository.ts'
 import { removeOldMinutes } from '../src/reports/retention.ts'
@@ -722,6 +723,18 @@ await t.test('the stored totals of uptime follow all reports', async (t) => {
     t.same(stored, await uptime(), name)
     await db.updateTable('last_reports').set({ past_hour: null }).execute()
   }
+
+  await sql`
+    update last_reports set totals_hour = totals_hour - 1,
+      totals = ${sumSpans(sql`last_reports.monitor_id`, sql`(last_reports.totals_hour - 1)`)}`.execute(db)
+  await report('UP', 0)
+  const moved = (await call(key, 'GET /api/monitors/one')).json.data.uptime
+  await sql`update last_reports set past_hour = totals_hour`.execute(db)
+  t.same(
+    moved,
+    (await call(key, 'GET /api/monitors/one')).json.data.uptime,
+    'the first report of the next hour',
+  )
 
   await report('UP', 0)
   await db

@@ -45,6 +45,27 @@ export function sumSpans(monitorId: RawBuilder<unknown>, hour: RawBuilder<unknow
   )`
 }
 
+/**
+ * SQL for the totals of the spans, given those that end one hour earlier on the same UTC day: only the 24 hours have moved,
+ * so that one row is read instead of a hundred.
+ */
+export function moveSpans(
+  totals: RawBuilder<unknown>,
+  monitorId: RawBuilder<unknown>,
+  hour: RawBuilder<unknown>,
+) {
+  const remaining = statusColumns.map(
+    (name, index) => sql`${totals}[${sql.lit(index + 1)}] - ${sql.ref(name)}`,
+  )
+  const first = sql.lit(statusColumns.length)
+  return sql`(
+    coalesce(
+      (select array[${sql.join(remaining)}] from monitor_hours where monitor_id = ${monitorId} and hour = ${hour} - 24),
+      ${totals}[:${first}]
+    ) || ${totals}[${first} + 1:]
+  )`
+}
+
 /** Adds the change of an hour to the totals of the spans that end with the hour `end`. */
 export function addToSpans(totals: number[], hour: number, change: StatusTotals, end: number): void {
   const age = Math.floor(end / 24) - Math.floor(hour / 24)

@@ -2,7 +2,7 @@ import { type QueryExecutorProvider, type RawBuilder, sql } from 'kysely'
 import { prepared } from '../database/prepared.ts'
 import type { MonitorHoursTable } from '../database/schema.ts'
 import type { ReportStatus } from '../enums.ts'
-import { spanTotalsLength, sumSpans } from '../monitors/uptime.ts'
+import { moveSpans, spanTotalsLength, sumSpans } from '../monitors/uptime.ts'
 import { hourKey } from './chunks.ts'
 import { emptyHour, type Hour, type Totals, toTotals } from './hour-codec.ts'
 
@@ -71,8 +71,9 @@ export type ReportRows = { hours: MonitorHour[]; days: DayTotals[]; latest: Late
  * column; the bytes of all hours are concatenated, and split by the database, and so are the totals of spans.
  *
  * Adds the differences to days, because the totals of a day outlive its minutes; and to the totals that uptime is
- * calculated from, so that lists do not sum them. These are summed here when those that are stored end earlier. The last
- * reports are read in a lateral query, because a generic plan reads all rows of a small table to join ten.
+ * calculated from, so that lists do not sum them. When those that are stored end one hour earlier, the hour that has left
+ * the spans is subtracted; otherwise, and on a new day, they are summed, so that no error in them stays. The last reports are
+ * read in a lateral query, because a generic plan reads all rows of a small table to join ten.
  */
 export async function upsertRows(
   trx: QueryExecutorProvider,
@@ -119,10 +120,12 @@ export async function upsertRows(
         ${list(latest.map(({ latency_ms }) => latency_ms))}::integer[], ${list(latest.map(({ hour }) => hour))}::integer[]
       ) with ordinality as row (monitor_id, minute, second, status, latency_ms, totals_hour, position)
     ), before as materialized (
-      select row.*, coalesce(
-        case when last.totals_hour = row.totals_hour and last.past_hour is null then last.totals end,
-        ${sumSpans(sql`row.monitor_id`, sql`row.totals_hour`)}
-      ) as totals
+      select row.*, case
+        when last.past_hour is null and last.totals_hour = row.totals_hour then last.totals
+        when last.past_hour is null and last.totals_hour = row.totals_hour - 1 and row.totals_hour % 24 <> 0
+          then ${moveSpans(sql`last.totals`, sql`row.monitor_id`, sql`row.totals_hour`)}
+        else ${sumSpans(sql`row.monitor_id`, sql`row.totals_hour`)}
+      end as totals
       from row left join lateral (
         select totals_hour, past_hour, totals from last_reports where monitor_id = row.monitor_id offset 0
       ) as last on true
