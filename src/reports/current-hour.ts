@@ -2,7 +2,7 @@ import { type Kysely, type RawBuilder, sql } from 'kysely'
 import { pipelineTransaction } from '../database/pipeline.ts'
 import { precompiled } from '../database/prepared.ts'
 import type { Tables } from '../database/schema.ts'
-import { reportStatuses } from '../enums.ts'
+import { reportStatuses, statusColumns } from '../enums.ts'
 import { spanTotalsLength } from '../monitors/uptime.ts'
 import { maxClockSkewMinutes, type MonitorReports, type Report, type WriteResult } from './repository.ts'
 import { list } from './stored-hours.ts'
@@ -24,7 +24,7 @@ export async function writeCurrentReports(
   const tags = [...reports.keys()]
   const values = [...reports.values()]
   const [row] = await pipelineTransaction(db, (trx) => {
-    const locked = lockMonitors(trx, [tags])
+    const locked = lockMonitorsOrSkip(trx, [tags])
     const written = writeMinutes(trx, [
       list(values.map(({ from }) => from ?? null)),
       list(values.map(({ second }) => second ?? 0)),
@@ -67,22 +67,21 @@ const lockedIds = sql.lit('kener_api.locked_monitors')
  * The statement that writes is sent before there is a result, so the ids are passed to it within the database. It is a
  * statement of its own, so that it sees what was written before the monitors were locked.
  */
-const lockMonitors = precompiled(sql`
+const lockMonitorsOrSkip = precompiled(sql`
   select set_config(${lockedIds}, array(
     select (select id from monitors where monitors.tag = item.tag for no key update skip locked)
     from unnest($1::text[]) as item (tag)
   )::text, true)`)
 
-const statuses = ['up', 'degraded', 'down', 'maintenance'] as const
-const changes = statuses.map((status) => sql.ref(`change_${status}`))
+const changes = statusColumns.map((status) => sql.ref(`change_${status}`))
 
-/** SQL for the latency of a minute, as in src/reports/hour-codec.ts. The first byte of the latencies of a day is 5. */
+/** SQL for the latency of a minute, as in src/reports/hour-codec.ts. Its first byte is at most 5; 255 means that there is none. */
 const storedLatency = sql`case when get_byte(hours.latencies, at * 4) <> 255 then
   (get_byte(hours.latencies, at * 4) << 24) + (get_byte(hours.latencies, at * 4 + 1) << 16)
   + (get_byte(hours.latencies, at * 4 + 2) << 8) + get_byte(hours.latencies, at * 4 + 3) end`
 
 const addToTotals = sql`${sql.join(
-  statuses.map((name) => sql`${sql.ref(name)} = stored.${sql.ref(name)} + ${sql.ref(`change_${name}`)}`),
+  statusColumns.map((name) => sql`${sql.ref(name)} = stored.${sql.ref(name)} + ${sql.ref(`change_${name}`)}`),
 )}, latency_count = stored.latency_count + change_count, latency_sum = stored.latency_sum + change_sum`
 
 /** Writes columns of the newest report. */
@@ -90,7 +89,7 @@ const ifNewest = (name: string, value: RawBuilder<unknown>) =>
   sql`${sql.ref(name)} = case when changed.minute >= stored.minute then ${value} else stored.${sql.ref(name)} end`
 
 /**
- * Writes one minute of each monitor that lockMonitors has locked. $1: minutes, null for the current one, $2: seconds, $3:
+ * Writes one minute of each monitor that lockMonitorsOrSkip has locked. $1: minutes, null for the current one, $2: seconds, $3:
  * statuses as numbers, $4: latencies. Returns the positions of the reports that were written. Minutes are bigint, because
  * those after the year 6052, which are rejected later, exceed integer.
  */
@@ -122,7 +121,7 @@ const writeMinutes = precompiled<{ positions: number[] }>(sql`
   ), changed as materialized (
     select *,
       ${sql.join(
-        statuses.map((name, index) => {
+        statusColumns.map((name, index) => {
           const code = sql.lit(index + 1)
           return sql`(status = ${code})::integer - (stored_status = ${code})::integer as ${sql.ref(`change_${name}`)}`
         }),

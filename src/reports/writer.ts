@@ -53,10 +53,10 @@ export function createReportWriter({
   const limitLongWrites = pLimit(maxLongWrites)
 
   const writeBatch = batch(async (items: MonitorReports[]) => {
-    const results = await orUnlocked(items, () => writeCurrentReports(batchDb, items))
+    const results = await writeOrSkipLocked(items, () => writeCurrentReports(batchDb, items))
     const others = items.filter((_item, index) => results[index] === undefined)
     if (others.length === 0) return results as Result[]
-    const writing = orUnlocked(others, () => writeReports(batchDb, others, 'skip'))
+    const writing = writeOrSkipLocked(others, () => writeReports(batchDb, others, 'skip'))
     // The next batch follows this one. If it fails, only these items fail, because the others have been committed.
     await Promise.allSettled([writing])
     let next = 0
@@ -70,7 +70,7 @@ export function createReportWriter({
   const writeContendedBatch = batch(writeUnlocked, maxBatchSize)
 
   /** Writes items, or those that are not locked, if another transaction locks a row. */
-  async function orUnlocked<Each>(items: MonitorReports[], write: () => Promise<Each[]>) {
+  async function writeOrSkipLocked<Each>(items: MonitorReports[], write: () => Promise<Each[]>) {
     try {
       return await write()
     } catch (error) {
