@@ -1,5 +1,6 @@
 import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { Readable } from 'node:stream'
 import fp from 'fastify-plugin'
 import { clientAddress, clientNetwork } from './client-address.ts'
 
@@ -23,7 +24,7 @@ type Pending = { socket: Socket; payload: Payload; client: string }
  * Bounds the memory of responses whose clients do not read them. A connection without progress is reset after
  * `idleTimeoutMs`. If the large responses of one client exceed `maxClientBytes`, its oldest are reset, and if those of all
  * exceed `maxBytes`, the oldest of all, because clients that read have received theirs long before. Streams need no
- * bound: they continue when the client has read.
+ * bound: they continue when the client has read, and end with its connection.
  */
 export default fp<{ maxBytes?: number; maxClientBytes?: number }>(
   (app, { maxBytes = defaultMaxBytes, maxClientBytes = defaultMaxClientBytes }, done) => {
@@ -76,6 +77,7 @@ export default fp<{ maxBytes?: number; maxClientBytes?: number }>(
 
     app.addHook('onSend', (request, { raw }, payload, next) => {
       const { socket } = request
+      if (payload instanceof Readable) destroyWith(socket, payload)
       const isWhole = typeof payload === 'string' || Buffer.isBuffer(payload)
       if (isWhole && payload.length >= minTrackedBytes && !socket.destroyed) {
         const client = request.principal?.id ?? clientNetwork(clientAddress(request))
@@ -93,6 +95,16 @@ export default fp<{ maxBytes?: number; maxClientBytes?: number }>(
   },
   { name: 'unsent' },
 )
+
+/** Fastify does so only for a response that is not queued behind a pipelined one. */
+function destroyWith(socket: Socket, stream: Readable): void {
+  const destroy = () => stream.destroy()
+  if (socket.closed) destroy()
+  else {
+    socket.once('close', destroy)
+    stream.once('close', () => socket.off('close', destroy))
+  }
+}
 
 type Meter = ReturnType<typeof createMeter>
 
