@@ -33,6 +33,7 @@ export default fp<{ maxBytes?: number; maxClientBytes?: number }>(
     const total = createMeter()
     const clients = new Map<string, Meter>()
     const watched = new WeakSet<Socket>()
+    const destroyWith = createStreamCloser()
 
     function add(response: ServerResponse, { socket, payload, client }: Pending): Meter {
       const meter = clients.get(client) ?? createMeter()
@@ -97,12 +98,24 @@ export default fp<{ maxBytes?: number; maxClientBytes?: number }>(
 )
 
 /** Fastify does so only for a response that is not queued behind a pipelined one. */
-function destroyWith(socket: Socket, stream: Readable): void {
-  const destroy = () => stream.destroy()
-  if (socket.closed) destroy()
-  else {
-    socket.once('close', destroy)
-    stream.once('close', () => socket.off('close', destroy))
+function createStreamCloser() {
+  const streams = new WeakMap<Socket, Set<Readable>>()
+
+  return (socket: Socket, stream: Readable): void => {
+    if (socket.closed) {
+      stream.destroy()
+      return
+    }
+    let open = streams.get(socket)
+    if (!open) {
+      const added = (open = new Set())
+      streams.set(socket, added)
+      socket.once('close', () => {
+        for (const each of added) each.destroy()
+      })
+    }
+    open.add(stream)
+    stream.once('close', () => open.delete(stream))
   }
 }
 
