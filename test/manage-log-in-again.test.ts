@@ -1,5 +1,8 @@
-import t from 'tap'
+import { once } from 'node:events'
+import type { FastifyRequest } from 'fastify'
 import { sql } from 'kysely'
+import t from 'tap'
+import { malformedKey } from '../src/errors.ts'
 import { createDatabase, newKey, type Replica, startReplica } from './helper.ts'
 import { keyFormLimitBytes } from '../src/manage/api-keys/form.ts'
 import { keyIn, logIn, readHidden, visit, type Visitor } from './visitor.ts'
@@ -75,6 +78,28 @@ await t.test('revoking a key asks for the key again if the log-in is older than 
     .where('action', '=', 'panel.logged_in')
     .execute()
   t.equal(events.length, 2, 'it is recorded as a log-in')
+})
+
+await t.test('nothing is confirmed if the client disconnects before its key is rejected', async (t) => {
+  const [admin, victim] = [await newKey(replica), await newKey(replica)]
+  const visitor = await logIn(app, admin.token)
+  const path = `${keys}/${victim.id}/revoke`
+  await age()
+  const { body } = await visitor.submit(path, {})
+  const form = new URLSearchParams({ _csrf: String(readHidden(body, path)._csrf), _key: 'nonsense' })
+  t.intercept(app, 'authenticateToken', {
+    value: async (_token: string, { socket }: FastifyRequest) => {
+      socket.destroy()
+      await once(socket, 'close')
+      throw malformedKey()
+    },
+  })
+  const origin = await app.listen({ host: '127.0.0.1', port: 0 })
+  const headers = { cookie: visitor.cookie }
+  await t.rejects(fetch(origin + path, { method: 'POST', headers, body: form }))
+  // After the revocation, if it had begun.
+  await call(admin.token, `PATCH /api/keys/${victim.id}`, { name: 'Later' })
+  t.notOk(await isRevoked(victim))
 })
 
 await t.test('failed confirmations are limited like failed log-ins', async (t) => {

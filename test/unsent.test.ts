@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
+import { Readable } from 'node:stream'
 import Fastify, { type FastifyInstance } from 'fastify'
 import t, { type Test } from 'tap'
 import unsent from '../src/http/unsent.ts'
@@ -16,6 +17,13 @@ async function start(t: Test, timeoutMs: number, maxClientBytes = 2 * bodyBytes)
   const shared = Buffer.alloc(bodyBytes)
   app.get('/own', (_request, reply) => reply.send(Buffer.alloc(bodyBytes)))
   app.get('/shared', (_request, reply) => reply.send(shared))
+  app.get('/waiting', () => new Promise(() => undefined))
+  const streams: Readable[] = []
+  app.get('/stream', (_request, reply) => {
+    const stream = Readable.from(Array(3).fill(Buffer.alloc(65_536)))
+    streams.push(stream)
+    return reply.send(stream)
+  })
   await app.listen({ host: '127.0.0.1', port: 0 })
   t.teardown(() => app.close())
   const open = async (text: string) => {
@@ -23,7 +31,7 @@ async function start(t: Test, timeoutMs: number, maxClientBytes = 2 * bodyBytes)
     t.teardown(() => socket.destroy())
     return socket
   }
-  return { app, open }
+  return { app, open, streams }
 }
 
 /** Sends a request, and reads nothing. */
@@ -70,6 +78,17 @@ await t.test(
     await waitUntil(async () => (await connectionCount(app)) === sockets.length)
     const others = [await open(request), await open(request)]
     t.ok((await Promise.all(others.map(receive))).every((bytes) => bytes > bodyBytes))
+  },
+)
+
+await t.test(
+  'a stream ends with its connection, also behind a pipelined request that is not answered',
+  async (t) => {
+    const { open, streams } = await start(t, 0)
+    const socket = await open(request.replace('own', 'waiting') + request.replace('own', 'stream'))
+    await waitUntil(() => streams.length === 1)
+    socket.resetAndDestroy()
+    await waitUntil(() => streams.every(({ closed }) => closed))
   },
 )
 

@@ -1,5 +1,6 @@
 import type { ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
+import { Readable } from 'node:stream'
 import fp from 'fastify-plugin'
 import { clientAddress, clientNetwork } from './client-address.ts'
 
@@ -23,7 +24,7 @@ type Pending = { socket: Socket; payload: Payload; client: string }
  * Bounds the memory of responses whose clients do not read them. A connection without progress is reset after
  * `idleTimeoutMs`. If the large responses of one client exceed `maxClientBytes`, its oldest are reset, and if those of all
  * exceed `maxBytes`, the oldest of all, because clients that read have received theirs long before. Streams need no
- * bound: they continue when the client has read.
+ * bound: they continue when the client has read, and end with its connection.
  */
 export default fp<{ maxBytes?: number; maxClientBytes?: number }>(
   (app, { maxBytes = defaultMaxBytes, maxClientBytes = defaultMaxClientBytes }, done) => {
@@ -32,6 +33,7 @@ export default fp<{ maxBytes?: number; maxClientBytes?: number }>(
     const total = createMeter()
     const clients = new Map<string, Meter>()
     const watched = new WeakSet<Socket>()
+    const destroyWith = createStreamCloser()
 
     function add(response: ServerResponse, { socket, payload, client }: Pending): Meter {
       const meter = clients.get(client) ?? createMeter()
@@ -76,6 +78,7 @@ export default fp<{ maxBytes?: number; maxClientBytes?: number }>(
 
     app.addHook('onSend', (request, { raw }, payload, next) => {
       const { socket } = request
+      if (payload instanceof Readable) destroyWith(socket, payload)
       const isWhole = typeof payload === 'string' || Buffer.isBuffer(payload)
       if (isWhole && payload.length >= minTrackedBytes && !socket.destroyed) {
         const client = request.principal?.id ?? clientNetwork(clientAddress(request))
@@ -93,6 +96,28 @@ export default fp<{ maxBytes?: number; maxClientBytes?: number }>(
   },
   { name: 'unsent' },
 )
+
+/** Fastify does so only for a response that is not queued behind a pipelined one. */
+function createStreamCloser() {
+  const streams = new WeakMap<Socket, Set<Readable>>()
+
+  return (socket: Socket, stream: Readable): void => {
+    if (socket.closed) {
+      stream.destroy()
+      return
+    }
+    let open = streams.get(socket)
+    if (!open) {
+      const added = (open = new Set())
+      streams.set(socket, added)
+      socket.once('close', () => {
+        for (const each of added) each.destroy()
+      })
+    }
+    open.add(stream)
+    stream.once('close', () => open.delete(stream))
+  }
+}
 
 type Meter = ReturnType<typeof createMeter>
 
