@@ -119,6 +119,9 @@ await t.test(
       const again = await read(accepted, { 'if-none-match': String(reply.headers.etag) })
       t.equal(again.statusCode, 304)
       t.match(again.headers, { etag: reply.headers.etag, vary: /accept-encoding/ })
+      t.equal(again.body, '')
+      t.notOk('content-length' in again.headers, 'a client would wait for a body')
+      t.notOk('content-type' in again.headers)
       t.equal((await read('identity', { 'if-none-match': String(reply.headers.etag) })).statusCode, 200)
     }
     t.equal(etags.size, 3)

@@ -95,10 +95,7 @@ export default fp(
         // A strong ETag identifies the encoded bytes (RFC 9110, section 8.8.3.3).
         const etag = encoding ? `"${text.digest}-${encoding}"` : `"${text.digest}"`
         reply.headers({ etag, vary, 'cache-control': 'public, max-age=30' })
-        if (matchesEtag(request.headers['if-none-match'], etag)) {
-          reply.code(304)
-          return null as never
-        }
+        if (matchesEtag(request.headers['if-none-match'], etag)) return reply.code(304).send() as never
         reply.type(type)
         if (!encoding) return text.body as never
         reply.header('content-encoding', encoding)
