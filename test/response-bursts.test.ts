@@ -17,7 +17,6 @@ async function build(t: Test): Promise<{ app: FastifyInstance; log: string[] }> 
     return 'text'
   })
   t.teardown(() => app.close())
-  await app.ready()
   return { app, log }
 }
 
@@ -34,4 +33,14 @@ await t.test('a response that cannot be sent is 500, and the others of its turn 
     responses.map(({ statusCode }) => statusCode),
     [500, 200],
   )
+})
+
+await t.test('a response of a hook does not wait', async (t) => {
+  const { app, log } = await build(t)
+  app.addHook('onRequest', ({ url }, reply, next) => {
+    if (url === '/rejected') reply.code(403).send('text')
+    else next()
+  })
+  await Promise.all(['/rejected', '/1'].map((url) => app.inject(url)))
+  t.same(log, ['send /rejected', 'handle /1', 'send /1'])
 })

@@ -1,9 +1,9 @@
 import fp from 'fastify-plugin'
 
 declare module 'fastify' {
-  interface FastifyInstance {
-    /** False in a scope with asynchronous hooks that send responses: they are sent at once. */
-    joinsResponses: boolean
+  interface FastifyRequest {
+    /** True if all hooks before the handler have passed. */
+    reachedHandler: boolean
   }
 }
 
@@ -11,8 +11,9 @@ declare module 'fastify' {
  * Sends the responses of one turn of the event loop one directly after the other. A client or a proxy on the same machine
  * sleeps until it can read. Waking it takes longer than sending, and it stays awake for the next responses of a burst.
  *
- * Fastify does not know that a response which waits here is sent. If the client disconnects meanwhile, Fastify resumes an
- * asynchronous hook that returned the reply, and runs the next hook or the handler: hence `joinsResponses`.
+ * Only those of handlers wait. Fastify takes a response that waits here for one that is not sent: if the client disconnects
+ * meanwhile, it resumes an asynchronous hook that has answered, and runs the handler, although the hook rejected the
+ * request.
  *
  * Registered before all other onSend hooks, so that they still run directly before the response is sent.
  */
@@ -27,9 +28,17 @@ export default fp(
       for (const send of current) send()
     }
 
-    app.decorate('joinsResponses', true)
-    app.addHook('onSend', ({ server }, _reply, _payload, next) => {
-      if (!server.joinsResponses) {
+    app.decorateRequest('reachedHandler', false)
+    app.addHook('onRoute', (route) => {
+      const { handler } = route
+      // Not a hook, because other plugins add hooks that run after it.
+      route.handler = function (request, reply) {
+        request.reachedHandler = true
+        return handler.call(this, request, reply)
+      }
+    })
+    app.addHook('onSend', ({ reachedHandler }, _reply, _payload, next) => {
+      if (!reachedHandler) {
         next()
         return
       }

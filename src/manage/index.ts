@@ -49,8 +49,6 @@ export default async function manage(app: FastifyInstance) {
 }
 
 async function pages(app: FastifyInstance) {
-  // The hooks below send redirects and forms.
-  app.decorate('joinsResponses', false)
   app.setErrorHandler(sendErrorPage)
   app.addHook('onSend', (_request, reply, _payload, next) => {
     reply.header('cache-control', 'no-store')
