@@ -95,7 +95,9 @@ export default fp(
         // A strong ETag identifies the encoded bytes (RFC 9110, section 8.8.3.3).
         const etag = encoding ? `"${text.digest}-${encoding}"` : `"${text.digest}"`
         reply.headers({ etag, vary, 'cache-control': 'public, max-age=30' })
+        // Sent here, because a body of null is serialized, and undefined means that the response follows.
         if (matchesEtag(request.headers['if-none-match'], etag)) return reply.code(304).send() as never
+        // Returned, because Fastify waits for the end of a response whose reply is returned.
         reply.type(type)
         if (!encoding) return text.body as never
         reply.header('content-encoding', encoding)

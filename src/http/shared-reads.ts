@@ -7,9 +7,10 @@ import { scopeOf } from './permission-guard.ts'
 declare module 'fastify' {
   interface FastifyInstance {
     /**
-     * Returns the response body, the JSON that `read` returns. Concurrent requests with the same URL, of keys with the same monitors, share a
-     * read and its text, but no request joins a read that has started, so that a response is never older than its request.
-     * The JSON must depend on nothing else. The route must have the config `sharesStatements`.
+     * Returns the response body, the JSON that `read` returns. It is `never`, which fits the schema of every route. Concurrent
+     * requests with the same URL, of keys with the same monitors, share a read and its text, but no request joins a read that
+     * has started, so that a response is never older than its request. The JSON must depend on nothing else. The route must
+     * have the config `sharesStatements`.
      * @param options.isBatched true if `read` uses batchPages
      * @throws ApiError 503
      */
